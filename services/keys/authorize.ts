@@ -1,0 +1,30 @@
+import type { JWK } from "jose";
+import type { Credentials } from "#shared/credentials/credentials.ts";
+import { Errors } from "#shared/grpc/errors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+
+/**
+ * A service is handed the rings of its own audiences and no others.
+ *
+ * @returns the calling service
+ * @throws StatusError ACCESS_DENIED
+ */
+export async function authorize(
+  context: Context,
+  audience: string,
+  credentials: Credentials,
+): Promise<string> {
+  const { service } = context.caller;
+  const peer = service === undefined ? undefined : await credentials.peer(service);
+  if (service === undefined || !peer?.audiences.includes(audience)) {
+    throw Errors.ACCESS_DENIED({ metadata: { method: context.method, audience } });
+  }
+  return service;
+}
+
+/** @throws StatusError CREDENTIAL_INVALID when the assertion vouched for no one-time key */
+export function oneTimeKeyOf(context: Context): JWK {
+  const { oneTimeKey } = context.caller;
+  if (oneTimeKey === undefined) throw Errors.CREDENTIAL_INVALID({ cause: "no cnf.jwk" });
+  return oneTimeKey as JWK;
+}

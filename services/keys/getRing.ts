@@ -1,0 +1,14 @@
+import type { GetRingRequest, SealedRing } from "#proto/waybill/keys/v1/keys.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { sealRing } from "#shared/rings/sealedRing.ts";
+import { authorize, oneTimeKeyOf } from "./authorize.ts";
+import type { KeysParts } from "./index.ts";
+import { getOrMakeRing } from "./rings.ts";
+
+export const getRing =
+  ({ db, wrapping, credentials }: KeysParts) =>
+  async ({ audience }: GetRingRequest, context: Context): Promise<SealedRing> => {
+    const service = await authorize(context, audience, credentials);
+    const ring = await getOrMakeRing(db, wrapping, audience);
+    return sealRing(ring, service, oneTimeKeyOf(context), credentials);
+  };

@@ -1,0 +1,15 @@
+import type { RotateRingRequest, RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { authorize } from "./authorize.ts";
+import { KeysErrors, type KeysParts } from "./index.ts";
+import { rotateRing as rotate } from "./rings.ts";
+
+export const rotateRing =
+  ({ db, wrapping, credentials, versions }: KeysParts) =>
+  async ({ audience }: RotateRingRequest, context: Context): Promise<RotateRingResponse> => {
+    await authorize(context, audience, credentials);
+    const rotated = await rotate(db, wrapping, audience);
+    if (rotated === undefined) throw KeysErrors.RING_NOT_FOUND({ metadata: { audience } });
+    versions.tell(audience, rotated.version);
+    return rotated;
+  };

@@ -1,0 +1,13 @@
+import type { Db } from "#shared/pg/pool.ts";
+import type { RingKeyRow } from "./readRing.ts";
+
+/** Gives a key another state, and the wrapping that goes with it. */
+export async function updateKey(tx: Db, row: Omit<RingKeyRow, "createdAt">): Promise<void> {
+  const { rowCount } = await tx.query(
+    `UPDATE keys.ring_key
+        SET state = $3::text, wrapping_key_id = $4::text, wrapped = $5::bytea
+      WHERE id = $1::text AND audience = $2::text`,
+    [row.id, row.audience, row.state, row.wrappingKeyId, row.wrapped],
+  );
+  if (rowCount !== 1) throw new Error(`key ${row.id} left the ring of ${row.audience}`);
+}

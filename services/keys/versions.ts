@@ -1,0 +1,56 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "pino";
+import type { Pool } from "#shared/pg/pool.ts";
+import { readVersions } from "./sql/readVersions.ts";
+
+const POLL_MS = 1000;
+
+/**
+ * Tells watchers that their ring has another version: one query a second for all of them. While the
+ * database is away the watchers keep what they have.
+ */
+export class Versions {
+  readonly #db: Pool;
+  readonly #log: Logger;
+  readonly #watchers = new Map<string, Set<(version: number) => void>>();
+  readonly #closing = new AbortController();
+
+  constructor(db: Pool, log: Logger) {
+    this.#db = db;
+    this.#log = log;
+    void this.#poll();
+  }
+
+  /** Calls `heard` with each version read from now on; ends with the function returned. */
+  watch(audience: string, heard: (version: number) => void): () => void {
+    const watchers = this.#watchers.get(audience) ?? new Set();
+    this.#watchers.set(audience, watchers.add(heard));
+    return () => {
+      watchers.delete(heard);
+      if (watchers.size === 0) this.#watchers.delete(audience);
+    };
+  }
+
+  /** Tells of a version known already, such as after a rotation made here. */
+  tell(audience: string, version: number): void {
+    for (const heard of this.#watchers.get(audience) ?? []) heard(version);
+  }
+
+  close(): void {
+    this.#closing.abort();
+  }
+
+  async #poll(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await delay(POLL_MS, undefined, { signal }).catch(() => {});
+      if (signal.aborted || this.#watchers.size === 0) continue;
+      try {
+        const versions = await readVersions(this.#db, [...this.#watchers.keys()]);
+        for (const [audience, version] of versions) this.tell(audience, version);
+      } catch (err) {
+        this.#log.warn({ err }, "cannot read the versions of the rings");
+      }
+    }
+  }
+}

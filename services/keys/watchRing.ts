@@ -1,0 +1,41 @@
+import type { WatchRingRequest, WatchRingResponse } from "#proto/waybill/keys/v1/keys.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { sealRing } from "#shared/rings/sealedRing.ts";
+import { authorize, oneTimeKeyOf } from "./authorize.ts";
+import type { KeysParts } from "./index.ts";
+import { getOrMakeRing } from "./rings.ts";
+
+export const watchRing = ({ db, wrapping, credentials, versions }: KeysParts) =>
+  async function* (
+    { audience }: WatchRingRequest,
+    context: Context,
+  ): AsyncGenerator<WatchRingResponse> {
+    const service = await authorize(context, audience, credentials);
+    const oneTimeKey = oneTimeKeyOf(context);
+    const { signal } = context;
+
+    let newest = 0;
+    let wake: () => void = () => {};
+    const stopWatching = versions.watch(audience, (version) => {
+      newest = Math.max(newest, version);
+      wake();
+    });
+    signal.addEventListener("abort", () => wake(), { once: true });
+
+    try {
+      for (let sent = 0; !signal.aborted; ) {
+        const ring = await getOrMakeRing(db, wrapping, audience);
+        if (ring.version > sent) {
+          yield { ring: await sealRing(ring, service, oneTimeKey, credentials) };
+          sent = ring.version;
+        }
+        while (newest <= sent && !signal.aborted) {
+          const { promise, resolve } = Promise.withResolvers<void>();
+          wake = resolve;
+          await promise;
+        }
+      }
+    } finally {
+      stopWatching();
+    }
+  };

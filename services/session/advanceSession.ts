@@ -1,0 +1,18 @@
+import {
+  type AdvanceSessionRequest,
+  type AdvanceSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { view } from "./view.ts";
+
+export async function advanceSession(
+  { state }: AdvanceSessionRequest,
+  { session }: Context<SessionState>,
+): Promise<AdvanceSessionResponse> {
+  const before = SessionState.encode(session.state).finish();
+  session.state = state!;
+  // The same state again is no advance: the session keeps its version, as its waybill does.
+  const changed = Buffer.compare(before, SessionState.encode(session.state).finish()) !== 0;
+  return { session: view(session, session.version + (changed ? 1 : 0)), waybill: undefined };
+}

@@ -1,0 +1,15 @@
+import type {
+  BeginSessionRequest,
+  BeginSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { view } from "./view.ts";
+
+export async function beginSession(
+  { state }: BeginSessionRequest,
+  { session }: Context<SessionState>,
+): Promise<BeginSessionResponse> {
+  session.state = state!;
+  return { session: view(session, 1), waybill: undefined };
+}

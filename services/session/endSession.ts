@@ -1,0 +1,14 @@
+import type {
+  EndSessionRequest,
+  EndSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { view } from "./view.ts";
+
+export async function endSession(
+  _request: EndSessionRequest,
+  { session }: Context<SessionState>,
+): Promise<EndSessionResponse> {
+  return { session: view(session, session.version) };
+}

@@ -1,0 +1,13 @@
+import type { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import type { Handlers } from "#shared/grpc/handlers.ts";
+import { advanceSession } from "./advanceSession.ts";
+import { beginSession } from "./beginSession.ts";
+import { endSession } from "./endSession.ts";
+import { openSession } from "./openSession.ts";
+
+export const sessionHandlers: Handlers<typeof SessionServiceService, SessionState> = {
+  beginSession,
+  openSession,
+  advanceSession,
+  endSession,
+};

@@ -1,0 +1,14 @@
+import type {
+  OpenSessionRequest,
+  OpenSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { view } from "./view.ts";
+
+export async function openSession(
+  _request: OpenSessionRequest,
+  { session }: Context<SessionState>,
+): Promise<OpenSessionResponse> {
+  return { session: view(session, session.version), state: session.state, waybill: undefined };
+}

@@ -1,0 +1,66 @@
+import type { EventEmitter } from "node:events";
+import { Metadata, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
+import type { OpenSession, Session } from "../waybill/sessions.ts";
+import type { Caller, Context } from "./handlers.ts";
+
+type GrpcCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+
+const NOBODY: Caller = Object.freeze({});
+
+/** One call on its way through the interceptors. Handlers see it as their Context. */
+export class Call implements Context<unknown> {
+  readonly method: string;
+  readonly metadata: Metadata;
+  readonly deadline: number;
+  caller: Caller = NOBODY;
+  /** Set by the session interceptor. */
+  opened: OpenSession<unknown> | undefined;
+  readonly #call: GrpcCall;
+  readonly #draining: AbortSignal | undefined;
+  #reply: Metadata | undefined;
+  #signal: AbortSignal | undefined;
+
+  /** @param draining for streams: aborted when the server wants them to end */
+  constructor(method: string, call: GrpcCall, draining?: AbortSignal) {
+    this.method = method;
+    this.metadata = call.metadata;
+    const deadline = call.getDeadline();
+    this.deadline = typeof deadline === "number" ? deadline : deadline.getTime();
+    this.#call = call;
+    this.#draining = draining;
+  }
+
+  get reply(): Metadata {
+    this.#reply ??= new Metadata();
+    return this.#reply;
+  }
+
+  /** Sends the initial metadata, where there is any. */
+  sendReply(): void {
+    if (this.#reply !== undefined) this.#call.sendMetadata(this.#reply);
+  }
+
+  // Made on first use: most handlers never look at it.
+  get signal(): AbortSignal {
+    if (this.#signal === undefined) {
+      const controller = new AbortController();
+      if (this.#call.cancelled) controller.abort();
+      // The union of both call types has no common signature for `once`.
+      (this.#call as EventEmitter).once("cancelled", () => controller.abort());
+      this.#signal = this.#draining
+        ? AbortSignal.any([controller.signal, this.#draining])
+        : controller.signal;
+    }
+    return this.#signal;
+  }
+
+  get session(): Session<unknown> {
+    if (this.opened === undefined) {
+      throw new Error(`${this.method} asks for a session, but its contract opens none`);
+    }
+    return this.opened;
+  }
+}
+
+/** What the interceptors of a method are composed of; a stream's handler resolves to an iterable. */
+export type Handler = (request: unknown, call: Call) => Promise<unknown>;

@@ -1,0 +1,167 @@
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  type ChannelOptions,
+  Client,
+  credentials as grpcCredentials,
+  type Interceptor,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import type { Contract } from "./contract.ts";
+import type { ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+
+/** How a client is set up. */
+export interface ClientOptions {
+  /** TLS credentials. Default: plaintext. */
+  credentials?: ChannelCredentials;
+  /** Each call's deadline where it gives none, in ms from now. Default: 10 s. */
+  timeoutMs?: number;
+  interceptors?: Interceptor[];
+  /** With it, methods that are declared safe to repeat are retried on UNAVAILABLE. */
+  contract?: Contract;
+  channel?: ChannelOptions;
+}
+
+/** How one call is made. */
+export interface CallSettings {
+  metadata?: Metadata;
+  /** How long to wait, in ms. Never longer than the call that `context` is of. */
+  timeoutMs?: number;
+  /** The call in whose course this one is made: its deadline, cancellation and trace go along. */
+  context?: Pick<Context, "deadline" | "signal" | "metadata">;
+  signal?: AbortSignal;
+  /** Gets the response's initial metadata. */
+  onMetadata?: (metadata: Metadata) => void;
+}
+
+/** A client with a method to a promise for each unary method, and to an iterable for each stream. */
+export type ServiceClient<Definition> = ClientMethods<Definition, CallSettings> & {
+  close(): void;
+};
+
+/** W3C trace context goes with a call to the next service. */
+const FORWARDED = ["traceparent", "tracestate"];
+
+/**
+ * Makes a client. Calls are spread over all addresses that the target resolves to, every call has a
+ * deadline, and connections are kept alive. Failed calls reject with grpc-js's ServiceError; read
+ * its details with `readError`.
+ *
+ * @param target a gRPC name, such as `127.0.0.1:8080`, `dns:///host:port` or `ipv4:a:1,b:2`
+ */
+export function createClient<Definition extends ServiceDefinition>(
+  definition: Definition,
+  target: string,
+  options: ClientOptions = {},
+): ServiceClient<Definition> {
+  const { contract, interceptors = [], timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const client = new Client(target, options.credentials ?? grpcCredentials.createInsecure(), {
+    "grpc.keepalive_time_ms": 30_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.service_config": JSON.stringify(serviceConfig(definition, contract)),
+    interceptors,
+    ...options.channel,
+  });
+
+  const callOptions = (settings: CallSettings): CallOptions => ({
+    deadline: Math.min(
+      Date.now() + (settings.timeoutMs ?? defaultTimeoutMs),
+      settings.context?.deadline ?? Number.POSITIVE_INFINITY,
+    ),
+  });
+  const metadataOf = ({ metadata, context }: CallSettings): Metadata => {
+    if (context === undefined) return metadata ?? new Metadata();
+    const merged = metadata?.clone() ?? new Metadata();
+    for (const key of FORWARDED)
+      for (const value of context.metadata.get(key)) merged.add(key, value);
+    return merged;
+  };
+
+  const methods: Record<string, unknown> = { close: () => client.close() };
+  for (const [name, method] of Object.entries(definition)) {
+    if (method.responseStream) {
+      methods[name] = (request: unknown, settings: CallSettings = {}) => {
+        // A stream lives until it is cancelled, unless the call says otherwise.
+        const deadline =
+          settings.timeoutMs === undefined ? undefined : callOptions(settings).deadline;
+        const stream = client.makeServerStreamRequest(
+          method.path,
+          method.requestSerialize,
+          method.responseDeserialize,
+          request,
+          metadataOf(settings),
+          deadline === undefined ? {} : { deadline },
+        );
+        onAbort(settings, () => stream.cancel());
+        if (settings.onMetadata) stream.on("metadata", settings.onMetadata);
+        return stream;
+      };
+      continue;
+    }
+    methods[name] = (request: unknown, settings: CallSettings = {}) =>
+      new Promise((resolve, reject) => {
+        const call = client.makeUnaryRequest(
+          method.path,
+          method.requestSerialize,
+          method.responseDeserialize,
+          request,
+          metadataOf(settings),
+          callOptions(settings),
+          (error: ServiceError | null, response?: unknown) => {
+            stopListening();
+            if (error) reject(error);
+            else resolve(response);
+          },
+        );
+        const stopListening = onAbort(settings, () => call.cancel());
+        if (settings.onMetadata) call.on("metadata", settings.onMetadata);
+      });
+  }
+  return methods as ServiceClient<Definition>;
+}
+
+function onAbort({ signal, context }: CallSettings, cancel: () => void): () => void {
+  const signals = [signal, context?.signal].filter((each) => each !== undefined);
+  for (const each of signals) {
+    if (each.aborted) cancel();
+    else each.addEventListener("abort", cancel, { once: true });
+  }
+  return () => {
+    for (const each of signals) each.removeEventListener("abort", cancel);
+  };
+}
+
+/**
+ * gRPC service config (gRFC A6): spread over all addresses; retry what the contract says may be
+ * repeated. What was never processed is retried by gRPC itself, whatever the config says.
+ */
+function serviceConfig(definition: ServiceDefinition, contract: Contract | undefined): object {
+  const names = Object.values(definition)
+    .map((method) => contract?.method(method.path))
+    .filter((method) => method?.idempotent === true)
+    .map((method) => {
+      const [, service, name] = method!.path.split("/");
+      return { service, method: name };
+    });
+  return {
+    loadBalancingConfig: [{ round_robin: {} }],
+    methodConfig:
+      names.length === 0
+        ? []
+        : [
+            {
+              name: names,
+              retryPolicy: {
+                maxAttempts: 4,
+                initialBackoff: "0.05s",
+                maxBackoff: "1s",
+                backoffMultiplier: 2,
+                retryableStatusCodes: ["UNAVAILABLE"],
+              },
+            },
+          ],
+  };
+}

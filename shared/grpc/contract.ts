@@ -1,0 +1,171 @@
+import { readFileSync } from "node:fs";
+import {
+  type create,
+  createFileRegistry,
+  type DescExtension,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  type FileRegistry,
+  fromBinary,
+  getOption,
+  hasOption,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import {
+  type Access,
+  type Cache,
+  Method as MethodOptions,
+  Mode,
+  Session as SessionOptions,
+  Step,
+} from "#proto/waybill/options/v1/options.ts";
+import type { SessionContract } from "../waybill/sessions.ts";
+
+const DEFAULT_IDLE_S = 30 * 60;
+const DEFAULT_ABSOLUTE_S = 24 * 60 * 60;
+const AUDIENCE = /^[a-z][a-z0-9-]{0,62}$/;
+
+/** What the protos say of one method. */
+export interface MethodContract {
+  /** `/package.Service/Method`. */
+  readonly path: string;
+  /** Full name of the service. */
+  readonly service: string;
+  readonly step: Step;
+  readonly access: Access;
+  readonly cache: Cache | undefined;
+  /** Undefined where the service has no sessions. */
+  readonly session: SessionContract | undefined;
+  /** Names, as in TypeScript, of the fields that carry the waybill in a message. */
+  readonly requestCarrier: string | undefined;
+  readonly responseCarrier: string | undefined;
+  /** Asking twice does no more than asking once. */
+  readonly idempotent: boolean;
+  readonly request: DescMessage;
+}
+
+/** What a set of protos says: the one place where SDK, front door and tools learn it. */
+export interface Contract {
+  readonly registry: FileRegistry;
+  /** The descriptor set that it was read from. */
+  readonly image: Uint8Array;
+  /** @throws Error naming the method when the protos do not have it */
+  method(path: string): MethodContract;
+  readonly methods: readonly MethodContract[];
+}
+
+/**
+ * Reads the contract from a descriptor set, as
+ * `buf build --as-file-descriptor-set -o image.binpb` makes it.
+ *
+ * @throws Error naming the service or method whose options contradict themselves
+ */
+export function loadContract(file: string | URL): Contract {
+  return readContract(readFileSync(file));
+}
+
+/** The same, from the descriptor set itself. */
+export function readContract(image: Uint8Array): Contract {
+  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
+  const methods = new Map<string, MethodContract>();
+  for (const type of registry) {
+    if (type.kind !== "service") continue;
+    const session = sessionContract(registry, type);
+    for (const method of type.methods) {
+      const read = methodContract(registry, type, method, session);
+      methods.set(read.path, read);
+    }
+  }
+  return {
+    registry,
+    image,
+    methods: [...methods.values()],
+    method(path) {
+      const found = methods.get(path);
+      if (found === undefined) throw new Error(`${path} is not in the descriptor set`);
+      return found;
+    },
+  };
+}
+
+function sessionContract(
+  registry: FileRegistry,
+  service: DescService,
+): SessionContract | undefined {
+  const bytes = option(registry, service, "waybill.options.v1.session");
+  if (bytes === undefined) return undefined;
+  const { audience, state, revision, mode, idle, absolute } = SessionOptions.decode(bytes);
+  const contract = {
+    audience,
+    stateType: state,
+    revision,
+    idleS: idle ? Number(idle.seconds) : DEFAULT_IDLE_S,
+    absoluteS: absolute ? Number(absolute.seconds) : DEFAULT_ABSOLUTE_S,
+  };
+  const wrong = (what: string) => new Error(`option session of ${service.typeName}: ${what}`);
+  if (!AUDIENCE.test(audience)) throw wrong(`audience must match ${AUDIENCE}`);
+  if (registry.getMessage(state) === undefined) throw wrong(`there is no message ${state}`);
+  if (revision < 1) throw wrong("revision starts at 1");
+  if (mode === Mode.MODE_ANCHORED) throw wrong("anchored sessions are not served yet");
+  if (contract.idleS < 2 || contract.absoluteS < contract.idleS) {
+    throw wrong("idle must be at least 2 s, and absolute no shorter");
+  }
+  return contract;
+}
+
+function methodContract(
+  registry: FileRegistry,
+  service: DescService,
+  method: DescMethod,
+  session: SessionContract | undefined,
+): MethodContract {
+  const bytes = option(registry, method, "waybill.options.v1.method") ?? new Uint8Array();
+  const { step, access, cache } = MethodOptions.decode(bytes);
+  const path = `/${service.typeName}/${method.name}`;
+  const wrong = (what: string) => new Error(`option method of ${path}: ${what}`);
+  if (step !== Step.STEP_UNSPECIFIED) {
+    if (session === undefined) throw wrong("has a step, but its service has no option session");
+    if (method.methodKind !== "unary") throw wrong("only unary methods may have a step");
+  }
+  const level = method.idempotency;
+  const safe = level === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+  if (cache !== undefined && !safe) throw wrong("cache needs idempotency_level NO_SIDE_EFFECTS");
+  return {
+    path,
+    service: service.typeName,
+    step,
+    access,
+    cache,
+    session: step === Step.STEP_UNSPECIFIED ? undefined : session,
+    requestCarrier: carrier(registry, method.input),
+    responseCarrier: carrier(registry, method.output),
+    idempotent: safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT,
+    request: method.input,
+  };
+}
+
+function carrier(registry: FileRegistry, message: DescMessage): string | undefined {
+  const extension = registry.getExtension("waybill.options.v1.carrier");
+  if (extension === undefined) return undefined;
+  const field = message.fields.find(
+    (candidate) => hasOption(candidate, extension) && getOption(candidate, extension) === true,
+  );
+  if (field !== undefined && field.message?.typeName !== "waybill.options.v1.Waybill") {
+    throw new Error(`${message.typeName}.${field.name}: a carrier is a waybill.options.v1.Waybill`);
+  }
+  return field?.localName;
+}
+
+/** A message-typed option, encoded, so that the generated code can read it. */
+function option(
+  registry: FileRegistry,
+  desc: DescService | DescMethod,
+  name: string,
+): Uint8Array | undefined {
+  const extension: DescExtension | undefined = registry.getExtension(name);
+  if (extension?.message === undefined || !hasOption(desc, extension)) return undefined;
+  const value = getOption(desc, extension) as ReturnType<typeof create>;
+  return toBinary(extension.message, value);
+}

@@ -1,0 +1,207 @@
+import { Metadata, type ServiceError, type StatusObject, status } from "@grpc/grpc-js";
+import type { Any } from "#proto/google/protobuf/any.ts";
+import { BadRequest, ErrorInfo, RetryInfo } from "#proto/google/rpc/error_details.ts";
+import { Status } from "#proto/google/rpc/status.ts";
+
+/** What one occurrence of an error adds to its reason. */
+export interface ErrorDetails {
+  /** Why it happened. Goes to the log, never to the caller. */
+  cause?: unknown;
+  /** What it was about, for the caller: ErrorInfo.metadata (AIP-193). */
+  metadata?: Record<string, string>;
+  /** The request's fields at fault, by their proto path, for INVALID_ARGUMENT. */
+  violations?: { field: string; description: string }[];
+  /** How long the caller should wait before it asks again, in milliseconds (google.rpc.RetryInfo). */
+  retryAfterMs?: number;
+}
+
+/**
+ * The only error a handler throws on purpose. Anything else is answered as `INTERNAL`.
+ * It reaches the caller as google.rpc.Status in `grpc-status-details-bin`, with an ErrorInfo.
+ */
+export class StatusError extends Error {
+  readonly code: status;
+  readonly domain: string;
+  readonly reason: string;
+  readonly details: ErrorDetails;
+
+  constructor(
+    code: status,
+    domain: string,
+    reason: string,
+    message: string,
+    details: ErrorDetails,
+  ) {
+    super(message, { cause: details.cause });
+    this.name = "StatusError";
+    this.code = code;
+    this.domain = domain;
+    this.reason = reason;
+    this.details = details;
+  }
+
+  /** The status as grpc-js sends it. */
+  toStatusObject(trailers: Metadata = new Metadata()): StatusObject {
+    trailers.set("grpc-status-details-bin", Buffer.from(Status.encode(this.#toStatus()).finish()));
+    return { code: this.code, details: this.message, metadata: trailers };
+  }
+
+  #toStatus(): Status {
+    const { metadata = {}, violations, retryAfterMs } = this.details;
+    const details = [
+      any("google.rpc.ErrorInfo", ErrorInfo, {
+        reason: this.reason,
+        domain: this.domain,
+        metadata,
+      }),
+    ];
+    if (violations !== undefined) {
+      details.push(
+        any("google.rpc.BadRequest", BadRequest, {
+          fieldViolations: violations.map((violation) => ({
+            ...violation,
+            reason: "",
+            localizedMessage: undefined,
+          })),
+        }),
+      );
+    }
+    if (retryAfterMs !== undefined) {
+      details.push(
+        any("google.rpc.RetryInfo", RetryInfo, {
+          retryDelay: {
+            seconds: BigInt(Math.floor(retryAfterMs / 1000)),
+            nanos: (retryAfterMs % 1000) * 1_000_000,
+          },
+        }),
+      );
+    }
+    return { code: this.code, message: this.message, details };
+  }
+}
+
+function any<T>(
+  type: string,
+  codec: { encode(message: T): { finish(): Uint8Array } },
+  message: T,
+): Any {
+  return {
+    typeUrl: `type.googleapis.com/${type}`,
+    value: Buffer.from(codec.encode(message).finish()),
+  };
+}
+
+/** A function for each reason of a vocabulary, that makes its error. */
+export type Vocabulary<Reason extends string> = {
+  readonly [R in Reason]: (details?: ErrorDetails) => StatusError;
+};
+
+/**
+ * A closed set of errors.
+ *
+ * @param domain ErrorInfo.domain of all of them
+ * @param reasons for each reason its status code and its one public message
+ */
+export function vocabulary<Reason extends string>(
+  domain: string,
+  reasons: Record<Reason, readonly [status, string]>,
+): Vocabulary<Reason> {
+  const entries = Object.entries<readonly [status, string]>(reasons).map(
+    ([reason, [code, message]]) => [
+      reason,
+      (details: ErrorDetails = {}) => new StatusError(code, domain, reason, message, details),
+    ],
+  );
+  return Object.freeze(Object.fromEntries(entries));
+}
+
+/** What a client can read out of a failed call. */
+export interface ErrorReport {
+  code: status;
+  message: string;
+  reason: string;
+  domain: string;
+  metadata: Record<string, string>;
+  violations: { field: string; description: string }[];
+  retryAfterMs: number | undefined;
+}
+
+/** Reads the details of an error that a call was answered with. Absent details read as empty. */
+export function readError(error: Pick<ServiceError, "code" | "details" | "metadata">): ErrorReport {
+  const report: ErrorReport = {
+    code: error.code,
+    message: error.details,
+    reason: "",
+    domain: "",
+    metadata: {},
+    violations: [],
+    retryAfterMs: undefined,
+  };
+  const packed = error.metadata?.get("grpc-status-details-bin")[0];
+  if (!Buffer.isBuffer(packed)) return report;
+  for (const detail of Status.decode(packed).details) {
+    switch (detail.typeUrl) {
+      case "type.googleapis.com/google.rpc.ErrorInfo": {
+        const info = ErrorInfo.decode(detail.value);
+        report.reason = info.reason;
+        report.domain = info.domain;
+        report.metadata = info.metadata;
+        break;
+      }
+      case "type.googleapis.com/google.rpc.BadRequest":
+        report.violations = BadRequest.decode(detail.value).fieldViolations.map(
+          ({ field, description }) => ({ field, description }),
+        );
+        break;
+      case "type.googleapis.com/google.rpc.RetryInfo": {
+        const delay = RetryInfo.decode(detail.value).retryDelay;
+        if (delay) report.retryAfterMs = Number(delay.seconds) * 1000 + delay.nanos / 1e6;
+        break;
+      }
+    }
+  }
+  return report;
+}
+
+/** Waybill's own errors. The reason is the contract; the message is for people. */
+export const Errors = vocabulary("waybill", {
+  WAYBILL_MISSING: [
+    status.UNAUTHENTICATED,
+    "This method needs a waybill: send the newest one in the metadata key `waybill`.",
+  ],
+  WAYBILL_INVALID: [status.UNAUTHENTICATED, "The waybill is not valid here. Begin a new session."],
+  WAYBILL_EXPIRED: [status.UNAUTHENTICATED, "The waybill has expired. Begin a new session."],
+  WAYBILL_TOO_LARGE: [
+    status.RESOURCE_EXHAUSTED,
+    "The session's state is too large to be carried in the metadata.",
+  ],
+  STATE_SCHEMA_UNSUPPORTED: [
+    status.FAILED_PRECONDITION,
+    "The session's state is of a type or revision that this replica does not read.",
+  ],
+  KEYS_UNAVAILABLE: [status.UNAVAILABLE, "The keys are not available at the moment. Try again."],
+  PAGE_TOKEN_INVALID: [
+    status.INVALID_ARGUMENT,
+    "The page token does not belong to this request. Start again without one.",
+  ],
+  INVALID_FIELD: [status.INVALID_ARGUMENT, "A field of the request is not valid."],
+  METADATA_DUPLICATED: [
+    status.INVALID_ARGUMENT,
+    "A metadata key that may be sent once was sent more than once.",
+  ],
+  ACCESS_DENIED: [status.PERMISSION_DENIED, "The caller may not call this method."],
+  CREDENTIAL_INVALID: [
+    status.UNAUTHENTICATED,
+    "This method needs a valid service credential in the metadata key `authorization`.",
+  ],
+  DATABASE_UNAVAILABLE: [
+    status.UNAVAILABLE,
+    "The database is not available at the moment. Try again.",
+  ],
+  CONFLICT: [status.ABORTED, "The call met another one. Try again."],
+  OVERLOADED: [
+    status.RESOURCE_EXHAUSTED,
+    "The replica serves as many calls as it can. Try again later.",
+  ],
+  INTERNAL: [status.INTERNAL, "The call failed for a reason within the service."],
+});

@@ -1,0 +1,175 @@
+import {
+  type ServiceDefinition as GrpcServiceDefinition,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type ServerWritableStream,
+  status,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { Step } from "#proto/waybill/options/v1/options.ts";
+import { sessionInterceptor } from "../waybill/interceptor.ts";
+import type { RingSource } from "../waybill/ring.ts";
+import { Sessions, type StateCodec } from "../waybill/sessions.ts";
+import { type Authenticate, access } from "./access.ts";
+import { Call, type Handler } from "./call.ts";
+import type { Contract, MethodContract } from "./contract.ts";
+import { Errors, StatusError } from "./errors.ts";
+import type { Handlers, ServiceDefinition } from "./handlers.ts";
+import { revalidation } from "./revalidation.ts";
+import { validation } from "./validation.ts";
+
+/** What happens around every call of a server. */
+export interface Surroundings {
+  readonly contract: Contract;
+  readonly authenticate: Authenticate | undefined;
+  /** Takes a place for a call, and gives the function that frees it; undefined when all are taken. */
+  enter(): (() => void) | undefined;
+  /** Makes the status of an error that is not a StatusError, where there is a better one than INTERNAL. */
+  translate(error: unknown): StatusError | undefined;
+  /** Hears of every failed call, with its cause. */
+  failed(method: string, error: StatusError): void;
+  readonly draining: AbortSignal;
+}
+
+/** What a service with sessions brings along. */
+export interface SessionParts<State> {
+  state: StateCodec<State>;
+  ring: RingSource;
+}
+
+/**
+ * Turns promise handlers into what grpc-js's `Server.addService` takes. The interceptors of each
+ * method are composed here, once: a method has only those that its contract asks for.
+ *
+ * Order: a place on the server, access, decoding and field constraints, session, revalidation.
+ */
+export function implement<Definition extends ServiceDefinition, State>(
+  definition: Definition,
+  handlers: Handlers<Definition, State>,
+  around: Surroundings,
+  parts?: SessionParts<State>,
+): [GrpcServiceDefinition, UntypedServiceImplementation] {
+  let sessions: Sessions<State> | undefined;
+  const wire: Record<string, unknown> = {};
+  const implementation: UntypedServiceImplementation = {};
+  for (const [name, method] of Object.entries(definition)) {
+    const contract = around.contract.method(method.path);
+    if (contract.session !== undefined) {
+      if (parts === undefined) throw new Error(`${method.path} has a session: give state and ring`);
+      sessions ??= new Sessions(contract.session, parts.state, parts.ring);
+    }
+    const user = handlers[name] as unknown as Handler;
+    const handler = compose(contract, method, user.bind(handlers), around, sessions);
+    // The bytes come as they are: they are decoded after the caller may call at all.
+    wire[name] = { ...method, requestDeserialize: (bytes: Buffer) => bytes };
+    implementation[name] = method.responseStream
+      ? serverStream(contract, handler, around)
+      : unary(contract, handler, around);
+  }
+  return [wire as GrpcServiceDefinition, implementation];
+}
+
+function compose<State>(
+  contract: MethodContract,
+  method: ServiceDefinition[string],
+  user: Handler,
+  around: Surroundings,
+  sessions: Sessions<State> | undefined,
+): Handler {
+  let handler = revalidation(contract, user, method.responseSerialize, () =>
+    method.responseDeserialize(Buffer.alloc(0)),
+  );
+  if (sessions !== undefined && contract.step !== Step.STEP_UNSPECIFIED) {
+    handler = sessionInterceptor(contract, handler, sessions);
+  }
+  return access(contract, decoding(contract, method, handler, around), around.authenticate);
+}
+
+function decoding(
+  contract: MethodContract,
+  method: ServiceDefinition[string],
+  next: Handler,
+  around: Surroundings,
+): Handler {
+  const validate = validation(around.contract.registry, contract.request);
+  return async (bytes, call) => {
+    let request: unknown;
+    try {
+      request = method.requestDeserialize(bytes as Buffer);
+    } catch (cause) {
+      throw Errors.INVALID_FIELD({
+        cause,
+        violations: [{ field: "", description: `is not a ${contract.request.typeName}` }],
+      });
+    }
+    validate?.(bytes as Buffer);
+    return next(request, call);
+  };
+}
+
+function unary(
+  contract: MethodContract,
+  handler: Handler,
+  around: Surroundings,
+): handleUnaryCall<unknown, unknown> {
+  return (grpcCall, callback) => {
+    const leave = around.enter();
+    if (leave === undefined) {
+      callback(Errors.OVERLOADED({ retryAfterMs: 1000 }).toStatusObject());
+      return;
+    }
+    const call = new Call(contract.path, grpcCall);
+    handler(grpcCall.request, call)
+      .then(
+        (response) => {
+          call.sendReply();
+          callback(null, response);
+        },
+        (thrown) => callback(failure(contract.path, thrown, around).toStatusObject()),
+      )
+      .finally(leave);
+  };
+}
+
+function serverStream(
+  contract: MethodContract,
+  handler: Handler,
+  around: Surroundings,
+): handleServerStreamingCall<unknown, unknown> {
+  return (grpcCall) => {
+    const call = new Call(contract.path, grpcCall, around.draining);
+    pump(grpcCall, call, handler).then(
+      () => grpcCall.end(),
+      (thrown) => {
+        if (grpcCall.cancelled) return;
+        grpcCall.emit("error", failure(contract.path, thrown, around).toStatusObject());
+      },
+    );
+  };
+}
+
+async function pump(
+  grpcCall: ServerWritableStream<unknown, unknown>,
+  call: Call,
+  handler: Handler,
+): Promise<void> {
+  const messages = (await handler(grpcCall.request, call)) as AsyncIterable<unknown>;
+  call.sendReply();
+  for await (const message of messages) {
+    if (grpcCall.cancelled) return;
+    if (grpcCall.write(message)) continue;
+    await new Promise<void>((resolve) => {
+      grpcCall.once("drain", resolve);
+      call.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  }
+}
+
+function failure(method: string, thrown: unknown, around: Surroundings): StatusError {
+  const error =
+    thrown instanceof StatusError
+      ? thrown
+      : (around.translate(thrown) ?? Errors.INTERNAL({ cause: thrown }));
+  if (error.code !== status.OK) around.failed(method, error);
+  return error;
+}

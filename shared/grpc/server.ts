@@ -1,0 +1,165 @@
+import {
+  Server as GrpcServer,
+  type ServerOptions as GrpcServerOptions,
+  ServerCredentials,
+} from "@grpc/grpc-js";
+import { HealthImplementation } from "grpc-health-check";
+import type { Logger } from "pino";
+import type { Authenticate } from "./access.ts";
+import type { Contract } from "./contract.ts";
+import { Errors, type StatusError } from "./errors.ts";
+import type { Handlers, ServiceDefinition } from "./handlers.ts";
+import { implement, type SessionParts, type Surroundings } from "./implement.ts";
+import { addReflection } from "./reflection.ts";
+import { allowStreamResets } from "./streamResets.ts";
+
+/** How a server is set up. Only `contract` is required. */
+export interface ServerOptions {
+  contract: Contract;
+  /** Where refusals and failures are written. Default: nowhere. */
+  log?: Logger;
+  /** How callers of service-only methods prove who they are. Default: they are refused. */
+  authenticate?: Authenticate;
+  /** Makes a status of errors that handlers did not throw on purpose, such as the database's. */
+  translate?: (error: unknown) => StatusError | undefined;
+  /** Largest request, in bytes. Default: 1 MiB. */
+  maxRequestBytes?: number;
+  /** Unary calls served at a time; more are answered OVERLOADED. Default: 1,000. */
+  maxCalls?: number;
+  /** How long a connection lives, give or take a tenth, in ms. Default: 5 minutes. */
+  maxConnectionAgeMs?: number;
+  /** TLS credentials. Default: plaintext. */
+  credentials?: ServerCredentials;
+  /** Names of the services that reflection shows. Default: those added. */
+  reflect?: string[];
+}
+
+/** Longest time that draining waits for calls under way, in ms. */
+const DRAIN_LIMIT_MS = 30_000;
+
+/**
+ * A gRPC server with what every service here has: the interceptors of its contract, health
+ * (`grpc.health.v1`), reflection (v1 and v1alpha), limits and a drain that fails no call.
+ */
+export class Server {
+  readonly #grpc: GrpcServer;
+  readonly #options: ServerOptions;
+  readonly #health = new HealthImplementation({ "": "NOT_SERVING" });
+  readonly #names: string[] = [];
+  readonly #draining = new AbortController();
+  readonly #surroundings: Surroundings;
+  #calls = 0;
+  #idle: (() => void) | undefined;
+  #drained: Promise<void> | undefined;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    const { maxCalls = 1000, maxConnectionAgeMs = 5 * 60_000, log } = options;
+    const grpcOptions: GrpcServerOptions = {
+      "grpc.max_receive_message_length": options.maxRequestBytes ?? 1024 * 1024,
+      "grpc.max_concurrent_streams": maxCalls,
+      "grpc.max_connection_age_ms": maxConnectionAgeMs,
+      "grpc.max_connection_age_grace_ms": DRAIN_LIMIT_MS,
+      "grpc.keepalive_time_ms": 30_000,
+      "grpc.keepalive_timeout_ms": 10_000,
+    };
+    this.#grpc = new GrpcServer(grpcOptions);
+    allowStreamResets(this.#grpc);
+    this.#health.addToServer(this.#grpc);
+    this.#surroundings = {
+      contract: options.contract,
+      authenticate: options.authenticate,
+      draining: this.#draining.signal,
+      translate: options.translate ?? (() => undefined),
+      enter: () => {
+        if (this.#calls >= maxCalls) return undefined;
+        this.#calls += 1;
+        return () => {
+          this.#calls -= 1;
+          if (this.#calls === 0) this.#idle?.();
+        };
+      },
+      failed: (method, error) => {
+        const cause = error.details.cause;
+        const entry = { method, reason: error.reason, code: error.code, err: cause };
+        if (error.reason === "INTERNAL") log?.error(entry, "call failed");
+        else log?.debug(entry, "call refused");
+      },
+    };
+  }
+
+  /**
+   * Adds a service.
+   *
+   * @param parts for a service with sessions: the state's codec and the audience's ring
+   * @throws Error naming the method whose contract cannot be kept
+   */
+  add<Definition extends ServiceDefinition, State = never>(
+    definition: Definition,
+    handlers: Handlers<Definition, State>,
+    parts?: SessionParts<State>,
+  ): this {
+    this.#grpc.addService(...implement(definition, handlers, this.#surroundings, parts));
+    const [method] = Object.values(definition);
+    if (method !== undefined) {
+      const name = this.#options.contract.method(method.path).service;
+      this.#names.push(name);
+      this.#health.setStatus(name, "NOT_SERVING");
+    }
+    return this;
+  }
+
+  /**
+   * Listens. Calls are answered from now on; health stays NOT_SERVING until `serving(true)`.
+   *
+   * @param address host and port, such as `127.0.0.1:0`
+   * @returns the port
+   */
+  listen(address: string): Promise<number> {
+    addReflection(this.#grpc, this.#options.contract, this.#options.reflect ?? this.#names);
+    const credentials = this.#options.credentials ?? ServerCredentials.createInsecure();
+    return new Promise((resolve, reject) => {
+      this.#grpc.bindAsync(address, credentials, (error, port) => {
+        if (error) reject(new Error(`cannot listen on ${address}: ${error.message}`));
+        else resolve(port);
+      });
+    });
+  }
+
+  /** Says whether calls should be sent here: the answer of every health check. */
+  serving(isServing: boolean): void {
+    if (this.#draining.signal.aborted) return;
+    this.#setHealth(isServing);
+  }
+
+  /**
+   * Stops without failing a call: turns NOT_SERVING, tells peers to open no more streams, ends the
+   * streams, waits for the calls under way, and at last closes the connections.
+   */
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain();
+    return this.#drained;
+  }
+
+  async #drain(): Promise<void> {
+    this.#setHealth(false);
+    this.#draining.abort(Errors.OVERLOADED());
+    const closed = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()));
+    const limit = setTimeout(() => this.#grpc.forceShutdown(), DRAIN_LIMIT_MS);
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve;
+      if (this.#calls === 0) resolve();
+      closed.then(resolve, resolve);
+    });
+    // What may be left are streams of health watchers and reflection, which nobody ends.
+    const settle = setTimeout(() => this.#grpc.forceShutdown(), 500);
+    await closed;
+    clearTimeout(limit);
+    clearTimeout(settle);
+  }
+
+  #setHealth(isServing: boolean): void {
+    const status = isServing ? "SERVING" : "NOT_SERVING";
+    for (const name of ["", ...this.#names]) this.#health.setStatus(name, status);
+  }
+}

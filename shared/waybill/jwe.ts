@@ -1,0 +1,87 @@
+import { createCipheriv, createDecipheriv, type KeyObject } from "node:crypto";
+import { decodeBase64url } from "./base64url.ts";
+import { parseSubkeyId, type TokenType } from "./subkey.ts";
+
+export const IV_BYTES = 12;
+export const TAG_BYTES = 16;
+
+/** The parts of a JWE (RFC 7516 section 7.1) with `alg: dir`, so without an encrypted key. */
+export interface Sealed {
+  /** The protected header as it stands in the token: base64url text, the authenticated data. */
+  header: string;
+  iv: Buffer;
+  ciphertext: Buffer;
+  tag: Buffer;
+}
+
+/** The protected header of a token, in base64url. */
+export function encodeHeader(type: TokenType, kid: string): string {
+  const header = { alg: "dir", enc: "A256GCM", typ: type, kid };
+  return Buffer.from(JSON.stringify(header)).toString("base64url");
+}
+
+/**
+ * Checks a protected header: `dir`, `A256GCM`, the type that was asked for, a `kid`, and not a
+ * parameter more (so no `crit`, `zip`, `jku`, `jwk`; RFC 8725 sections 3.1, 3.6, 3.10, 3.11).
+ *
+ * @returns the ring key's id and the salt, or undefined when anything is amiss
+ */
+export function parseHeader(
+  header: string,
+  type: TokenType,
+): { ringKeyId: string; salt: Buffer } | undefined {
+  const json = decodeBase64url(header);
+  if (json === undefined) return undefined;
+  let fields: unknown;
+  try {
+    fields = JSON.parse(json.toString("utf8"));
+  } catch {
+    return undefined;
+  }
+  if (typeof fields !== "object" || fields === null) return undefined;
+  const { alg, enc, typ, kid, ...rest } = fields as Record<string, unknown>;
+  if (alg !== "dir" || enc !== "A256GCM" || typ !== type) return undefined;
+  if (Object.keys(rest).length > 0) return undefined;
+  return parseSubkeyId(kid);
+}
+
+/** Encrypts and authenticates. The pair of key and `iv` must never be used twice. */
+export function encrypt(key: KeyObject, header: string, iv: Buffer, plaintext: Uint8Array): Sealed {
+  const cipher = createCipheriv("aes-256-gcm", key, iv);
+  cipher.setAAD(Buffer.from(header, "latin1"));
+  const ciphertext = cipher.update(plaintext);
+  cipher.final();
+  return { header, iv, ciphertext, tag: cipher.getAuthTag() };
+}
+
+/** Authenticates and decrypts. Returns undefined when the tag does not verify. */
+export function decrypt(key: KeyObject, sealed: Sealed): Buffer | undefined {
+  const decipher = createDecipheriv("aes-256-gcm", key, sealed.iv);
+  decipher.setAAD(Buffer.from(sealed.header, "latin1"));
+  decipher.setAuthTag(sealed.tag);
+  const plaintext = decipher.update(sealed.ciphertext);
+  try {
+    decipher.final();
+  } catch {
+    return undefined;
+  }
+  return plaintext;
+}
+
+/** The compact serialization. */
+export function toCompact(sealed: Sealed): string {
+  return `${sealed.header}..${sealed.iv.toString("base64url")}.${sealed.ciphertext.toString("base64url")}.${sealed.tag.toString("base64url")}`;
+}
+
+/** The parts of a compact serialization, or undefined when it is not one. */
+export function fromCompact(token: string): Sealed | undefined {
+  const parts = token.split(".", 6);
+  if (parts.length !== 5 || parts[0] === "" || parts[1] !== "") return undefined;
+  const iv = decodeBase64url(parts[2]!);
+  const ciphertext = decodeBase64url(parts[3]!);
+  const tag = decodeBase64url(parts[4]!);
+  if (iv?.length !== IV_BYTES || ciphertext === undefined || tag?.length !== TAG_BYTES) {
+    return undefined;
+  }
+  return { header: parts[0]!, iv, ciphertext, tag };
+}

@@ -1,0 +1,75 @@
+import type { KeyObject } from "node:crypto";
+import { decrypt, parseHeader, type Sealed } from "./jwe.ts";
+import type { Ring, RingSource } from "./ring.ts";
+import { deriveSubkey, type TokenType } from "./subkey.ts";
+
+const MAX_CACHED_SUBKEYS = 4096;
+
+/** Opens the tokens of one type and audience. */
+export class Opener {
+  readonly #type: TokenType;
+  readonly #audience: string;
+  readonly #ring: RingSource;
+  // By protected header. Holds only keys under which a tag was verified: a stranger can invent
+  // salts, but not tags, so he can evict nothing.
+  readonly #subkeys = new Map<string, KeyObject>();
+  #cachedOf: Ring | undefined;
+
+  constructor(type: TokenType, audience: string, ring: RingSource) {
+    this.#type = type;
+    this.#audience = audience;
+    this.#ring = ring;
+  }
+
+  /** How many derived keys are held. */
+  get cached(): number {
+    return this.#subkeys.size;
+  }
+
+  /**
+   * Opens a token. Answers at once when its key is at hand, and otherwise after asking for the ring.
+   *
+   * @returns the plaintext, or undefined: the token is not one of this type and audience
+   * @throws StatusError KEYS_UNAVAILABLE when the token's key is not at hand and nobody answers
+   */
+  open(sealed: Sealed): Buffer | undefined | Promise<Buffer | undefined> {
+    const ring = this.#ring.current();
+    // A key that has left its ring opens nothing any more.
+    if (ring !== this.#cachedOf) {
+      this.#subkeys.clear();
+      this.#cachedOf = ring;
+    }
+    const cached = this.#subkeys.get(sealed.header);
+    if (cached !== undefined) return decrypt(cached, sealed);
+
+    const named = parseHeader(sealed.header, this.#type);
+    if (named === undefined) return undefined;
+    const plaintext = this.#openUnder(ring, named, sealed);
+    if (plaintext !== "unknown key") return plaintext;
+    return this.#ring.refresh().then((fetched) => {
+      const late = this.#openUnder(fetched, named, sealed);
+      return late === "unknown key" ? undefined : late;
+    });
+  }
+
+  #openUnder(
+    ring: Ring | undefined,
+    named: { ringKeyId: string; salt: Buffer },
+    sealed: Sealed,
+  ): Buffer | undefined | "unknown key" {
+    const ringKey = ring?.keys.find((key) => key.id === named.ringKeyId);
+    if (ringKey === undefined) return "unknown key";
+    const subkey = deriveSubkey(ringKey.key, named.salt, this.#type, this.#audience);
+    const plaintext = decrypt(subkey, sealed);
+    if (plaintext !== undefined && ring === this.#cachedOf) this.#remember(sealed.header, subkey);
+    return plaintext;
+  }
+
+  #remember(header: string, subkey: KeyObject): void {
+    if (this.#subkeys.size >= MAX_CACHED_SUBKEYS) {
+      const oldest = this.#subkeys.keys().next();
+      if (!oldest.done) this.#subkeys.delete(oldest.value);
+    }
+    this.#subkeys.set(header, subkey);
+  }
+}

@@ -1,0 +1,34 @@
+/** The keys of one audience, as a replica holds them. */
+export interface Ring {
+  readonly audience: string;
+  /** Grows by one with each change. */
+  readonly version: number;
+  readonly keys: readonly RingKey[];
+}
+
+/** One key of a ring. Every key opens; only the active one seals. */
+export interface RingKey {
+  /** 11 characters of base64url. */
+  readonly id: string;
+  readonly state: "pending" | "active" | "retired";
+  /** 32 bytes. */
+  readonly key: Buffer;
+}
+
+/** Where an audience's ring comes from. */
+export interface RingSource {
+  /** The newest ring heard of. Undefined before the first. */
+  current(): Ring | undefined;
+  /**
+   * Asks for the ring anew, because a token names a key that `current()` lacks. Calls made while a
+   * request is under way share it, and there is at most one a second.
+   *
+   * @throws StatusError KEYS_UNAVAILABLE when nobody answers
+   */
+  refresh(): Promise<Ring>;
+}
+
+/** A ring that never changes: for tests, and for programs that keep their keys themselves. */
+export function fixedRing(ring: Ring): RingSource {
+  return { current: () => ring, refresh: () => Promise.resolve(ring) };
+}

@@ -1,0 +1,91 @@
+import type { KeyObject } from "node:crypto";
+import { Errors } from "../grpc/errors.ts";
+import { type Clocks, Entropy, systemClocks } from "./entropy.ts";
+import { encodeHeader, encrypt, IV_BYTES, type Sealed } from "./jwe.ts";
+import type { RingSource } from "./ring.ts";
+import { deriveSubkey, SALT_BYTES, subkeyId, type TokenType } from "./subkey.ts";
+
+const SUBKEY_LIFE_MS = 60 * 60 * 1000;
+
+/**
+ * How often one sub-key seals: half of what NIST SP 800-38D section 8.3 allows for random nonces.
+ */
+export const MAX_SEALS_PER_SUBKEY = 2 ** 31;
+
+interface Subkey {
+  readonly ringKeyId: string;
+  readonly key: KeyObject;
+  readonly header: string;
+  readonly expiresAt: number;
+  seals: number;
+}
+
+/** What a sealer may be given otherwise than by default; for tests. */
+export interface SealerOptions {
+  clocks?: Clocks;
+  maxSeals?: number;
+}
+
+/** Seals the tokens of one type and audience, under a sub-key that only this object has. */
+export class Sealer {
+  readonly #type: TokenType;
+  readonly #audience: string;
+  readonly #ring: RingSource;
+  readonly #clocks: Clocks;
+  readonly #maxSeals: number;
+  readonly #entropy: Entropy;
+  #subkey: Subkey | undefined;
+
+  constructor(
+    type: TokenType,
+    audience: string,
+    ring: RingSource,
+    { clocks = systemClocks, maxSeals = MAX_SEALS_PER_SUBKEY }: SealerOptions = {},
+  ) {
+    this.#type = type;
+    this.#audience = audience;
+    this.#ring = ring;
+    this.#clocks = clocks;
+    this.#maxSeals = maxSeals;
+    this.#entropy = new Entropy(() => {
+      this.#subkey = undefined;
+    }, clocks);
+  }
+
+  /** @throws StatusError KEYS_UNAVAILABLE while there is no active ring key */
+  seal(plaintext: Uint8Array): Sealed {
+    this.#entropy.check();
+    const subkey = this.#current();
+    subkey.seals += 1;
+    return encrypt(subkey.key, subkey.header, this.#entropy.take(IV_BYTES), plaintext);
+  }
+
+  #current(): Subkey {
+    const active = this.#ring.current()?.keys.find((key) => key.state === "active");
+    if (active === undefined) {
+      throw Errors.KEYS_UNAVAILABLE({
+        retryAfterMs: 1000,
+        cause: `no active key in the ring of ${this.#audience}`,
+      });
+    }
+    const now = this.#clocks.monotonic();
+    const subkey = this.#subkey;
+    if (
+      subkey !== undefined &&
+      subkey.ringKeyId === active.id &&
+      subkey.seals < this.#maxSeals &&
+      now < subkey.expiresAt
+    ) {
+      return subkey;
+    }
+    const salt = this.#entropy.take(SALT_BYTES);
+    this.#subkey = {
+      ringKeyId: active.id,
+      key: deriveSubkey(active.key, salt, this.#type, this.#audience),
+      header: encodeHeader(this.#type, subkeyId(active.id, salt)),
+      expiresAt: now + SUBKEY_LIFE_MS,
+      seals: 0,
+    };
+    return this.#subkey;
+  }
+}

@@ -1,0 +1,209 @@
+import { randomUUIDv7 } from "node:crypto";
+import { Envelope, type EnvelopeV1 } from "#proto/waybill/envelope/v1/envelope.ts";
+import { Errors, type StatusError } from "../grpc/errors.ts";
+import type { Sealed } from "./jwe.ts";
+import { Opener } from "./opener.ts";
+import type { RingSource } from "./ring.ts";
+import { Sealer } from "./sealer.ts";
+import { uuidFromBytes, uuidToBytes } from "./uuid.ts";
+
+/** How far another replica's clock may run ahead of this one's. */
+const MAX_CLOCK_SKEW_S = 60;
+const CARRIED = 1;
+
+/** Encodes and decodes a state: the object that ts-proto makes for a message. */
+export interface StateCodec<State> {
+  encode(state: State): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): State;
+  create(): State;
+}
+
+/** What the contract says of a service's sessions. */
+export interface SessionContract {
+  readonly audience: string;
+  /** Full name of the state's message. */
+  readonly stateType: string;
+  readonly revision: number;
+  readonly idleS: number;
+  readonly absoluteS: number;
+}
+
+/** A session, as a handler has it. */
+export interface Session<State> {
+  /** UUIDv7. */
+  readonly id: string;
+  /** 0 in a handler that begins the session; 1 in its first waybill; one more with each advance. */
+  readonly version: number;
+  /** Whose session it is: `anonymous/{uuid}` while callers are not known. */
+  readonly subject: string;
+  /** When it ends unless it is used, and at the latest: milliseconds since the Unix epoch. */
+  readonly idleExpiresAt: number;
+  readonly expiresAt: number;
+  /** Change it in place or put another in its place. */
+  state: State;
+}
+
+/** An open session with what it was opened from. Only the interceptor sees this much of it. */
+export interface OpenSession<State> extends Session<State> {
+  readonly envelope: EnvelopeV1;
+}
+
+/** The sessions of one audience with one type of state. */
+export class Sessions<State> {
+  readonly contract: SessionContract;
+  readonly #codec: StateCodec<State>;
+  readonly #now: () => number;
+  readonly #sealer: Sealer;
+  readonly #opener: Opener;
+
+  /** @param now milliseconds since the Unix epoch */
+  constructor(
+    contract: SessionContract,
+    codec: StateCodec<State>,
+    ring: RingSource,
+    now: () => number = Date.now,
+  ) {
+    this.contract = contract;
+    this.#codec = codec;
+    this.#now = now;
+    this.#sealer = new Sealer("waybill", contract.audience, ring);
+    this.#opener = new Opener("waybill", contract.audience, ring);
+  }
+
+  /** A new session, not sealed yet. Without a subject it belongs to a new anonymous one. */
+  begin(subject?: string): OpenSession<State> {
+    const id = randomUUIDv7();
+    const nowS = this.#nowS();
+    return this.#toSession(
+      {
+        sessionId: uuidToBytes(id),
+        version: 0,
+        digest: Buffer.alloc(0),
+        parentDigest: Buffer.alloc(0),
+        subject: subject ?? `anonymous/${id}`,
+        client: "",
+        audience: this.contract.audience,
+        subjectEpoch: 0,
+        familyId: Buffer.alloc(0),
+        issuedAt: BigInt(nowS),
+        idleExpiresAt: BigInt(nowS + this.contract.idleS),
+        expiresAt: BigInt(nowS + this.contract.absoluteS),
+        mode: CARRIED,
+        stateType: this.contract.stateType,
+        stateRevision: this.contract.revision,
+        confirmation: Buffer.alloc(0),
+        content: { $case: "state", value: Buffer.alloc(0) },
+      },
+      this.#codec.create(),
+    );
+  }
+
+  /**
+   * Opens a waybill.
+   *
+   * @throws StatusError WAYBILL_INVALID: it is not one of this audience, for whatever reason;
+   *   WAYBILL_EXPIRED; STATE_SCHEMA_UNSUPPORTED: it carries another state, or a revision from the
+   *   future; KEYS_UNAVAILABLE
+   */
+  async open(sealed: Sealed): Promise<OpenSession<State>> {
+    const opened = this.#opener.open(sealed);
+    const plaintext = opened instanceof Promise ? await opened : opened;
+    if (plaintext === undefined) throw Errors.WAYBILL_INVALID({ cause: "it does not open" });
+    return this.#read(plaintext);
+  }
+
+  /** Seals the next version, or the same one anew when the state has not changed. */
+  seal(session: OpenSession<State>, state: Uint8Array, version: number): Sealed {
+    const nowS = this.#nowS();
+    const { envelope } = session;
+    const idleEnd = BigInt(nowS + this.contract.idleS);
+    const next: EnvelopeV1 = {
+      ...envelope,
+      version,
+      issuedAt: BigInt(nowS),
+      idleExpiresAt: idleEnd < envelope.expiresAt ? idleEnd : envelope.expiresAt,
+      stateRevision: this.contract.revision,
+      content: { $case: "state", value: asBuffer(state) },
+    };
+    return this.#sealer.seal(Envelope.encode({ version: { $case: "v1", value: next } }).finish());
+  }
+
+  encode(state: State): Uint8Array {
+    return this.#codec.encode(state).finish();
+  }
+
+  /** Whether less than half of the idle life is left, and a new waybill would prolong it. */
+  isAging({ envelope }: OpenSession<State>): boolean {
+    const leftS = Number(envelope.idleExpiresAt) - this.#nowS();
+    return leftS * 2 < this.contract.idleS && envelope.idleExpiresAt < envelope.expiresAt;
+  }
+
+  #read(plaintext: Buffer): OpenSession<State> {
+    let envelope: EnvelopeV1 | undefined;
+    try {
+      const { version } = Envelope.decode(plaintext);
+      if (version?.$case === "v1") envelope = version.value;
+    } catch (cause) {
+      throw Errors.WAYBILL_INVALID({ cause });
+    }
+    if (envelope === undefined)
+      throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "envelope version" });
+    const refusal = this.#refusal(envelope);
+    if (refusal !== undefined) throw refusal;
+    const { content } = envelope;
+    if (content?.$case !== "state") {
+      throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "the state is not carried" });
+    }
+    let state: State;
+    try {
+      state = this.#codec.decode(content.value);
+    } catch (cause) {
+      throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause });
+    }
+    return this.#toSession(envelope, state);
+  }
+
+  #refusal(envelope: EnvelopeV1): StatusError | undefined {
+    const { contract } = this;
+    const nowS = this.#nowS();
+    if (
+      envelope.audience !== contract.audience ||
+      envelope.sessionId.length !== 16 ||
+      envelope.mode !== CARRIED
+    ) {
+      return Errors.WAYBILL_INVALID({ cause: "its envelope is not of this audience and mode" });
+    }
+    if (Number(envelope.issuedAt) > nowS + MAX_CLOCK_SKEW_S) {
+      return Errors.WAYBILL_INVALID({ cause: "it was issued in the future" });
+    }
+    if (nowS >= Number(envelope.idleExpiresAt) || nowS >= Number(envelope.expiresAt)) {
+      return Errors.WAYBILL_EXPIRED();
+    }
+    if (envelope.stateType !== contract.stateType || envelope.stateRevision > contract.revision) {
+      return Errors.STATE_SCHEMA_UNSUPPORTED({
+        metadata: { type: envelope.stateType, revision: `${envelope.stateRevision}` },
+      });
+    }
+    return undefined;
+  }
+
+  #toSession(envelope: EnvelopeV1, state: State): OpenSession<State> {
+    return {
+      id: uuidFromBytes(envelope.sessionId),
+      version: envelope.version,
+      subject: envelope.subject,
+      idleExpiresAt: Number(envelope.idleExpiresAt) * 1000,
+      expiresAt: Number(envelope.expiresAt) * 1000,
+      state,
+      envelope,
+    };
+  }
+
+  #nowS(): number {
+    return Math.floor(this.#now() / 1000);
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
