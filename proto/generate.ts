@@ -8,7 +8,10 @@ import { delimiter, join } from "node:path";
 
 const here = import.meta.dirname;
 const bin = join(here, "..", "node_modules", ".bin");
-const env = { ...process.env, PATH: `${bin}${delimiter}${process.env["PATH"]}` };
+const env = {
+  ...process.env,
+  PATH: `${bin}${delimiter}${process.env["PATH"]}`,
+};
 const buf = (...args: string[]) =>
   execFileSync(join(bin, "buf"), args, { cwd: here, env, stdio: "inherit" });
 

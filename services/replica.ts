@@ -91,7 +91,13 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
   const rings: RingWatcher[] = [];
   const ringOf = (role: Role) => {
     const target = config.keysAddress ?? address;
-    const ring = new RingWatcher({ target, service: role, audience: role, credentials, log });
+    const ring = new RingWatcher({
+      target,
+      service: role,
+      audience: role,
+      credentials,
+      log,
+    });
     releasers.push(`the ring of ${role}`, () => ring.close());
     rings.push(ring);
     return ring;
@@ -111,8 +117,15 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     const catalog = createClient(CatalogServiceService, target, { contract });
     releasers.push("the client of the catalogue", () => catalog.close());
     const cursors = new Cursors("checkout", ring);
-    const handlers = checkoutHandlers({ db: database("checkout"), catalog, cursors });
-    server.add(CheckoutServiceService, handlers, { state: CheckoutState, ring });
+    const handlers = checkoutHandlers({
+      db: database("checkout"),
+      catalog,
+      cursors,
+    });
+    server.add(CheckoutServiceService, handlers, {
+      state: CheckoutState,
+      ring,
+    });
   }
 
   return {

@@ -17,7 +17,9 @@ export async function authorize(
   const { service } = context.caller;
   const peer = service === undefined ? undefined : await credentials.peer(service);
   if (service === undefined || !peer?.audiences.includes(audience)) {
-    throw Errors.ACCESS_DENIED({ metadata: { method: context.method, audience } });
+    throw Errors.ACCESS_DENIED({
+      metadata: { method: context.method, audience },
+    });
   }
   return service;
 }

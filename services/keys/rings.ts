@@ -69,7 +69,11 @@ async function changeState(
 
 function newKey(wrapping: Wrapping, audience: string, state: RingKeyRow["state"]) {
   const row = { id: randomBytes(8).toString("base64url"), audience, state };
-  return { ...row, wrappingKeyId: wrapping.id, wrapped: wrapping.wrap(row, randomBytes(32)) };
+  return {
+    ...row,
+    wrappingKeyId: wrapping.id,
+    wrapped: wrapping.wrap(row, randomBytes(32)),
+  };
 }
 
 function toMessage(

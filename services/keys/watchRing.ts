@@ -26,7 +26,9 @@ export const watchRing = ({ db, wrapping, credentials, versions }: KeysParts) =>
       for (let sent = 0; !signal.aborted; ) {
         const ring = await getOrMakeRing(db, wrapping, audience);
         if (ring.version > sent) {
-          yield { ring: await sealRing(ring, service, oneTimeKey, credentials) };
+          yield {
+            ring: await sealRing(ring, service, oneTimeKey, credentials),
+          };
           sent = ring.version;
         }
         while (newest <= sent && !signal.aborted) {

@@ -55,7 +55,9 @@ export function wrapping(keyEncryptionKey: Buffer): Wrapping {
           decipher.final(),
         ]);
       } catch (cause) {
-        throw new Error(`the row of key ${row.id} was changed in the table`, { cause });
+        throw new Error(`the row of key ${row.id} was changed in the table`, {
+          cause,
+        });
       }
     },
   };

@@ -14,5 +14,8 @@ export async function advanceSession(
   session.state = state!;
   // The same state again is no advance: the session keeps its version, as its waybill does.
   const changed = Buffer.compare(before, SessionState.encode(session.state).finish()) !== 0;
-  return { session: view(session, session.version + (changed ? 1 : 0)), waybill: undefined };
+  return {
+    session: view(session, session.version + (changed ? 1 : 0)),
+    waybill: undefined,
+  };
 }

@@ -10,5 +10,9 @@ export async function openSession(
   _request: OpenSessionRequest,
   { session }: Context<SessionState>,
 ): Promise<OpenSessionResponse> {
-  return { session: view(session, session.version), state: session.state, waybill: undefined };
+  return {
+    session: view(session, session.version),
+    state: session.state,
+    waybill: undefined,
+  };
 }

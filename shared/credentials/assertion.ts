@@ -62,7 +62,9 @@ export function serviceAuthentication(credentials: Credentials): Authenticate {
       // One key, one issuer (RFC 8725 section 3.8).
       if (payload.iss !== kid || payload.sub !== kid)
         throw new Error("iss or sub is not the key's");
-      const { jwk } = (payload["cnf"] ?? {}) as { jwk?: Record<string, unknown> };
+      const { jwk } = (payload["cnf"] ?? {}) as {
+        jwk?: Record<string, unknown>;
+      };
       return { service: kid, ...(jwk ? { oneTimeKey: jwk } : {}) };
     } catch (cause) {
       throw Errors.CREDENTIAL_INVALID({ cause });

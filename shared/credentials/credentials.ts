@@ -24,12 +24,17 @@ export interface Peer {
  */
 export function loadCredentials(folder: string): Credentials {
   const jwksFile = join(folder, "services.jwks.json");
-  const { keys } = readJson(jwksFile) as { keys?: (JWK & { audiences?: string[] })[] };
+  const { keys } = readJson(jwksFile) as {
+    keys?: (JWK & { audiences?: string[] })[];
+  };
   if (!Array.isArray(keys)) throw new Error(`${jwksFile}: expected a JWK set with "keys"`);
   const peers = new Map(
     keys.map((jwk) => [
       jwk.kid ?? "",
-      importEd25519(jwk, jwksFile).then((key) => ({ key, audiences: jwk.audiences ?? [] })),
+      importEd25519(jwk, jwksFile).then((key) => ({
+        key,
+        audiences: jwk.audiences ?? [],
+      })),
     ]),
   );
   for (const peer of peers.values()) peer.catch(() => {});

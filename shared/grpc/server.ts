@@ -81,7 +81,12 @@ export class Server {
       },
       failed: (method, error) => {
         const cause = error.details.cause;
-        const entry = { method, reason: error.reason, code: error.code, err: cause };
+        const entry = {
+          method,
+          reason: error.reason,
+          code: error.code,
+          err: cause,
+        };
         if (error.reason === "INTERNAL") log?.error(entry, "call failed");
         else log?.debug(entry, "call refused");
       },

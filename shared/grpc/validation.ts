@@ -31,7 +31,12 @@ export function validation(registry: Registry, message: DescMessage): Validate |
   };
 }
 
-type ViolationPath = { kind: string; name?: string; index?: number; key?: unknown }[];
+type ViolationPath = {
+  kind: string;
+  name?: string;
+  index?: number;
+  key?: unknown;
+}[];
 
 function fieldPath(path: readonly unknown[]): string {
   let text = "";

@@ -86,7 +86,9 @@ export class RingWatcher implements RingSource {
       const oneTimeKey = await makeOneTimeKey();
       const sealed = await this.#client.getRing(
         { audience },
-        { metadata: await this.#authorization("getRing", oneTimeKey.publicJwk) },
+        {
+          metadata: await this.#authorization("getRing", oneTimeKey.publicJwk),
+        },
       );
       return this.#accept(await openRing(sealed, service, oneTimeKey, credentials));
     } catch (cause) {
@@ -103,7 +105,10 @@ export class RingWatcher implements RingSource {
         const oneTimeKey = await makeOneTimeKey();
         const rings = this.#client.watchRing(
           { audience },
-          { signal, metadata: await this.#authorization("watchRing", oneTimeKey.publicJwk) },
+          {
+            signal,
+            metadata: await this.#authorization("watchRing", oneTimeKey.publicJwk),
+          },
         );
         for await (const { ring } of rings) {
           if (ring) this.#accept(await openRing(ring, service, oneTimeKey, credentials));

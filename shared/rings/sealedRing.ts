@@ -52,7 +52,9 @@ export async function sealRing(
   credentials: Credentials,
 ): Promise<SealedRing> {
   if (oneTimeKey.kty !== "OKP" || oneTimeKey.crv !== "X25519" || oneTimeKey.d !== undefined) {
-    throw Errors.CREDENTIAL_INVALID({ cause: "cnf.jwk is not an X25519 public key" });
+    throw Errors.CREDENTIAL_INVALID({
+      cause: "cnf.jwk is not an X25519 public key",
+    });
   }
   const jws = await new SignJWT({
     ring: Buffer.from(RingMessage.encode(ring).finish()).toString("base64url"),

@@ -40,7 +40,9 @@ export function receive(metadata: Metadata, field: Waybill | undefined): Arrival
   }
   if (typeof text !== "string" || text === "") return { sealed: undefined, carrier: "metadata" };
   if (text.length > MAX_METADATA_WAYBILL) {
-    throw Errors.WAYBILL_TOO_LARGE({ metadata: { limit: `${MAX_METADATA_WAYBILL}` } });
+    throw Errors.WAYBILL_TOO_LARGE({
+      metadata: { limit: `${MAX_METADATA_WAYBILL}` },
+    });
   }
   const sealed = fromCompact(text);
   if (sealed === undefined) throw Errors.WAYBILL_INVALID({ cause: "it has not the form of a JWE" });
@@ -62,7 +64,10 @@ export function toMetadataValue(sealed: Sealed): string {
 export function toField(sealed: Sealed): Waybill {
   if (sealed.ciphertext.length > MAX_MESSAGE_WAYBILL) {
     throw Errors.WAYBILL_TOO_LARGE({
-      metadata: { limit: `${MAX_MESSAGE_WAYBILL}`, size: `${sealed.ciphertext.length}` },
+      metadata: {
+        limit: `${MAX_MESSAGE_WAYBILL}`,
+        size: `${sealed.ciphertext.length}`,
+      },
     });
   }
   return {
@@ -77,10 +82,14 @@ function fromField(field: Waybill): Sealed | undefined {
   const { protected: header, iv, ciphertext, tag } = field;
   if (header.length + iv.length + ciphertext.length + tag.length === 0) return undefined;
   if (ciphertext.length > MAX_MESSAGE_WAYBILL) {
-    throw Errors.WAYBILL_TOO_LARGE({ metadata: { limit: `${MAX_MESSAGE_WAYBILL}` } });
+    throw Errors.WAYBILL_TOO_LARGE({
+      metadata: { limit: `${MAX_MESSAGE_WAYBILL}` },
+    });
   }
   if (iv.length !== IV_BYTES || tag.length !== TAG_BYTES || header.length > 512) {
-    throw Errors.WAYBILL_INVALID({ cause: "its parts have not the size of a JWE's" });
+    throw Errors.WAYBILL_INVALID({
+      cause: "its parts have not the size of a JWE's",
+    });
   }
   return { header: header.toString("base64url"), iv, ciphertext, tag };
 }

@@ -58,7 +58,12 @@ export class Cursors {
       Number(cursor.expiresAt) * 1000 <= this.#now()
     ) {
       throw Errors.PAGE_TOKEN_INVALID({
-        violations: [{ field: "page_token", description: "belongs to another request or is old" }],
+        violations: [
+          {
+            field: "page_token",
+            description: "belongs to another request or is old",
+          },
+        ],
       });
     }
     return cursor.position;

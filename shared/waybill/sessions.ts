@@ -152,7 +152,9 @@ export class Sessions<State> {
     if (refusal !== undefined) throw refusal;
     const { content } = envelope;
     if (content?.$case !== "state") {
-      throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "the state is not carried" });
+      throw Errors.STATE_SCHEMA_UNSUPPORTED({
+        cause: "the state is not carried",
+      });
     }
     let state: State;
     try {
@@ -171,7 +173,9 @@ export class Sessions<State> {
       envelope.sessionId.length !== 16 ||
       envelope.mode !== CARRIED
     ) {
-      return Errors.WAYBILL_INVALID({ cause: "its envelope is not of this audience and mode" });
+      return Errors.WAYBILL_INVALID({
+        cause: "its envelope is not of this audience and mode",
+      });
     }
     if (Number(envelope.issuedAt) > nowS + MAX_CLOCK_SKEW_S) {
       return Errors.WAYBILL_INVALID({ cause: "it was issued in the future" });
@@ -181,7 +185,10 @@ export class Sessions<State> {
     }
     if (envelope.stateType !== contract.stateType || envelope.stateRevision > contract.revision) {
       return Errors.STATE_SCHEMA_UNSUPPORTED({
-        metadata: { type: envelope.stateType, revision: `${envelope.stateRevision}` },
+        metadata: {
+          type: envelope.stateType,
+          revision: `${envelope.stateRevision}`,
+        },
       });
     }
     return undefined;

@@ -1,0 +1,26 @@
+import type {
+  BatchGetProductsRequest,
+  BatchGetProductsResponse,
+} from "#proto/waybill/catalog/v1/catalog.ts";
+import { CatalogErrors } from "./errors.ts";
+import type { CatalogParts } from "./index.ts";
+import { readProducts } from "./sql/readProducts.ts";
+import { productId, toProduct } from "./toProduct.ts";
+
+export const batchGetProducts =
+  ({ db }: CatalogParts) =>
+  async ({ names }: BatchGetProductsRequest): Promise<BatchGetProductsResponse> => {
+    const rows = await readProducts(db, names.map(productId));
+    const products = new Map(rows.map((row) => [row.id, toProduct(row)]));
+    return {
+      products: names.map((name) => {
+        const product = products.get(productId(name));
+        if (product === undefined) {
+          throw CatalogErrors.PRODUCT_NOT_FOUND({
+            metadata: { product: name },
+          });
+        }
+        return product;
+      }),
+    };
+  };

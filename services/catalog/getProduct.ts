@@ -1,0 +1,13 @@
+import type { GetProductRequest, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { CatalogErrors } from "./errors.ts";
+import type { CatalogParts } from "./index.ts";
+import { readProducts } from "./sql/readProducts.ts";
+import { productId, toProduct } from "./toProduct.ts";
+
+export const getProduct =
+  ({ db }: CatalogParts) =>
+  async ({ name }: GetProductRequest): Promise<Product> => {
+    const [row] = await readProducts(db, [productId(name)]);
+    if (row === undefined) throw CatalogErrors.PRODUCT_NOT_FOUND({ metadata: { product: name } });
+    return toProduct(row);
+  };

@@ -1,0 +1,88 @@
+import { mendMacRoman } from "./macRoman.ts";
+
+/** A film as the data set has it. Anything may be null or of another type. */
+export type RawFilm = Record<string, unknown>;
+
+/** A film as the catalogue has it. */
+export interface Film {
+  id: number;
+  title: string;
+  untitled: boolean;
+  /** ISO 8601. */
+  releaseDate: string | null;
+  rating: string | null;
+  genre: string | null;
+  director: string | null;
+  distributor: string | null;
+  runningTimeMinutes: number | null;
+  imdbRatingTenths: number | null;
+  priceCents: number;
+}
+
+/** The data set was made in 2010; films announced for 2011 are in it. */
+const NEWEST_YEAR = 2011;
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/**
+ * Makes a product of a film. Its number is its position in the data set, from 1.
+ *
+ * - A title that is a number (`300`) is its text; one that is missing becomes `Untitled film 7`.
+ * - Texts are mended (see macRoman.ts) and trimmed; empty ones are missing.
+ * - Years were written with two digits and read into the wrong century: one after 2011 is a hundred
+ *   years too late (`Aug 15 2046` is 1946).
+ * - Numbers that can't be (a running time of 0, a rating above 10) are missing.
+ * - The price: 9.99 USD from 2000 on, 7.99 from 1980, 5.99 before, 6.99 with no date; one dollar more
+ *   from an IMDB rating of 8.0, one less below 5.0.
+ */
+export function toFilm(raw: RawFilm, position: number): Film {
+  const title = text(raw["Title"]);
+  const releaseDate = date(raw["Release Date"]);
+  const imdbRating = number(raw["IMDB Rating"], 0, 10);
+  const imdbRatingTenths = imdbRating === null ? null : Math.round(imdbRating * 10);
+  const runningTime = number(raw["Running Time min"], 1, 1000);
+  return {
+    id: position,
+    title: title ?? `Untitled film ${position}`,
+    untitled: title === null,
+    releaseDate,
+    rating: text(raw["MPAA Rating"]),
+    genre: text(raw["Major Genre"]),
+    director: text(raw["Director"]),
+    distributor: text(raw["Distributor"]),
+    runningTimeMinutes: runningTime === null ? null : Math.round(runningTime),
+    imdbRatingTenths,
+    priceCents: price(releaseDate, imdbRatingTenths),
+  };
+}
+
+function text(value: unknown): string | null {
+  if (typeof value !== "string" && typeof value !== "number") return null;
+  const mended = mendMacRoman(`${value}`).trim();
+  return mended === "" ? null : mended;
+}
+
+function number(value: unknown, min: number, max: number): number | null {
+  return typeof value === "number" && value >= min && value <= max ? value : null;
+}
+
+function date(value: unknown): string | null {
+  const match = /^([A-Z][a-z]{2}) (\d{2}) (\d{4})$/.exec(`${value}`);
+  const month = match ? MONTHS.indexOf(match[1]!) : -1;
+  if (match === null || month < 0) return null;
+  const day = Number(match[2]);
+  let year = Number(match[3]);
+  if (year > NEWEST_YEAR) year -= 100;
+  const time = new Date(Date.UTC(year, month, day));
+  return time.getUTCDate() === day ? time.toISOString().slice(0, 10) : null;
+}
+
+function price(releaseDate: string | null, imdbRatingTenths: number | null): number {
+  const year = releaseDate === null ? null : Number(releaseDate.slice(0, 4));
+  let cents = 599;
+  if (year === null) cents = 699;
+  else if (year >= 2000) cents = 999;
+  else if (year >= 1980) cents = 799;
+  if (imdbRatingTenths === null) return cents;
+  if (imdbRatingTenths >= 80) return cents + 100;
+  return imdbRatingTenths < 50 ? cents - 100 : cents;
+}

@@ -1,0 +1,57 @@
+import {
+  ListProductsRequest,
+  type ListProductsResponse,
+} from "#proto/waybill/catalog/v1/catalog.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { pageSize } from "#shared/grpc/pageSize.ts";
+import { parseFilter } from "./filter.ts";
+import type { CatalogParts } from "./index.ts";
+import { listProducts as list, type Order, type Position } from "./sql/listProducts.ts";
+import { toProduct } from "./toProduct.ts";
+
+const COLUMNS: Record<string, Order["column"]> = {
+  "": "id",
+  name: "id",
+  title: "title",
+  price: "price_cents",
+  release_date: "release_date",
+};
+
+export const listProducts =
+  ({ db, cursors }: CatalogParts) =>
+  async (request: ListProductsRequest, { method }: Context): Promise<ListProductsResponse> => {
+    const { pageToken, orderBy } = request;
+    const asked = ListProductsRequest.encode({
+      ...request,
+      pageToken: "",
+      pageSize: 0,
+    }).finish();
+    const after = pageToken ? decode(await cursors.open(method, asked, pageToken)) : undefined;
+
+    const [field = "", direction] = orderBy.split(" ");
+    const order = {
+      column: COLUMNS[field] ?? "id",
+      descending: direction === "desc",
+    };
+    const size = pageSize(request.pageSize);
+    // One more than the page holds tells whether there is a next one.
+    const rows = await list(db, parseFilter(request.filter), order, after, size + 1);
+    const page = rows.slice(0, size);
+    const last = page.at(-1);
+    return {
+      products: page.map(toProduct),
+      nextPageToken:
+        rows.length > size && last !== undefined
+          ? cursors.seal(method, asked, encode({ value: last.sortValue, id: last.id }))
+          : "",
+    };
+  };
+
+function encode({ value, id }: Position): Buffer {
+  return Buffer.from(JSON.stringify([value, `${id}`]));
+}
+
+function decode(position: Uint8Array): Position {
+  const [value, id] = JSON.parse(Buffer.from(position).toString("utf8")) as [string, string];
+  return { value, id: BigInt(id) };
+}

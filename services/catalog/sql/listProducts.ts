@@ -1,0 +1,56 @@
+import type { Db } from "#shared/pg/pool.ts";
+import type { Filter } from "../filter.ts";
+import { PRODUCT_COLUMNS, type ProductRow } from "./product.ts";
+
+/** An order: what rows are sorted by before their id. */
+export interface Order {
+  readonly column: "id" | "title" | "price_cents" | "release_date";
+  readonly descending: boolean;
+}
+
+/** Where a page starts: after the row with this sort value (as text) and id. */
+export interface Position {
+  readonly value: string;
+  readonly id: bigint;
+}
+
+/** What each order compares, and its type; indexed just so. */
+const SORT = {
+  id: { expression: "id", type: "bigint" },
+  title: { expression: "title", type: "text" },
+  price_cents: { expression: "price_cents", type: "bigint" },
+  // Films without a date come first, in a place of their own.
+  release_date: {
+    expression: "coalesce(release_date, '-infinity'::date)",
+    type: "date",
+  },
+} as const;
+
+/** A page of products, and the sort value of each row for the position of the next. */
+export async function listProducts(
+  db: Db,
+  filter: Filter,
+  order: Order,
+  after: Position | undefined,
+  limit: number,
+): Promise<(ProductRow & { sortValue: string })[]> {
+  const { expression, type } = SORT[order.column];
+  const values: unknown[] = [...filter.values];
+  const conditions = [...filter.conditions];
+  if (after !== undefined) {
+    values.push(after.value, after.id);
+    const [value, id] = [`$${values.length - 1}::text::${type}`, `$${values.length}::bigint`];
+    conditions.push(`(${expression}, id) ${order.descending ? "<" : ">"} (${value}, ${id})`);
+  }
+  values.push(limit);
+  const direction = order.descending ? "DESC" : "ASC";
+  const { rows } = await db.query<ProductRow & { sortValue: string }>(
+    `SELECT ${PRODUCT_COLUMNS}, (${expression})::text AS "sortValue"
+       FROM catalog.product
+      ${conditions.length > 0 ? `WHERE ${conditions.join(" AND ")}` : ""}
+      ORDER BY ${expression} ${direction}, id ${direction}
+      LIMIT $${values.length}::integer`,
+    values,
+  );
+  return rows;
+}

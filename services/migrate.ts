@@ -1,0 +1,89 @@
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import pg from "pg";
+import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
+import { makeServiceRole } from "#shared/pg/serviceRole.ts";
+import { seedCatalog } from "./catalog/seed.ts";
+
+const SCHEMAS = ["keys", "catalog", "checkout"] as const;
+const WAIT_MS = 60_000;
+
+const USAGE = `Usage: node services/migrate.ts
+
+Brings the database up to date: schemas, login roles, tables, the catalogue's data. Can be run
+again, and by several programs at once. Exits with 0 when all is done.
+
+Environment:
+  DATABASE_URL                         Postgres address of an owner of the database, not pooled
+  WAYBILL_DATABASE_PASSWORD_KEYS       password of the login role waybill_keys
+  WAYBILL_DATABASE_PASSWORD_CATALOG    … of waybill_catalog
+  WAYBILL_DATABASE_PASSWORD_CHECKOUT   … of waybill_checkout
+`;
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new MigrationError(`${name} is not set. See --help.`);
+  return value;
+}
+
+/** Waits for a database that is starting; another error than that is final. */
+async function connect(url: string): Promise<pg.Client> {
+  for (let waitedMs = 0; ; waitedMs += 500) {
+    const client = new pg.Client({
+      connectionString: url,
+      application_name: "waybill-migrate",
+    });
+    try {
+      await client.connect();
+      return client;
+    } catch (cause) {
+      const { code, message } = cause as Error & { code?: string };
+      const starting = code === "ECONNREFUSED" || code === "57P03" || code === "ENOENT";
+      if (!starting || waitedMs >= WAIT_MS) {
+        throw new MigrationError(
+          `cannot connect to the database of DATABASE_URL: ${message || code}`,
+        );
+      }
+      if (waitedMs % 5000 === 2000) console.log("waiting for the database to start");
+      await delay(500);
+    }
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { help: { type: "boolean", short: "h" } },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    return;
+  }
+  const passwords = new Map(
+    SCHEMAS.map((schema) => [
+      schema,
+      required(`WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`),
+    ]),
+  );
+  const client = await connect(required("DATABASE_URL"));
+  try {
+    await withMigrationLock(client, async () => {
+      for (const [schema, password] of passwords) {
+        await makeServiceRole(client, schema, password);
+        const folder = join(import.meta.dirname, schema, "migrations");
+        for (const name of await migrateSchema(client, schema, folder)) {
+          console.log(`migrated ${schema}: ${name}`);
+        }
+      }
+      const products = await seedCatalog(client);
+      if (products > 0) console.log(`imported ${products} products`);
+    });
+  } finally {
+    await client.end();
+  }
+}
+
+main().catch((error: unknown) => {
+  console.error(`waybill migrate: ${error instanceof MigrationError ? error.message : error}`);
+  process.exit(1);
+});

@@ -1,0 +1,182 @@
+import {
+  InterceptingCall,
+  type InterceptingListener,
+  type Interceptor,
+  Metadata,
+  type StatusObject,
+  status,
+} from "@grpc/grpc-js";
+import { Step } from "#proto/waybill/options/v1/options.ts";
+import type { Contract, MethodContract } from "../grpc/contract.ts";
+import { readError } from "../grpc/errors.ts";
+import { WAYBILL_KEY } from "../waybill/carriers.ts";
+import { MemoryStore, type Store } from "./stores.ts";
+import { Turns } from "./turns.ts";
+
+/** After these the waybill that was sent is of no more use. */
+const SPENT = new Set(["WAYBILL_INVALID", "WAYBILL_EXPIRED", "WAYBILL_ENDED", "WAYBILL_REVOKED"]);
+
+export interface JarOptions {
+  contract: Contract;
+  /** Default: kept as long as the program runs. */
+  store?: Store;
+}
+
+/**
+ * Keeps waybills for a client and sends them along: one place for all audiences and sessions.
+ *
+ * Calls that write a session (begin, advance, end) are made one at a time, in the order in which they
+ * were started; reads go in parallel, with the newest waybill there is.
+ *
+ *     const jar = new Jar({ contract });
+ *     const client = createClient(CheckoutServiceService, target, {
+ *       interceptors: [jar.interceptor()],
+ *     });
+ */
+export class Jar {
+  readonly #contract: Contract;
+  readonly #store: Store;
+  readonly #turns = new Turns();
+
+  constructor({ contract, store = new MemoryStore() }: JarOptions) {
+    this.#contract = contract;
+    this.#store = store;
+  }
+
+  /**
+   * The interceptor of one session of each audience.
+   *
+   * @param session tells several sessions of one audience apart
+   */
+  interceptor(session = "default"): Interceptor {
+    return (options, nextCall) => {
+      const method = this.#contract.method(options.method_definition.path);
+      const call = nextCall(options);
+      if (method.session === undefined) return new InterceptingCall(call);
+      return this.#intercept(
+        call,
+        method,
+        `${method.session.audience}/${session}`,
+        options.deadline,
+      );
+    };
+  }
+
+  /** Forgets a session's waybill without telling the service. */
+  forget(audience: string, session = "default"): void {
+    this.#store.delete(`${audience}/${session}`);
+  }
+
+  #intercept(
+    call: ConstructorParameters<typeof InterceptingCall>[0],
+    method: MethodContract,
+    key: string,
+    deadline: Date | number | undefined,
+  ): InterceptingCall {
+    let leave = () => {};
+    let sent: string | undefined;
+    let received: string | undefined;
+    // Ends a call that still waits for its turn: nothing below has been started yet.
+    let endWaiting: ((status: StatusObject) => void) | undefined;
+
+    const finish = (result: StatusObject) => {
+      received = lastOf(result.metadata) ?? received;
+      if (result.code === status.OK) this.#keep(method, key, sent, received);
+      else this.#dropIfSpent(key, sent, result);
+      leave();
+    };
+
+    return new InterceptingCall(call, {
+      start: (metadata, listener, next) => {
+        const start = () => {
+          sent = this.#store.get(key);
+          metadata.remove(WAYBILL_KEY);
+          if (sent !== undefined) metadata.set(WAYBILL_KEY, sent);
+          next(metadata, {
+            onReceiveMetadata: (reply, nextMetadata) => {
+              received = lastOf(reply);
+              nextMetadata(reply);
+            },
+            onReceiveMessage: (message, nextMessage) => nextMessage(message),
+            onReceiveStatus: (result, nextStatus) => {
+              finish(result);
+              nextStatus(result);
+            },
+          });
+        };
+        if (method.step === Step.STEP_READ) {
+          start();
+          return;
+        }
+        leave = this.#waitForTurn(key, listener, deadline, start, (end) => {
+          endWaiting = end;
+        });
+      },
+      cancel: (next) => {
+        if (endWaiting === undefined) next();
+        else endWaiting(ended(status.CANCELLED, "Cancelled while another call wrote the session."));
+      },
+    });
+  }
+
+  #waitForTurn(
+    key: string,
+    listener: InterceptingListener | Partial<InterceptingListener>,
+    deadline: Date | number | undefined,
+    start: () => void,
+    whileWaiting: (end: ((status: StatusObject) => void) | undefined) => void,
+  ): () => void {
+    let timer: NodeJS.Timeout | undefined;
+    let over = false;
+    const begin = () => {
+      if (over) return;
+      over = true;
+      clearTimeout(timer);
+      whileWaiting(undefined);
+      start();
+    };
+    const end = (result: StatusObject) => {
+      if (over) return;
+      over = true;
+      clearTimeout(timer);
+      leave();
+      listener.onReceiveStatus?.(result);
+    };
+    whileWaiting(end);
+    const leave = this.#turns.take(key, begin);
+    const leftMs =
+      deadline === undefined ? Number.POSITIVE_INFINITY : Number(deadline) - Date.now();
+    if (!over && leftMs < 2 ** 31) {
+      timer = setTimeout(
+        () =>
+          end(
+            ended(status.DEADLINE_EXCEEDED, "Another call wrote the session until the deadline."),
+          ),
+        leftMs,
+      );
+    }
+    return leave;
+  }
+
+  #keep(method: MethodContract, key: string, sent: string | undefined, received?: string): void {
+    if (received === undefined) return;
+    // A read may answer after an advance that began later: what it brings is then the older one.
+    if (method.step === Step.STEP_READ && this.#store.get(key) !== sent) return;
+    if (received === "") this.#store.delete(key);
+    else this.#store.set(key, received);
+  }
+
+  #dropIfSpent(key: string, sent: string | undefined, result: StatusObject): void {
+    const { reason, domain } = readError(result);
+    if (domain !== "waybill" || !SPENT.has(reason)) return;
+    if (this.#store.get(key) === sent) this.#store.delete(key);
+  }
+}
+
+function lastOf(metadata: Metadata): string | undefined {
+  return metadata.get(WAYBILL_KEY).at(-1)?.toString();
+}
+
+function ended(code: status, details: string): StatusObject {
+  return { code, details, metadata: new Metadata() };
+}
