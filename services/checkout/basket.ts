@@ -1,0 +1,30 @@
+import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { CheckoutErrors } from "./errors.ts";
+
+export const MAX_LINES = 30;
+export const MAX_QUANTITY = 99;
+
+/**
+ * Readies a checkout for a change: whatever was quoted before no longer holds.
+ *
+ * @throws StatusError CHECKOUT_PLACED
+ */
+export function beginChange(state: CheckoutState): void {
+  if (state.order !== "")
+    throw CheckoutErrors.CHECKOUT_PLACED({ metadata: { order: state.order } });
+  state.quote = undefined;
+}
+
+/** @throws StatusError ITEM_NOT_FOUND */
+export function itemOf(state: CheckoutState, product: string): CheckoutItem {
+  const item = state.items.find((candidate) => candidate.product === product);
+  if (item === undefined) throw CheckoutErrors.ITEM_NOT_FOUND({ metadata: { product } });
+  return item;
+}
+
+/** @throws StatusError TOO_MANY_ITEMS */
+export function checkQuantity(product: string, quantity: number): void {
+  if (quantity > MAX_QUANTITY) {
+    throw CheckoutErrors.TOO_MANY_ITEMS({ metadata: { product, limit: `${MAX_QUANTITY}` } });
+  }
+}

@@ -1,0 +1,14 @@
+import type { Checkout, ChooseDeliveryRequest } from "#proto/waybill/checkout/v1/checkout.ts";
+import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { beginChange } from "./basket.ts";
+import { toCheckout } from "./view.ts";
+
+export async function chooseDelivery(
+  { deliverySpeed }: ChooseDeliveryRequest,
+  { session: { state } }: Context<CheckoutState>,
+): Promise<Checkout> {
+  beginChange(state);
+  state.deliverySpeed = deliverySpeed;
+  return toCheckout(state);
+}

@@ -1,0 +1,5 @@
+import type { EndCheckoutResponse } from "#proto/waybill/checkout/v1/checkout.ts";
+
+export async function endCheckout(): Promise<EndCheckoutResponse> {
+  return {};
+}

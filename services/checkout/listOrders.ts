@@ -1,0 +1,37 @@
+import type { ListOrdersRequest, ListOrdersResponse } from "#proto/waybill/checkout/v1/checkout.ts";
+import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { pageSize } from "#shared/grpc/pageSize.ts";
+import type { CheckoutParts } from "./index.ts";
+import { listOrders as list, type Position } from "./sql/listOrders.ts";
+import { toOrder } from "./view.ts";
+
+export const listOrders =
+  ({ db, cursors }: CheckoutParts) =>
+  async (
+    { pageToken, pageSize: asked }: ListOrdersRequest,
+    { method, session: { subject } }: Context<CheckoutState>,
+  ): Promise<ListOrdersResponse> => {
+    // The owner is a part of what was asked: his page tokens are of no use to another.
+    const question = Buffer.from(subject);
+    const after = pageToken ? decode(await cursors.open(method, question, pageToken)) : undefined;
+    const size = pageSize(asked);
+    const rows = await list(db, subject, after, size + 1);
+    const page = rows.slice(0, size);
+    const last = page.at(-1);
+    return {
+      orders: page.map(toOrder),
+      nextPageToken:
+        rows.length > size && last !== undefined
+          ? cursors.seal(method, question, encode({ createdAt: last.position, id: last.id }))
+          : "",
+    };
+  };
+
+function encode(position: Position): Buffer {
+  return Buffer.from(JSON.stringify(position));
+}
+
+function decode(position: Uint8Array): Position {
+  return JSON.parse(Buffer.from(position).toString("utf8")) as Position;
+}

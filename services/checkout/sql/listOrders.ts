@@ -1,0 +1,27 @@
+import type { Db } from "#shared/pg/pool.ts";
+import { ORDER_COLUMNS, type OrderRow } from "./readOrder.ts";
+
+/** Where a page starts: after this order. `createdAt` is Postgres's own text: it has microseconds. */
+export interface Position {
+  createdAt: string;
+  id: string;
+}
+
+/** Orders of a subject, newest first. */
+export async function listOrders(
+  db: Db,
+  subject: string,
+  after: Position | undefined,
+  limit: number,
+): Promise<(OrderRow & { position: string })[]> {
+  const { rows } = await db.query<OrderRow & { position: string }>(
+    `SELECT ${ORDER_COLUMNS}, created_at::text AS position
+       FROM checkout."order"
+      WHERE subject = $1::text
+        AND ($2::text IS NULL OR (created_at, id) < ($2::text::timestamptz, $3::uuid))
+      ORDER BY created_at DESC, id DESC
+      LIMIT $4::integer`,
+    [subject, after?.createdAt ?? null, after?.id ?? null, limit],
+  );
+  return rows;
+}

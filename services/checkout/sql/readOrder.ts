@@ -1,0 +1,26 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface OrderRow {
+  /** UUID: the checkout's session id. */
+  id: string;
+  subject: string;
+  content: Buffer;
+  digest: Buffer;
+  createdAt: Date;
+}
+
+/** The columns of an OrderRow. */
+export const ORDER_COLUMNS = `id, subject, content, digest, created_at AS "createdAt"`;
+
+/** One order of a subject. Undefined when he has no such order. */
+export async function readOrder(
+  db: Db,
+  id: string,
+  subject: string,
+): Promise<OrderRow | undefined> {
+  const { rows } = await db.query<OrderRow>(
+    `SELECT ${ORDER_COLUMNS} FROM checkout."order" WHERE id = $1::uuid AND subject = $2::text`,
+    [id, subject],
+  );
+  return rows[0];
+}

@@ -1,0 +1,31 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface Line {
+  productId: bigint;
+  quantity: number;
+}
+
+/**
+ * Takes products from the stock. Products that were never ordered before start from their initial
+ * stock. Rows are locked in the order of their ids, so that two orders never wait for each other.
+ *
+ * @returns how many of the lines could be served: roll back unless all were
+ */
+export async function takeStock(tx: Db, lines: Line[]): Promise<number> {
+  const { rowCount } = await tx.query(
+    `INSERT INTO checkout.stock AS stock (product_id, available)
+     SELECT product_id, checkout.initial_stock(product_id) - quantity
+       FROM unnest($1::bigint[], $2::integer[]) AS line (product_id, quantity)
+      WHERE quantity <= checkout.initial_stock(product_id)
+         OR EXISTS (SELECT FROM checkout.stock AS known WHERE known.product_id = line.product_id)
+      ORDER BY product_id
+     ON CONFLICT (product_id) DO UPDATE
+       SET available = stock.available
+                       - (checkout.initial_stock(stock.product_id) - excluded.available)
+       WHERE stock.available
+             >= checkout.initial_stock(stock.product_id) - excluded.available
+     RETURNING product_id`,
+    [lines.map((line) => line.productId), lines.map((line) => line.quantity)],
+  );
+  return rowCount ?? 0;
+}

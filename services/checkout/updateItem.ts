@@ -1,0 +1,15 @@
+import type { Checkout, UpdateItemRequest } from "#proto/waybill/checkout/v1/checkout.ts";
+import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { beginChange, checkQuantity, itemOf } from "./basket.ts";
+import { toCheckout } from "./view.ts";
+
+export async function updateItem(
+  { product, quantity }: UpdateItemRequest,
+  { session: { state } }: Context<CheckoutState>,
+): Promise<Checkout> {
+  beginChange(state);
+  checkQuantity(product, quantity);
+  itemOf(state, product).quantity = quantity;
+  return toCheckout(state);
+}
