@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import type { Db } from "#shared/pg/pool.ts";
 import { type RawFilm, toFilm } from "./import/film.ts";
 import { insertProducts } from "./sql/insertProducts.ts";
@@ -10,7 +9,8 @@ import { insertProducts } from "./sql/insertProducts.ts";
  * @returns how many were new
  */
 export function seedCatalog(db: Db): Promise<number> {
-  const file = createRequire(import.meta.url).resolve("vega-datasets/data/movies.json");
+  // The package exports its code alone; the data lies beside it.
+  const file = new URL("../data/movies.json", import.meta.resolve("vega-datasets"));
   const raw = JSON.parse(readFileSync(file, "utf8")) as RawFilm[];
   return insertProducts(
     db,

@@ -1,0 +1,145 @@
+import type { Contract } from "#shared/grpc/contract.ts";
+import { cluster, type Discovery } from "./clusters.ts";
+import { ANY_CLUSTER, clusterOf, publicServices, routes } from "./routes.ts";
+
+/** What differs from place to place. */
+export interface Place {
+  /** Where callers come in. */
+  listen: { address: string; port: number };
+  /** Envoy's admin port: loopback only. */
+  admin: { address: string; port: number };
+  /** Where the access log goes: a file. */
+  accessLog: string;
+  /** How the replicas of a cluster are found. */
+  discovery(cluster: string): Discovery;
+}
+
+/** Largest metadata of a request, in KiB, and the most keys. */
+const MAX_HEADERS_KIB = 16;
+const MAX_HEADERS = 64;
+/** Most connections of callers. */
+const MAX_CONNECTIONS = 10_000;
+
+/** Envoy's configuration, the same everywhere but for the place. */
+export function bootstrap(contract: Contract, place: Place): object {
+  const clusters = [...publicServices(contract).map(clusterOf), ANY_CLUSTER];
+  return {
+    node: { id: "front-door", cluster: "waybill" },
+    admin: { address: socket(place.admin) },
+    overload_manager: {
+      resource_monitors: [
+        {
+          name: "envoy.resource_monitors.global_downstream_max_connections",
+          typed_config: {
+            "@type":
+              "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+            max_active_downstream_connections: MAX_CONNECTIONS,
+          },
+        },
+      ],
+    },
+    static_resources: {
+      listeners: [listener(contract, place)],
+      clusters: clusters.map((name) => cluster(name, place.discovery(name))),
+    },
+  };
+}
+
+function listener(contract: Contract, place: Place): object {
+  return {
+    name: "front_door",
+    address: socket(place.listen),
+    per_connection_buffer_limit_bytes: 1024 * 1024,
+    filter_chains: [
+      {
+        filters: [
+          {
+            name: "envoy.filters.network.http_connection_manager",
+            typed_config: connectionManager(contract, place.accessLog),
+          },
+        ],
+      },
+    ],
+  };
+}
+
+function connectionManager(contract: Contract, accessLog: string): object {
+  return {
+    "@type":
+      "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    stat_prefix: "front_door",
+    codec_type: "HTTP2",
+    http2_protocol_options: {
+      max_concurrent_streams: 1000,
+      connection_keepalive: { interval: "60s", timeout: "20s" },
+    },
+    // What a stranger says of himself in forwarding headers is not believed.
+    use_remote_address: true,
+    forward_client_cert_details: "SANITIZE",
+    max_request_headers_kb: MAX_HEADERS_KIB,
+    common_http_protocol_options: {
+      max_headers_count: MAX_HEADERS,
+      headers_with_underscores_action: "REJECT_REQUEST",
+      idle_timeout: "600s",
+    },
+    request_headers_timeout: "10s",
+    stream_idle_timeout: "300s",
+    normalize_path: true,
+    generate_request_id: true,
+    access_log: [
+      {
+        name: "envoy.access_loggers.file",
+        typed_config: {
+          "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+          path: accessLog,
+          log_format: { json_format: ACCESS_LOG },
+        },
+      },
+    ],
+    http_filters: [
+      {
+        name: "envoy.filters.http.header_mutation",
+        typed_config: {
+          "@type":
+            "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+          // Internal headers are the cluster's own: nobody outside sets them.
+          mutations: {
+            request_mutations: ["x-waybill-", "x-envoy-"].map((prefix) => ({
+              remove_on_match: { key_matcher: { prefix } },
+            })),
+          },
+        },
+      },
+      {
+        name: "envoy.filters.http.router",
+        typed_config: {
+          "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+          suppress_envoy_headers: true,
+        },
+      },
+    ],
+    route_config: {
+      name: "front_door",
+      virtual_hosts: [{ name: "waybill", domains: ["*"], routes: routes(contract) }],
+    },
+  };
+}
+
+/** No metadata of callers: it carries their waybills and credentials. */
+const ACCESS_LOG = {
+  time: "%START_TIME%",
+  path: "%REQ(:PATH)%",
+  status: "%GRPC_STATUS(SNAKE_STRING)%",
+  flags: "%RESPONSE_FLAGS%",
+  duration_ms: "%DURATION%",
+  attempts: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+  replica: "%UPSTREAM_HOST%",
+  caller: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+  request_id: "%REQ(X-REQUEST-ID)%",
+  bytes_received: "%BYTES_RECEIVED%",
+  bytes_sent: "%BYTES_SENT%",
+};
+
+function socket({ address, port }: { address: string; port: number }): object {
+  return { socket_address: { address, port_value: port } };
+}

@@ -1,0 +1,107 @@
+/** How the front door learns a cluster's replicas. */
+export type Discovery =
+  /** From a file that is replaced when they change. */
+  | { kind: "file"; file: string; folder: string }
+  /** From DNS: a headless service, one address for each pod. */
+  | { kind: "dns"; host: string; port: number };
+
+/** A cluster: the replicas that serve one role. */
+export function cluster(name: string, discovery: Discovery): object {
+  return {
+    name,
+    ...discoveryOf(name, discovery),
+    connect_timeout: "1s",
+    lb_policy: "LEAST_REQUEST",
+    // A replica that has left gets no new calls at once; those that it has go on.
+    ignore_health_on_host_removal: true,
+    per_connection_buffer_limit_bytes: 1024 * 1024,
+    typed_extension_protocol_options: {
+      "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        explicit_http_config: {
+          http2_protocol_options: {
+            max_concurrent_streams: 500,
+            connection_keepalive: { interval: "30s", timeout: "10s" },
+          },
+        },
+      },
+    },
+    health_checks: [
+      {
+        grpc_health_check: {},
+        timeout: "1s",
+        interval: "1s",
+        no_traffic_interval: "1s",
+        unhealthy_threshold: 2,
+        healthy_threshold: 1,
+      },
+    ],
+    // A replica is put aside when it can't be reached, not for what it answers: one that lacks keys
+    // answers UNAVAILABLE, and so may all others.
+    outlier_detection: {
+      split_external_local_origin_errors: true,
+      consecutive_local_origin_failure: 3,
+      enforcing_consecutive_local_origin_failure: 100,
+      enforcing_consecutive_5xx: 0,
+      enforcing_consecutive_gateway_failure: 0,
+      enforcing_success_rate: 0,
+      enforcing_local_origin_success_rate: 0,
+      enforcing_failure_percentage: 0,
+      interval: "1s",
+      base_ejection_time: "2s",
+      max_ejection_percent: 50,
+    },
+    // Replicas shed load themselves, knowing what they can bear. The defaults of 1,024 would fail
+    // fast calls that stand behind slow ones.
+    circuit_breakers: {
+      thresholds: [
+        {
+          max_connections: 1024,
+          max_pending_requests: 65_536,
+          max_requests: 65_536,
+          retry_budget: { budget_percent: { value: 20 }, min_retry_concurrency: 100 },
+        },
+      ],
+    },
+  };
+}
+
+function discoveryOf(name: string, discovery: Discovery): object {
+  if (discovery.kind === "file") {
+    return {
+      type: "EDS",
+      eds_cluster_config: {
+        service_name: name,
+        eds_config: {
+          resource_api_version: "V3",
+          path_config_source: {
+            path: discovery.file,
+            watched_directory: { path: discovery.folder },
+          },
+        },
+      },
+    };
+  }
+  return {
+    type: "STRICT_DNS",
+    dns_lookup_family: "V4_PREFERRED",
+    dns_refresh_rate: "2s",
+    respect_dns_ttl: false,
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [
+        {
+          lb_endpoints: [
+            {
+              endpoint: {
+                address: {
+                  socket_address: { address: discovery.host, port_value: discovery.port },
+                },
+              },
+            },
+          ],
+        },
+      ],
+    },
+  };
+}

@@ -1,0 +1,92 @@
+import { Access, Step } from "#proto/waybill/options/v1/options.ts";
+import type { Contract } from "#shared/grpc/contract.ts";
+
+/** Services that every replica answers, whatever its roles. */
+const EVERYWHERE = [
+  "grpc.health.v1.Health",
+  "grpc.reflection.v1.ServerReflection",
+  "grpc.reflection.v1alpha.ServerReflection",
+];
+
+/** The cluster that serves what every replica answers. */
+export const ANY_CLUSTER = "any";
+
+/** A call that was never processed may be sent again, to another replica, whatever it does. */
+const NEVER_PROCESSED = "refused-stream,connect-failure";
+/** What was processed, or may have been, only where the contract says that repeating does no harm. */
+const SAFE_TO_REPEAT = `${NEVER_PROCESSED},reset,unavailable`;
+
+/** Longest life of a call whose caller names no deadline, and longest deadline that is kept. */
+const DEFAULT_TIMEOUT = "30s";
+const LONGEST_TIMEOUT = "300s";
+
+/** The cluster of a service: the third part of `waybill.checkout.v1.CheckoutService`. */
+export function clusterOf(service: string): string {
+  return service.split(".")[1] ?? service;
+}
+
+/** The services that the front door serves: those with a method that everyone may call. */
+export function publicServices(contract: Contract): string[] {
+  const open = contract.methods.filter((method) => method.access === Access.ACCESS_PUBLIC);
+  return [...new Set(open.map((method) => method.service))].sort();
+}
+
+/**
+ * The front door's routes, out of the contract. What is not named here is answered UNIMPLEMENTED:
+ * internal services have no way in.
+ */
+export function routes(contract: Contract): object[] {
+  const open = publicServices(contract);
+  const exact = contract.methods
+    .filter((method) => open.includes(method.service))
+    .filter((method) => method.access === Access.ACCESS_PUBLIC)
+    .map((method) => ({
+      match: { path: method.path, grpc: {} },
+      route: toCluster(
+        clusterOf(method.service),
+        // A session begun twice is one that nobody holds: it leaves nothing behind.
+        method.idempotent || method.step === Step.STEP_BEGIN ? SAFE_TO_REPEAT : NEVER_PROCESSED,
+        DEFAULT_TIMEOUT,
+      ),
+    }));
+  const everywhere = EVERYWHERE.map((service) => ({
+    match: { prefix: `/${service}/`, grpc: {} },
+    // Reflection and health watches stay open.
+    route: toCluster(ANY_CLUSTER, NEVER_PROCESSED, "0s"),
+  }));
+  return [
+    {
+      // Values of a key that is sent twice are joined by a comma, which no credential contains.
+      match: {
+        prefix: "/",
+        headers: [{ name: "authorization", string_match: { contains: "," } }],
+      },
+      direct_response: { status: 401, body: { inline_string: "authorization was sent twice" } },
+    },
+    ...exact,
+    ...everywhere,
+  ];
+}
+
+function toCluster(cluster: string, retryOn: string, timeout: string): object {
+  return {
+    cluster,
+    timeout: "0s",
+    max_stream_duration: { max_stream_duration: timeout, grpc_timeout_header_max: LONGEST_TIMEOUT },
+    retry_policy: {
+      retry_on: retryOn,
+      num_retries: 4,
+      retry_back_off: { base_interval: "0.010s", max_interval: "0.200s" },
+      retry_host_predicate: [
+        {
+          name: "envoy.retry_host_predicates.previous_hosts",
+          typed_config: {
+            "@type":
+              "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+          },
+        },
+      ],
+      host_selection_retry_max_attempts: 3,
+    },
+  };
+}

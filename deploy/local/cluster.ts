@@ -1,0 +1,239 @@
+import { mkdirSync } from "node:fs";
+import type { Server as NetServer } from "node:net";
+import { join } from "node:path";
+import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import { createClient } from "#shared/grpc/client.ts";
+import { loadContract } from "#shared/grpc/contract.ts";
+import { Releasers } from "#shared/lifecycle/releasers.ts";
+import { ANY_CLUSTER, clusterOf, publicServices } from "../envoy/routes.ts";
+import { Children } from "./children.ts";
+import { type Command, isRunning, listenForCommands } from "./control.ts";
+import { makeSecrets, type Passwords, type Secrets } from "./credentials.ts";
+import { Endpoints } from "./endpoints.ts";
+import { type Envoy, startEnvoy } from "./envoy.ts";
+import { envoyBinary } from "./envoyBinary.ts";
+import { Failure } from "./failure.ts";
+import { CONTRACT_IMAGE } from "./paths.ts";
+import { checkFree, freePort } from "./ports.ts";
+import { startPostgres } from "./postgres.ts";
+import { Replicas, type RunningReplica } from "./replicas.ts";
+import { runMigrations } from "./runMigrations.ts";
+
+/** Connections of Postgres that are kept for migrations and for people. */
+const RESERVED_CONNECTIONS = 20;
+const MAX_CONNECTIONS = 200;
+/** Connections that each role of a replica may hold. */
+const CONNECTIONS_PER_ROLE = 3;
+const ROLES_WITH_DATABASE = ["keys", "catalog", "checkout"];
+
+/** How a local cluster is set up. */
+export interface ClusterOptions {
+  /** The front door's port on 127.0.0.1; 0 takes a free one. */
+  port: number;
+  replicas: number;
+  dataDir: string;
+  roles: readonly string[];
+  /** Without it the replicas stand bare. */
+  envoy: boolean;
+  /** Address of a Postgres to use in place of the embedded one. */
+  databaseUrl: string | undefined;
+  /** More environment for the replicas. */
+  replicaEnv?: Record<string, string>;
+  /** Hears what is being done. */
+  tell(line: string): void;
+}
+
+/** What runs where. */
+export interface ClusterStatus {
+  frontDoor: { port: number; adminPort: number; pid: number } | undefined;
+  postgres: { port: number; pid: number } | undefined;
+  replicas: readonly RunningReplica[];
+  dataDir: string;
+}
+
+/** A running local cluster. */
+export interface Cluster {
+  status(): ClusterStatus;
+  /** Address of the database's owner. */
+  readonly databaseUrl: string;
+  /** Adds or takes away replicas until there are so many; no call fails by it. */
+  scale(replicas: number, progress?: (line: string) => void): Promise<ClusterStatus>;
+  /** Drains and ends everything. */
+  stop(): Promise<void>;
+}
+
+/** Starts a cluster. @throws Failure naming what is in the way, after letting go what had started */
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  const releasers = new Releasers();
+  try {
+    return await start(options, releasers);
+  } catch (error) {
+    await releasers.release();
+    throw error;
+  }
+}
+
+async function start(options: ClusterOptions, releasers: Releasers): Promise<Cluster> {
+  const { dataDir, tell } = options;
+  checkReplicas(options.replicas);
+  mkdirSync(dataDir, { recursive: true });
+  if (await isRunning(dataDir)) {
+    throw new Failure(
+      `a cluster runs on ${dataDir} already: stop it, or choose another folder with --data-dir`,
+    );
+  }
+  if (options.port !== 0) await checkFree(options.port);
+  const port = options.port === 0 ? await freePort() : options.port;
+  const binary = options.envoy ? envoyBinary(tell) : undefined;
+  const secrets = makeSecrets(join(dataDir, "secrets"));
+  const logs = join(dataDir, "logs");
+  mkdirSync(logs, { recursive: true });
+
+  const children = new Children();
+  releasers.push("the watchdog", () => children.close());
+
+  let postgres: ClusterStatus["postgres"];
+  let databaseUrl = options.databaseUrl;
+  if (databaseUrl === undefined) {
+    tell("starting Postgres");
+    const { owner } = secrets.passwords;
+    const folder = join(dataDir, "postgres");
+    mkdirSync(folder, { recursive: true });
+    const started = await startPostgres(children, folder, owner, MAX_CONNECTIONS);
+    releasers.push("Postgres", () => started.child.end(30_000));
+    databaseUrl = started.url;
+    postgres = { port: started.port, pid: started.child.pid };
+  }
+  tell("migrating");
+  await runMigrations(databaseUrl, secrets.passwords, tell);
+
+  const contract = loadContract(CONTRACT_IMAGE);
+  const clusters = [...publicServices(contract).map(clusterOf), ANY_CLUSTER];
+  const edsFolder = join(dataDir, "front-door");
+  mkdirSync(edsFolder, { recursive: true });
+  const endpoints = new Endpoints(edsFolder, clusters);
+  const frontDoor = `127.0.0.1:${port}`;
+  const env = replicaEnvironment(secrets, databaseUrl, options.envoy ? frontDoor : undefined);
+
+  const served = clusters.filter((name) => name === ANY_CLUSTER || options.roles.includes(name));
+  const current = () => replicas.serving.map(({ address }) => ({ address, clusters: served }));
+  const writeEndpoints = () => endpoints.write(current());
+  const replicas = new Replicas(
+    children,
+    logs,
+    options.roles,
+    { ...env, ...options.replicaEnv },
+    writeEndpoints,
+  );
+  releasers.push("the replicas", () => replicas.leave(replicas.wanted)());
+  tell(`starting ${options.replicas} replicas`);
+  writeEndpoints();
+  await Promise.all(Array.from({ length: options.replicas }, () => replicas.add()));
+
+  let envoy: Envoy | undefined;
+  const follow = async () => {
+    await envoy?.follows(current());
+  };
+  if (binary !== undefined) {
+    tell("starting Envoy");
+    const started = await startEnvoy(children, binary, logs, port, endpoints);
+    envoy = started;
+    releasers.push("Envoy", () => started.child.end(10_000));
+    await follow();
+    await callThrough(frontDoor);
+  }
+
+  let turn: Promise<unknown> = Promise.resolve();
+  const cluster: Cluster = {
+    databaseUrl,
+    status: () => ({
+      frontDoor: envoy && { port, adminPort: envoy.adminPort, pid: envoy.child.pid },
+      postgres,
+      replicas: replicas.serving,
+      dataDir,
+    }),
+    scale(wanted, progress = () => {}) {
+      const scaled = turn.then(() => scale(wanted, progress));
+      turn = scaled.catch(() => {});
+      return scaled;
+    },
+    stop: async () => {
+      await turn;
+      const failures = await releasers.release();
+      if (failures[0] !== undefined) throw failures[0];
+    },
+  };
+
+  async function scale(wanted: number, progress: (line: string) => void): Promise<ClusterStatus> {
+    checkReplicas(wanted);
+    const more = wanted - replicas.wanted;
+    if (more > 0) {
+      progress(`starting ${more} replicas`);
+      await Promise.all(Array.from({ length: more }, () => replicas.add()));
+    } else if (more < 0) {
+      const end = replicas.leave(-more);
+      writeEndpoints();
+      progress("waiting for the front door to send them no more calls");
+      await follow();
+      progress(`draining ${-more} replicas`);
+      await end();
+    }
+    await follow();
+    return cluster.status();
+  }
+
+  const control: NetServer = await listenForCommands(dataDir, (command: Command, progress) =>
+    command.command === "scale"
+      ? cluster.scale(command.replicas, progress)
+      : Promise.resolve(cluster.status()),
+  );
+  releasers.push("the control socket", () => new Promise((done) => control.close(done)));
+  return cluster;
+}
+
+/** Scaling past what Postgres has connections for would fail calls, so it is refused. */
+function checkReplicas(replicas: number): void {
+  const most = Math.floor(
+    (MAX_CONNECTIONS - RESERVED_CONNECTIONS) / (CONNECTIONS_PER_ROLE * ROLES_WITH_DATABASE.length),
+  );
+  if (!Number.isInteger(replicas) || replicas < 1 || replicas > most) {
+    throw new Failure(
+      `${replicas} replicas: expected 1 to ${most}, for which Postgres has connections`,
+      2,
+    );
+  }
+}
+
+function replicaEnvironment(
+  secrets: Secrets,
+  databaseUrl: string,
+  frontDoor: string | undefined,
+): Record<string, string> {
+  const env: Record<string, string> = {
+    WAYBILL_CREDENTIALS_DIR: secrets.credentialsDir,
+    WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
+    WAYBILL_DATABASE_CONNECTIONS: `${CONNECTIONS_PER_ROLE}`,
+  };
+  for (const role of ROLES_WITH_DATABASE) {
+    const url = new URL(databaseUrl);
+    url.username = `waybill_${role}`;
+    url.password = secrets.passwords[role as keyof Passwords];
+    env[`WAYBILL_DATABASE_URL_${role.toUpperCase()}`] = url.href;
+  }
+  if (frontDoor !== undefined) env["WAYBILL_CATALOG_ADDRESS"] = frontDoor;
+  return env;
+}
+
+/** One call the whole way: through the front door, a replica and Postgres. */
+async function callThrough(target: string): Promise<void> {
+  const client = createClient(CatalogServiceService, target, {
+    channel: { "grpc.use_local_subchannel_pool": 1 },
+  });
+  try {
+    await client.getProduct({ name: "products/1" }, { timeoutMs: 10_000 });
+  } catch (error) {
+    throw new Failure(`a call through the front door failed: ${(error as Error).message}`);
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,117 @@
+import { openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { loadContract } from "#shared/grpc/contract.ts";
+import { bootstrap } from "../envoy/bootstrap.ts";
+import type { Child, Children } from "./children.ts";
+import type { Endpoint, Endpoints } from "./endpoints.ts";
+import { Failure } from "./failure.ts";
+import { CONTRACT_IMAGE } from "./paths.ts";
+import { freePort } from "./ports.ts";
+
+const START_LIMIT_MS = 30_000;
+const APPLY_LIMIT_MS = 10_000;
+
+/** A running front door. */
+export interface Envoy {
+  readonly port: number;
+  readonly adminPort: number;
+  readonly child: Child;
+  /** Settles when calls go to exactly these replicas. */
+  follows(replicas: readonly Endpoint[]): Promise<void>;
+}
+
+/** Starts Envoy on a port of the loopback interface. */
+export async function startEnvoy(
+  children: Children,
+  binary: string,
+  folder: string,
+  port: number,
+  endpoints: Endpoints,
+): Promise<Envoy> {
+  const adminPort = await freePort();
+  const configFile = join(folder, "envoy.json");
+  const config = bootstrap(loadContract(CONTRACT_IMAGE), {
+    listen: { address: "127.0.0.1", port },
+    admin: { address: "127.0.0.1", port: adminPort },
+    accessLog: join(folder, "access.log"),
+    discovery: (cluster) => ({
+      kind: "file",
+      file: endpoints.file(cluster),
+      folder: endpoints.folder,
+    }),
+  });
+  writeFileSync(configFile, JSON.stringify(config, null, 2));
+  const logFile = join(folder, "envoy.log");
+  const log = openSync(logFile, "a", 0o600);
+  const args = ["-c", configFile, "--log-level", "warning", "--disable-hot-restart"];
+  args.push("--concurrency", "2");
+  const child = await children.start(binary, args, { stdio: ["ignore", log, log] });
+
+  const admin = `http://127.0.0.1:${adminPort}`;
+  let ended = false;
+  const markEnded = () => {
+    ended = true;
+  };
+  child.exited.then(markEnded, markEnded);
+  await until(START_LIMIT_MS, `Envoy did not start: see ${logFile}`, async () => {
+    if (ended) throw new Failure(`Envoy ended at its start: see ${logFile}`);
+    const response = await fetch(`${admin}/ready`).catch(() => undefined);
+    return response?.status === 200;
+  });
+  return {
+    port,
+    adminPort,
+    child,
+    follows: (replicas) =>
+      until(APPLY_LIMIT_MS, "the front door does not follow its replicas", async () =>
+        (await healthyHosts(admin)).every(({ cluster, hosts }) =>
+          sameMembers(
+            hosts,
+            replicas
+              .filter(({ clusters }) => clusters.includes(cluster))
+              .map((each) => each.address),
+          ),
+        ),
+      ),
+  };
+}
+
+/** For each cluster the replicas that calls are sent to now. */
+async function healthyHosts(admin: string): Promise<{ cluster: string; hosts: string[] }[]> {
+  const response = await fetch(`${admin}/clusters?format=json`);
+  const { cluster_statuses: clusters = [] } = (await response.json()) as ClustersAnswer;
+  return clusters.map(({ name, host_statuses: hosts = [] }) => ({
+    cluster: name,
+    hosts: hosts
+      .filter((host) => host.health_status?.eds_health_status === "HEALTHY")
+      .filter((host) => !host.health_status?.failed_active_health_check)
+      .map(({ address: { socket_address: at } }) => `${at.address}:${at.port_value}`),
+  }));
+}
+
+interface ClustersAnswer {
+  cluster_statuses?: {
+    name: string;
+    host_statuses?: {
+      address: { socket_address: { address: string; port_value: number } };
+      health_status?: { eds_health_status?: string; failed_active_health_check?: boolean };
+    }[];
+  }[];
+}
+
+function sameMembers(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((member) => b.includes(member));
+}
+
+async function until(
+  limitMs: number,
+  message: string,
+  done: () => Promise<boolean>,
+): Promise<void> {
+  for (const end = Date.now() + limitMs; Date.now() < end; ) {
+    if (await done()) return;
+    await delay(50);
+  }
+  throw new Failure(message);
+}

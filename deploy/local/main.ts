@@ -1,0 +1,151 @@
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { type ClusterStatus, startCluster } from "./cluster.ts";
+import { sendCommand } from "./control.ts";
+import { Failure } from "./failure.ts";
+import { PROJECT } from "./paths.ts";
+import { blockingFolder, postgresUser } from "./postgresUser.ts";
+import { commands, table, tell } from "./print.ts";
+import { installTools } from "./tools.ts";
+
+const ROLES = ["keys", "session", "catalog", "checkout"];
+
+const USAGE = `Usage: npm start -- [options]           run a cluster on this machine
+       npm run scale -- N [options]     change the number of replicas of the running one
+       npm run status -- [options]      what runs where
+       npm run tools                    build grpcurl, ghz and what else tests use
+
+  --port N         the front door's port on 127.0.0.1; 0: a free one   [8080]
+  --replicas N     how many replicas                                   [2]
+  --data-dir DIR   where data, keys and logs are kept                  [.data]
+  --roles R,…      what the replicas serve: ${ROLES.join(", ")}  [all]
+  --no-envoy       no front door: replicas only, for gRPC's own round robin
+  --json           for machines: one JSON object a line
+  --help           this text
+
+Environment:
+  DATABASE_URL     a Postgres of your own (its owner's address), in place of the embedded one
+  ENVOY_BIN        an Envoy of your own
+`;
+
+const OPTIONS = {
+  port: { type: "string", default: "8080" },
+  replicas: { type: "string", default: "2" },
+  "data-dir": { type: "string" },
+  roles: { type: "string", default: ROLES.join(",") },
+  "no-envoy": { type: "boolean", default: false },
+  json: { type: "boolean", default: false },
+  help: { type: "boolean", short: "h", default: false },
+} as const;
+
+type Flags = ReturnType<typeof parse>["values"];
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    throw new Failure(`${(error as Error).message.split(". ")[0]}. See --help.`, 2);
+  }
+}
+
+async function main(): Promise<void> {
+  const { values: flags, positionals } = parse(process.argv.slice(2));
+  const [command, ...rest] = positionals;
+  if (flags.help || command === undefined) {
+    process.stdout.write(USAGE);
+    return;
+  }
+  if (command === "scale") await scale(rest, flags);
+  else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
+  else if (command === "start") await start(flags);
+  else if (command === "status") await status(flags);
+  else if (command === "tools") installTools(tell);
+  else throw new Failure(`there is no command ${command}. See --help.`, 2);
+}
+
+async function start(flags: Flags): Promise<void> {
+  const roles = flags.roles.split(",");
+  for (const role of roles) {
+    if (!ROLES.includes(role)) {
+      throw new Failure(`--roles ${flags.roles}: expected some of ${ROLES.join(", ")}`, 2);
+    }
+  }
+  const stopAsked = signals();
+  const startedAt = performance.now();
+  const cluster = await startCluster({
+    port: whole("--port", flags.port, 0, 65_535),
+    replicas: whole("--replicas", flags.replicas, 1, 1000),
+    dataDir: dataDir(flags),
+    roles,
+    envoy: !flags["no-envoy"],
+    databaseUrl: process.env["DATABASE_URL"],
+    tell: flags.json ? () => {} : tell,
+  });
+  show(cluster.status(), flags);
+  if (!flags.json) {
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+    console.log(`\n${commands(cluster.status())}\n\nstarted in ${seconds} s; Ctrl-C ends it\n`);
+    console.log("ready");
+  }
+  await stopAsked;
+  if (!flags.json) tell("draining");
+  await cluster.stop();
+}
+
+/**
+ * Settles at the first SIGINT or SIGTERM. npm passes on a signal that the terminal has sent already,
+ * so the same one comes twice; one that comes a second later is meant.
+ */
+function signals(): Promise<void> {
+  return new Promise((resolve) => {
+    let first: number | undefined;
+    const heard = () => {
+      first ??= performance.now();
+      if (performance.now() - first > 1000) process.exit(1);
+      resolve();
+    };
+    process.on("SIGINT", heard);
+    process.on("SIGTERM", heard);
+    process.on("SIGHUP", heard);
+  });
+}
+
+async function scale(args: string[], flags: Flags): Promise<void> {
+  if (args.length !== 1) throw new Failure("expected one number: npm run scale -- 4", 2);
+  const replicas = whole("scale", args[0]!, 1, 1000);
+  const progress = flags.json ? () => {} : tell;
+  const answer = await sendCommand(dataDir(flags), { command: "scale", replicas }, progress);
+  show(answer as ClusterStatus, flags);
+}
+
+async function status(flags: Flags): Promise<void> {
+  show((await sendCommand(dataDir(flags), { command: "status" }, tell)) as ClusterStatus, flags);
+}
+
+function show(status: ClusterStatus, flags: Flags): void {
+  console.log(flags.json ? JSON.stringify(status) : table(status));
+}
+
+function dataDir(flags: Flags): string {
+  if (flags["data-dir"] !== undefined) return resolve(flags["data-dir"]);
+  const usual = join(PROJECT, ".data");
+  const isReachable = blockingFolder(join(usual, "postgres"), postgresUser()) === undefined;
+  return isReachable ? usual : "/var/lib/waybill";
+}
+
+function whole(name: string, text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < min || value > max) {
+    throw new Failure(`${name} ${text}: expected a whole number from ${min} to ${max}`, 2);
+  }
+  return value;
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    const known = error instanceof Failure;
+    console.error(`waybill: ${known ? error.message : (error as Error).stack}`);
+    process.exit(known ? error.exitCode : 1);
+  },
+);

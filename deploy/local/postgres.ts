@@ -1,0 +1,159 @@
+import { execFileSync } from "node:child_process";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import pg from "pg";
+import type { Child, Children } from "./children.ts";
+import { Failure } from "./failure.ts";
+import { freePort } from "./ports.ts";
+import { POSTGRES_MAJOR, postgresBinaries } from "./postgresBinaries.ts";
+import { blockingFolder, type PostgresUser, postgresUser } from "./postgresUser.ts";
+
+const START_LIMIT_MS = 60_000;
+const OWNER = "postgres";
+
+/** A running Postgres. */
+export interface Postgres {
+  /** Address of the database's owner. */
+  readonly url: string;
+  readonly port: number;
+  readonly child: Child;
+}
+
+/**
+ * Starts the embedded Postgres on the data in `folder`, which is made when it is not there.
+ *
+ * @throws Failure naming what is in the way: data of another version, a server that runs on it, a
+ *   folder that its user cannot reach
+ */
+export async function startPostgres(
+  children: Children,
+  folder: string,
+  ownerPassword: string,
+  maxConnections: number,
+): Promise<Postgres> {
+  const user = postgresUser();
+  const dataFolder = join(folder, "data");
+  const blocking = blockingFolder(dataFolder, user);
+  if (blocking !== undefined) {
+    throw new Failure(
+      `the user "postgres", as whom Postgres runs, cannot reach ${dataFolder}: ${blocking} lets nobody pass. Choose another folder with --data-dir, or chmod o+x ${blocking}`,
+    );
+  }
+  const binaries = postgresBinaries(user, folder);
+  if (existsSync(join(dataFolder, "PG_VERSION"))) checkData(dataFolder);
+  else initialise(binaries, dataFolder, user, ownerPassword);
+
+  const port = await freePort();
+  const log = openSync(join(folder, "postgres.log"), "a", 0o600);
+  const settings = {
+    port,
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    max_connections: maxConnections,
+    log_min_error_statement: "panic",
+  };
+  const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  // SIGINT is Postgres's fast shutdown: it ends connections, and waits for none.
+  const child = await children.start(
+    join(binaries, "postgres"),
+    ["-D", dataFolder, ...args],
+    { stdio: ["ignore", log, log], cwd: dataFolder, ...user },
+    "SIGINT",
+  );
+  const url = `postgres://${OWNER}:${ownerPassword}@127.0.0.1:${port}/postgres`;
+  await untilReady(url, child, join(folder, "postgres.log"));
+  return { url, port, child };
+}
+
+function checkData(folder: string): void {
+  const version = readFileSync(join(folder, "PG_VERSION"), "utf8").trim();
+  if (version !== POSTGRES_MAJOR) {
+    throw new Failure(
+      `${folder} holds data of Postgres ${version}, and this is Postgres ${POSTGRES_MAJOR}: move it with pg_upgrade, or choose another folder with --data-dir`,
+    );
+  }
+  const pidFile = join(folder, "postmaster.pid");
+  if (!existsSync(pidFile)) return;
+  const pid = Number(readFileSync(pidFile, "utf8").split("\n")[0]);
+  if (isPostgres(pid)) {
+    throw new Failure(
+      `a Postgres (process ${pid}) runs on ${folder} already: stop it, or choose another folder with --data-dir`,
+    );
+  }
+}
+
+/** Whether a process is a Postgres: after a crash another program may have its number. */
+function isPostgres(pid: number): boolean {
+  try {
+    return execFileSync("ps", ["-o", "comm=", "-p", `${pid}`], { encoding: "utf8" }).includes(
+      "postgres",
+    );
+  } catch {
+    return false;
+  }
+}
+
+function initialise(
+  binaries: string,
+  folder: string,
+  user: PostgresUser | undefined,
+  password: string,
+): void {
+  // What is left of an earlier attempt that did not get as far as PG_VERSION.
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { mode: 0o700 });
+  const passwordFile = join(folder, "..", ".initdb-password");
+  writeFileSync(passwordFile, password, { mode: 0o600 });
+  if (user !== undefined) {
+    chownSync(folder, user.uid, user.gid);
+    chownSync(passwordFile, user.uid, user.gid);
+  }
+  const args = [
+    `--pgdata=${folder}`,
+    `--username=${OWNER}`,
+    `--pwfile=${passwordFile}`,
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale=C",
+  ];
+  try {
+    execFileSync(join(binaries, "initdb"), args, { stdio: "pipe", cwd: folder, ...user });
+  } catch (error) {
+    const { stderr } = error as { stderr?: Buffer };
+    throw new Failure(`initdb failed on ${folder}: ${stderr?.toString().trim() ?? error}`);
+  } finally {
+    rmSync(passwordFile, { force: true });
+  }
+}
+
+async function untilReady(url: string, child: Child, log: string): Promise<void> {
+  let ended = false;
+  child.exited.then(
+    () => {
+      ended = true;
+    },
+    () => {},
+  );
+  const until = Date.now() + START_LIMIT_MS;
+  while (!ended && Date.now() < until) {
+    const client = new pg.Client({ connectionString: url });
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      await client.end();
+      return;
+    } catch {
+      await delay(50);
+    }
+  }
+  throw new Failure(`Postgres ${ended ? "ended" : "did not answer"} at its start: see ${log}`);
+}

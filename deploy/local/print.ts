@@ -1,0 +1,46 @@
+import { styleText } from "node:util";
+import type { ClusterStatus } from "./cluster.ts";
+
+/** Says what is being done. Colours only on a terminal. */
+export function tell(line: string): void {
+  console.log(styleText("dim", line, { stream: process.stdout }));
+}
+
+/** What runs where, for a person. */
+export function table({ frontDoor, postgres, replicas, dataDir }: ClusterStatus): string {
+  const rows: [what: string, where: string, process: string][] = [];
+  if (frontDoor) {
+    rows.push(["front door", `127.0.0.1:${frontDoor.port}`, `${frontDoor.pid}`]);
+    rows.push(["  admin", `http://127.0.0.1:${frontDoor.adminPort}`, ""]);
+  }
+  for (const { number, address, pid } of replicas) {
+    rows.push([`replica ${number}`, address, `${pid}`]);
+  }
+  if (postgres) rows.push(["postgres", `127.0.0.1:${postgres.port}`, `${postgres.pid}`]);
+  rows.push(["data, logs", dataDir, ""]);
+
+  const width = (column: 0 | 1) => Math.max(...rows.map((row) => row[column].length));
+  const head: (typeof rows)[number] = ["what", "where", "process"];
+  return [head, ...rows]
+    .map(([what, where, pid], index) => {
+      const line = `${what.padEnd(width(0))}  ${where.padEnd(width(1))}  ${pid}`.trimEnd();
+      return index === 0 ? styleText("bold", line, { stream: process.stdout }) : line;
+    })
+    .join("\n");
+}
+
+/** Commands to paste. */
+export function commands({ frontDoor, replicas }: ClusterStatus): string {
+  if (frontDoor === undefined) {
+    const addresses = replicas.map((replica) => replica.address).join(",");
+    return `round robin over the replicas: ipv4:${addresses}`;
+  }
+  const target = `127.0.0.1:${frontDoor.port}`;
+  const grpcurl = "grpcurl -plaintext";
+  return [
+    `${grpcurl} ${target} list`,
+    `${grpcurl} -d '{"name":"products/1"}' ${target} waybill.catalog.v1.CatalogService/GetProduct`,
+    `${grpcurl} -v ${target} waybill.checkout.v1.CheckoutService/BeginCheckout`,
+    "npm run scale -- 4",
+  ].join("\n");
+}
