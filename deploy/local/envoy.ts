@@ -45,7 +45,7 @@ export async function startEnvoy(
   const logFile = join(folder, "envoy.log");
   const log = openSync(logFile, "a", 0o600);
   const args = ["-c", configFile, "--log-level", "warning", "--disable-hot-restart"];
-  args.push("--concurrency", "2");
+  args.push("--concurrency", "2", "--file-flush-interval-msec", "500");
   const child = await children.start(binary, args, { stdio: ["ignore", log, log] });
 
   const admin = `http://127.0.0.1:${adminPort}`;

@@ -62,6 +62,11 @@ export class Jar {
     };
   }
 
+  /** A session's newest waybill, to hand it on by other means. */
+  peek(audience: string, session = "default"): string | undefined {
+    return this.#store.get(`${audience}/${session}`);
+  }
+
   /** Forgets a session's waybill without telling the service. */
   forget(audience: string, session = "default"): void {
     this.#store.delete(`${audience}/${session}`);

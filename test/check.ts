@@ -1,0 +1,94 @@
+/**
+ * Everything that a commit must pass, besides the tests: format, lint, types, protos, and generated
+ * files that are as their source makes them. Runs all of it, and fails when any of it does.
+ */
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { delimiter, join } from "node:path";
+
+const project = join(import.meta.dirname, "..");
+const bin = join(project, "node_modules", ".bin");
+const env = { ...process.env, PATH: `${bin}${delimiter}${process.env["PATH"]}` };
+
+interface Step {
+  name: string;
+  run(): string | undefined;
+}
+
+/** A step that is a command. */
+function command(name: string, cwd: string, ...words: string[]): Step {
+  return {
+    name,
+    run() {
+      const { status, stdout, stderr, error } = spawnSync(words[0]!, words.slice(1), {
+        cwd: join(project, cwd),
+        env,
+        encoding: "utf8",
+      });
+      return status === 0 ? undefined : (error?.message ?? `${stdout}${stderr}`);
+    },
+  };
+}
+
+/** A step that makes files anew and finds that nothing has changed. */
+function unchanged(name: string, folder: string, make: Step): Step {
+  return {
+    name,
+    run() {
+      const before = digests(join(project, folder));
+      const failure = make.run();
+      if (failure !== undefined) return failure;
+      const after = digests(join(project, folder));
+      const files = new Set([...before.keys(), ...after.keys()]);
+      const changed = [...files].filter((file) => before.get(file) !== after.get(file));
+      if (changed.length === 0) return undefined;
+      return `made anew, these differ: commit them\n  ${changed.join("\n  ")}`;
+    },
+  };
+}
+
+function digests(folder: string): Map<string, string> {
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((file) => join(folder, file))
+    .filter((file) => statSync(file).isFile());
+  return new Map(
+    files.map((file) => [file, createHash("sha256").update(readFileSync(file)).digest("hex")]),
+  );
+}
+
+const BREAKING = [
+  "--against",
+  "released/image.binpb",
+  "--config",
+  '{"version":"v2","breaking":{"use":["WIRE_JSON"]}}',
+];
+
+const steps: Step[] = [
+  command("format and lint", ".", "biome", "ci", "--colors=off", "."),
+  command("types", ".", "tsc", "-p", "."),
+  command(
+    "proto format",
+    "proto",
+    "buf",
+    "format",
+    "-d",
+    "--exit-code",
+    "--exclude-path",
+    "vendor",
+  ),
+  command("proto lint", "proto", "buf", "lint"),
+  // Against the last release, not the last commit: what was never released may change freely.
+  command("proto breaking", "proto", "buf", "breaking", "gen/image.binpb", ...BREAKING),
+  unchanged("generated code", "proto/gen", command("", ".", "node", "proto/generate.ts")),
+];
+
+let failed = 0;
+for (const { name, run } of steps) {
+  const failure = run();
+  console.log(`${failure === undefined ? "ok    " : "FAILED"} ${name}`);
+  if (failure === undefined) continue;
+  failed += 1;
+  console.log(failure.trimEnd().replace(/^/gm, "    "));
+}
+process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,103 @@
+import { readFileSync } from "node:fs";
+import { watch } from "node:fs/promises";
+import { join } from "node:path";
+import { Metadata } from "@grpc/grpc-js";
+import { Client } from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { shop } from "../fixtures/shopper.ts";
+
+let cluster: TestCluster;
+
+beforeAll(async () => {
+  cluster = await startTestCluster();
+});
+afterAll(() => cluster?.remove());
+
+/** The replicas that each method's calls have landed on, from the front door's access log. */
+function landings(): Map<string, Set<string>> {
+  const lines = readFileSync(join(cluster.dataDir, "logs", "access.log"), "utf8")
+    .trim()
+    .split("\n");
+  const replicas = new Map<string, Set<string>>();
+  for (const line of lines) {
+    const { path, replica } = JSON.parse(line) as { path: string; replica: string };
+    replicas.set(path, (replicas.get(path) ?? new Set()).add(replica));
+  }
+  return replicas;
+}
+
+test("every call of a checkout lands on more than one replica", async () => {
+  const clients = makeClients(cluster.target);
+  const orders = new Set<string>();
+  // Where a call lands is the front door's choice, so it takes some checkouts to see it.
+  for (let round = 1; round <= 20; round += 1) orders.add((await shop(clients, round)).name);
+  clients.close();
+  await logged("CheckoutService/PlaceOrder", 20);
+  const spread = [...landings()].filter(([path]) => path.includes("CheckoutService"));
+  expect(spread.map(([, replicas]) => replicas.size)).toEqual(Array(9).fill(2));
+  expect(orders.size).toBe(20);
+});
+
+/** Waits until the front door has written so many calls of a method: it does so in batches. */
+async function logged(method: string, calls: number): Promise<void> {
+  const file = join(cluster.dataDir, "logs", "access.log");
+  const done = () => readFileSync(file, "utf8").split(method).length > calls;
+  for await (const _ of watch(file)) if (done()) return;
+}
+
+test("an order is placed once, however often and from wherever it is asked", async () => {
+  const clients = makeClients(cluster.target);
+  let before: string | undefined;
+  const order = await shop(clients, 100, (step) => {
+    if (step === 9) before = clients.jar.peek("checkout");
+  });
+  const metadata = new Metadata();
+  metadata.set("waybill", before!);
+  const byHand = makeClients(cluster.target, { withJar: false });
+  const again = await Promise.all(
+    Array.from({ length: 20 }, () => byHand.checkout.placeOrder({}, { metadata })),
+  );
+  expect(new Set(again.map(({ name }) => name))).toEqual(new Set([order.name]));
+  const { orders } = await clients.checkout.listOrders({ pageSize: 0, pageToken: "" });
+  expect(orders.map(({ name }) => name)).toEqual([order.name]);
+  byHand.close();
+  clients.close();
+
+  const db = new Client({ connectionString: cluster.databaseUrl });
+  await db.connect();
+  const { rows } = await db.query(
+    "SELECT checkout.initial_stock(100) - available AS taken FROM checkout.stock WHERE product_id = 100",
+  );
+  await db.end();
+  expect(rows).toEqual([{ taken: 1 }]);
+});
+
+test("a waybill from before the whole cluster stopped is served after it, and so is its order", async () => {
+  const clients = makeClients(cluster.target);
+  await clients.checkout.beginCheckout({});
+  await clients.checkout.addItem({ product: "products/300" });
+  const waybill = clients.jar.peek("checkout");
+  const order = await shop(makeClients(cluster.target), 301);
+  clients.close();
+
+  const { dataDir } = cluster;
+  await cluster.stop();
+  cluster = await startTestCluster({ dataDir });
+
+  const metadata = new Metadata();
+  metadata.set("waybill", waybill!);
+  const after = makeClients(cluster.target, { withJar: false });
+  const checkout = await after.checkout.getCheckout({}, { metadata });
+  expect(checkout.items.map(({ product }) => product)).toEqual(["products/300"]);
+  after.close();
+
+  const db = new Client({ connectionString: cluster.databaseUrl });
+  await db.connect();
+  const { rowCount } = await db.query('SELECT FROM checkout."order" WHERE id = $1', [
+    order.name.slice("orders/".length),
+  ]);
+  await db.end();
+  expect(rowCount).toBe(1);
+});
