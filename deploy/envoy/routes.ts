@@ -1,4 +1,4 @@
-import { Access, Step } from "#proto/waybill/options/v1/options.ts";
+import { Access } from "#proto/waybill/options/v1/options.ts";
 import type { Contract } from "#shared/grpc/contract.ts";
 
 /** Services that every replica answers, whatever its roles. */
@@ -44,8 +44,7 @@ export function routes(contract: Contract): object[] {
       match: { path: method.path, grpc: {} },
       route: toCluster(
         clusterOf(method.service),
-        // A session begun twice is one that nobody holds: it leaves nothing behind.
-        method.idempotent || method.step === Step.STEP_BEGIN ? SAFE_TO_REPEAT : NEVER_PROCESSED,
+        method.repeatable ? SAFE_TO_REPEAT : NEVER_PROCESSED,
         DEFAULT_TIMEOUT,
       ),
     }));

@@ -10,6 +10,7 @@ import {
 } from "@grpc/grpc-js";
 import type { Contract } from "./contract.ts";
 import type { ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
+import { retrying } from "./retry.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 
@@ -20,7 +21,7 @@ export interface ClientOptions {
   /** Each call's deadline where it gives none, in ms from now. Default: 10 s. */
   timeoutMs?: number;
   interceptors?: Interceptor[];
-  /** With it, methods that are declared safe to repeat are retried on UNAVAILABLE. */
+  /** With it, calls that may be repeated are, when they fail on their way. */
   contract?: Contract;
   channel?: ChannelOptions;
 }
@@ -61,8 +62,9 @@ export function createClient<Definition extends ServiceDefinition>(
   const client = new Client(target, options.credentials ?? grpcCredentials.createInsecure(), {
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
-    "grpc.service_config": JSON.stringify(serviceConfig(definition, contract)),
-    interceptors,
+    "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+    // The last is nearest to the wire: a call holds its turn in the jar through all its attempts.
+    interceptors: contract ? [...interceptors, retrying(contract)] : interceptors,
     ...options.channel,
   });
 
@@ -131,37 +133,5 @@ function onAbort({ signal, context }: CallSettings, cancel: () => void): () => v
   }
   return () => {
     for (const each of signals) each.removeEventListener("abort", cancel);
-  };
-}
-
-/**
- * gRPC service config (gRFC A6): spread over all addresses; retry what the contract says may be
- * repeated. What was never processed is retried by gRPC itself, whatever the config says.
- */
-function serviceConfig(definition: ServiceDefinition, contract: Contract | undefined): object {
-  const names = Object.values(definition)
-    .map((method) => contract?.method(method.path))
-    .filter((method) => method?.idempotent === true)
-    .map((method) => {
-      const [, service, name] = method!.path.split("/");
-      return { service, method: name };
-    });
-  return {
-    loadBalancingConfig: [{ round_robin: {} }],
-    methodConfig:
-      names.length === 0
-        ? []
-        : [
-            {
-              name: names,
-              retryPolicy: {
-                maxAttempts: 4,
-                initialBackoff: "0.05s",
-                maxBackoff: "1s",
-                backoffMultiplier: 2,
-                retryableStatusCodes: ["UNAVAILABLE"],
-              },
-            },
-          ],
   };
 }

@@ -41,8 +41,11 @@ export interface MethodContract {
   /** Names, as in TypeScript, of the fields that carry the waybill in a message. */
   readonly requestCarrier: string | undefined;
   readonly responseCarrier: string | undefined;
-  /** Asking twice does no more than asking once. */
-  readonly idempotent: boolean;
+  /**
+   * Asking twice does no more than asking once. A session begun twice is one too many that nobody
+   * holds: it leaves nothing behind.
+   */
+  readonly repeatable: boolean;
   readonly request: DescMessage;
 }
 
@@ -51,6 +54,8 @@ export interface Contract {
   readonly registry: FileRegistry;
   /** The descriptor set that it was read from. */
   readonly image: Uint8Array;
+  /** Undefined when the protos do not have it. @param path `/package.Service/Method` */
+  find(path: string): MethodContract | undefined;
   /** @throws Error naming the method when the protos do not have it */
   method(path: string): MethodContract;
   readonly methods: readonly MethodContract[];
@@ -82,6 +87,7 @@ export function readContract(image: Uint8Array): Contract {
     registry,
     image,
     methods: [...methods.values()],
+    find: (path) => methods.get(path),
     method(path) {
       const found = methods.get(path);
       if (found === undefined) throw new Error(`${path} is not in the descriptor set`);
@@ -141,7 +147,8 @@ function methodContract(
     session: step === Step.STEP_UNSPECIFIED ? undefined : session,
     requestCarrier: carrier(registry, method.input),
     responseCarrier: carrier(registry, method.output),
-    idempotent: safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT,
+    repeatable:
+      safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT || step === Step.STEP_BEGIN,
     request: method.input,
   };
 }

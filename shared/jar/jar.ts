@@ -50,9 +50,9 @@ export class Jar {
    */
   interceptor(session = "default"): Interceptor {
     return (options, nextCall) => {
-      const method = this.#contract.method(options.method_definition.path);
+      const method = this.#contract.find(options.method_definition.path);
       const call = nextCall(options);
-      if (method.session === undefined) return new InterceptingCall(call);
+      if (method?.session === undefined) return new InterceptingCall(call);
       return this.#intercept(
         call,
         method,

@@ -1,0 +1,146 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { Client } from "pg";
+import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
+import { makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { shop } from "../fixtures/shopper.ts";
+import { crowd } from "../fixtures/shoppers.ts";
+
+let cluster: TestCluster;
+let env: Record<string, string> = {};
+
+beforeEach(async () => {
+  cluster = await startTestCluster({ replicaEnv: env });
+});
+afterEach(() => cluster.remove());
+afterAll(() => {
+  env = {};
+});
+
+async function query(text: string): Promise<Record<string, unknown>[]> {
+  const db = new Client({ connectionString: cluster.databaseUrl });
+  await db.connect();
+  const { rows } = await db.query(text);
+  await db.end();
+  return rows;
+}
+
+/** Every acknowledged order is there exactly once, and the stock has been taken exactly once. */
+async function expectExactlyOnce(acknowledged: readonly string[]): Promise<void> {
+  expect(new Set(acknowledged).size).toBe(acknowledged.length);
+  const rows = await query('SELECT id FROM checkout."order"');
+  const kept = rows.map(({ id }) => `orders/${id}`);
+  expect(kept.sort()).toEqual([...acknowledged].sort());
+  const [taken] = await query(
+    "SELECT sum(checkout.initial_stock(product_id) - available)::int AS pieces FROM checkout.stock",
+  );
+  // Each shopper buys one piece.
+  expect(taken).toEqual({ pieces: acknowledged.length });
+}
+
+test("kill -9 of replicas, many times, while clients shop: no order fails, none twice, none lost", async () => {
+  const kills = (async () => {
+    for (let kill = 0; kill < 10; kill += 1) {
+      const { replicas } = cluster.status();
+      const victim = replicas[kill % replicas.length]!;
+      process.kill(victim.pid, "SIGKILL");
+      // The next one dies when the successor of this one serves.
+      while (!cluster.status().replicas.some(isSuccessorOf(victim))) await delay(20);
+    }
+  })();
+  const { orders, failures } = await crowd(cluster.target, 8, kills);
+  expect(failures).toEqual([]);
+  expect(orders.length).toBeGreaterThan(10);
+  await expectExactlyOnce(orders);
+});
+
+const isSuccessorOf =
+  (gone: { number: number; pid: number }) => (replica: { number: number; pid: number }) =>
+    replica.number === gone.number && replica.pid !== gone.pid;
+
+test("kill -9 of a replica between two calls: the other one serves the next step", async () => {
+  const clients = makeClients(cluster.target);
+  const order = await shop(clients, 500, async (step) => {
+    if (step % 3 !== 0) return;
+    const before = cluster.status().replicas[step % 2]!;
+    process.kill(before.pid, "SIGKILL");
+    while (!cluster.status().replicas.some(isSuccessorOf(before))) await delay(20);
+  });
+  clients.close();
+  await expectExactlyOnce([order.name]);
+});
+
+test("scale 2, 4, 1 under load: not one call fails", async () => {
+  const scaling = (async () => {
+    await cluster.scale(4);
+    await delay(500);
+    await cluster.scale(1);
+    await delay(500);
+  })();
+  const { orders, failures, calls } = await crowd(cluster.target, 8, scaling);
+  expect(failures).toEqual([]);
+  expect(calls).toBeGreaterThan(100);
+  expect(cluster.status().replicas).toHaveLength(1);
+  await expectExactlyOnce(orders);
+});
+
+test("5,000 cancelled or timed-out calls beside steady ones: no steady call fails", async () => {
+  const impatient = makeClients(cluster.target, { withJar: false });
+  const cancelling = (async () => {
+    for (let batch = 0; batch < 100; batch += 1) {
+      const calls = Array.from({ length: 50 }, (_, index) => {
+        const request = { pageSize: 100, pageToken: "", filter: "", orderBy: "title" };
+        if (index % 2 === 0) return impatient.catalog.listProducts(request, { timeoutMs: 1 });
+        const controller = new AbortController();
+        const call = impatient.catalog.listProducts(request, { signal: controller.signal });
+        setImmediate(() => controller.abort());
+        return call;
+      });
+      await Promise.allSettled(calls);
+    }
+  })();
+  const { failures, calls } = await crowd(cluster.target, 4, cancelling);
+  impatient.close();
+  expect(failures).toEqual([]);
+  expect(calls).toBeGreaterThan(100);
+});
+
+test("the database is down: sessions are served, orders are refused as unavailable, then placed", async () => {
+  const clients = makeClients(cluster.target);
+  await clients.session.beginSession({ state: json({ step: 1 }), waybill: undefined });
+  await clients.checkout.beginCheckout({});
+
+  const { postgres } = cluster.status();
+  process.kill(postgres!.pid, "SIGSTOP");
+  const placing = refusal(
+    clients.catalog.getProduct({ name: "products/9" }, { timeoutMs: 15_000 }),
+  );
+  for (let step = 2; step < 50; step += 1) {
+    await clients.session.advanceSession({ state: json({ step }), waybill: undefined });
+    await clients.checkout.getCheckout({});
+  }
+  const { state } = await clients.session.openSession({ waybill: undefined });
+  expect(state).toMatchObject(json({ step: 49 }));
+  const { code, reason } = await placing;
+  process.kill(postgres!.pid, "SIGCONT");
+  expect({ code, reason }).toEqual({ code: 14, reason: "DATABASE_UNAVAILABLE" });
+
+  const order = await shop(makeClients(cluster.target), 700);
+  expect(order.name).toMatch(/^orders\//);
+  clients.close();
+});
+
+function json(value: Record<string, unknown>) {
+  return { value: { $case: "json" as const, value } };
+}
+
+test("(next: connections that end by their age)", () => {
+  env = { WAYBILL_MAX_CONNECTION_AGE_MS: "1000" };
+});
+
+test("connections that end by their maximum age under load: not one call fails", async () => {
+  const { failures, calls } = await crowd(cluster.target, 8, delay(10_000));
+  expect(failures).toEqual([]);
+  expect(calls).toBeGreaterThan(1000);
+});
