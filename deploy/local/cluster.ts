@@ -51,8 +51,16 @@ export interface ClusterStatus {
   dataDir: string;
 }
 
+/** The embedded Postgres, to be stopped for a while. */
+export interface EmbeddedDatabase {
+  stop(): Promise<void>;
+  start(): Promise<unknown>;
+}
+
 /** A running local cluster. */
 export interface Cluster {
+  /** Undefined when the cluster uses a database of somebody else's. */
+  embeddedDatabase(): EmbeddedDatabase | undefined;
   status(): ClusterStatus;
   /** Address of the database's owner. */
   readonly databaseUrl: string;
@@ -93,16 +101,25 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   releasers.push("the watchdog", () => children.close());
 
   let postgres: ClusterStatus["postgres"];
+  let database: EmbeddedDatabase | undefined;
   let databaseUrl = options.databaseUrl;
   if (databaseUrl === undefined) {
     tell("starting Postgres");
     const { owner } = secrets.passwords;
     const folder = join(dataDir, "postgres");
     mkdirSync(folder, { recursive: true });
-    const started = await startPostgres(children, folder, owner, MAX_CONNECTIONS);
-    releasers.push("Postgres", () => started.child.end(30_000));
-    databaseUrl = started.url;
-    postgres = { port: started.port, pid: started.child.pid };
+    const databasePort = await freePort();
+    const startDatabase = async () => {
+      const started = await startPostgres(children, folder, owner, MAX_CONNECTIONS, databasePort);
+      postgres = { port: databasePort, pid: started.child.pid };
+      database = {
+        stop: () => started.child.end(30_000),
+        start: startDatabase,
+      };
+      return started;
+    };
+    databaseUrl = (await startDatabase()).url;
+    releasers.push("Postgres", () => database?.stop());
   }
   tell("migrating");
   await runMigrations(databaseUrl, secrets.passwords, tell);
@@ -146,6 +163,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   let turn: Promise<unknown> = Promise.resolve();
   const cluster: Cluster = {
     databaseUrl,
+    embeddedDatabase: () => database,
     status: () => ({
       frontDoor: envoy && { port, adminPort: envoy.adminPort, pid: envoy.child.pid },
       postgres,

@@ -13,7 +13,6 @@ import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import type { Child, Children } from "./children.ts";
 import { Failure } from "./failure.ts";
-import { freePort } from "./ports.ts";
 import { POSTGRES_MAJOR, postgresBinaries } from "./postgresBinaries.ts";
 import { blockingFolder, type PostgresUser, postgresUser } from "./postgresUser.ts";
 
@@ -39,6 +38,7 @@ export async function startPostgres(
   folder: string,
   ownerPassword: string,
   maxConnections: number,
+  port: number,
 ): Promise<Postgres> {
   const user = postgresUser();
   const dataFolder = join(folder, "data");
@@ -52,7 +52,6 @@ export async function startPostgres(
   if (existsSync(join(dataFolder, "PG_VERSION"))) checkData(dataFolder);
   else initialise(binaries, dataFolder, user, ownerPassword);
 
-  const port = await freePort();
   const log = openSync(join(folder, "postgres.log"), "a", 0o600);
   const settings = {
     port,

@@ -2,6 +2,8 @@ import type {
   BatchGetProductsRequest,
   BatchGetProductsResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { during } from "#shared/pg/during.ts";
 import { CatalogErrors } from "./errors.ts";
 import type { CatalogParts } from "./index.ts";
 import { readProducts } from "./sql/readProducts.ts";
@@ -9,8 +11,11 @@ import { productId, toProduct } from "./toProduct.ts";
 
 export const batchGetProducts =
   ({ db }: CatalogParts) =>
-  async ({ names }: BatchGetProductsRequest): Promise<BatchGetProductsResponse> => {
-    const rows = await readProducts(db, names.map(productId));
+  async (
+    { names }: BatchGetProductsRequest,
+    context: Context,
+  ): Promise<BatchGetProductsResponse> => {
+    const rows = await readProducts(during(db, context), names.map(productId));
     const products = new Map(rows.map((row) => [row.id, toProduct(row)]));
     return {
       products: names.map((name) => {

@@ -1,4 +1,6 @@
 import type { GetProductRequest, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { during } from "#shared/pg/during.ts";
 import { CatalogErrors } from "./errors.ts";
 import type { CatalogParts } from "./index.ts";
 import { readProducts } from "./sql/readProducts.ts";
@@ -6,8 +8,8 @@ import { productId, toProduct } from "./toProduct.ts";
 
 export const getProduct =
   ({ db }: CatalogParts) =>
-  async ({ name }: GetProductRequest): Promise<Product> => {
-    const [row] = await readProducts(db, [productId(name)]);
+  async ({ name }: GetProductRequest, context: Context): Promise<Product> => {
+    const [row] = await readProducts(during(db, context), [productId(name)]);
     if (row === undefined) throw CatalogErrors.PRODUCT_NOT_FOUND({ metadata: { product: name } });
     return toProduct(row);
   };

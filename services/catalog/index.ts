@@ -1,6 +1,6 @@
 import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Handlers } from "#shared/grpc/handlers.ts";
-import type { Db } from "#shared/pg/pool.ts";
+import type { Pool } from "#shared/pg/pool.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
 import { batchGetProducts } from "./batchGetProducts.ts";
 import { getProduct } from "./getProduct.ts";
@@ -8,7 +8,7 @@ import { listProducts } from "./listProducts.ts";
 
 /** What the handlers share. */
 export interface CatalogParts {
-  db: Db;
+  db: Pool;
   cursors: Cursors;
 }
 

@@ -4,6 +4,7 @@ import {
 } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { pageSize } from "#shared/grpc/pageSize.ts";
+import { during } from "#shared/pg/during.ts";
 import { parseFilter } from "./filter.ts";
 import type { CatalogParts } from "./index.ts";
 import { listProducts as list, type Order, type Position } from "./sql/listProducts.ts";
@@ -19,7 +20,8 @@ const COLUMNS: Record<string, Order["column"]> = {
 
 export const listProducts =
   ({ db, cursors }: CatalogParts) =>
-  async (request: ListProductsRequest, { method }: Context): Promise<ListProductsResponse> => {
+  async (request: ListProductsRequest, context: Context): Promise<ListProductsResponse> => {
+    const { method } = context;
     const { pageToken, orderBy } = request;
     const asked = ListProductsRequest.encode({
       ...request,
@@ -35,7 +37,13 @@ export const listProducts =
     };
     const size = pageSize(request.pageSize);
     // One more than the page holds tells whether there is a next one.
-    const rows = await list(db, parseFilter(request.filter), order, after, size + 1);
+    const rows = await list(
+      during(db, context),
+      parseFilter(request.filter),
+      order,
+      after,
+      size + 1,
+    );
     const page = rows.slice(0, size);
     const last = page.at(-1);
     return {

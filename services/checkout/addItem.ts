@@ -8,6 +8,12 @@ import { CheckoutErrors } from "./errors.ts";
 import type { CheckoutParts } from "./index.ts";
 import { toCheckout } from "./view.ts";
 
+const BUSY_OR_AWAY = new Set([
+  status.UNAVAILABLE,
+  status.DEADLINE_EXCEEDED,
+  status.RESOURCE_EXHAUSTED,
+]);
+
 /** Longest title that is carried, in characters: a full basket is to fit into a waybill. */
 const MAX_TITLE = 40;
 
@@ -50,7 +56,7 @@ async function ask(
     if (code === status.NOT_FOUND) {
       throw CheckoutErrors.PRODUCT_NOT_FOUND({ metadata: { product: name } });
     }
-    if (code === status.UNAVAILABLE || code === status.DEADLINE_EXCEEDED) {
+    if (BUSY_OR_AWAY.has(code)) {
       throw CheckoutErrors.CATALOG_UNAVAILABLE({ cause, retryAfterMs: 1000 });
     }
     throw cause;

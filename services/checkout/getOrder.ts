@@ -1,6 +1,7 @@
 import type { GetOrderRequest, Order } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { during } from "#shared/pg/during.ts";
 import { CheckoutErrors } from "./errors.ts";
 import type { CheckoutParts } from "./index.ts";
 import { readOrder } from "./sql/readOrder.ts";
@@ -8,8 +9,12 @@ import { toOrder } from "./view.ts";
 
 export const getOrder =
   ({ db }: CheckoutParts) =>
-  async ({ name }: GetOrderRequest, { session }: Context<CheckoutState>): Promise<Order> => {
-    const row = await readOrder(db, name.slice("orders/".length), session.subject);
+  async ({ name }: GetOrderRequest, context: Context<CheckoutState>): Promise<Order> => {
+    const row = await readOrder(
+      during(db, context),
+      name.slice("orders/".length),
+      context.session.subject,
+    );
     // Another owner's order looks like none at all.
     if (row === undefined) throw CheckoutErrors.ORDER_NOT_FOUND({ metadata: { order: name } });
     return toOrder(row);

@@ -2,6 +2,7 @@ import type { ListOrdersRequest, ListOrdersResponse } from "#proto/waybill/check
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { pageSize } from "#shared/grpc/pageSize.ts";
+import { during } from "#shared/pg/during.ts";
 import type { CheckoutParts } from "./index.ts";
 import { listOrders as list, type Position } from "./sql/listOrders.ts";
 import { toOrder } from "./view.ts";
@@ -10,13 +11,15 @@ export const listOrders =
   ({ db, cursors }: CheckoutParts) =>
   async (
     { pageToken, pageSize: asked }: ListOrdersRequest,
-    { method, session: { subject } }: Context<CheckoutState>,
+    context: Context<CheckoutState>,
   ): Promise<ListOrdersResponse> => {
+    const { method } = context;
+    const { subject } = context.session;
     // The owner is a part of what was asked: his page tokens are of no use to another.
     const question = Buffer.from(subject);
     const after = pageToken ? decode(await cursors.open(method, question, pageToken)) : undefined;
     const size = pageSize(asked);
-    const rows = await list(db, subject, after, size + 1);
+    const rows = await list(during(db, context), subject, after, size + 1);
     const page = rows.slice(0, size);
     const last = page.at(-1);
     return {

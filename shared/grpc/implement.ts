@@ -125,7 +125,11 @@ function unary(
           call.sendReply();
           callback(null, response);
         },
-        (thrown) => callback(failure(contract.path, thrown, around).toStatusObject()),
+        (thrown) => {
+          // Nobody waits for the answer to a call that was given up.
+          if (grpcCall.cancelled) callback({ code: status.CANCELLED });
+          else callback(failure(contract.path, thrown, around).toStatusObject());
+        },
       )
       .finally(leave);
   };

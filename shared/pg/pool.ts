@@ -1,8 +1,14 @@
 import pg from "pg";
 
 export type Pool = pg.Pool;
-/** What a statement can be run on: a pool, or the client of a transaction. */
-export type Db = Pick<pg.Pool | pg.PoolClient, "query">;
+
+/** What a statement can be run on: a pool, one for the length of a call, or a transaction. */
+export interface Db {
+  query<Row extends pg.QueryResultRow>(
+    statement: string | pg.QueryConfig,
+    values?: unknown[],
+  ): Promise<pg.QueryResult<Row>>;
+}
 
 /** How a pool is set up. */
 export interface PoolOptions {
