@@ -82,28 +82,6 @@ test("scale 2, 4, 1 under load: not one call fails", async () => {
   await expectExactlyOnce(orders);
 });
 
-test("5,000 cancelled or timed-out calls beside steady ones: no steady call fails", async () => {
-  const impatient = makeClients(cluster.target, { withJar: false });
-  const cancelling = (async () => {
-    for (let batch = 0; batch < 100; batch += 1) {
-      const calls = Array.from({ length: 50 }, (_, index) => {
-        const request = { pageSize: 100, pageToken: "", filter: "", orderBy: "title" };
-        if (index % 2 === 0) return impatient.catalog.listProducts(request, { timeoutMs: 1 });
-        const controller = new AbortController();
-        const call = impatient.catalog.listProducts(request, { signal: controller.signal });
-        setImmediate(() => controller.abort());
-        return call;
-      });
-      await Promise.allSettled(calls);
-    }
-  })();
-  const enough = Promise.all([cancelling, delay(3000)]);
-  const { failures, calls } = await crowd(cluster.target, 4, enough);
-  impatient.close();
-  expect(failures).toEqual([]);
-  expect(calls).toBeGreaterThan(100);
-});
-
 test("the database is down: sessions are served, orders are refused as unavailable, then placed", async () => {
   const clients = makeClients(cluster.target);
   await clients.session.beginSession({ state: json({ step: 1 }), waybill: undefined });
