@@ -67,6 +67,11 @@ export class Jar {
     return this.#store.get(`${audience}/${session}`);
   }
 
+  /** Takes over a waybill that came by other means. */
+  put(audience: string, waybill: string, session = "default"): void {
+    this.#store.set(`${audience}/${session}`, waybill);
+  }
+
   /** Forgets a session's waybill without telling the service. */
   forget(audience: string, session = "default"): void {
     this.#store.delete(`${audience}/${session}`);

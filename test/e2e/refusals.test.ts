@@ -1,0 +1,327 @@
+import { Metadata, status } from "@grpc/grpc-js";
+import { Client } from "pg";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { ADDRESS, shop } from "../fixtures/shopper.ts";
+
+let cluster: TestCluster;
+let byHand: Clients;
+
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  byHand = makeClients(cluster.target, { withJar: false, retries: false });
+});
+afterAll(async () => {
+  byHand?.close();
+  await cluster?.remove();
+});
+
+function withWaybill(...waybills: string[]): { metadata: Metadata } {
+  const metadata = new Metadata();
+  for (const waybill of waybills) metadata.add("waybill", waybill);
+  return { metadata };
+}
+
+const JSON_STATE = { value: { $case: "json" as const, value: { a: 1 } } };
+
+async function checkoutWaybill(): Promise<string> {
+  let waybill = "";
+  await byHand.checkout.beginCheckout(
+    {},
+    {
+      onMetadata: (metadata) => {
+        waybill = metadata.get("waybill")[0] as string;
+      },
+    },
+  );
+  return waybill;
+}
+
+async function sessionWaybill(): Promise<string> {
+  let waybill = "";
+  await byHand.session.beginSession(
+    { state: JSON_STATE, waybill: undefined },
+    {
+      onMetadata: (metadata) => {
+        waybill = metadata.get("waybill")[0] as string;
+      },
+    },
+  );
+  return waybill;
+}
+
+/** The untouched twin of every refusal: it is served. */
+async function expectServed(waybill: string): Promise<void> {
+  await byHand.checkout.getCheckout({}, withWaybill(waybill));
+}
+
+describe("a waybill", () => {
+  const refused = async (...waybills: string[]) => {
+    await expectServed(await checkoutWaybill());
+    const { code, reason } = await refusal(
+      byHand.checkout.getCheckout({}, withWaybill(...waybills)),
+    );
+    return { code, reason };
+  };
+  const INVALID = { code: status.UNAUTHENTICATED, reason: "WAYBILL_INVALID" };
+
+  test("that is missing", async () => {
+    expect(await refused()).toEqual({ code: status.UNAUTHENTICATED, reason: "WAYBILL_MISSING" });
+  });
+
+  test("that was tampered with or cut", async () => {
+    const waybill = await checkoutWaybill();
+    const middle = waybill.length / 2;
+    const other = waybill[middle] === "A" ? "B" : "A";
+    const tampered = waybill.slice(0, middle) + other + waybill.slice(middle + 1);
+    for (const bad of [tampered, waybill.slice(0, -1), waybill.slice(0, 20), "nonsense"]) {
+      expect(await refused(bad)).toEqual(INVALID);
+    }
+  });
+
+  test("E3 that is oversized: refused before it is decrypted", async () => {
+    const waybill = `${await checkoutWaybill()}${"A".repeat(4096)}`;
+    expect(await refused(waybill)).toEqual({
+      code: status.RESOURCE_EXHAUSTED,
+      reason: "WAYBILL_TOO_LARGE",
+    });
+  });
+
+  test("E2 that is sent twice", async () => {
+    const waybill = await checkoutWaybill();
+    expect(await refused(waybill, waybill)).toEqual({
+      code: status.INVALID_ARGUMENT,
+      reason: "METADATA_DUPLICATED",
+    });
+  });
+
+  test("of another audience", async () => {
+    expect(await refused(await sessionWaybill())).toEqual(INVALID);
+  });
+
+  test("under a key that nobody knows", async () => {
+    const waybill = await checkoutWaybill();
+    const kid = `${"A".repeat(11)}.${"A".repeat(22)}`;
+    const header = { alg: "dir", enc: "A256GCM", typ: "waybill", kid };
+    const forged = Buffer.from(JSON.stringify(header)).toString("base64url");
+    expect(await refused(forged + waybill.slice(waybill.indexOf(".")))).toEqual(INVALID);
+  });
+});
+
+test("E8 the session service neither opens nor advances nor ends a checkout's waybill", async () => {
+  const checkout = await checkoutWaybill();
+  const own = await sessionWaybill();
+  const { session } = byHand;
+  await session.openSession({ waybill: undefined }, withWaybill(own));
+  const state = JSON_STATE;
+  for (const call of [
+    () => session.openSession({ waybill: undefined }, withWaybill(checkout)),
+    () => session.advanceSession({ state, waybill: undefined }, withWaybill(checkout)),
+    () => session.endSession({ waybill: undefined }, withWaybill(checkout)),
+    () => session.beginSession({ state, waybill: undefined }, withWaybill(checkout)),
+  ]) {
+    expect((await refusal(call())).reason).toBe("WAYBILL_INVALID");
+  }
+  await expectServed(checkout);
+});
+
+test("E8 the key service is not reachable through the front door", async () => {
+  const { KeysServiceService } = await import("#proto/waybill/keys/v1/keys.ts");
+  const { createClient } = await import("#shared/grpc/client.ts");
+  const outside = createClient(KeysServiceService, cluster.target);
+  expect((await refusal(outside.getRing({ audience: "checkout" }))).code).toBe(
+    status.UNIMPLEMENTED,
+  );
+  outside.close();
+  // A replica itself asks for a service's credential.
+  const inside = createClient(KeysServiceService, cluster.status().replicas[0]!.address);
+  expect(await refusal(inside.getRing({ audience: "checkout" }))).toMatchObject({
+    code: status.UNAUTHENTICATED,
+    reason: "CREDENTIAL_INVALID",
+  });
+  inside.close();
+});
+
+describe("a request", () => {
+  test("with fields out of range is refused, naming each field", async () => {
+    const waybill = withWaybill(await checkoutWaybill());
+    const { checkout, catalog } = byHand;
+    const fieldsOf = async (call: Promise<unknown>) => {
+      const { code, violations } = await refusal(call);
+      expect(code).toBe(status.INVALID_ARGUMENT);
+      return violations.map(({ field }) => field);
+    };
+    const tooMany = { product: "films/1", quantity: 100 };
+    expect(await fieldsOf(checkout.addItem(tooMany, waybill))).toEqual(["product", "quantity"]);
+    const nowhere = { address: { ...ADDRESS, regionCode: "usa" } };
+    expect(await fieldsOf(checkout.setAddress(nowhere, waybill))).toEqual(["address"]);
+    expect(await fieldsOf(checkout.chooseDelivery({ deliverySpeed: 0 }, waybill))).toEqual([
+      "delivery_speed",
+    ]);
+    const list = { pageSize: -1, pageToken: "", filter: "", orderBy: "colour" };
+    expect(await fieldsOf(catalog.listProducts(list))).toEqual(["page_size", "order_by"]);
+    const filter = { pageSize: 1, pageToken: "", filter: "genre = Drama OR 1=1", orderBy: "" };
+    expect(await fieldsOf(catalog.listProducts(filter))).toEqual(["filter"]);
+    const twice = { names: ["products/1", "products/1"] };
+    expect(await fieldsOf(catalog.batchGetProducts(twice))).toEqual(["names"]);
+  });
+
+  test("for a product that is not there names it", async () => {
+    const waybill = withWaybill(await checkoutWaybill());
+    const unknown = "products/99999";
+    expect(await refusal(byHand.catalog.getProduct({ name: unknown }))).toMatchObject({
+      code: status.NOT_FOUND,
+      metadata: { product: unknown },
+    });
+    expect(await refusal(byHand.checkout.addItem({ product: unknown }, waybill))).toMatchObject({
+      code: status.NOT_FOUND,
+      reason: "PRODUCT_NOT_FOUND",
+      metadata: { product: unknown },
+    });
+  });
+
+  test("with a cursor of another filter is refused", async () => {
+    const request = { pageSize: 5, pageToken: "", filter: 'genre = "Drama"', orderBy: "title" };
+    const { nextPageToken: pageToken } = await byHand.catalog.listProducts(request);
+    await byHand.catalog.listProducts({ ...request, pageToken, pageSize: 7 });
+    const other = { ...request, pageToken, filter: 'genre = "Comedy"' };
+    expect(await refusal(byHand.catalog.listProducts(other))).toMatchObject({
+      code: status.INVALID_ARGUMENT,
+      reason: "PAGE_TOKEN_INVALID",
+    });
+  });
+});
+
+describe("a checkout", () => {
+  test("says step by step what an order lacks", async () => {
+    const { checkout, close } = makeClients(cluster.target);
+    await checkout.beginCheckout({});
+    const reason = async (call: Promise<unknown>) => (await refusal(call)).reason;
+    expect(await reason(checkout.placeOrder({}))).toBe("ORDER_EMPTY");
+    expect(await reason(checkout.quoteCheckout({}))).toBe("ORDER_EMPTY");
+    await checkout.addItem({ product: "products/1" });
+    expect(await reason(checkout.quoteCheckout({}))).toBe("ADDRESS_MISSING");
+    await checkout.setAddress({ address: ADDRESS });
+    expect(await reason(checkout.quoteCheckout({}))).toBe("DELIVERY_MISSING");
+    await checkout.chooseDelivery({ deliverySpeed: 1 });
+    expect(await reason(checkout.placeOrder({}))).toBe("QUOTE_MISSING");
+    await checkout.quoteCheckout({});
+    // A change takes back what was quoted.
+    await checkout.updateItem({ product: "products/1", quantity: 3 });
+    expect(await reason(checkout.placeOrder({}))).toBe("QUOTE_MISSING");
+    expect(await reason(checkout.removeItem({ product: "products/2" }))).toBe("ITEM_NOT_FOUND");
+    await checkout.quoteCheckout({});
+    await checkout.placeOrder({});
+    expect(await reason(checkout.addItem({ product: "products/1" }))).toBe("CHECKOUT_PLACED");
+    close();
+  });
+
+  test("of a stock that is too small names the products and leaves nothing behind", async () => {
+    const db = new Client({ connectionString: cluster.databaseUrl });
+    await db.connect();
+    await db.query("INSERT INTO checkout.stock VALUES (2000, 0)");
+    const count = async () =>
+      (await db.query('SELECT count(*) FROM checkout."order"')).rows[0].count;
+    const before = await count();
+    const clients = makeClients(cluster.target);
+    expect(await refusal(shop(clients, 2000))).toMatchObject({
+      reason: "STOCK_TOO_SMALL",
+      metadata: { products: "products/2000" },
+    });
+    expect(await count()).toBe(before);
+    await db.end();
+    clients.close();
+  });
+
+  test("cannot be oversold: of many at once just as many succeed as there are pieces", async () => {
+    const db = new Client({ connectionString: cluster.databaseUrl });
+    await db.connect();
+    await db.query("INSERT INTO checkout.stock VALUES (2100, 5)");
+    const shoppers = Array.from({ length: 12 }, () => makeClients(cluster.target));
+    const outcomes = await Promise.allSettled(shoppers.map((clients) => shop(clients, 2100)));
+    for (const clients of shoppers) clients.close();
+    expect(outcomes.filter(({ status: outcome }) => outcome === "fulfilled")).toHaveLength(5);
+    const { rows } = await db.query("SELECT available FROM checkout.stock WHERE product_id = 2100");
+    expect(rows).toEqual([{ available: 0 }]);
+    await db.end();
+  });
+
+  test("placed, then changed by an older waybill, is not placed again", async () => {
+    const clients = makeClients(cluster.target);
+    let older: string | undefined;
+    const order = await shop(clients, 2200, (step) => {
+      if (step === 8) older = clients.jar.peek("checkout");
+    });
+    const fork = makeClients(cluster.target);
+    fork.jar.put("checkout", older!);
+    await fork.checkout.addItem({ product: "products/2201" });
+    await fork.checkout.quoteCheckout({});
+    expect(await refusal(fork.checkout.placeOrder({}))).toMatchObject({
+      code: status.ALREADY_EXISTS,
+      reason: "ORDER_ALREADY_PLACED",
+      metadata: { order: order.name },
+    });
+    fork.close();
+    clients.close();
+  });
+
+  test("does not show another owner's orders", async () => {
+    const clients = makeClients(cluster.target);
+    const order = await shop(clients, 2300);
+    expect((await clients.checkout.getOrder({ name: order.name })).name).toBe(order.name);
+    const stranger = makeClients(cluster.target);
+    await stranger.checkout.beginCheckout({});
+    expect((await refusal(stranger.checkout.getOrder({ name: order.name }))).reason).toBe(
+      "ORDER_NOT_FOUND",
+    );
+    const { orders } = await stranger.checkout.listOrders({ pageSize: 0, pageToken: "" });
+    expect(orders).toEqual([]);
+    // A checkout begun with the earlier waybill has the same owner.
+    await clients.checkout.beginCheckout({});
+    const mine = await clients.checkout.listOrders({ pageSize: 0, pageToken: "" });
+    expect(mine.orders.map(({ name }) => name)).toEqual([order.name]);
+    stranger.close();
+    clients.close();
+  });
+});
+
+test("an answer is revalidated by its ETag", async () => {
+  let reply = new Metadata();
+  const onMetadata = (metadata: Metadata) => {
+    reply = metadata;
+  };
+  const first = await byHand.catalog.getProduct({ name: "products/7" }, { onMetadata });
+  expect(reply.get("cache-control")).toEqual(["public, max-age=60, stale-while-revalidate=300"]);
+  const metadata = new Metadata();
+  metadata.set("if-none-match", reply.get("etag")[0]!);
+  const again = await byHand.catalog.getProduct({ name: "products/7" }, { metadata, onMetadata });
+  expect(reply.get("not-modified")).toEqual(["1"]);
+  expect(again.title).toBe("");
+  metadata.set("if-none-match", '"another"');
+  const changed = await byHand.catalog.getProduct({ name: "products/7" }, { metadata, onMetadata });
+  expect(reply.get("not-modified")).toEqual([]);
+  expect(changed).toEqual(first);
+});
+
+test("the message field carries a waybill as the metadata does", async () => {
+  const empty = {
+    protected: Buffer.alloc(0),
+    iv: Buffer.alloc(0),
+    ciphertext: Buffer.alloc(0),
+    tag: Buffer.alloc(0),
+  };
+  const begun = await byHand.session.beginSession({ state: JSON_STATE, waybill: empty });
+  expect(begun.waybill?.iv).toHaveLength(12);
+  const state = { value: { $case: "json" as const, value: { a: 2 } } };
+  const advanced = await byHand.session.advanceSession({ state, waybill: begun.waybill });
+  const opened = await byHand.session.openSession({ waybill: advanced.waybill });
+  expect(opened.state).toMatchObject(state);
+  expect(opened.session?.version).toBe(2);
+  const both = byHand.session.openSession(
+    { waybill: advanced.waybill },
+    withWaybill(await sessionWaybill()),
+  );
+  expect((await refusal(both)).reason).toBe("METADATA_DUPLICATED");
+});
