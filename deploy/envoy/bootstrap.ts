@@ -8,8 +8,8 @@ export interface Place {
   listen: { address: string; port: number };
   /** Envoy's admin port: loopback only. */
   admin: { address: string; port: number };
-  /** Where the access log goes: a file. */
-  accessLog: string;
+  /** Where the access log goes. */
+  accessLog: { file: string } | "stdout";
   /** How the replicas of a cluster are found. */
   discovery(cluster: string): Discovery;
 }
@@ -63,7 +63,7 @@ function listener(contract: Contract, place: Place): object {
   };
 }
 
-function connectionManager(contract: Contract, accessLog: string): object {
+function connectionManager(contract: Contract, log: Place["accessLog"]): object {
   return {
     "@type":
       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -86,16 +86,7 @@ function connectionManager(contract: Contract, accessLog: string): object {
     stream_idle_timeout: "300s",
     normalize_path: true,
     generate_request_id: true,
-    access_log: [
-      {
-        name: "envoy.access_loggers.file",
-        typed_config: {
-          "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-          path: accessLog,
-          log_format: { json_format: ACCESS_LOG },
-        },
-      },
-    ],
+    access_log: [accessLog(log)],
     http_filters: [
       {
         name: "envoy.filters.http.header_mutation",
@@ -123,6 +114,20 @@ function connectionManager(contract: Contract, accessLog: string): object {
       virtual_hosts: [{ name: "waybill", domains: ["*"], routes: routes(contract) }],
     },
   };
+}
+
+function accessLog(log: Place["accessLog"]): object {
+  const log_format = { json_format: ACCESS_LOG };
+  const type = "type.googleapis.com/envoy.extensions.access_loggers";
+  return log === "stdout"
+    ? {
+        name: "envoy.access_loggers.stdout",
+        typed_config: { "@type": `${type}.stream.v3.StdoutAccessLog`, log_format },
+      }
+    : {
+        name: "envoy.access_loggers.file",
+        typed_config: { "@type": `${type}.file.v3.FileAccessLog`, path: log.file, log_format },
+      };
 }
 
 /** No metadata of callers: it carries their waybills and credentials. */

@@ -83,10 +83,16 @@ function discoveryOf(name: string, discovery: Discovery): object {
     };
   }
   return {
-    type: "STRICT_DNS",
-    dns_lookup_family: "V4_PREFERRED",
-    dns_refresh_rate: "2s",
-    respect_dns_ttl: false,
+    cluster_type: {
+      name: "envoy.clusters.dns",
+      typed_config: {
+        "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
+        dns_lookup_family: "V4_PREFERRED",
+        dns_refresh_rate: "2s",
+        // Each address is a replica of its own.
+        all_addresses_in_single_endpoint: false,
+      },
+    },
     load_assignment: {
       cluster_name: name,
       endpoints: [

@@ -34,7 +34,7 @@ export async function startEnvoy(
   const config = bootstrap(loadContract(CONTRACT_IMAGE), {
     listen: { address: "127.0.0.1", port },
     admin: { address: "127.0.0.1", port: adminPort },
-    accessLog: join(folder, "access.log"),
+    accessLog: { file: join(folder, "access.log") },
     discovery: (cluster) => ({
       kind: "file",
       file: endpoints.file(cluster),

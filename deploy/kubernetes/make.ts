@@ -1,0 +1,26 @@
+/** Makes files/envoy.yaml: the front door's configuration, from the same source as the local one. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { loadContract } from "#shared/grpc/contract.ts";
+import { bootstrap } from "../envoy/bootstrap.ts";
+import { ANY_CLUSTER } from "../envoy/routes.ts";
+
+const project = join(import.meta.dirname, "..", "..");
+const contract = loadContract(join(project, "proto", "gen", "image.binpb"));
+const config = bootstrap(contract, {
+  listen: { address: "0.0.0.0", port: 8080 },
+  admin: { address: "127.0.0.1", port: 9901 },
+  accessLog: "stdout",
+  // Helm puts the release's name in.
+  discovery: (cluster) => ({
+    kind: "dns",
+    host: `{{ include "waybill.name" . }}-${cluster === ANY_CLUSTER ? "session" : cluster}`,
+    port: 50_051,
+  }),
+});
+const head = "# Made by deploy/kubernetes/make.ts: do not edit.\n";
+writeFileSync(
+  join(import.meta.dirname, "files", "envoy.yaml"),
+  head + stringify(config, { aliasDuplicateObjects: false, lineWidth: 0 }),
+);

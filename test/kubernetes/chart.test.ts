@@ -1,0 +1,91 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { parse, parseAllDocuments } from "yaml";
+import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
+import { PROJECT } from "../../deploy/local/paths.ts";
+import { toolPath } from "../../deploy/local/tools.ts";
+import { KUBERNETES_VERSION, kubernetesSchemas } from "./schemas.ts";
+
+const CHART = join(PROJECT, "deploy", "kubernetes");
+const helm = toolPath("helm");
+const kubeconform = toolPath("kubeconform");
+const folder = mkdtempSync(join(tmpdir(), "waybill-chart-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function run(command: string, ...args: string[]): string {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
+  expect(`${stderr}${status === 0 ? "" : stdout}`).toBe("");
+  return stdout;
+}
+
+interface Manifest {
+  kind: string;
+  metadata: { name: string };
+  // biome-ignore lint/suspicious/noExplicitAny: whatever a kind's spec is.
+  spec?: any;
+  data?: Record<string, string>;
+}
+
+function render(...args: string[]): Manifest[] {
+  const flags = ["--kube-version", KUBERNETES_VERSION, ...args];
+  const text = run(helm!, "template", "release", CHART, ...flags);
+  return parseAllDocuments(text).map((document) => document.toJS() as Manifest);
+}
+
+test.skipIf(!helm)("the chart passes helm lint (needs helm)", () => {
+  expect(run(helm!, "lint", "--strict", CHART)).toContain("0 chart(s) failed");
+});
+
+test.skipIf(!helm || !kubeconform)(
+  "what it renders to are resources of Kubernetes (needs helm and kubeconform)",
+  () => {
+    const file = join(folder, "manifests.yaml");
+    const flags = ["--kube-version", KUBERNETES_VERSION];
+    writeFileSync(file, run(helm!, "template", "release", CHART, ...flags));
+    const location = join(kubernetesSchemas(), "{{ .ResourceKind }}{{ .KindSuffix }}.json");
+    const args = ["-strict", "-summary", "-schema-location", location];
+    expect(run(kubeconform!, ...args, file)).toContain("Invalid: 0, Errors: 0, Skipped: 0");
+    // It would find a fault.
+    const bad = join(folder, "bad.yaml");
+    writeFileSync(
+      bad,
+      "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replica: 1}\n",
+    );
+    expect(spawnSync(kubeconform!, [...args, bad]).status).toBe(1);
+  },
+);
+
+test.skipIf(!helm)("every pod runs without root on a read-only file system (needs helm)", () => {
+  const pods = render().flatMap(({ spec }) => (spec?.template ? [spec.template.spec] : []));
+  expect(pods).toHaveLength(6);
+  for (const pod of pods) {
+    expect(pod.securityContext.runAsNonRoot).toBe(true);
+    expect(pod.automountServiceAccountToken).toBe(false);
+    for (const { securityContext } of pod.containers) {
+      expect(securityContext.readOnlyRootFilesystem).toBe(true);
+      expect(securityContext.capabilities).toEqual({ drop: ["ALL"] });
+    }
+  }
+});
+
+test.skipIf(!helm)("a real Envoy takes the front door's configuration (needs helm)", () => {
+  const config = render().find(({ kind, data }) => kind === "ConfigMap" && data?.["envoy.yaml"]);
+  const text = config!.data!["envoy.yaml"]!;
+  const hosts = [...text.matchAll(/address: '?(release-[a-z]+)/g)].map(([, host]) => host);
+  expect(new Set(hosts)).toEqual(
+    new Set(["release-catalog", "release-checkout", "release-session"]),
+  );
+  expect(parse(text).admin.address.socket_address.address).toBe("127.0.0.1");
+  const file = join(folder, "envoy.yaml");
+  writeFileSync(file, text);
+  const binary = envoyBinary(() => {});
+  const { status, stdout, stderr } = spawnSync(binary, ["--mode", "validate", "-c", file], {
+    encoding: "utf8",
+  });
+  expect(`${stdout}${stderr}`).toContain("OK");
+  expect(stderr).not.toContain("Deprecated");
+  expect(status).toBe(0);
+});
