@@ -1,0 +1,157 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { PROJECT } from "../../deploy/local/paths.ts";
+import { makeClients } from "../fixtures/clients.ts";
+
+let dataDir: string;
+beforeEach(() => {
+  dataDir = mkdtempSync(join(tmpdir(), "waybill-local-"));
+  chmodSync(dataDir, 0o711);
+});
+afterEach(() => rmSync(dataDir, { recursive: true }));
+
+/** The processes that work on the test's data directory. */
+function processes(): string[] {
+  return execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" })
+    .split("\n")
+    .filter((line) => line.includes(dataDir) || line.includes("deploy/local/watchdog.ts"));
+}
+
+async function untilNoneIsLeft(): Promise<void> {
+  while (processes().length > 0) await delay(50);
+}
+
+/** `npm start`, in a process group of its own as a terminal would have it. */
+function npmStart(...flags: string[]): { npm: ChildProcess; ready: Promise<string[]> } {
+  const args = ["start", "--", "--data-dir", dataDir, "--port", "0", ...flags];
+  const npm = spawn("npm", args, {
+    cwd: PROJECT,
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const ready = (async () => {
+    const lines: string[] = [];
+    for await (const line of createInterface({ input: npm.stdout! })) {
+      lines.push(line);
+      if (line === "ready") {
+        npm.stdout!.resume();
+        return lines;
+      }
+    }
+    throw new Error(`no ready in:\n${lines.join("\n")}`);
+  })();
+  return { npm, ready };
+}
+
+test.each(["SIGINT", "SIGTERM"] as const)(
+  "npm start, then %s to its whole process group: it drains, exits with 0 and leaves no process",
+  async (signal) => {
+    const { npm, ready } = npmStart();
+    const lines = await ready;
+    expect(lines.some((line) => /^front door +127\.0\.0\.1:\d+/.test(line))).toBe(true);
+    expect(lines.some((line) => line.startsWith("grpcurl -plaintext"))).toBe(true);
+    process.kill(-npm.pid!, signal);
+    expect(await once(npm, "exit")).toEqual([0, null]);
+    expect(processes()).toEqual([]);
+  },
+);
+
+test("kill -9 of the runner: the watchdog ends its children", async () => {
+  const { npm, ready } = npmStart();
+  await ready;
+  const [runner] = processes().filter((line) => line.includes("deploy/local/main.ts"));
+  process.kill(Number.parseInt(runner!, 10), "SIGKILL");
+  await once(npm, "exit");
+  await untilNoneIsLeft();
+});
+
+test("npm run scale and status talk to the running cluster", async () => {
+  const { npm, ready } = npmStart("--replicas", "1");
+  await ready;
+  const run = (...args: string[]) =>
+    JSON.parse(
+      execFileSync("npm", ["run", "-s", ...args, "--data-dir", dataDir, "--json"], {
+        cwd: PROJECT,
+        encoding: "utf8",
+        stdio: ["ignore", "pipe", "ignore"],
+      }),
+    );
+  expect(run("status", "--").replicas).toHaveLength(1);
+  expect(run("scale", "--", "3").replicas).toHaveLength(3);
+  expect(run("status", "--").replicas).toHaveLength(3);
+  npm.kill("SIGTERM");
+  await once(npm, "exit");
+});
+
+test("without Envoy the replicas serve gRPC's own round robin", async () => {
+  const { npm, ready } = npmStart("--no-envoy");
+  const lines = await ready;
+  const [target] = lines.flatMap((line) => /ipv4:[\d.:,]+/.exec(line) ?? []);
+  const clients = makeClients(target!);
+  await clients.checkout.beginCheckout({});
+  const { items } = await clients.checkout.addItem({ product: "products/5" });
+  expect(items).toHaveLength(1);
+  clients.close();
+  npm.kill("SIGTERM");
+  await once(npm, "exit");
+});
+
+/** What a start that cannot be is answered with. */
+function refused(...args: string[]): { status: number | null; stderr: string } {
+  const main = join(PROJECT, "deploy", "local", "main.ts");
+  const { status, stderr } = spawnSync(process.execPath, [main, "start", ...args], {
+    encoding: "utf8",
+  });
+  return { status, stderr };
+}
+
+test("wrong flags are named, with what was expected", () => {
+  for (const [args, words] of [
+    [["--port", "abc"], "--port abc: expected a whole number from 0 to 65535"],
+    [["--replicas", "0"], "--replicas 0: expected a whole number from 1"],
+    [["--roles", "cook"], "--roles cook: expected some of keys, session, catalog, checkout"],
+    [["--colour"], "Unknown option '--colour'. See --help."],
+    [["now"], "unexpected: now. See --help."],
+  ] as const) {
+    const { status, stderr } = refused(...args);
+    expect(stderr).toContain(words);
+    expect(status).toBe(2);
+  }
+});
+
+test("a port in use is named", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const { status, stderr } = refused("--port", `${port}`, "--data-dir", dataDir);
+  server.close();
+  expect(stderr).toContain(`port ${port} is in use`);
+  expect(status).toBe(1);
+});
+
+test("data of another Postgres is named", () => {
+  const data = join(dataDir, "postgres", "data");
+  mkdirSync(data, { recursive: true });
+  writeFileSync(join(data, "PG_VERSION"), "12\n");
+  const { status, stderr } = refused("--port", "0", "--data-dir", dataDir);
+  expect(stderr).toContain(`${data} holds data of Postgres 12, and this is Postgres 18`);
+  expect(status).toBe(1);
+});
+
+test.skipIf(process.getuid?.() !== 0)(
+  "a folder that the Postgres user cannot reach is named (needs root)",
+  () => {
+    const closed = join(dataDir, "closed");
+    mkdirSync(closed, { mode: 0o700 });
+    const { status, stderr } = refused("--port", "0", "--data-dir", join(closed, "data"));
+    expect(stderr).toContain(`${closed} lets nobody pass`);
+    expect(status).toBe(1);
+  },
+);
