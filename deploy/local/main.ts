@@ -2,6 +2,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
+import { makeSecrets } from "./credentials.ts";
 import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
 import { blockingFolder, postgresUser } from "./postgresUser.ts";
@@ -14,6 +15,7 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
        npm run scale -- N [options]     change the number of replicas of the running one
        npm run status -- [options]      what runs where
        npm run tools                    build grpcurl, ghz and what else tests use
+       npm run credentials -- DIR       make a cluster's secrets, for use elsewhere
 
   --port N         the front door's port on 127.0.0.1; 0: a free one   [8080]
   --replicas N     how many replicas                                   [2]
@@ -56,6 +58,7 @@ async function main(): Promise<void> {
     return;
   }
   if (command === "scale") await scale(rest, flags);
+  else if (command === "credentials") credentials(rest);
   else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
   else if (command === "start") await start(flags);
   else if (command === "status") await status(flags);
@@ -116,6 +119,12 @@ async function scale(args: string[], flags: Flags): Promise<void> {
   const progress = flags.json ? () => {} : tell;
   const answer = await sendCommand(dataDir(flags), { command: "scale", replicas }, progress);
   show(answer as ClusterStatus, flags);
+}
+
+function credentials(args: string[]): void {
+  if (args.length !== 1) throw new Failure("expected one folder: npm run credentials -- DIR", 2);
+  makeSecrets(resolve(args[0]!));
+  console.log(`made in ${resolve(args[0]!)}, for you alone to read; what was there already stays`);
 }
 
 async function status(flags: Flags): Promise<void> {
