@@ -42,22 +42,15 @@ export function wrapping(keyEncryptionKey: Buffer): Wrapping {
       if (row.wrappingKeyId !== id) {
         throw new Error(`key ${row.id} is wrapped with ${row.wrappingKeyId}, and this is ${id}`);
       }
-      const decipher = createDecipheriv(
-        "aes-256-gcm",
-        keyEncryptionKey,
-        wrapped.subarray(0, IV_BYTES),
-      )
-        .setAAD(aad(row))
-        .setAuthTag(wrapped.subarray(-TAG_BYTES));
       try {
-        return Buffer.concat([
-          decipher.update(wrapped.subarray(IV_BYTES, -TAG_BYTES)),
-          decipher.final(),
-        ]);
+        const iv = wrapped.subarray(0, IV_BYTES);
+        const decipher = createDecipheriv("aes-256-gcm", keyEncryptionKey, iv)
+          .setAAD(aad(row))
+          .setAuthTag(wrapped.subarray(-TAG_BYTES));
+        const sealed = wrapped.subarray(IV_BYTES, -TAG_BYTES);
+        return Buffer.concat([decipher.update(sealed), decipher.final()]);
       } catch (cause) {
-        throw new Error(`the row of key ${row.id} was changed in the table`, {
-          cause,
-        });
+        throw new Error(`the row of key ${row.id} was changed in the table`, { cause });
       }
     },
   };

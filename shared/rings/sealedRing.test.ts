@@ -1,0 +1,45 @@
+import { expect, test } from "vitest";
+import { Ring, RingKey_State } from "#proto/waybill/keys/v1/keys.ts";
+import { makeCredentials } from "../../test/fixtures/credentials.ts";
+import { makeOneTimeKey, openRing, sealRing } from "./sealedRing.ts";
+
+const credentials = makeCredentials();
+const RING = Ring.create({
+  audience: "checkout",
+  version: 3,
+  keys: [
+    { id: "AAAAAAAAAAA", state: RingKey_State.STATE_ACTIVE, key: Buffer.alloc(32, 1) },
+    { id: "BBBBBBBBBBB", state: RingKey_State.STATE_PENDING, key: Buffer.alloc(32, 2) },
+  ],
+});
+
+test("a ring opens for the service and the one-time key that it was sealed for, and no other", async () => {
+  const key = await makeOneTimeKey();
+  const sealed = await sealRing(RING, "checkout", key.publicJwk, credentials);
+  const ring = await openRing(sealed, "checkout", key, credentials);
+  expect(ring.keys.map(({ id, state }) => [id, state])).toEqual([
+    ["AAAAAAAAAAA", "active"],
+    ["BBBBBBBBBBB", "pending"],
+  ]);
+  await expect(openRing(sealed, "checkout", await makeOneTimeKey(), credentials)).rejects.toThrow();
+  await expect(openRing(sealed, "catalog", key, credentials)).rejects.toThrow("aud");
+});
+
+test("a ring that another than the key service has sealed is refused", async () => {
+  const key = await makeOneTimeKey();
+  const forged = await sealRing(RING, "checkout", key.publicJwk, makeCredentials());
+  await expect(openRing(forged, "checkout", key, credentials)).rejects.toThrow("signature");
+});
+
+test("neither a private key nor one of another kind is sealed to", async () => {
+  const { publicJwk } = await makeOneTimeKey();
+  for (const wrong of [
+    { ...publicJwk, d: "AAAA" },
+    { ...publicJwk, crv: "X448" },
+    { kty: "oct", k: "AAAA" },
+  ]) {
+    await expect(sealRing(RING, "checkout", wrong, credentials)).rejects.toThrow(
+      expect.objectContaining({ reason: "CREDENTIAL_INVALID" }),
+    );
+  }
+});
