@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { toField } from "#shared/waybill/carriers.ts";
+import { encodeHeader, encrypt, fromCompact, toCompact } from "#shared/waybill/jwe.ts";
+import { Opener } from "#shared/waybill/opener.ts";
+import { fixedRing } from "#shared/waybill/ring.ts";
+import { Sessions } from "#shared/waybill/sessions.ts";
+import { deriveSubkey, subkeyId, type TokenType } from "#shared/waybill/subkey.ts";
+
+interface Vector {
+  name: string;
+  type: TokenType;
+  audience: string;
+  ringKeyId: string;
+  ringKey: string;
+  salt: string;
+  iv: string;
+  plaintext: string;
+  token: string;
+}
+
+const FILES = readdirSync(import.meta.dirname).filter((file) => file.endsWith(".json"));
+const CONTRACT = {
+  audience: "session",
+  stateType: "waybill.session.v1.SessionState",
+  revision: 1,
+  idleS: 1800,
+  absoluteS: 86_400,
+};
+
+describe.each(FILES)("%s: what was ever shipped is opened for good", (file) => {
+  const vectors = JSON.parse(readFileSync(join(import.meta.dirname, file), "utf8")) as Vector[];
+
+  test.each(vectors)("$name", async (vector) => {
+    const hex = (text: string) => Buffer.from(text, "hex");
+    const { type, audience, ringKeyId } = vector;
+    const key = { id: ringKeyId, state: "retired" as const, key: hex(vector.ringKey) };
+    const ring = fixedRing({ audience, version: 1, keys: [key] });
+    const sealed = fromCompact(vector.token)!;
+
+    const plaintext = await new Opener(type, audience, ring).open(sealed);
+    expect(plaintext?.toString("hex")).toBe(vector.plaintext);
+
+    // Sealed anew with the same key and random bytes, it is the same token to the letter.
+    const salt = hex(vector.salt);
+    const header = encodeHeader(type, subkeyId(ringKeyId, salt));
+    const subkey = deriveSubkey(key.key, salt, type, audience);
+    const again = encrypt(subkey, header, hex(vector.iv), hex(vector.plaintext));
+    expect(toCompact(again)).toBe(vector.token);
+
+    if (type !== "waybill") return;
+    const sessions = new Sessions(CONTRACT, SessionState, ring, () => 1_800_000_100_000);
+    const session = await sessions.open(sealed);
+    expect(session.state).toMatchObject({
+      value: { $case: "json", value: { greeting: "Grüß Gott", count: 3 } },
+    });
+    const { protected: protectedHeader } = toField(sealed);
+    expect(JSON.parse(protectedHeader.toString())).toMatchObject({ typ: "waybill", alg: "dir" });
+  });
+});
