@@ -1,0 +1,143 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { Metadata } from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { Errors } from "#shared/grpc/errors.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { Children } from "../../deploy/local/children.ts";
+import { Endpoints } from "../../deploy/local/endpoints.ts";
+import { type Envoy, startEnvoy } from "../../deploy/local/envoy.ts";
+import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
+import { freePort } from "../../deploy/local/ports.ts";
+import { toolPath } from "../../deploy/local/tools.ts";
+import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
+import { refusal } from "../fixtures/refusal.ts";
+
+/** A real Envoy with the cluster's configuration, before a server that shows what arrives at it. */
+const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));
+const children = new Children();
+let server: Server;
+let envoy: Envoy;
+let clients: Clients;
+
+/** What the server does with the next calls. */
+let answer: (name: string, metadata: Metadata) => Promise<Product>;
+const product = (name: string) => Product.create({ name });
+
+beforeAll(async () => {
+  server = new Server({ contract, maxCalls: 5000 }).add(CatalogServiceService, {
+    getProduct: ({ name }, { metadata }) => answer(name, metadata),
+    listProducts: async () => ({ products: [], nextPageToken: "" }),
+    batchGetProducts: async () => ({ products: [] }),
+  });
+  const port = await server.listen("127.0.0.1:0");
+  server.serving(true);
+  const clusters = ["session", "catalog", "checkout", "any"];
+  const endpoints = new Endpoints(folder, clusters);
+  const replica = { address: `127.0.0.1:${port}`, clusters };
+  endpoints.write([replica]);
+  envoy = await startEnvoy(
+    children,
+    envoyBinary(() => {}),
+    folder,
+    await freePort(),
+    endpoints,
+  );
+  await envoy.follows([replica]);
+  clients = makeClients(`127.0.0.1:${envoy.port}`, { withJar: false, retries: false });
+});
+afterAll(async () => {
+  clients?.close();
+  await envoy?.child.end(10_000);
+  await server?.drain();
+  await children.close();
+  rmSync(folder, { recursive: true });
+});
+
+test("E1 internal headers that a client sends are stripped, its own go through", async () => {
+  let arrived = new Metadata();
+  answer = async (name, metadata) => {
+    arrived = metadata;
+    return product(name);
+  };
+  const metadata = new Metadata();
+  for (const key of [
+    "x-waybill-subject",
+    "x-envoy-retry-on",
+    "x-forwarded-client-cert",
+    "waybill",
+  ]) {
+    metadata.set(key, "hello");
+  }
+  await clients.catalog.getProduct({ name: "products/1" }, { metadata });
+  expect(arrived.get("waybill")).toEqual(["hello"]);
+  expect(
+    Object.keys(arrived.getMap()).filter((key) => /^x-(waybill|envoy)|cert/.test(key)),
+  ).toEqual([]);
+});
+
+// Node's client does not send it twice.
+const grpcurl = toolPath("grpcurl");
+test.skipIf(!grpcurl)(
+  "E2 authorization that is sent twice is refused at the door (needs grpcurl)",
+  async () => {
+    let calls = 0;
+    answer = async (name) => {
+      calls += 1;
+      return product(name);
+    };
+    const call = (...credentials: string[]) => {
+      const headers = credentials.flatMap((each) => ["-H", `authorization: ${each}`]);
+      const target = `127.0.0.1:${envoy.port}`;
+      const method = "waybill.catalog.v1.CatalogService/GetProduct";
+      const args = ["-plaintext", ...headers, "-d", '{"name": "products/1"}', target, method];
+      return promisify(execFile)(grpcurl!, args);
+    };
+    expect((await call("Bearer a")).stdout).toContain("products/1");
+    await expect(call("Bearer a", "Bearer b")).rejects.toThrow("authorization was sent twice");
+    expect(calls).toBe(1);
+  },
+);
+
+test("a replica that answers UNAVAILABLE is not put aside", async () => {
+  answer = async () => {
+    throw Errors.KEYS_UNAVAILABLE();
+  };
+  const refused = await Promise.all(
+    Array.from({ length: 200 }, () => refusal(clients.catalog.getProduct({ name: "products/1" }))),
+  );
+  expect(new Set(refused.map(({ reason }) => reason))).toEqual(new Set(["KEYS_UNAVAILABLE"]));
+  answer = async (name) => product(name);
+  expect((await clients.catalog.getProduct({ name: "products/1" })).name).toBe("products/1");
+});
+
+test("fast calls are served beside two thousand slow ones", async () => {
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  let waiting = 0;
+  const { promise: allWait, resolve: allAreThere } = Promise.withResolvers<void>();
+  answer = async (name) => {
+    if (name === "products/1") return product(name);
+    waiting += 1;
+    if (waiting === 2000) allAreThere();
+    await gate;
+    return product(name);
+  };
+  // Each caller has a connection, and a connection holds at most a thousand calls.
+  const callers = Array.from({ length: 5 }, () =>
+    makeClients(`127.0.0.1:${envoy.port}`, { withJar: false, retries: false }),
+  );
+  const slow = callers.flatMap(({ catalog }) =>
+    Array.from({ length: 400 }, () => catalog.getProduct({ name: "products/2" })),
+  );
+  await allWait;
+  for (let call = 0; call < 50; call += 1) {
+    await clients.catalog.getProduct({ name: "products/1" });
+  }
+  open();
+  expect(await Promise.all(slow)).toHaveLength(2000);
+  for (const caller of callers) caller.close();
+});
