@@ -68,6 +68,7 @@ const BREAKING = [
 const steps: Step[] = [
   command("format and lint", ".", "biome", "ci", "--colors=off", "."),
   command("types", ".", "tsc", "-p", "."),
+  command("security requirements", ".", "node", "test/securityIds.ts"),
   command("proto format", "proto", "buf", "format", "-d", "--exit-code", ...NOT_OURS),
   command("proto lint", "proto", "buf", "lint"),
   // Against the last release, not the last commit: what was never released may change freely.

@@ -1,0 +1,239 @@
+import { Client, credentials, type Metadata, status } from "@grpc/grpc-js";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { Access } from "#proto/waybill/options/v1/options.ts";
+import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import { contract } from "../../test/fixtures/clients.ts";
+import { refusal } from "../../test/fixtures/refusal.ts";
+import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { createClient, type ServiceClient } from "./client.ts";
+import type { Contract } from "./contract.ts";
+import type { Context } from "./handlers.ts";
+import { Server } from "./server.ts";
+
+let server: Server;
+let catalog: ServiceClient<typeof CatalogServiceService>;
+let target: string;
+let answer: (context: Context) => Promise<Product>;
+
+async function serve(options: Partial<ConstructorParameters<typeof Server>[0]> = {}) {
+  server = new Server({ contract, ...options }).add(CatalogServiceService, {
+    getProduct: (_request, context) => answer(context),
+    listProducts: async () => ({ products: [], nextPageToken: "" }),
+    batchGetProducts: async () => ({ products: [] }),
+  });
+  target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
+  server.serving(true);
+  catalog = createClient(CatalogServiceService, target);
+}
+
+beforeEach(() => {
+  answer = async () => Product.create({ name: "products/1" });
+});
+afterEach(async () => {
+  catalog?.close();
+  await server?.drain();
+});
+
+const getProduct = () => catalog.getProduct({ name: "products/1" });
+
+/** The contract with another access for every method. */
+function withAccess(access: Access): Contract {
+  return { ...contract, method: (path) => ({ ...contract.method(path), access }) };
+}
+
+test("E4 every method of every service declares who may call it", () => {
+  expect(contract.methods.length).toBeGreaterThan(20);
+  for (const { path, access } of contract.methods.filter((each) => each.path.includes("waybill"))) {
+    expect([Access.ACCESS_PUBLIC, Access.ACCESS_SERVICE], path).toContain(access);
+  }
+});
+
+test("E4 a method that does not declare it is denied, whoever calls", async () => {
+  await serve();
+  expect((await getProduct()).name).toBe("products/1");
+  catalog.close();
+  await server.drain();
+  await serve({ contract: withAccess(Access.ACCESS_UNSPECIFIED) });
+  expect(await refusal(getProduct())).toMatchObject({
+    code: status.PERMISSION_DENIED,
+    reason: "ACCESS_DENIED",
+  });
+});
+
+test("E4 a service-only method is denied where services cannot be authenticated", async () => {
+  await serve({ contract: withAccess(Access.ACCESS_SERVICE) });
+  expect((await refusal(getProduct())).reason).toBe("ACCESS_DENIED");
+});
+
+/** Sends bytes as they are. */
+function sendRaw(path: string, bytes: Buffer): Promise<unknown> {
+  const client = new Client(target, credentials.createInsecure());
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      path,
+      (value: Buffer) => value,
+      (value: Buffer) => value,
+      bytes,
+      (error, response) => {
+        client.close();
+        if (error) reject(error);
+        else resolve(response);
+      },
+    );
+  });
+}
+
+test("E3 a message beyond the limit is refused before it is decoded", async () => {
+  await serve({ maxRequestBytes: 1000 });
+  const { path } = CatalogServiceService.getProduct;
+  const encode = CatalogServiceService.getProduct.requestSerialize;
+  await sendRaw(path, encode({ name: "products/1" }));
+  // It is no protobuf either, but nobody has looked.
+  expect(await refusal(sendRaw(path, Buffer.alloc(1001, 0xff)))).toMatchObject({
+    code: status.RESOURCE_EXHAUSTED,
+    reason: "",
+  });
+});
+
+test("a request that is no protobuf is refused as the caller's fault", async () => {
+  await serve();
+  const { path } = CatalogServiceService.getProduct;
+  expect(await refusal(sendRaw(path, Buffer.from([0x0a, 0xff])))).toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    reason: "INVALID_FIELD",
+  });
+});
+
+test("what a handler throws by accident is answered with a constant", async () => {
+  await serve();
+  answer = async () => {
+    throw new Error("password hunter2 at line 7");
+  };
+  expect(await refusal(getProduct())).toMatchObject({
+    code: status.INTERNAL,
+    reason: "INTERNAL",
+    message: "The call failed for a reason within the service.",
+    metadata: {},
+  });
+});
+
+test("a handler that asks for a session where none was opened is a fault of ours", async () => {
+  await serve();
+  answer = async (context) => Product.create({ name: (context as Context<unknown>).session.id });
+  expect((await refusal(getProduct())).reason).toBe("INTERNAL");
+});
+
+test("beyond its limit of calls the server sheds load, and says when to come again", async () => {
+  await serve({ maxCalls: 2 });
+  // Every stream counts for HTTP/2, too: two connections' worth of it.
+  const other = createClient(CatalogServiceService, target, {
+    channel: { "grpc.use_local_subchannel_pool": 1 },
+  });
+  const gate = Promise.withResolvers<void>();
+  const bothAreIn = Promise.withResolvers<void>();
+  let inside = 0;
+  answer = async () => {
+    inside += 1;
+    if (inside === 2) bothAreIn.resolve();
+    await gate.promise;
+    return Product.create();
+  };
+  const held = [getProduct(), getProduct()];
+  await bothAreIn.promise;
+  expect(await refusal(other.getProduct({ name: "products/1" }))).toMatchObject({
+    code: status.RESOURCE_EXHAUSTED,
+    reason: "OVERLOADED",
+    retryAfterMs: 1000,
+  });
+  gate.resolve();
+  await Promise.all(held);
+  expect(inside).toBe(2);
+  await other.getProduct({ name: "products/1" });
+  other.close();
+});
+
+test("draining fails no call under way, and takes no new connection", async () => {
+  await serve();
+  const gate = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  answer = async () => {
+    entered.resolve();
+    await gate.promise;
+    return Product.create({ name: "products/7" });
+  };
+  const held = getProduct();
+  await entered.promise;
+  const drained = server.drain();
+  const late = createClient(CatalogServiceService, target, {
+    channel: { "grpc.use_local_subchannel_pool": 1 },
+  });
+  expect((await refusal(late.getProduct({ name: "products/1" }))).code).toBe(status.UNAVAILABLE);
+  late.close();
+  gate.resolve();
+  expect((await held).name).toBe("products/7");
+  await drained;
+});
+
+test("a call that is given up aborts its handler's signal, and calls made in its course", async () => {
+  await serve();
+  const onward = Promise.withResolvers<unknown>();
+  const entered = Promise.withResolvers<void>();
+  let depth = 0;
+  answer = async (context) => {
+    depth += 1;
+    if (depth === 1) {
+      onward.resolve(
+        catalog.getProduct({ name: "products/1" }, { context }).catch((error) => error),
+      );
+      return Product.create();
+    }
+    entered.resolve();
+    await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
+    return Product.create();
+  };
+  const controller = new AbortController();
+  const gate = Promise.withResolvers<void>();
+  const first = answer;
+  answer = async (context) => {
+    const product = await first(context);
+    if (depth === 1) await gate.promise;
+    return product;
+  };
+  const call = catalog.getProduct({ name: "products/1" }, { signal: controller.signal });
+  await entered.promise;
+  controller.abort();
+  expect((await refusal(call)).code).toBe(status.CANCELLED);
+  expect(await onward.promise).toMatchObject({ code: status.CANCELLED });
+  gate.resolve();
+});
+
+test("a caller's deadline is the longest that an onward call waits", async () => {
+  await serve();
+  let seen = 0;
+  answer = async ({ deadline }) => {
+    seen = deadline;
+    return Product.create();
+  };
+  const deadline = Date.now() + 5000;
+  const signal = new AbortController().signal;
+  const metadata = { get: () => [] } as unknown as Metadata;
+  const context = { deadline, signal, metadata };
+  await catalog.getProduct({ name: "products/1" }, { context, timeoutMs: 60_000 });
+  // grpc-timeout has a unit of its own: it is a little less.
+  expect(seen).toBeLessThanOrEqual(deadline + 1000);
+  await catalog.getProduct({ name: "products/1" });
+  expect(seen).toBeLessThan(Number.POSITIVE_INFINITY);
+});
+
+test("a service with sessions is not served without its state and ring", () => {
+  const handlers = {} as never;
+  server = new Server({ contract });
+  expect(() => server.add(SessionServiceService, handlers)).toThrow("give state and ring");
+  expect(() =>
+    server.add(SessionServiceService, handlers, {
+      state: SessionState,
+      ring: makeRingSource("session"),
+    }),
+  ).toThrow();
+});

@@ -1,0 +1,116 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
+import { makeServiceRole } from "#shared/pg/serviceRole.ts";
+import { runMigrations } from "../../deploy/local/runMigrations.ts";
+import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+
+const PASSWORDS = { owner: "", keys: "keys-1", catalog: "catalog-1", checkout: "checkout-1" };
+
+let postgres: TestPostgres;
+let folder: string;
+let client: Client;
+
+beforeAll(async () => {
+  postgres = await startTestPostgres();
+});
+afterAll(() => postgres?.remove());
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "waybill-migrations-"));
+  client = await connect(postgres.url);
+  await client.query("DROP SCHEMA IF EXISTS trial CASCADE; CREATE SCHEMA trial");
+});
+afterEach(async () => {
+  await client.end();
+  rmSync(folder, { recursive: true });
+});
+
+async function connect(url: string): Promise<Client> {
+  const connected = new Client({ connectionString: url });
+  await connected.connect();
+  return connected;
+}
+
+const write = (name: string, sql: string) => writeFileSync(join(folder, name), sql);
+const migrate = () => migrateSchema(client, "trial", folder);
+
+test("one step at a time, with data in between; a step is run once", async () => {
+  write("0001_first.sql", "CREATE TABLE trial.thing (id int PRIMARY KEY)");
+  expect(await migrate()).toEqual(["0001_first"]);
+  await client.query("INSERT INTO trial.thing VALUES (1)");
+  write("0002_second.sql", "ALTER TABLE trial.thing ADD COLUMN name text NOT NULL DEFAULT 'x'");
+  expect(await migrate()).toEqual(["0002_second"]);
+  expect((await client.query("SELECT * FROM trial.thing")).rows).toEqual([{ id: 1, name: "x" }]);
+  expect(await migrate()).toEqual([]);
+});
+
+test("a step that fails leaves nothing of itself, and names itself", async () => {
+  write("0001_first.sql", "CREATE TABLE trial.thing (id int); SELECT 1 / 0");
+  await expect(migrate()).rejects.toThrow("trial/0001_first.sql failed: division by zero");
+  write("0001_first.sql", "CREATE TABLE trial.thing (id int)");
+  expect(await migrate()).toEqual(["0001_first"]);
+});
+
+test("a step that was changed after it was run is refused", async () => {
+  write("0001_first.sql", "CREATE TABLE trial.thing (id int)");
+  await migrate();
+  write("0001_first.sql", "CREATE TABLE trial.thing (id bigint)");
+  await expect(migrate()).rejects.toThrow("trial/0001_first.sql was changed");
+});
+
+test("a newer database is worked with, unless one of its steps is breaking", async () => {
+  write("0001_first.sql", "SELECT 1");
+  write("0002_newer.sql", "SELECT 1");
+  await migrate();
+  rmSync(join(folder, "0002_newer.sql"));
+  expect(await migrate()).toEqual([]);
+  write("0003_breaking.sql", "-- breaking\nSELECT 1");
+  await migrate();
+  rmSync(join(folder, "0003_breaking.sql"));
+  await expect(migrate()).rejects.toThrow("the database has had trial/0003_breaking");
+});
+
+test("twenty at once: each step is run once", async () => {
+  write("0001_first.sql", "CREATE TABLE trial.count (n int); SELECT pg_sleep(0.05)");
+  write("0002_second.sql", "INSERT INTO trial.count VALUES (1)");
+  const clients = await Promise.all(Array.from({ length: 20 }, () => connect(postgres.url)));
+  const runs = await Promise.all(
+    clients.map((each) => withMigrationLock(each, () => migrateSchema(each, "trial", folder))),
+  );
+  await Promise.all(clients.map((each) => each.end()));
+  expect(runs.filter((run) => run.length === 2)).toHaveLength(1);
+  expect((await client.query("SELECT * FROM trial.count")).rows).toEqual([{ n: 1 }]);
+});
+
+test("the program itself, four at once, then again: schemas, roles and 3,201 products", async () => {
+  await Promise.all(
+    Array.from({ length: 4 }, () => runMigrations(postgres.url, PASSWORDS, () => {})),
+  );
+  await runMigrations(postgres.url, PASSWORDS, () => {});
+  expect((await client.query("SELECT count(*)::int AS n FROM catalog.product")).rows).toEqual([
+    { n: 3201 },
+  ]);
+});
+
+test("E5 a service's role reads and writes its own schema and no other", async () => {
+  await runMigrations(postgres.url, PASSWORDS, () => {});
+  await makeServiceRole(client, "trial", "trial-1");
+  const url = new URL(postgres.url);
+  url.username = "waybill_catalog";
+  url.password = PASSWORDS.catalog;
+  const catalog = await connect(url.href);
+  await catalog.query("SELECT FROM catalog.product");
+  for (const statement of [
+    "SELECT FROM keys.ring_key",
+    'SELECT FROM checkout."order"',
+    "CREATE TABLE public.mine (id int)",
+    "CREATE TABLE catalog.mine (id int)",
+    "CREATE SCHEMA mine",
+  ]) {
+    await expect(catalog.query(statement)).rejects.toThrow("permission denied");
+  }
+  await catalog.end();
+});
