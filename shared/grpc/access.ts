@@ -1,4 +1,4 @@
-import { Access } from "#proto/waybill/options/v1/options.ts";
+import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
 import { Errors } from "./errors.ts";

@@ -20,7 +20,7 @@ import {
   Mode,
   Session as SessionOptions,
   Step,
-} from "#proto/waybill/options/v1/options.ts";
+} from "../../proto/gen/waybill/options/v1/options.ts";
 import type { SessionContract } from "../waybill/sessions.ts";
 
 const DEFAULT_IDLE_S = 30 * 60;

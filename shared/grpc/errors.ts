@@ -1,7 +1,7 @@
 import { Metadata, type ServiceError, type StatusObject, status } from "@grpc/grpc-js";
-import type { Any } from "#proto/google/protobuf/any.ts";
-import { BadRequest, ErrorInfo, RetryInfo } from "#proto/google/rpc/error_details.ts";
-import { Status } from "#proto/google/rpc/status.ts";
+import type { Any } from "../../proto/gen/google/protobuf/any.ts";
+import { BadRequest, ErrorInfo, RetryInfo } from "../../proto/gen/google/rpc/error_details.ts";
+import { Status } from "../../proto/gen/google/rpc/status.ts";
 
 /** What one occurrence of an error adds to its reason. */
 export interface ErrorDetails {

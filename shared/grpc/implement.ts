@@ -6,7 +6,7 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Step } from "#proto/waybill/options/v1/options.ts";
+import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { sessionInterceptor } from "../waybill/interceptor.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";

@@ -1,8 +1,8 @@
 import { Client, credentials, type Metadata, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import { Access } from "#proto/waybill/options/v1/options.ts";
-import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
+import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
+import { SessionServiceService, SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";

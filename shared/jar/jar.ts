@@ -6,7 +6,7 @@ import {
   type StatusObject,
   status,
 } from "@grpc/grpc-js";
-import { Step } from "#proto/waybill/options/v1/options.ts";
+import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Contract, MethodContract } from "../grpc/contract.ts";
 import { readError } from "../grpc/errors.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Metadata } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { assertService } from "../credentials/assertion.ts";
 import type { Credentials } from "../credentials/credentials.ts";
 import { createClient, type ServiceClient } from "../grpc/client.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Ring, RingKey_State } from "#proto/waybill/keys/v1/keys.ts";
+import { Ring, RingKey_State } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
 import { makeOneTimeKey, openRing, sealRing } from "./sealedRing.ts";
 

@@ -13,7 +13,7 @@ import {
   RingKey_State,
   Ring as RingMessage,
   type SealedRing,
-} from "#proto/waybill/keys/v1/keys.ts";
+} from "../../proto/gen/waybill/keys/v1/keys.ts";
 import type { Credentials } from "../credentials/credentials.ts";
 import { Errors } from "../grpc/errors.ts";
 import type { Ring, RingKey } from "../waybill/ring.ts";

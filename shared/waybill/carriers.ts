@@ -1,5 +1,5 @@
 import type { Metadata } from "@grpc/grpc-js";
-import type { Waybill } from "#proto/waybill/options/v1/options.ts";
+import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors } from "../grpc/errors.ts";
 import { fromCompact, IV_BYTES, type Sealed, TAG_BYTES, toCompact } from "./jwe.ts";
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { Cursor, type CursorV1 } from "#proto/waybill/envelope/v1/envelope.ts";
+import { Cursor, type CursorV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors } from "../grpc/errors.ts";
 import { fromCompact, toCompact } from "./jwe.ts";
 import { Opener } from "./opener.ts";

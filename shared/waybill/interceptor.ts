@@ -1,5 +1,5 @@
-import type { Waybill } from "#proto/waybill/options/v1/options.ts";
-import { Step } from "#proto/waybill/options/v1/options.ts";
+import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
+import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Call, Handler } from "../grpc/call.ts";
 import type { MethodContract } from "../grpc/contract.ts";
 import { Errors } from "../grpc/errors.ts";

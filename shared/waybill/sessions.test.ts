@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
 import { Sessions } from "./sessions.ts";
 

@@ -1,5 +1,5 @@
 import { randomUUIDv7 } from "node:crypto";
-import { Envelope, type EnvelopeV1 } from "#proto/waybill/envelope/v1/envelope.ts";
+import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../grpc/errors.ts";
 import type { Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";

@@ -1,8 +1,9 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { expect, test } from "vitest";
-import { CACHE, PROJECT } from "../../deploy/local/paths.ts";
+import { PROJECT } from "../../deploy/local/paths.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { startTestCluster } from "../fixtures/cluster.ts";
 
@@ -39,35 +40,45 @@ test.skipIf(toolPath("grpcurl") === undefined)(
   },
 );
 
-test("the ten lines for a service work as they stand", () => {
-  mkdirSync(CACHE, { recursive: true });
-  const folder = mkdtempSync(join(CACHE, "readme-"));
+test("the ten lines for a service work as they stand, on the package installed in an empty project", () => {
+  const folder = mkdtempSync(join(tmpdir(), "waybill-readme-"));
+  const run = (command: string, ...args: string[]) =>
+    execFileSync(command, args, { cwd: folder, env, encoding: "utf8", stdio: "pipe" });
   try {
+    const tarball = run(process.execPath, join(PROJECT, "shared", "pack.ts"), folder).trim();
+    writeFileSync(join(folder, "package.json"), '{"type": "module"}');
+    run("npm", "install", "--no-audit", "--no-fund", tarball);
+
     mkdirSync(join(folder, "proto"));
     writeFileSync(join(folder, "proto", "counter.proto"), block("proto"));
-    const options = join("waybill", "options");
-    mkdirSync(join(folder, "proto", "waybill"));
-    symlinkSync(join(PROJECT, "proto", options), join(folder, "proto", options));
+    const options = join("proto", "waybill", "options", "v1", "options.proto");
+    cpSync(join(folder, "node_modules", "waybill", options), join(folder, options));
     const plugin = { local: join(BIN, "protoc-gen-ts_proto"), out: "gen", strategy: "all" };
     const opt = ["outputServices=grpc-js", "unknownFields=true"];
     opt.push("importSuffix=.ts", "enumsAsLiterals=true", "esModuleInterop=true", "env=node");
     const template = { version: "v2", plugins: [{ ...plugin, opt }] };
-    const buf = (...args: string[]) =>
-      execFileSync(join(BIN, "buf"), args, { cwd: folder, env, stdio: "pipe" });
-    buf("generate", "proto", "--template", JSON.stringify(template));
-    buf("build", "proto", "--as-file-descriptor-set", "-o", "image.binpb");
+    run("buf", "generate", "proto", "--template", JSON.stringify(template));
+    run("buf", "build", "proto", "--as-file-descriptor-set", "-o", "image.binpb");
 
-    const sdk = join(folder, "node_modules", "waybill");
-    mkdirSync(sdk, { recursive: true });
-    writeFileSync(join(sdk, "package.json"), '{"type": "module", "exports": "./index.js"}');
-    const entry = join(PROJECT, "shared", "index.ts");
-    writeFileSync(join(sdk, "index.js"), `export * from ${JSON.stringify(entry)};\n`);
-    writeFileSync(join(folder, "package.json"), '{"type": "module"}');
     writeFileSync(join(folder, "main.ts"), block("ts"));
-    const run = spawnSync(process.execPath, ["main.ts"], { cwd: folder, encoding: "utf8" });
-    expect(run.stderr).toBe("");
-    expect(run.stdout).toContain("value: 42");
-    expect(run.status).toBe(0);
+    expect(run(process.execPath, "main.ts")).toContain("value: 42");
+    // The declarations hold what the docs say: this type-checks, and a wrong state would not.
+    const types = join(PROJECT, "node_modules", "@types");
+    const flags = ["--noEmit", "--strict", "--target", "es2024", "--module", "nodenext"];
+    flags.push(
+      "--allowImportingTsExtensions",
+      "--skipLibCheck",
+      "--typeRoots",
+      types,
+      "--types",
+      "node",
+    );
+    run("tsc", ...flags, "main.ts");
+    writeFileSync(
+      join(folder, "main.ts"),
+      block("ts").replace("state.value += by", "state.total += by"),
+    );
+    expect(spawnSync("tsc", [...flags, "main.ts"], { cwd: folder, env }).status).not.toBe(0);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,0 +1,62 @@
+/**
+ * Makes the SDK's package: JavaScript and type declarations of what index.ts reaches, the proto of
+ * the options, and a package.json with the dependencies that this code has. Prints the tarball's path.
+ *
+ * Usage: node shared/pack.ts [FOLDER]   where the tarball goes; default: this one
+ */
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const project = join(import.meta.dirname, "..");
+const stage = join(project, ".cache", "pack");
+const destination = resolve(process.argv[2] ?? ".");
+
+rmSync(stage, { recursive: true, force: true });
+mkdirSync(stage, { recursive: true });
+const tsc = join(project, "node_modules", ".bin", "tsc");
+execFileSync(tsc, ["-p", join(project, "shared", "tsconfig.json")], { stdio: "inherit" });
+
+const root = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as {
+  version: string;
+  description: string;
+  license: string;
+  dependencies: Record<string, string>;
+};
+const used = packagesUsed(join(stage, "dist"));
+const versions = Object.entries(root.dependencies).filter(([name]) => used.has(name));
+const manifest = {
+  name: "waybill",
+  version: root.version,
+  description: root.description,
+  license: root.license,
+  type: "module",
+  engines: { node: ">=22" },
+  exports: {
+    ".": { types: "./dist/shared/index.d.ts", default: "./dist/shared/index.js" },
+    "./proto/*": "./proto/*",
+  },
+  // A later patch of a dependency is as good; this repository's lockfile pins them for itself.
+  dependencies: Object.fromEntries(versions.map(([name, version]) => [name, `^${version}`])),
+};
+writeFileSync(join(stage, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+const options = join("proto", "waybill", "options", "v1", "options.proto");
+cpSync(join(project, options), join(stage, options));
+for (const file of ["LICENSE", "README.md"]) cpSync(join(project, file), join(stage, file));
+
+const args = ["pack", "--silent", "--pack-destination", destination];
+const tarball = execFileSync("npm", args, { cwd: stage, encoding: "utf8" }).trim();
+console.log(join(destination, tarball));
+
+/** The packages that compiled code and its declarations import. */
+function packagesUsed(folder: string): Set<string> {
+  const found = new Set<string>();
+  for (const file of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    if (!/\.(js|d\.ts)$/.test(file)) continue;
+    const text = readFileSync(join(folder, file), "utf8");
+    for (const [, name] of text.matchAll(/(?:from|import) "((?:@[\w-]+\/)?[\w.-]+)["/]/g)) {
+      if (name !== undefined) found.add(name);
+    }
+  }
+  return found;
+}
