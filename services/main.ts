@@ -1,6 +1,11 @@
-import { createLog } from "#shared/lifecycle/log.ts";
+import { enableCompileCache, flushCompileCache } from "node:module";
+import { join } from "node:path";
+import { inspect } from "node:util";
 import { ConfigError, readConfig, USAGE } from "./config.ts";
-import { startReplica } from "./replica.ts";
+
+// Keeps the compiled code for the next start, which then needs no compiler for TypeScript: a third
+// less memory. Where the folder can't be written, the start is just a little dearer.
+enableCompileCache(join(import.meta.dirname, "..", ".cache", "node"));
 
 /** One line for the program that started this one. */
 function tell(event: Record<string, unknown>): void {
@@ -13,6 +18,9 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
+  // After the cache is on: what is imported statically is compiled before it.
+  const { createLog } = await import("#shared/lifecycle/log.ts");
+  const { startReplica } = await import("./replica.ts");
   const log = createLog(config.logLevel);
   const replica = await startReplica(config, log);
 
@@ -27,6 +35,13 @@ async function main(): Promise<void> {
   log.info({ address: replica.address, roles: config.roles }, "listening");
   await replica.ready;
   if (stopping === undefined) log.info("serving");
+  flushCompileCache();
+}
+
+/** An error's message, and those of what caused it. */
+function causes(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${causes(error.cause)}`;
 }
 
 main().catch((error: unknown) => {
@@ -34,6 +49,7 @@ main().catch((error: unknown) => {
     process.stderr.write(`waybill replica: ${error.message}\nSee --help.\n`);
     process.exit(2);
   }
-  process.stderr.write(`waybill replica: ${(error as Error).stack}\n`);
+  const verbose = ["debug", "trace"].includes(process.env["WAYBILL_LOG_LEVEL"] ?? "");
+  process.stderr.write(`waybill replica: ${verbose ? inspect(error) : causes(error)}\n`);
   process.exit(1);
 });

@@ -1,5 +1,5 @@
 import { type DescMessage, fromBinary, type Registry } from "@bufbuild/protobuf";
-import { createValidator } from "@bufbuild/protovalidate";
+import { createValidator, type Validator } from "@bufbuild/protovalidate";
 import { Errors } from "./errors.ts";
 
 /** Checks an encoded request against the field constraints in its proto. */
@@ -17,7 +17,7 @@ export type Validate = (request: Uint8Array) => void;
  */
 export function validation(registry: Registry, message: DescMessage): Validate | undefined {
   if (!isConstrained(message, new Set())) return undefined;
-  const validator = createValidator({ registry });
+  const validator = validatorOf(registry);
   return (request) => {
     const result = validator.validate(message, fromBinary(message, request));
     if (result.kind === "valid") return;
@@ -29,6 +29,15 @@ export function validation(registry: Registry, message: DescMessage): Validate |
       })),
     });
   };
+}
+
+/** One for all messages: each brings an environment for CEL of its own, some megabytes together. */
+const validators = new WeakMap<Registry, Validator>();
+
+function validatorOf(registry: Registry): Validator {
+  const validator = validators.get(registry) ?? createValidator({ registry });
+  validators.set(registry, validator);
+  return validator;
 }
 
 type ViolationPath = {
