@@ -7,6 +7,7 @@ import { loadContract } from "#shared/grpc/contract.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
 import { ANY_CLUSTER, clusterOf, publicServices } from "../envoy/routes.ts";
 import { Children } from "./children.ts";
+import { CONNECTIONS_A_ROLE, checkReplicas, readBudget } from "./connections.ts";
 import { type Command, isRunning, listenForCommands } from "./control.ts";
 import { makeSecrets, type Passwords, type Secrets } from "./credentials.ts";
 import { Endpoints } from "./endpoints.ts";
@@ -19,11 +20,8 @@ import { startPostgres } from "./postgres.ts";
 import { Replicas, type RunningReplica } from "./replicas.ts";
 import { runMigrations } from "./runMigrations.ts";
 
-/** Connections of Postgres that are kept for migrations and for people. */
-const RESERVED_CONNECTIONS = 20;
+/** What the embedded Postgres takes. */
 const MAX_CONNECTIONS = 200;
-/** Connections that each role of a replica may hold. */
-const CONNECTIONS_PER_ROLE = 3;
 const ROLES_WITH_DATABASE = ["keys", "catalog", "checkout"];
 
 /** How a local cluster is set up. */
@@ -83,7 +81,6 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 
 async function start(options: ClusterOptions, releasers: Releasers): Promise<Cluster> {
   const { dataDir, tell } = options;
-  checkReplicas(options.replicas);
   mkdirSync(dataDir, { recursive: true });
   if (await isRunning(dataDir)) {
     throw new Failure(
@@ -123,6 +120,10 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   }
   tell("migrating");
   await runMigrations(databaseUrl, secrets.passwords, tell);
+
+  const roles = options.roles.filter((role) => ROLES_WITH_DATABASE.includes(role));
+  const budget = await readBudget(databaseUrl, roles.length);
+  checkReplicas(options.replicas, budget);
 
   const contract = loadContract(CONTRACT_IMAGE);
   const clusters = [...publicServices(contract).map(clusterOf), ANY_CLUSTER];
@@ -183,7 +184,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   };
 
   async function scale(wanted: number, progress: (line: string) => void): Promise<ClusterStatus> {
-    checkReplicas(wanted);
+    checkReplicas(wanted, budget);
     const more = wanted - replicas.wanted;
     if (more > 0) {
       progress(`starting ${more} replicas`);
@@ -209,19 +210,6 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   return cluster;
 }
 
-/** Scaling past what Postgres has connections for would fail calls, so it is refused. */
-function checkReplicas(replicas: number): void {
-  const most = Math.floor(
-    (MAX_CONNECTIONS - RESERVED_CONNECTIONS) / (CONNECTIONS_PER_ROLE * ROLES_WITH_DATABASE.length),
-  );
-  if (!Number.isInteger(replicas) || replicas < 1 || replicas > most) {
-    throw new Failure(
-      `${replicas} replicas: expected 1 to ${most}, for which Postgres has connections`,
-      2,
-    );
-  }
-}
-
 function replicaEnvironment(
   secrets: Secrets,
   databaseUrl: string,
@@ -230,7 +218,7 @@ function replicaEnvironment(
   const env: Record<string, string> = {
     WAYBILL_CREDENTIALS_DIR: secrets.credentialsDir,
     WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
-    WAYBILL_DATABASE_CONNECTIONS: `${CONNECTIONS_PER_ROLE}`,
+    WAYBILL_DATABASE_CONNECTIONS: `${CONNECTIONS_A_ROLE}`,
   };
   for (const role of ROLES_WITH_DATABASE) {
     const url = new URL(databaseUrl);

@@ -17,15 +17,33 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dataDir, { recursive: true }));
 
-/** The processes that work on the test's data directory. */
-function processes(): string[] {
-  return execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" })
-    .split("\n")
-    .filter((line) => line.includes(dataDir) || line.includes("deploy/local/watchdog.ts"));
+interface Process {
+  pid: number;
+  parent: number;
+  args: string;
 }
 
-async function untilNoneIsLeft(): Promise<void> {
-  while (processes().length > 0) await delay(50);
+/** What runs on this machine; a process that has ended and waits for its parent does not. */
+function processes(): Process[] {
+  return execFileSync("ps", ["-eo", "pid=,ppid=,stat=,args="], { encoding: "utf8" })
+    .split("\n")
+    .map((line) => /^ *(\d+) +(\d+) +(\S+) +(.*)$/.exec(line))
+    .filter((match) => match !== null && !match[3]!.startsWith("Z"))
+    .map((match) => ({ pid: Number(match![1]), parent: Number(match![2]), args: match![4]! }));
+}
+
+/** A process and all that it and its children started. */
+function family(root: number): Process[] {
+  const all = processes();
+  const found = all.filter(({ pid }) => pid === root);
+  for (const { pid } of found) found.push(...all.filter(({ parent }) => parent === pid));
+  return found;
+}
+
+/** Which of some processes still run. */
+function living(some: Process[]): Process[] {
+  const all = processes();
+  return some.filter(({ pid, args }) => all.some((one) => one.pid === pid && one.args === args));
 }
 
 /** `npm start`, in a process group of its own as a terminal would have it. */
@@ -57,19 +75,24 @@ test.each(["SIGINT", "SIGTERM"] as const)(
     const lines = await ready;
     expect(lines.some((line) => /^front door +127\.0\.0\.1:\d+/.test(line))).toBe(true);
     expect(lines.some((line) => line.startsWith("grpcurl -plaintext"))).toBe(true);
+    const started = family(npm.pid!);
+    // npm, its shell or the runner in its place, the watchdog, Postgres and its own, Envoy, 2 replicas.
+    expect(started.filter(({ args }) => args.includes("services/main.ts"))).toHaveLength(2);
+    expect(started.length).toBeGreaterThan(8);
     process.kill(-npm.pid!, signal);
     expect(await once(npm, "exit")).toEqual([0, null]);
-    expect(processes()).toEqual([]);
+    expect(living(started)).toEqual([]);
   },
 );
 
 test("kill -9 of the runner: the watchdog ends its children", async () => {
   const { npm, ready } = npmStart();
   await ready;
-  const [runner] = processes().filter((line) => line.includes("deploy/local/main.ts"));
-  process.kill(Number.parseInt(runner!, 10), "SIGKILL");
+  const started = family(npm.pid!);
+  const runner = started.findLast(({ args }) => args.includes("deploy/local/main.ts"));
+  process.kill(runner!.pid, "SIGKILL");
   await once(npm, "exit");
-  await untilNoneIsLeft();
+  while (living(started).length > 0) await delay(50);
 });
 
 test("npm run scale and status talk to the running cluster", async () => {
