@@ -8,6 +8,10 @@ export interface Config {
   readonly roles: readonly Role[];
   /** Where it listens: host and port; port 0 takes a free one. */
   readonly listen: string;
+  /** Where health checks alone are answered, in plaintext; undefined: nowhere. */
+  readonly probe: string | undefined;
+  /** Folder of `ca.crt`, `tls.crt`, `tls.key`; undefined: plaintext. */
+  readonly tlsDir: string | undefined;
   readonly logLevel: string;
   readonly credentialsDir: string;
   /** gRPC targets; undefined: this replica itself. */
@@ -23,16 +27,19 @@ export interface Config {
   readonly drainDelayMs: number;
 }
 
-export const USAGE = `Usage: node services/main.ts [--roles ROLE,…] [--listen HOST:PORT]
+export const USAGE = `Usage: node services/main.ts [--roles ROLE,…] [--listen HOST:PORT] [--probe HOST:PORT]
 
 Serves one replica of the given roles until SIGTERM, then drains.
 
   --roles ROLE,…      any of ${ROLES.join(", ")}; default: all
   --listen HOST:PORT  default: 127.0.0.1:0 (a free port, named on stdout)
+  --probe HOST:PORT   answers health checks there too, in plaintext: for those who speak no TLS
   --help              this text
 
 Environment:
   WAYBILL_CREDENTIALS_DIR           folder of the services' keys (required)
+  WAYBILL_TLS_DIR                   folder with ca.crt, tls.crt, tls.key: callers and callees prove
+                                    to be parts of the cluster; default: plaintext
   WAYBILL_DATABASE_URL_KEYS         Postgres address for the role keys
   WAYBILL_DATABASE_URL_CATALOG      … for the role catalog
   WAYBILL_DATABASE_URL_CHECKOUT     … for the role checkout
@@ -53,10 +60,10 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
   const flags = parseFlags(argv);
   if (flags.help) return "help";
   const roles = parseRoles(flags.roles);
-  const listen = flags.listen ?? "127.0.0.1:0";
-  if (!/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i.test(listen)) {
-    throw new ConfigError(`--listen ${listen}: expected HOST:PORT`);
-  }
+  const address = (flag: string, text: string): string => {
+    if (/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i.test(text)) return text;
+    throw new ConfigError(`${flag} ${text}: expected HOST:PORT`);
+  };
   const required = (name: string, why: string): string => {
     const value = env[name];
     if (!value) throw new ConfigError(`${name} is not set: ${why}`);
@@ -96,7 +103,9 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
   }
   return Object.freeze({
     roles,
-    listen,
+    listen: address("--listen", flags.listen ?? "127.0.0.1:0"),
+    probe: flags.probe === undefined ? undefined : address("--probe", flags.probe),
+    tlsDir: env["WAYBILL_TLS_DIR"],
     logLevel,
     credentialsDir: required(
       "WAYBILL_CREDENTIALS_DIR",
@@ -121,6 +130,7 @@ function parseFlags(argv: string[]) {
       options: {
         roles: { type: "string" },
         listen: { type: "string" },
+        probe: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     }).values;

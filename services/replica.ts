@@ -7,6 +7,7 @@ import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
 import { serviceAuthentication } from "#shared/credentials/assertion.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { loadTls } from "#shared/credentials/tls.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Server } from "#shared/grpc/server.ts";
@@ -57,8 +58,10 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
   const has = (role: Role) => config.roles.includes(role);
   const contract = loadContract(CONTRACT);
   const credentials = loadCredentials(config.credentialsDir);
+  const tls = config.tlsDir === undefined ? undefined : loadTls(config.tlsDir);
   const server = new Server({
     contract,
+    credentials: tls?.server,
     log,
     authenticate: serviceAuthentication(credentials),
     translate: databaseError,
@@ -86,6 +89,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
   // From here on the port is known: without other addresses, services ask this replica itself.
   const port = await server.listen(config.listen);
   releasers.push("the server", () => server.drain());
+  if (config.probe !== undefined) await server.listenForProbes(config.probe);
   const address = config.listen.replace(/:\d+$/, `:${port}`);
 
   const rings: RingWatcher[] = [];
@@ -93,6 +97,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     const target = config.keysAddress ?? address;
     const ring = new RingWatcher({
       target,
+      client: tls?.client,
       service: role,
       audience: role,
       credentials,
@@ -114,7 +119,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
   if (has("checkout")) {
     const ring = ringOf("checkout");
     const target = config.catalogAddress ?? address;
-    const catalog = createClient(CatalogServiceService, target, { contract });
+    const catalog = createClient(CatalogServiceService, target, { contract, ...tls?.client });
     releasers.push("the client of the catalogue", () => catalog.close());
     const cursors = new Cursors("checkout", ring);
     const handlers = checkoutHandlers({

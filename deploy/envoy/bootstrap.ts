@@ -1,11 +1,16 @@
 import type { Contract } from "#shared/grpc/contract.ts";
 import { cluster, type Discovery } from "./clusters.ts";
 import { ANY_CLUSTER, clusterOf, publicServices, routes } from "./routes.ts";
+import { fromCallers, type TlsFiles } from "./tls.ts";
 
 /** What differs from place to place. */
 export interface Place {
-  /** Where callers come in. */
+  /** Where callers come in, in plaintext. */
   listen: { address: string; port: number };
+  /** Where they come in by TLS, and the certificate that they see. */
+  listenTls: { address: string; port: number; files: TlsFiles };
+  /** What replicas and the front door prove themselves to each other with; undefined: plaintext. */
+  replicaTls: TlsFiles | undefined;
   /** Envoy's admin port: loopback only. */
   admin: { address: string; port: number };
   /** Where the access log goes. */
@@ -39,16 +44,25 @@ export function bootstrap(contract: Contract, place: Place): object {
       ],
     },
     static_resources: {
-      listeners: [listener(contract, place)],
-      clusters: clusters.map((name) => cluster(name, place.discovery(name))),
+      listeners: [
+        listener("front_door", place.listen, contract, place),
+        listener("front_door_tls", place.listenTls, contract, place, place.listenTls.files),
+      ],
+      clusters: clusters.map((name) => cluster(name, place.discovery(name), place.replicaTls)),
     },
   };
 }
 
-function listener(contract: Contract, place: Place): object {
+function listener(
+  name: string,
+  listen: { address: string; port: number },
+  contract: Contract,
+  place: Place,
+  files?: TlsFiles,
+): object {
   return {
-    name: "front_door",
-    address: socket(place.listen),
+    name,
+    address: socket(listen),
     per_connection_buffer_limit_bytes: 1024 * 1024,
     filter_chains: [
       {
@@ -58,6 +72,7 @@ function listener(contract: Contract, place: Place): object {
             typed_config: connectionManager(contract, place.accessLog),
           },
         ],
+        ...(files && { transport_socket: fromCallers(files) }),
       },
     ],
   };

@@ -1,3 +1,6 @@
+import { INTERNAL_NAME } from "#shared/credentials/tls.ts";
+import { type TlsFiles, toReplicas } from "./tls.ts";
+
 /** How the front door learns a cluster's replicas. */
 export type Discovery =
   /** From a file that is replaced when they change. */
@@ -5,11 +8,12 @@ export type Discovery =
   /** From DNS: a headless service, one address for each pod. */
   | { kind: "dns"; host: string; port: number };
 
-/** A cluster: the replicas that serve one role. */
-export function cluster(name: string, discovery: Discovery): object {
+/** A cluster: the replicas that serve one role. @param tls undefined: they speak plaintext */
+export function cluster(name: string, discovery: Discovery, tls: TlsFiles | undefined): object {
   return {
     name,
     ...discoveryOf(name, discovery),
+    ...(tls && { transport_socket: toReplicas(tls, INTERNAL_NAME) }),
     connect_timeout: "1s",
     lb_policy: "LEAST_REQUEST",
     // A replica that has left gets no new calls at once; those that it has go on.

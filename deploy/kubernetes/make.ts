@@ -5,11 +5,20 @@ import { stringify } from "yaml";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { bootstrap } from "../envoy/bootstrap.ts";
 import { ANY_CLUSTER } from "../envoy/routes.ts";
+import type { TlsFiles } from "../envoy/tls.ts";
 
 const project = join(import.meta.dirname, "..", "..");
 const contract = loadContract(join(project, "proto", "gen", "image.binpb"));
+
+/** The files of a mounted TLS secret. */
+function secret(folder: string): TlsFiles {
+  return { ca: `${folder}/ca.crt`, chain: `${folder}/tls.crt`, key: `${folder}/tls.key` };
+}
+
 const config = bootstrap(contract, {
   listen: { address: "0.0.0.0", port: 8080 },
+  listenTls: { address: "0.0.0.0", port: 8443, files: secret("/etc/waybill/front-door-tls") },
+  replicaTls: secret("/etc/waybill/tls"),
   admin: { address: "127.0.0.1", port: 9901 },
   accessLog: "stdout",
   // Helm puts the release's name in.

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import type { Server as NetServer } from "node:net";
 import { join } from "node:path";
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import { loadTls } from "#shared/credentials/tls.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
@@ -15,7 +16,7 @@ import { type Envoy, startEnvoy } from "./envoy.ts";
 import { envoyBinary } from "./envoyBinary.ts";
 import { Failure } from "./failure.ts";
 import { CONTRACT_IMAGE } from "./paths.ts";
-import { checkFree, freePort } from "./ports.ts";
+import { freePort, takePort } from "./ports.ts";
 import { startPostgres } from "./postgres.ts";
 import { Replicas, type RunningReplica } from "./replicas.ts";
 import { runMigrations } from "./runMigrations.ts";
@@ -26,13 +27,16 @@ const ROLES_WITH_DATABASE = ["keys", "catalog", "checkout"];
 
 /** How a local cluster is set up. */
 export interface ClusterOptions {
-  /** The front door's port on 127.0.0.1; 0 takes a free one. */
+  /** The front door's ports on 127.0.0.1, plaintext and TLS; 0 takes a free one. */
   port: number;
+  tlsPort: number;
   replicas: number;
   dataDir: string;
   roles: readonly string[];
   /** Without it the replicas stand bare. */
   envoy: boolean;
+  /** Replicas speak TLS, as they do where they leave the machine. */
+  replicaTls: boolean;
   /** Address of a Postgres to use in place of the embedded one. */
   databaseUrl: string | undefined;
   /** More environment for the replicas. */
@@ -43,7 +47,16 @@ export interface ClusterOptions {
 
 /** What runs where. */
 export interface ClusterStatus {
-  frontDoor: { port: number; adminPort: number; pid: number } | undefined;
+  frontDoor:
+    | {
+        port: number;
+        tlsPort: number;
+        /** The certificate of who vouches for the TLS port. */
+        caFile: string;
+        adminPort: number;
+        pid: number;
+      }
+    | undefined;
   postgres: { port: number; pid: number } | undefined;
   replicas: readonly RunningReplica[];
   dataDir: string;
@@ -87,10 +100,10 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       `a cluster runs on ${dataDir} already: stop it, or choose another folder with --data-dir`,
     );
   }
-  if (options.port !== 0) await checkFree(options.port);
-  const port = options.port === 0 ? await freePort() : options.port;
+  const port = await takePort("--port", options.port);
+  const tlsPort = await takePort("--tls-port", options.tlsPort);
   const binary = options.envoy ? envoyBinary(tell) : undefined;
-  const secrets = makeSecrets(join(dataDir, "secrets"));
+  const secrets = await makeSecrets(join(dataDir, "secrets"));
   const logs = join(dataDir, "logs");
   mkdirSync(logs, { recursive: true });
 
@@ -131,7 +144,12 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   mkdirSync(edsFolder, { recursive: true });
   const endpoints = new Endpoints(edsFolder, clusters);
   const frontDoor = `127.0.0.1:${port}`;
-  const env = replicaEnvironment(secrets, databaseUrl, options.envoy ? frontDoor : undefined);
+  const tls = options.replicaTls ? loadTls(secrets.tlsDir) : undefined;
+  const env = replicaEnvironment(secrets, databaseUrl);
+  if (tls !== undefined) env["WAYBILL_TLS_DIR"] = secrets.tlsDir;
+  if (options.envoy) {
+    env["WAYBILL_CATALOG_ADDRESS"] = tls === undefined ? frontDoor : `127.0.0.1:${tlsPort}`;
+  }
 
   const served = clusters.filter((name) => name === ANY_CLUSTER || options.roles.includes(name));
   const current = () => replicas.serving.map(({ address }) => ({ address, clusters: served }));
@@ -141,6 +159,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     logs,
     options.roles,
     { ...env, ...options.replicaEnv },
+    tls?.client,
     writeEndpoints,
   );
   releasers.push("the replicas", () => replicas.leave(replicas.wanted)());
@@ -154,7 +173,10 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   };
   if (binary !== undefined) {
     tell("starting Envoy");
-    const started = await startEnvoy(children, binary, logs, port, endpoints);
+    const { tlsDir } = secrets;
+    const { replicaTls } = options;
+    const settings = { binary, folder: logs, port, tlsPort, tlsDir, replicaTls, endpoints };
+    const started = await startEnvoy(children, settings);
     envoy = started;
     releasers.push("Envoy", () => started.child.end(10_000));
     await follow();
@@ -166,7 +188,13 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     databaseUrl,
     embeddedDatabase: () => database,
     status: () => ({
-      frontDoor: envoy && { port, adminPort: envoy.adminPort, pid: envoy.child.pid },
+      frontDoor: envoy && {
+        port,
+        tlsPort,
+        caFile: join(secrets.tlsDir, "ca.crt"),
+        adminPort: envoy.adminPort,
+        pid: envoy.child.pid,
+      },
       postgres,
       replicas: replicas.serving,
       dataDir,
@@ -210,11 +238,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   return cluster;
 }
 
-function replicaEnvironment(
-  secrets: Secrets,
-  databaseUrl: string,
-  frontDoor: string | undefined,
-): Record<string, string> {
+function replicaEnvironment(secrets: Secrets, databaseUrl: string): Record<string, string> {
   const env: Record<string, string> = {
     WAYBILL_CREDENTIALS_DIR: secrets.credentialsDir,
     WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
@@ -226,7 +250,6 @@ function replicaEnvironment(
     url.password = secrets.passwords[role as keyof Passwords];
     env[`WAYBILL_DATABASE_URL_${role.toUpperCase()}`] = url.href;
   }
-  if (frontDoor !== undefined) env["WAYBILL_CATALOG_ADDRESS"] = frontDoor;
   return env;
 }
 

@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { makeCertificates } from "./authority.ts";
 
 const SERVICES = ["keys", "session", "catalog", "checkout"];
 const SCHEMAS = ["keys", "catalog", "checkout"] as const;
@@ -17,6 +18,8 @@ export interface Passwords {
 export interface Secrets {
   credentialsDir: string;
   keyEncryptionKeyFile: string;
+  /** Holds `ca.crt`, `tls.crt` and `tls.key`. */
+  tlsDir: string;
   passwords: Passwords;
 }
 
@@ -24,7 +27,7 @@ export interface Secrets {
  * Makes what a cluster's parts prove themselves with, in `folder`, readable by its owner alone. What
  * is there already stays: waybills of an earlier run are opened with it.
  */
-export function makeSecrets(folder: string): Secrets {
+export async function makeSecrets(folder: string): Promise<Secrets> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   chmodSync(folder, 0o700);
   const credentialsDir = join(folder, "credentials");
@@ -41,7 +44,8 @@ export function makeSecrets(folder: string): Secrets {
     writePrivate(passwordsFile, JSON.stringify(Object.fromEntries(made)));
   }
   const passwords = JSON.parse(readFileSync(passwordsFile, "utf8")) as Passwords;
-  return { credentialsDir, keyEncryptionKeyFile, passwords };
+  const tlsDir = await makeCertificates(folder);
+  return { credentialsDir, keyEncryptionKeyFile, tlsDir, passwords };
 }
 
 /** An Ed25519 key for each service, and the public keys of all with the audiences they may have. */

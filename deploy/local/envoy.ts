@@ -14,25 +14,41 @@ const APPLY_LIMIT_MS = 10_000;
 
 /** A running front door. */
 export interface Envoy {
-  readonly port: number;
   readonly adminPort: number;
   readonly child: Child;
   /** Settles when calls go to exactly these replicas. */
   follows(replicas: readonly Endpoint[]): Promise<void>;
 }
 
-/** Starts Envoy on a port of the loopback interface. */
-export async function startEnvoy(
-  children: Children,
-  binary: string,
-  folder: string,
-  port: number,
-  endpoints: Endpoints,
-): Promise<Envoy> {
+/** How the front door is set up. */
+export interface EnvoyOptions {
+  binary: string;
+  /** Where its configuration and logs go. */
+  folder: string;
+  /** Ports of the loopback interface: plaintext and TLS. */
+  port: number;
+  tlsPort: number;
+  /** Holds `ca.crt`, `tls.crt` and `tls.key`. */
+  tlsDir: string;
+  /** Replicas speak TLS. */
+  replicaTls: boolean;
+  endpoints: Endpoints;
+}
+
+/** Starts Envoy. */
+export async function startEnvoy(children: Children, options: EnvoyOptions): Promise<Envoy> {
+  const { binary, folder, port, tlsPort, tlsDir, endpoints } = options;
+  const files = {
+    ca: join(tlsDir, "ca.crt"),
+    chain: join(tlsDir, "tls.crt"),
+    key: join(tlsDir, "tls.key"),
+  };
   const adminPort = await freePort();
   const configFile = join(folder, "envoy.json");
   const config = bootstrap(loadContract(CONTRACT_IMAGE), {
     listen: { address: "127.0.0.1", port },
+    listenTls: { address: "127.0.0.1", port: tlsPort, files },
+    replicaTls: options.replicaTls ? files : undefined,
     admin: { address: "127.0.0.1", port: adminPort },
     accessLog: { file: join(folder, "access.log") },
     discovery: (cluster) => ({
@@ -60,7 +76,6 @@ export async function startEnvoy(
     return response?.status === 200;
   });
   return {
-    port,
     adminPort,
     child,
     follows: (replicas) =>

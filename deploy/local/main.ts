@@ -18,9 +18,11 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
        npm run credentials -- DIR       make a cluster's secrets, for use elsewhere
 
   --port N         the front door's port on 127.0.0.1; 0: a free one   [8080]
+  --tls-port N     its port for TLS   [8443; a free one where --port is given]
   --replicas N     how many replicas                                   [2]
   --data-dir DIR   where data, keys and logs are kept                  [.data]
   --roles R,…      what the replicas serve: ${ROLES.join(", ")}  [all]
+  --replica-tls    replicas speak TLS to each other and to the front door, as on Kubernetes
   --no-envoy       no front door: replicas only, for gRPC's own round robin
   --json           for machines: one JSON object a line
   --help           this text
@@ -31,10 +33,12 @@ Environment:
 `;
 
 const OPTIONS = {
-  port: { type: "string", default: "8080" },
+  port: { type: "string" },
+  "tls-port": { type: "string" },
   replicas: { type: "string", default: "2" },
   "data-dir": { type: "string" },
   roles: { type: "string", default: ROLES.join(",") },
+  "replica-tls": { type: "boolean", default: false },
   "no-envoy": { type: "boolean", default: false },
   json: { type: "boolean", default: false },
   help: { type: "boolean", short: "h", default: false },
@@ -58,7 +62,7 @@ async function main(): Promise<void> {
     return;
   }
   if (command === "scale") await scale(rest, flags);
-  else if (command === "credentials") credentials(rest);
+  else if (command === "credentials") await credentials(rest);
   else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
   else if (command === "start") await start(flags);
   else if (command === "status") await status(flags);
@@ -76,11 +80,13 @@ async function start(flags: Flags): Promise<void> {
   const stopAsked = signals();
   const startedAt = performance.now();
   const cluster = await startCluster({
-    port: whole("--port", flags.port, 0, 65_535),
+    port: whole("--port", flags.port ?? "8080", 0, 65_535),
+    tlsPort: whole("--tls-port", flags["tls-port"] ?? (flags.port ? "0" : "8443"), 0, 65_535),
     replicas: whole("--replicas", flags.replicas, 1, 1000),
     dataDir: dataDir(flags),
     roles,
     envoy: !flags["no-envoy"],
+    replicaTls: flags["replica-tls"],
     databaseUrl: process.env["DATABASE_URL"],
     tell: flags.json ? () => {} : tell,
   });
@@ -121,9 +127,9 @@ async function scale(args: string[], flags: Flags): Promise<void> {
   show(answer as ClusterStatus, flags);
 }
 
-function credentials(args: string[]): void {
+async function credentials(args: string[]): Promise<void> {
   if (args.length !== 1) throw new Failure("expected one folder: npm run credentials -- DIR", 2);
-  makeSecrets(resolve(args[0]!));
+  await makeSecrets(resolve(args[0]!));
   console.log(`made in ${resolve(args[0]!)}, for you alone to read; what was there already stays`);
 }
 

@@ -6,16 +6,18 @@ export function freePort(): Promise<number> {
   return probe(0);
 }
 
-/** @throws Failure when the port is taken */
-export async function checkFree(port: number): Promise<void> {
+/** A port that somebody chose. @param flag how @param port 0: a free one @throws Failure when it is taken */
+export async function takePort(flag: string, port: number): Promise<number> {
   try {
-    await probe(port);
+    return await probe(port);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EADDRINUSE") {
-      throw new Failure(`port ${port} is in use: stop what uses it, or choose another with --port`);
+      throw new Failure(
+        `port ${port} is in use: stop what uses it, or choose another with ${flag}`,
+      );
     }
-    throw new Failure(`cannot listen on 127.0.0.1:${port} (${code}): choose another with --port`);
+    throw new Failure(`cannot listen on 127.0.0.1:${port} (${code}): choose another with ${flag}`);
   }
 }
 

@@ -11,6 +11,7 @@ export function table({ frontDoor, postgres, replicas, dataDir }: ClusterStatus)
   const rows: [what: string, where: string, process: string][] = [];
   if (frontDoor) {
     rows.push(["front door", `127.0.0.1:${frontDoor.port}`, `${frontDoor.pid}`]);
+    rows.push(["  by TLS", `127.0.0.1:${frontDoor.tlsPort}`, ""]);
     rows.push(["  admin", `http://127.0.0.1:${frontDoor.adminPort}`, ""]);
   }
   for (const { number, address, pid } of replicas) {
@@ -41,6 +42,7 @@ export function commands({ frontDoor, replicas }: ClusterStatus): string {
     `${grpcurl} ${target} list`,
     `${grpcurl} -d '{"name":"products/1"}' ${target} waybill.catalog.v1.CatalogService/GetProduct`,
     `${grpcurl} -v ${target} waybill.checkout.v1.CheckoutService/BeginCheckout`,
+    `grpcurl -cacert ${frontDoor.caFile} 127.0.0.1:${frontDoor.tlsPort} list`,
     "npm run scale -- 4",
   ].join("\n");
 }

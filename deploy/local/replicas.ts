@@ -4,6 +4,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { service as healthService } from "grpc-health-check";
+import type { Tls } from "#shared/credentials/tls.ts";
 import type { Child, Children } from "./children.ts";
 import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
@@ -41,6 +42,7 @@ export class Replicas {
   readonly #folder: string;
   readonly #env: Record<string, string>;
   readonly #args: string[];
+  readonly #tls: Tls["client"] | undefined;
   readonly #changed: () => void;
   readonly #slots: Slot[] = [];
 
@@ -49,6 +51,7 @@ export class Replicas {
     folder: string,
     roles: readonly string[],
     env: Record<string, string>,
+    tls: Tls["client"] | undefined,
     changed: () => void,
   ) {
     this.#children = children;
@@ -56,6 +59,7 @@ export class Replicas {
     const program = join(PROJECT, "services", "main.ts");
     this.#args = [...NODE_FLAGS, program, "--roles", roles.join(",")];
     this.#env = env;
+    this.#tls = tls;
     this.#changed = changed;
   }
 
@@ -139,7 +143,7 @@ export class Replicas {
       aborted(limit).then(() => Promise.reject(failed("did not listen"))),
     ]);
     await Promise.race([
-      untilServing(address, limit),
+      untilServing(address, this.#tls, limit),
       child.exited.then(() => Promise.reject(failed("ended"))),
       aborted(limit).then(() => Promise.reject(failed("did not serve"))),
     ]);
@@ -170,9 +174,14 @@ function aborted(signal: AbortSignal): Promise<void> {
 const HealthClient = makeGenericClientConstructor(healthService, "Health");
 
 /** Watches a replica's health until it says SERVING. */
-function untilServing(address: string, limit: AbortSignal): Promise<void> {
-  const client = new HealthClient(address, credentials.createInsecure(), {
+function untilServing(
+  address: string,
+  tls: Tls["client"] | undefined,
+  limit: AbortSignal,
+): Promise<void> {
+  const client = new HealthClient(address, tls?.credentials ?? credentials.createInsecure(), {
     "grpc.use_local_subchannel_pool": 1,
+    ...tls?.channel,
   });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const watch = client["watch"]!({ service: "" });

@@ -7,7 +7,7 @@ import { assertService, serviceAuthentication } from "./assertion.ts";
 const METHOD = "/waybill.keys.v1.KeysService/GetRing";
 const TYPE = "waybill-service+jwt";
 
-const credentials = makeCredentials();
+const credentials = await makeCredentials();
 const authenticate = serviceAuthentication(credentials);
 let own: CryptoKey;
 beforeAll(async () => {

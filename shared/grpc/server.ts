@@ -29,7 +29,7 @@ export interface ServerOptions {
   /** How long a connection lives, give or take a tenth, in ms. Default: 5 minutes. */
   maxConnectionAgeMs?: number;
   /** TLS credentials. Default: plaintext. */
-  credentials?: ServerCredentials;
+  credentials?: ServerCredentials | undefined;
   /** Names of the services that reflection shows. Default: those added. */
   reflect?: string[];
 }
@@ -43,6 +43,7 @@ const DRAIN_LIMIT_MS = 30_000;
  */
 export class Server {
   readonly #grpc: GrpcServer;
+  readonly #probes = new GrpcServer({ "grpc.max_receive_message_length": 1024 });
   readonly #options: ServerOptions;
   readonly #health = new HealthImplementation({ "": "NOT_SERVING" });
   readonly #names: string[] = [];
@@ -122,13 +123,17 @@ export class Server {
    */
   listen(address: string): Promise<number> {
     addReflection(this.#grpc, this.#options.contract, this.#options.reflect ?? this.#names);
-    const credentials = this.#options.credentials ?? ServerCredentials.createInsecure();
-    return new Promise((resolve, reject) => {
-      this.#grpc.bindAsync(address, credentials, (error, port) => {
-        if (error) reject(new Error(`cannot listen on ${address}: ${error.message}`));
-        else resolve(port);
-      });
-    });
+    return bind(this.#grpc, address, this.#options.credentials);
+  }
+
+  /**
+   * Answers health checks alone on a port of their own, in plaintext: Kubernetes' probes speak no TLS.
+   *
+   * @returns the port
+   */
+  listenForProbes(address: string): Promise<number> {
+    this.#health.addToServer(this.#probes);
+    return bind(this.#probes, address, undefined);
   }
 
   /** Says whether calls should be sent here: the answer of every health check. */
@@ -161,10 +166,24 @@ export class Server {
     await closed;
     clearTimeout(limit);
     clearTimeout(settle);
+    this.#probes.forceShutdown();
   }
 
   #setHealth(isServing: boolean): void {
     const status = isServing ? "SERVING" : "NOT_SERVING";
     for (const name of ["", ...this.#names]) this.#health.setStatus(name, status);
   }
+}
+
+function bind(
+  server: GrpcServer,
+  address: string,
+  credentials = ServerCredentials.createInsecure(),
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (error, port) => {
+      if (error) reject(new Error(`cannot listen on ${address}: ${error.message}`));
+      else resolve(port);
+    });
+  });
 }

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { assertService } from "../credentials/assertion.ts";
 import type { Credentials } from "../credentials/credentials.ts";
-import { createClient, type ServiceClient } from "../grpc/client.ts";
+import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { Errors } from "../grpc/errors.ts";
 import type { Ring, RingSource } from "../waybill/ring.ts";
 import { makeOneTimeKey, openRing } from "./sealedRing.ts";
@@ -19,6 +19,8 @@ const MAX_BACKOFF_MS = 2000;
 export interface RingWatcherOptions {
   /** gRPC target of the key service. */
   target: string;
+  /** TLS and the like. Default: plaintext. */
+  client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
   /** The service that this process is, and the audience whose ring it wants. */
   service: string;
   audience: string;
@@ -43,6 +45,7 @@ export class RingWatcher implements RingSource {
   constructor(options: RingWatcherOptions) {
     this.#options = options;
     this.#client = createClient(KeysServiceService, options.target, {
+      ...options.client,
       timeoutMs: REFRESH_TIMEOUT_MS,
     });
     void this.#watch();

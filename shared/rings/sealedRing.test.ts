@@ -3,7 +3,7 @@ import { Ring, RingKey_State } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
 import { makeOneTimeKey, openRing, sealRing } from "./sealedRing.ts";
 
-const credentials = makeCredentials();
+const credentials = await makeCredentials();
 const RING = Ring.create({
   audience: "checkout",
   version: 3,
@@ -27,7 +27,7 @@ test("a ring opens for the service and the one-time key that it was sealed for, 
 
 test("a ring that another than the key service has sealed is refused", async () => {
   const key = await makeOneTimeKey();
-  const forged = await sealRing(RING, "checkout", key.publicJwk, makeCredentials());
+  const forged = await sealRing(RING, "checkout", key.publicJwk, await makeCredentials());
   await expect(openRing(forged, "checkout", key, credentials)).rejects.toThrow("signature");
 });
 

@@ -19,14 +19,23 @@ test("K8 nothing that a run writes holds a waybill, a key, a password or what a 
   clients.jar.put("session", clients.jar.peek("checkout")!);
   await refusal(clients.session.openSession({ waybill: undefined }));
   const folder = join(cluster.dataDir, "secrets");
+  let privateKeys = 0;
   for (const file of files(folder)) {
     const text = readFileSync(file, "utf8");
     for (const [, secret] of text.matchAll(/"(?:d|owner|keys|catalog|checkout)":"([\w-]{32,})"/g)) {
       secrets.add(secret!);
     }
+    // The first line of a private key begins alike in all of them.
+    for (const [, secret] of text.matchAll(
+      /PRIVATE KEY-----(?:\\n|\n)[^\\\n]+(?:\\n|\n)([^\\\n]+)/g,
+    )) {
+      secrets.add(secret!);
+      privateKeys += 1;
+    }
     if (file.endsWith("key-encryption-key")) secrets.add(text.trim());
   }
   expect(secrets.size).toBeGreaterThan(20);
+  expect(privateKeys).toBe(2);
   clients.close();
   await cluster.stop();
 

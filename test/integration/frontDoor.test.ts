@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import { Errors } from "#shared/grpc/errors.ts";
 import { Server } from "#shared/grpc/server.ts";
+import { makeCertificates } from "../../deploy/local/authority.ts";
 import { Children } from "../../deploy/local/children.ts";
 import { Endpoints } from "../../deploy/local/endpoints.ts";
 import { type Envoy, startEnvoy } from "../../deploy/local/envoy.ts";
@@ -22,6 +23,7 @@ const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));
 const children = new Children();
 let server: Server;
 let envoy: Envoy;
+let target: string;
 let clients: Clients;
 
 /** What the server does with the next calls. */
@@ -40,15 +42,19 @@ beforeAll(async () => {
   const endpoints = new Endpoints(folder, clusters);
   const replica = { address: `127.0.0.1:${port}`, clusters };
   endpoints.write([replica]);
-  envoy = await startEnvoy(
-    children,
-    envoyBinary(() => {}),
+  const frontDoor = await freePort();
+  target = `127.0.0.1:${frontDoor}`;
+  envoy = await startEnvoy(children, {
+    binary: envoyBinary(() => {}),
     folder,
-    await freePort(),
+    port: frontDoor,
+    tlsPort: await freePort(),
+    tlsDir: await makeCertificates(folder),
+    replicaTls: false,
     endpoints,
-  );
+  });
   await envoy.follows([replica]);
-  clients = makeClients(`127.0.0.1:${envoy.port}`, { withJar: false, retries: false });
+  clients = makeClients(target, { withJar: false, retries: false });
 });
 afterAll(async () => {
   clients?.close();
@@ -92,7 +98,6 @@ test.skipIf(!grpcurl)(
     };
     const call = (...credentials: string[]) => {
       const headers = credentials.flatMap((each) => ["-H", `authorization: ${each}`]);
-      const target = `127.0.0.1:${envoy.port}`;
       const method = "waybill.catalog.v1.CatalogService/GetProduct";
       const args = ["-plaintext", ...headers, "-d", '{"name": "products/1"}', target, method];
       return promisify(execFile)(grpcurl!, args);
@@ -128,7 +133,7 @@ test("fast calls are served beside two thousand slow ones", async () => {
   };
   // Each caller has a connection, and a connection holds at most a thousand calls.
   const callers = Array.from({ length: 5 }, () =>
-    makeClients(`127.0.0.1:${envoy.port}`, { withJar: false, retries: false }),
+    makeClients(target, { withJar: false, retries: false }),
   );
   const slow = callers.flatMap(({ catalog }) =>
     Array.from({ length: 400 }, () => catalog.getProduct({ name: "products/2" })),

@@ -1,0 +1,69 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { credentials, status } from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { loadTls } from "#shared/credentials/tls.ts";
+import { makeCertificates } from "../../deploy/local/authority.ts";
+import { type ClientsOptions, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { shop } from "../fixtures/shopper.ts";
+
+let cluster: TestCluster;
+const stranger = mkdtempSync(join(tmpdir(), "waybill-stranger-"));
+beforeAll(async () => {
+  cluster = await startTestCluster({ replicaTls: true });
+});
+afterAll(async () => {
+  rmSync(stranger, { recursive: true });
+  await cluster?.remove();
+});
+
+/** What a read through these clients ends with. */
+async function outcome(target: string, options: ClientsOptions = {}): Promise<string> {
+  const clients = makeClients(target, { ...options, retries: false });
+  const ended = await clients.catalog.getProduct({ name: "products/1" }, { timeoutMs: 5000 }).then(
+    ({ name }) => name,
+    ({ code }: { code: status }) => status[code]!,
+  );
+  clients.close();
+  return ended;
+}
+
+test("a checkout goes through the TLS port, and replicas speak TLS", async () => {
+  const { tlsPort, caFile } = cluster.status().frontDoor!;
+  const clients = makeClients(`localhost:${tlsPort}`, {
+    credentials: credentials.createSsl(readFileSync(caFile)),
+  });
+  expect((await shop(clients, 7)).name).toMatch(/^orders\//);
+  clients.close();
+});
+
+test("the TLS port proves itself: who does not know its authority does not call", async () => {
+  const { tlsPort, caFile } = cluster.status().frontDoor!;
+  const target = `localhost:${tlsPort}`;
+  const trusting = { credentials: credentials.createSsl(readFileSync(caFile)) };
+  expect(await outcome(target, trusting)).toBe("products/1");
+  expect(await outcome(target, { credentials: credentials.createSsl() })).toBe("UNAVAILABLE");
+  expect(await outcome(target)).toBe("UNAVAILABLE");
+});
+
+test("E5 a replica takes calls from parts of the cluster alone", async () => {
+  const { address } = cluster.status().replicas[0]!;
+  const tlsDir = join(cluster.dataDir, "secrets", "tls");
+  const own = loadTls(tlsDir).client;
+  expect(await outcome(address, own)).toBe("products/1");
+
+  expect(await outcome(address)).toBe("UNAVAILABLE");
+  const withoutCertificate = credentials.createSsl(readFileSync(join(tlsDir, "ca.crt")));
+  expect(await outcome(address, { ...own, credentials: withoutCertificate })).toBe("UNAVAILABLE");
+  const other = await makeCertificates(stranger);
+  const withAnothers = credentials.createSsl(
+    readFileSync(join(tlsDir, "ca.crt")),
+    readFileSync(join(other, "tls.key")),
+    readFileSync(join(other, "tls.crt")),
+  );
+  expect(await outcome(address, { ...own, credentials: withAnothers })).toBe("UNAVAILABLE");
+  // And the other way round: a part of the cluster does not believe a stranger's replica.
+  expect(await outcome(address, loadTls(other).client)).toBe("UNAVAILABLE");
+});
