@@ -1,4 +1,13 @@
-import { Client, credentials, type Metadata, status } from "@grpc/grpc-js";
+import { once } from "node:events";
+import {
+  Client,
+  credentials,
+  Metadata,
+  makeGenericClientConstructor,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import { service as healthService } from "grpc-health-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
@@ -14,11 +23,12 @@ import { Server } from "./server.ts";
 let server: Server;
 let catalog: ServiceClient<typeof CatalogServiceService>;
 let target: string;
-let answer: (context: Context) => Promise<Product>;
+let answer: (context: Context, name: string) => Promise<Product>;
+const HealthClient = makeGenericClientConstructor(healthService, "Health");
 
 async function serve(options: Partial<ConstructorParameters<typeof Server>[0]> = {}) {
   server = new Server({ contract, ...options }).add(CatalogServiceService, {
-    getProduct: (_request, context) => answer(context),
+    getProduct: ({ name }, context) => answer(context, name),
     listProducts: async () => ({ products: [], nextPageToken: "" }),
     batchGetProducts: async () => ({ products: [] }),
   });
@@ -175,55 +185,82 @@ test("draining fails no call under way, and takes no new connection", async () =
   await drained;
 });
 
-test("a call that is given up aborts its handler's signal, and calls made in its course", async () => {
+test("a call that is given up aborts its handler's signal, and the calls made in its course", async () => {
   await serve();
   const onward = Promise.withResolvers<unknown>();
   const entered = Promise.withResolvers<void>();
-  let depth = 0;
-  answer = async (context) => {
-    depth += 1;
-    if (depth === 1) {
-      onward.resolve(
-        catalog.getProduct({ name: "products/1" }, { context }).catch((error) => error),
-      );
-      return Product.create();
+  answer = async (context, name) => {
+    if (name === "products/1") {
+      const made = catalog.getProduct({ name: "products/2" }, { context });
+      onward.resolve(await made.catch((error) => error));
+    } else {
+      entered.resolve();
+      await once(context.signal, "abort");
     }
-    entered.resolve();
-    await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
     return Product.create();
   };
   const controller = new AbortController();
-  const gate = Promise.withResolvers<void>();
-  const first = answer;
-  answer = async (context) => {
-    const product = await first(context);
-    if (depth === 1) await gate.promise;
-    return product;
-  };
   const call = catalog.getProduct({ name: "products/1" }, { signal: controller.signal });
   await entered.promise;
   controller.abort();
   expect((await refusal(call)).code).toBe(status.CANCELLED);
   expect(await onward.promise).toMatchObject({ code: status.CANCELLED });
-  gate.resolve();
 });
 
-test("a caller's deadline is the longest that an onward call waits", async () => {
+test("a call's deadline and trace go with the calls made in its course", async () => {
   await serve();
-  let seen = 0;
-  answer = async ({ deadline }) => {
-    seen = deadline;
+  const seen = new Map<string, Context>();
+  answer = async (context, name) => {
+    seen.set(name, context);
+    if (name === "products/1") {
+      await catalog.getProduct({ name: "products/2" }, { context, timeoutMs: 60_000 });
+    }
     return Product.create();
   };
-  const deadline = Date.now() + 5000;
-  const signal = new AbortController().signal;
-  const metadata = { get: () => [] } as unknown as Metadata;
-  const context = { deadline, signal, metadata };
-  await catalog.getProduct({ name: "products/1" }, { context, timeoutMs: 60_000 });
-  // grpc-timeout has a unit of its own: it is a little less.
-  expect(seen).toBeLessThanOrEqual(deadline + 1000);
-  await catalog.getProduct({ name: "products/1" });
-  expect(seen).toBeLessThan(Number.POSITIVE_INFINITY);
+  const metadata = new Metadata();
+  metadata.set("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  metadata.set("waybill", "sealed for another audience");
+  await catalog.getProduct({ name: "products/1" }, { metadata, timeoutMs: 5000 });
+  const [first, onward] = [seen.get("products/1")!, seen.get("products/2")!];
+  // On the wire a deadline is a duration, so the two differ by what the call took on its way.
+  expect(onward.deadline).toBeLessThan(first.deadline + 5000);
+  expect(onward.metadata.get("traceparent")).toEqual(metadata.get("traceparent"));
+  expect(onward.metadata.get("waybill")).toEqual([]);
+});
+
+test("every call of a client has a deadline", async () => {
+  await serve();
+  let deadline = Number.POSITIVE_INFINITY;
+  answer = async (context) => {
+    ({ deadline } = context);
+    return Product.create();
+  };
+  await getProduct();
+  expect(deadline).toBeLessThan(Number.POSITIVE_INFINITY);
+});
+
+/** What a health check says, or the name of the status that it ends with. */
+function health(address: string): Promise<string> {
+  const client = new HealthClient(address, credentials.createInsecure());
+  return new Promise((resolve) => {
+    client["check"]!({ service: "" }, (error: ServiceError | null, answer?: { status: string }) => {
+      client.close();
+      resolve(error ? status[error.code]! : answer!.status);
+    });
+  });
+}
+
+test("a port for probes answers health checks alone", async () => {
+  await serve();
+  const probes = `127.0.0.1:${await server.listenForProbes("127.0.0.1:0")}`;
+  expect(await health(probes)).toBe("SERVING");
+  server.serving(false);
+  expect(await health(probes)).toBe("NOT_SERVING");
+  const other = createClient(CatalogServiceService, probes);
+  expect((await refusal(other.getProduct({ name: "products/1" }))).code).toBe(status.UNIMPLEMENTED);
+  other.close();
+  await server.drain();
+  expect(await health(probes)).toBe("UNAVAILABLE");
 });
 
 test("a service with sessions is not served without its state and ring", () => {

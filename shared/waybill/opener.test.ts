@@ -1,0 +1,67 @@
+import { randomBytes } from "node:crypto";
+import { beforeEach, expect, test, vi } from "vitest";
+import { makeKey, makeRingSource } from "../../test/fixtures/rings.ts";
+import { Opener } from "./opener.ts";
+import { Sealer } from "./sealer.ts";
+
+/** What opening costs: each derived key and each decryption is counted. */
+const work = vi.hoisted(() => ({ derived: 0, decrypted: 0 }));
+vi.mock(import("node:crypto"), async (original) => {
+  const crypto = await original();
+  return {
+    ...crypto,
+    hkdfSync: ((...args: Parameters<typeof crypto.hkdfSync>) => {
+      work.derived += 1;
+      return crypto.hkdfSync(...args);
+    }) as typeof crypto.hkdfSync,
+    createDecipheriv: ((...args: Parameters<typeof crypto.createDecipheriv>) => {
+      work.decrypted += 1;
+      return crypto.createDecipheriv(...args);
+    }) as typeof crypto.createDecipheriv,
+  };
+});
+beforeEach(() => {
+  work.derived = 0;
+  work.decrypted = 0;
+});
+
+const plaintext = Buffer.from("plaintext");
+/** One key, as if it stood in the rings of both audiences: the worst case. */
+const keys = [makeKey()];
+const ringOf = (audience: string) => makeRingSource(audience, keys);
+const sealFor = (audience: string) =>
+  new Sealer("waybill", audience, ringOf(audience)).seal(plaintext);
+const otherTag = (sealed: ReturnType<typeof sealFor>) => ({ ...sealed, tag: randomBytes(16) });
+
+test("K5 a bad tag and a wrong audience get the same answer for the same work", () => {
+  const refusals = [otherTag(sealFor("a")), sealFor("b"), otherTag(sealFor("b"))].map((sealed) => {
+    Object.assign(work, { derived: 0, decrypted: 0 });
+    const opener = new Opener("waybill", "a", ringOf("a"));
+    return { plaintext: opener.open(sealed), cached: opener.cached, ...work };
+  });
+  for (const refusal of refusals) {
+    expect(refusal).toEqual({ plaintext: undefined, cached: 0, derived: 1, decrypted: 1 });
+  }
+});
+
+test("K5 what opens costs as much as what does not, the first time and later", () => {
+  const opener = new Opener("waybill", "a", ringOf("a"));
+  const sealed = sealFor("a");
+  const costs = [sealed, sealed, otherTag(sealed)].map((each) => {
+    Object.assign(work, { derived: 0, decrypted: 0 });
+    void opener.open(each);
+    return { ...work };
+  });
+  expect(costs).toEqual([
+    { derived: 1, decrypted: 1 },
+    { derived: 0, decrypted: 1 },
+    { derived: 0, decrypted: 1 },
+  ]);
+});
+
+test("salts that a stranger invents are not kept", () => {
+  const opener = new Opener("waybill", "a", ringOf("a"));
+  expect(opener.open(sealFor("a"))).toEqual(plaintext);
+  for (let round = 0; round < 100; round += 1) void opener.open(otherTag(sealFor("a")));
+  expect(opener.cached).toBe(1);
+});
