@@ -2,8 +2,9 @@ import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Call, Handler } from "../grpc/call.ts";
 import type { MethodContract } from "../grpc/contract.ts";
-import { Errors } from "../grpc/errors.ts";
+import { Errors, StatusError } from "../grpc/errors.ts";
 import { type Arrival, receive, toField, toMetadataValue, WAYBILL_KEY } from "./carriers.ts";
+import type { Sealed } from "./jwe.ts";
 import type { OpenSession, Sessions } from "./sessions.ts";
 
 /**
@@ -35,11 +36,20 @@ export function sessionInterceptor<State>(
     return response;
   };
 
+  /** Whose an earlier session was. Who comes after its end begins as a new one. */
+  const subjectOf = async (sealed: Sealed): Promise<string | undefined> => {
+    try {
+      return (await sessions.open(sealed)).subject;
+    } catch (error) {
+      if (error instanceof StatusError && error.reason === "WAYBILL_EXPIRED") return undefined;
+      throw error;
+    }
+  };
+
   if (method.step === Step.STEP_BEGIN) {
     return async (request, call) => {
       const { sealed, carrier } = arrival(request, call);
-      const earlier = sealed && (await sessions.open(sealed));
-      const session = sessions.begin(earlier?.subject);
+      const session = sessions.begin(sealed && (await subjectOf(sealed)));
       call.opened = session;
       const response = await next(request, call);
       return reply(call, response, carrier, session, sessions.encode(session.state), 1);

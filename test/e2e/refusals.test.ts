@@ -1,7 +1,14 @@
+import { join } from "node:path";
 import { Metadata, status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import { toMetadataValue } from "#shared/waybill/carriers.ts";
+import { fixedRing } from "#shared/waybill/ring.ts";
+import { type SessionContract, Sessions } from "#shared/waybill/sessions.ts";
+import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { ADDRESS, shop } from "../fixtures/shopper.ts";
@@ -52,6 +59,28 @@ async function sessionWaybill(): Promise<string> {
   return waybill;
 }
 
+/** Seals as a replica of checkout would, under the cluster's own key, but with what it is told. */
+async function forger() {
+  const watcher = new RingWatcher({
+    target: cluster.status().replicas[0]!.address,
+    service: "checkout",
+    audience: "checkout",
+    credentials: loadCredentials(join(cluster.dataDir, "secrets", "credentials")),
+  });
+  await watcher.ready;
+  const ring = fixedRing(watcher.current()!);
+  watcher.close();
+  const usual = contract.method("/waybill.checkout.v1.CheckoutService/GetCheckout").session!;
+  return ({ ageS = 0, ...changes }: Partial<SessionContract> & { ageS?: number } = {}) => {
+    const now = () => Date.now() - ageS * 1000;
+    const make = (said: SessionContract) => new Sessions(said, CheckoutState, ring, now);
+    const session = make({ ...usual, ...changes }).begin();
+    // Whatever the envelope says, the key is the true audience's.
+    const sealer = make({ ...usual, ...changes, audience: usual.audience });
+    return toMetadataValue(sealer.seal(session, sealer.encode(session.state), 1));
+  };
+}
+
 /** The untouched twin of every refusal: it is served. */
 async function expectServed(waybill: string): Promise<void> {
   await byHand.checkout.getCheckout({}, withWaybill(waybill));
@@ -99,6 +128,24 @@ describe("a waybill", () => {
 
   test("of another audience", async () => {
     expect(await refused(await sessionWaybill())).toEqual(INVALID);
+  });
+
+  test("that is good but for one thing in it", async () => {
+    const forge = await forger();
+    await expectServed(forge());
+    const expired = forge({ ageS: 31 * 60 });
+    expect(await refused(expired)).toEqual({
+      code: status.UNAUTHENTICATED,
+      reason: "WAYBILL_EXPIRED",
+    });
+    // Who comes back late may begin anew.
+    await byHand.checkout.beginCheckout({}, withWaybill(expired));
+    expect(await refused(forge({ ageS: -120 }))).toEqual(INVALID);
+    expect(await refused(forge({ audience: "session" }))).toEqual(INVALID);
+    const UNSUPPORTED = { code: status.FAILED_PRECONDITION, reason: "STATE_SCHEMA_UNSUPPORTED" };
+    const stateType = "waybill.session.v1.SessionState";
+    expect(await refused(forge({ stateType }))).toEqual(UNSUPPORTED);
+    expect(await refused(forge({ revision: 99 }))).toEqual(UNSUPPORTED);
   });
 
   test("under a key that nobody knows", async () => {
