@@ -10,5 +10,5 @@ export async function endSession(
   _request: EndSessionRequest,
   { session }: Context<SessionState>,
 ): Promise<EndSessionResponse> {
-  return { session: view(session, session.version) };
+  return { session: view(session) };
 }

@@ -11,7 +11,7 @@ export async function openSession(
   { session }: Context<SessionState>,
 ): Promise<OpenSessionResponse> {
   return {
-    session: view(session, session.version),
+    session: view(session),
     state: session.state,
     waybill: undefined,
   };

@@ -1,12 +1,13 @@
 import type { SessionState, Session as SessionView } from "#proto/waybill/session/v1/session.ts";
 import type { Session } from "#shared/waybill/sessions.ts";
 
-/** A session as its holder may see it. @param version as of the answer */
-export function view(session: Session<SessionState>, version: number): SessionView {
+/** A session as its holder may see it. @param version as of the answer; a new one has a new waybill */
+export function view(session: Session<SessionState>, version = session.version): SessionView {
+  const isNew = version !== session.version;
   return {
     name: `sessions/${session.id}`,
     version,
-    idleExpireTime: new Date(session.idleExpiresAt),
+    idleExpireTime: new Date(isNew ? session.nextIdleExpiresAt : session.idleExpiresAt),
     expireTime: new Date(session.expiresAt),
   };
 }

@@ -126,7 +126,10 @@ export interface ErrorReport {
   retryAfterMs: number | undefined;
 }
 
-/** Reads the details of an error that a call was answered with. Absent details read as empty. */
+/**
+ * Reads the details of an error that a call was answered with. Details that are absent, or are none
+ * that can be read, read as empty.
+ */
 export function readError(error: Pick<ServiceError, "code" | "details" | "metadata">): ErrorReport {
   const report: ErrorReport = {
     code: error.code,
@@ -139,6 +142,15 @@ export function readError(error: Pick<ServiceError, "code" | "details" | "metada
   };
   const packed = error.metadata?.get("grpc-status-details-bin")[0];
   if (!Buffer.isBuffer(packed)) return report;
+  try {
+    readDetails(packed, report);
+  } catch {
+    // Whoever answered wrote something else there; the code and the message stand.
+  }
+  return report;
+}
+
+function readDetails(packed: Buffer, report: ErrorReport): void {
   for (const detail of Status.decode(packed).details) {
     switch (detail.typeUrl) {
       case "type.googleapis.com/google.rpc.ErrorInfo": {
@@ -160,7 +172,6 @@ export function readError(error: Pick<ServiceError, "code" | "details" | "metada
       }
     }
   }
-  return report;
 }
 
 /** Waybill's own errors. The reason is the contract; the message is for people. */

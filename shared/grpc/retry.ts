@@ -15,8 +15,8 @@ const MAX_BACKOFF_MS = 1000;
 
 /**
  * Makes a call again when it failed on its way and its method may be repeated: on UNAVAILABLE, when
- * a replica was too busy to begin with it, and when a connection broke in the middle of the answer. gRPC itself does not retry that: to it, an
- * answer that has begun has been given.
+ * a replica was too busy to begin with it, and when a connection broke in the middle of the answer.
+ * gRPC itself does not retry that: to it, an answer that has begun has been given.
  *
  * Waits between attempts as long as the answer asks (RetryInfo), or else twice as long each time,
  * with jitter; never past the deadline.

@@ -31,7 +31,10 @@ test("S2 a waybill idles out, and a newer one lives on until the session's end",
   const second = sessions.seal(opened, new Uint8Array(), 2);
   clock.now += 1000;
   await expect(sessions.open(first)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
-  expect((await sessions.open(second)).version).toBe(2);
+  const renewed = await sessions.open(second);
+  expect(renewed.version).toBe(2);
+  expect(renewed.idleExpiresAt).toBe(opened.nextIdleExpiresAt);
+  expect(renewed.idleExpiresAt - opened.idleExpiresAt).toBe(599_000);
 });
 
 test("S2 no waybill outlives the session's absolute life", async () => {

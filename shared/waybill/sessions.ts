@@ -39,6 +39,8 @@ export interface Session<State> {
   /** When it ends unless it is used, and at the latest: milliseconds since the Unix epoch. */
   readonly idleExpiresAt: number;
   readonly expiresAt: number;
+  /** What `idleExpiresAt` will be in a waybill that this call is answered with. */
+  readonly nextIdleExpiresAt: number;
   /** Change it in place or put another in its place. */
   state: State;
 }
@@ -116,12 +118,11 @@ export class Sessions<State> {
   seal(session: OpenSession<State>, state: Uint8Array, version: number): Sealed {
     const nowS = this.#nowS();
     const { envelope } = session;
-    const idleEnd = BigInt(nowS + this.contract.idleS);
     const next: EnvelopeV1 = {
       ...envelope,
       version,
       issuedAt: BigInt(nowS),
-      idleExpiresAt: idleEnd < envelope.expiresAt ? idleEnd : envelope.expiresAt,
+      idleExpiresAt: BigInt(this.#idleEndS(envelope)),
       stateRevision: this.contract.revision,
       content: { $case: "state", value: asBuffer(state) },
     };
@@ -201,9 +202,15 @@ export class Sessions<State> {
       subject: envelope.subject,
       idleExpiresAt: Number(envelope.idleExpiresAt) * 1000,
       expiresAt: Number(envelope.expiresAt) * 1000,
+      nextIdleExpiresAt: this.#idleEndS(envelope) * 1000,
       state,
       envelope,
     };
+  }
+
+  /** When a waybill sealed now idles out: never after its session's end. */
+  #idleEndS(envelope: EnvelopeV1): number {
+    return Math.min(this.#nowS() + this.contract.idleS, Number(envelope.expiresAt));
   }
 
   #nowS(): number {

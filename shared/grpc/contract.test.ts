@@ -1,0 +1,108 @@
+import {
+  create,
+  fromBinary,
+  type MessageInitShape,
+  setExtension,
+  toBinary,
+} from "@bufbuild/protobuf";
+import {
+  FileDescriptorSetSchema,
+  MethodOptions_IdempotencyLevel,
+  MethodOptionsSchema,
+  ServiceOptionsSchema,
+} from "@bufbuild/protobuf/wkt";
+import { expect, test } from "vitest";
+import { contract } from "../../test/fixtures/clients.ts";
+import { readContract } from "./contract.ts";
+
+type Options = Record<string, unknown>;
+
+const SERVICE = "CatalogService";
+const METHOD = "GetProduct";
+const WHERE = "/waybill.catalog.v1.CatalogService/GetProduct";
+
+/** The project's own contract with other options on one service, or on one of its methods. */
+function withOptions(changes: {
+  session?: Options;
+  method?: Options;
+  level?: MethodOptions_IdempotencyLevel;
+  streams?: boolean;
+}) {
+  const { registry, image } = contract;
+  const set = fromBinary(FileDescriptorSetSchema, image);
+  const service = set.file.flatMap((file) => file.service).find(({ name }) => name === SERVICE)!;
+  const method = service.method.find(({ name }) => name === METHOD)!;
+  const option = (name: string, value: Options) => {
+    const extension = registry.getExtension(`waybill.options.v1.${name}`)!;
+    const message = extension.message!;
+    return [extension, create(message, value as MessageInitShape<typeof message>)] as const;
+  };
+  if (changes.session !== undefined) {
+    service.options ??= create(ServiceOptionsSchema);
+    setExtension(service.options, ...option("session", changes.session));
+  }
+  if (changes.method !== undefined) {
+    method.options = create(MethodOptionsSchema, {
+      idempotencyLevel: changes.level ?? MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS,
+    });
+    setExtension(method.options, ...option("method", changes.method));
+  }
+  method.serverStreaming = changes.streams ?? false;
+  return readContract(toBinary(FileDescriptorSetSchema, set));
+}
+
+const SESSION = { audience: "catalog", state: "waybill.catalog.v1.Product", revision: 1 };
+const READ = { step: 2, access: 1 };
+
+test("what the proto says of a session is read, with defaults for its lives", () => {
+  const method = withOptions({ session: SESSION, method: READ }).method(WHERE);
+  expect(method.session).toEqual({
+    audience: "catalog",
+    stateType: "waybill.catalog.v1.Product",
+    revision: 1,
+    idleS: 1800,
+    absoluteS: 86_400,
+  });
+  expect(method.repeatable).toBe(true);
+});
+
+test.each([
+  [{ ...SESSION, audience: "" }, "audience must match"],
+  [{ ...SESSION, audience: "Catalog/x" }, "audience must match"],
+  [{ ...SESSION, state: "no.Such" }, "there is no message no.Such"],
+  [{ ...SESSION, revision: 0 }, "revision starts at 1"],
+  [{ ...SESSION, mode: 2 }, "anchored sessions are not served yet"],
+  [{ ...SESSION, idle: { seconds: 1n } }, "idle must be at least 2 s"],
+  [{ ...SESSION, absolute: { seconds: 60n } }, "absolute no shorter"],
+])("a session that contradicts itself is named: %o", (session, words) => {
+  const read = () => withOptions({ session, method: READ });
+  expect(read).toThrow("option session of waybill.catalog.v1.CatalogService");
+  expect(read).toThrow(words);
+});
+
+test("a method that contradicts itself is named", () => {
+  const name = `option method of ${WHERE}: `;
+  expect(() => withOptions({ method: READ })).toThrow(`${name}has a step, but its service has no`);
+  expect(() => withOptions({ session: SESSION, method: READ, streams: true })).toThrow(
+    `${name}only unary methods may have a step`,
+  );
+  const cache = { access: 1, cache: { maxAge: { seconds: 1n } } };
+  expect(withOptions({ method: cache }).method(WHERE).cache?.maxAge?.seconds).toBe(1n);
+  const level = MethodOptions_IdempotencyLevel.IDEMPOTENT;
+  expect(() => withOptions({ method: cache, level })).toThrow(`${name}cache needs`);
+});
+
+test("only what is declared so may be repeated", () => {
+  const repeatable = (level: MethodOptions_IdempotencyLevel, step = 3) =>
+    withOptions({ session: SESSION, method: { step, access: 1 }, level }).method(WHERE).repeatable;
+  expect(repeatable(MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN)).toBe(false);
+  expect(repeatable(MethodOptions_IdempotencyLevel.IDEMPOTENT)).toBe(true);
+  expect(repeatable(MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS)).toBe(true);
+  // A session begun twice leaves nothing behind.
+  expect(repeatable(MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN, 1)).toBe(true);
+});
+
+test("a method that the protos do not have is named", () => {
+  expect(() => contract.method("/a.B/C")).toThrow("/a.B/C is not in the descriptor set");
+  expect(contract.find("/a.B/C")).toBeUndefined();
+});
