@@ -37,7 +37,7 @@ export const addItem =
     const product = await ask(catalog, name, context);
     state.items.push({
       product: name,
-      title: product.title.slice(0, MAX_TITLE),
+      title: [...product.title].slice(0, MAX_TITLE).join(""),
       unitPrice: product.price,
       quantity,
     });

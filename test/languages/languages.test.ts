@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { CACHE, CONTRACT_IMAGE } from "../../deploy/local/paths.ts";
+import { CACHE, CONTRACT_IMAGE, PROJECT } from "../../deploy/local/paths.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 
 const hasGo = spawnSync("go", ["version"], { stdio: "ignore" }).status === 0;
@@ -24,6 +24,13 @@ test.skipIf(!hasPython)("a client in Python places an order without the SDK (nee
   const env = { ...process.env, PYTHONPATH: packages, PYTHONDONTWRITEBYTECODE: "1" };
   const args = [join(folder, "checkout.py"), cluster.target, CONTRACT_IMAGE];
   expect(execFileSync("python3", args, { env, encoding: "utf8" })).toMatch(ORDER);
+});
+
+test("a client in JavaScript places an order without the SDK and without generated code", () => {
+  const protos = join(PROJECT, "proto");
+  const program = join(import.meta.dirname, "javascript", "checkout.ts");
+  const args = [program, cluster.target, protos, join(protos, "vendor")];
+  expect(execFileSync(process.execPath, args, { encoding: "utf8" })).toMatch(ORDER);
 });
 
 test.skipIf(!hasGo)("a client in Go places an order without the SDK (needs Go)", () => {
