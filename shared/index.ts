@@ -2,20 +2,20 @@
 export { assertService, serviceAuthentication } from "./credentials/assertion.ts";
 export { type Credentials, loadCredentials } from "./credentials/credentials.ts";
 export {
-  type CallSettings,
-  type ClientOptions,
-  createClient,
-  type ServiceClient,
-} from "./grpc/client.ts";
-export { type Contract, loadContract, type MethodContract, readContract } from "./grpc/contract.ts";
-export {
   type ErrorDetails,
   type ErrorReport,
   Errors,
   readError,
   StatusError,
   vocabulary,
-} from "./grpc/errors.ts";
+} from "./errors/errors.ts";
+export {
+  type CallSettings,
+  type ClientOptions,
+  createClient,
+  type ServiceClient,
+} from "./grpc/client.ts";
+export { type Contract, loadContract, type MethodContract, readContract } from "./grpc/contract.ts";
 export type { Caller, Context, Handlers } from "./grpc/handlers.ts";
 export { Server, type ServerOptions } from "./grpc/server.ts";
 export { Jar, type JarOptions } from "./jar/jar.ts";

@@ -2,7 +2,7 @@ import type { GetProductRequest, Product } from "#proto/waybill/catalog/v1/catal
 import type { Context } from "#shared/grpc/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { CatalogErrors } from "./errors.ts";
-import type { CatalogParts } from "./index.ts";
+import type { CatalogParts } from "./parts.ts";
 import { readProducts } from "./sql/readProducts.ts";
 import { productId, toProduct } from "./toProduct.ts";
 

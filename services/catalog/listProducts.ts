@@ -6,7 +6,7 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { pageSize } from "#shared/grpc/pageSize.ts";
 import { during } from "#shared/pg/during.ts";
 import { parseFilter } from "./filter.ts";
-import type { CatalogParts } from "./index.ts";
+import type { CatalogParts } from "./parts.ts";
 import { listProducts as list, type Order, type Position } from "./sql/listProducts.ts";
 import { toProduct } from "./toProduct.ts";
 

@@ -5,7 +5,7 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Context } from "#shared/grpc/handlers.ts";
 import { beginChange, checkQuantity, MAX_LINES } from "./basket.ts";
 import { CheckoutErrors } from "./errors.ts";
-import type { CheckoutParts } from "./index.ts";
+import type { CheckoutParts } from "./parts.ts";
 import { toCheckout } from "./view.ts";
 
 const BUSY_OR_AWAY = new Set([

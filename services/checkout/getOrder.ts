@@ -3,7 +3,7 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Context } from "#shared/grpc/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { CheckoutErrors } from "./errors.ts";
-import type { CheckoutParts } from "./index.ts";
+import type { CheckoutParts } from "./parts.ts";
 import { readOrder } from "./sql/readOrder.ts";
 import { toOrder } from "./view.ts";
 

@@ -1,10 +1,6 @@
-import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { ServiceClient } from "#shared/grpc/client.ts";
 import type { Handlers } from "#shared/grpc/handlers.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import type { Cursors } from "#shared/waybill/cursors.ts";
 import { addItem } from "./addItem.ts";
 import { beginCheckout } from "./beginCheckout.ts";
 import { chooseDelivery } from "./chooseDelivery.ts";
@@ -13,18 +9,12 @@ import { getCheckout } from "./getCheckout.ts";
 import { getOrder } from "./getOrder.ts";
 import { listDeliveryOptions } from "./listDeliveryOptions.ts";
 import { listOrders } from "./listOrders.ts";
+import type { CheckoutParts } from "./parts.ts";
 import { placeOrder } from "./placeOrder.ts";
 import { quoteCheckout } from "./quoteCheckout.ts";
 import { removeItem } from "./removeItem.ts";
 import { setAddress } from "./setAddress.ts";
 import { updateItem } from "./updateItem.ts";
-
-/** What the handlers share. */
-export interface CheckoutParts {
-  db: Pool;
-  catalog: ServiceClient<typeof CatalogServiceService>;
-  cursors: Cursors;
-}
 
 export function checkoutHandlers(
   parts: CheckoutParts,

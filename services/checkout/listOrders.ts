@@ -3,7 +3,7 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Context } from "#shared/grpc/handlers.ts";
 import { pageSize } from "#shared/grpc/pageSize.ts";
 import { during } from "#shared/pg/during.ts";
-import type { CheckoutParts } from "./index.ts";
+import type { CheckoutParts } from "./parts.ts";
 import { listOrders as list, type Position } from "./sql/listOrders.ts";
 import { toOrder } from "./view.ts";
 

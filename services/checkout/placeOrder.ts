@@ -4,7 +4,7 @@ import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { CheckoutErrors } from "./errors.ts";
-import type { CheckoutParts } from "./index.ts";
+import type { CheckoutParts } from "./parts.ts";
 import { insertOrder } from "./sql/insertOrder.ts";
 import { type OrderRow, readOrder } from "./sql/readOrder.ts";
 import { readShort } from "./sql/readShort.ts";

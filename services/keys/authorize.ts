@@ -1,6 +1,6 @@
 import type { JWK } from "jose";
 import type { Credentials } from "#shared/credentials/credentials.ts";
-import { Errors } from "#shared/grpc/errors.ts";
+import { Errors } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 
 /**

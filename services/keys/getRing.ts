@@ -2,7 +2,7 @@ import type { GetRingRequest, SealedRing } from "#proto/waybill/keys/v1/keys.ts"
 import type { Context } from "#shared/grpc/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
-import type { KeysParts } from "./index.ts";
+import type { KeysParts } from "./parts.ts";
 import { getOrMakeRing } from "./rings.ts";
 
 export const getRing =

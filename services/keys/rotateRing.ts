@@ -1,7 +1,8 @@
 import type { RotateRingRequest, RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { authorize } from "./authorize.ts";
-import { KeysErrors, type KeysParts } from "./index.ts";
+import { KeysErrors } from "./errors.ts";
+import type { KeysParts } from "./parts.ts";
 import { rotateRing as rotate } from "./rings.ts";
 
 export const rotateRing =

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type JWK, jwtVerify, SignJWT } from "jose";
+import { Errors } from "../errors/errors.ts";
 import type { Authenticate } from "../grpc/access.ts";
-import { Errors } from "../grpc/errors.ts";
 import type { Credentials } from "./credentials.ts";
 
 const TYPE = "waybill-service+jwt";

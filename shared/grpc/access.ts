@@ -1,7 +1,7 @@
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
+import { Errors } from "../errors/errors.ts";
 import type { Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
-import { Errors } from "./errors.ts";
 import type { Caller } from "./handlers.ts";
 
 /** Finds out which service calls. Rejects with StatusError CREDENTIAL_INVALID. */

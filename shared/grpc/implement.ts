@@ -7,15 +7,15 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
-import { sessionInterceptor } from "../waybill/interceptor.ts";
+import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";
 import { type Authenticate, access } from "./access.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
-import { Errors, StatusError } from "./errors.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { revalidation } from "./revalidation.ts";
+import { sessionInterceptor } from "./session.ts";
 import { validation } from "./validation.ts";
 
 /** What happens around every call of a server. */

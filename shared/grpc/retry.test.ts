@@ -6,9 +6,9 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
+import { Errors } from "../errors/errors.ts";
 import { createClient, type ServiceClient } from "./client.ts";
 import type { Contract } from "./contract.ts";
-import { Errors } from "./errors.ts";
 
 /** A server that answers, or breaks off, as it is told: attempt by attempt. */
 let server: Http2Server;

@@ -6,8 +6,8 @@ import {
   type StatusObject,
   status,
 } from "@grpc/grpc-js";
+import { readError } from "../errors/errors.ts";
 import type { Contract } from "./contract.ts";
-import { readError } from "./errors.ts";
 
 const MAX_ATTEMPTS = 5;
 const MIN_BACKOFF_MS = 20;

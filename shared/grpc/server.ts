@@ -5,9 +5,9 @@ import {
 } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
+import { Errors, type StatusError } from "../errors/errors.ts";
 import type { Authenticate } from "./access.ts";
 import type { Contract } from "./contract.ts";
-import { Errors, type StatusError } from "./errors.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { implement, type SessionParts, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";

@@ -1,6 +1,6 @@
 import { type DescMessage, fromBinary, type Registry } from "@bufbuild/protobuf";
 import { createValidator, type Validator } from "@bufbuild/protovalidate";
-import { Errors } from "./errors.ts";
+import { Errors } from "../errors/errors.ts";
 
 /** Checks an encoded request against the field constraints in its proto. */
 export type Validate = (request: Uint8Array) => void;

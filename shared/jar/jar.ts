@@ -7,8 +7,8 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import { readError } from "../errors/errors.ts";
 import type { Contract, MethodContract } from "../grpc/contract.ts";
-import { readError } from "../grpc/errors.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import { MemoryStore, type Store } from "./stores.ts";
 import { Turns } from "./turns.ts";

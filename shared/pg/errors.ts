@@ -1,5 +1,5 @@
 import pg from "pg";
-import { Errors, type StatusError } from "../grpc/errors.ts";
+import { Errors, type StatusError } from "../errors/errors.ts";
 
 type Kind = "unavailable" | "conflict";
 

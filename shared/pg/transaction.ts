@@ -1,5 +1,5 @@
 import type { PoolClient } from "pg";
-import { Errors } from "../grpc/errors.ts";
+import { Errors } from "../errors/errors.ts";
 import type { Pool } from "./pool.ts";
 
 /**

@@ -4,8 +4,8 @@ import type { Logger } from "pino";
 import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { assertService } from "../credentials/assertion.ts";
 import type { Credentials } from "../credentials/credentials.ts";
+import { Errors } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
-import { Errors } from "../grpc/errors.ts";
 import type { Ring, RingSource } from "../waybill/ring.ts";
 import { makeOneTimeKey, openRing } from "./sealedRing.ts";
 

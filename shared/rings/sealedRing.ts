@@ -15,7 +15,7 @@ import {
   type SealedRing,
 } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import type { Credentials } from "../credentials/credentials.ts";
-import { Errors } from "../grpc/errors.ts";
+import { Errors } from "../errors/errors.ts";
 import type { Ring, RingKey } from "../waybill/ring.ts";
 
 const TYPE = "waybill-ring+jwt";

@@ -1,6 +1,6 @@
 import type { Metadata } from "@grpc/grpc-js";
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
-import { Errors } from "../grpc/errors.ts";
+import { Errors } from "../errors/errors.ts";
 import { fromCompact, IV_BYTES, type Sealed, TAG_BYTES, toCompact } from "./jwe.ts";
 
 /** The metadata key, in requests and in responses. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { Cursor, type CursorV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors } from "../grpc/errors.ts";
+import { Errors } from "../errors/errors.ts";
 import { fromCompact, toCompact } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import type { RingSource } from "./ring.ts";

@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import { Errors } from "../grpc/errors.ts";
+import { Errors } from "../errors/errors.ts";
 import { type Clocks, Entropy, systemClocks } from "./entropy.ts";
 import { encodeHeader, encrypt, IV_BYTES, type Sealed } from "./jwe.ts";
 import type { RingSource } from "./ring.ts";

@@ -1,6 +1,6 @@
 import { randomUUIDv7 } from "node:crypto";
 import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors, type StatusError } from "../grpc/errors.ts";
+import { Errors, type StatusError } from "../errors/errors.ts";
 import type { Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import type { RingSource } from "./ring.ts";

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import { Errors } from "#shared/grpc/errors.ts";
+import { Errors } from "#shared/errors/errors.ts";
 import { Server } from "#shared/grpc/server.ts";
 import { makeCertificates } from "../../deploy/local/authority.ts";
 import { Children } from "../../deploy/local/children.ts";

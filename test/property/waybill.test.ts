@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { StatusError } from "#shared/grpc/errors.ts";
+import { StatusError } from "#shared/errors/errors.ts";
 import { toField } from "#shared/waybill/carriers.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import { fromCompact, type Sealed, toCompact } from "#shared/waybill/jwe.ts";

@@ -1,11 +1,17 @@
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
-import type { Call, Handler } from "../grpc/call.ts";
-import type { MethodContract } from "../grpc/contract.ts";
-import { Errors, StatusError } from "../grpc/errors.ts";
-import { type Arrival, receive, toField, toMetadataValue, WAYBILL_KEY } from "./carriers.ts";
-import type { Sealed } from "./jwe.ts";
-import type { OpenSession, Sessions } from "./sessions.ts";
+import { Errors, StatusError } from "../errors/errors.ts";
+import {
+  type Arrival,
+  receive,
+  toField,
+  toMetadataValue,
+  WAYBILL_KEY,
+} from "../waybill/carriers.ts";
+import type { Sealed } from "../waybill/jwe.ts";
+import type { OpenSession, Sessions } from "../waybill/sessions.ts";
+import type { Call, Handler } from "./call.ts";
+import type { MethodContract } from "./contract.ts";
 
 /**
  * Opens the call's waybill once, before the handler, and seals what the handler has changed, after

@@ -1,0 +1,11 @@
+import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import type { ServiceClient } from "#shared/grpc/client.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { Cursors } from "#shared/waybill/cursors.ts";
+
+/** What the handlers share. */
+export interface CheckoutParts {
+  db: Pool;
+  catalog: ServiceClient<typeof CatalogServiceService>;
+  cursors: Cursors;
+}
