@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { ConfigError } from "./failure.ts";
 
 export const ROLES = ["keys", "session", "catalog", "checkout"] as const;
 export type Role = (typeof ROLES)[number];
@@ -51,9 +52,6 @@ Environment:
   WAYBILL_DRAIN_DELAY_MS            0 to 60000; default: 0
   WAYBILL_LOG_LEVEL                 trace, debug, info, warn, error or fatal; default: info
 `;
-
-/** A bad flag or variable: its name, and what was expected. */
-export class ConfigError extends Error {}
 
 /** @throws ConfigError */
 export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "help" {
@@ -124,19 +122,15 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
 }
 
 function parseFlags(argv: string[]) {
-  try {
-    return parseArgs({
-      args: argv,
-      options: {
-        roles: { type: "string" },
-        listen: { type: "string" },
-        probe: { type: "string" },
-        help: { type: "boolean", short: "h" },
-      },
-    }).values;
-  } catch (error) {
-    throw new ConfigError((error as Error).message);
-  }
+  return parseArgs({
+    args: argv,
+    options: {
+      roles: { type: "string" },
+      listen: { type: "string" },
+      probe: { type: "string" },
+      help: { type: "boolean", short: "h" },
+    },
+  }).values;
 }
 
 function parseRoles(text: string | undefined): readonly Role[] {

@@ -1,7 +1,7 @@
 import { enableCompileCache, flushCompileCache } from "node:module";
 import { join } from "node:path";
-import { inspect } from "node:util";
-import { ConfigError, readConfig, USAGE } from "./config.ts";
+import { readConfig, USAGE } from "./config.ts";
+import { fail } from "./failure.ts";
 
 // Keeps the compiled code for the next start, which then needs no compiler for TypeScript: a third
 // less memory. Where the folder can't be written, the start is just a little dearer.
@@ -38,18 +38,4 @@ async function main(): Promise<void> {
   flushCompileCache();
 }
 
-/** An error's message, and those of what caused it. */
-function causes(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : `${error.message}: ${causes(error.cause)}`;
-}
-
-main().catch((error: unknown) => {
-  if (error instanceof ConfigError) {
-    process.stderr.write(`waybill replica: ${error.message}\nSee --help.\n`);
-    process.exit(2);
-  }
-  const verbose = ["debug", "trace"].includes(process.env["WAYBILL_LOG_LEVEL"] ?? "");
-  process.stderr.write(`waybill replica: ${verbose ? inspect(error) : causes(error)}\n`);
-  process.exit(1);
-});
+main().catch((error: unknown) => fail("replica", error));

@@ -5,6 +5,7 @@ import pg from "pg";
 import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
 import { makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "./catalog/seed.ts";
+import { ConfigError, fail } from "./failure.ts";
 
 const SCHEMAS = ["keys", "catalog", "checkout"] as const;
 const WAIT_MS = 60_000;
@@ -23,7 +24,7 @@ Environment:
 
 function required(name: string): string {
   const value = process.env[name];
-  if (!value) throw new MigrationError(`${name} is not set. See --help.`);
+  if (!value) throw new ConfigError(`${name} is not set`);
   return value;
 }
 
@@ -83,7 +84,4 @@ async function main(): Promise<void> {
   }
 }
 
-main().catch((error: unknown) => {
-  console.error(`waybill migrate: ${error instanceof MigrationError ? error.message : error}`);
-  process.exit(1);
-});
+main().catch((error: unknown) => fail("migrate", error));

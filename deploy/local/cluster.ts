@@ -19,6 +19,7 @@ import { CONTRACT_IMAGE } from "./paths.ts";
 import { freePort, takePort } from "./ports.ts";
 import { startPostgres } from "./postgres.ts";
 import { Replicas, type RunningReplica } from "./replicas.ts";
+import { type Rotated, rotate } from "./rotate.ts";
 import { runMigrations } from "./runMigrations.ts";
 
 /** What the embedded Postgres takes. */
@@ -77,6 +78,8 @@ export interface Cluster {
   readonly databaseUrl: string;
   /** Adds or takes away replicas until there are so many; no call fails by it. */
   scale(replicas: number, progress?: (line: string) => void): Promise<ClusterStatus>;
+  /** Rotates the ring of an audience. */
+  rotate(audience: string): Promise<Rotated>;
   /** Drains and ends everything. */
   stop(): Promise<void>;
 }
@@ -204,6 +207,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       turn = scaled.catch(() => {});
       return scaled;
     },
+    rotate: (audience) => rotate(audience, replicas.serving, env),
     stop: async () => {
       await turn;
       const failures = await releasers.release();
@@ -229,11 +233,17 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     return cluster.status();
   }
 
-  const control: NetServer = await listenForCommands(dataDir, (command: Command, progress) =>
-    command.command === "scale"
-      ? cluster.scale(command.replicas, progress)
-      : Promise.resolve(cluster.status()),
-  );
+  const run = async (command: Command, progress: (line: string) => void): Promise<unknown> => {
+    switch (command.command) {
+      case "scale":
+        return cluster.scale(command.replicas, progress);
+      case "rotate":
+        return cluster.rotate(command.audience);
+      case "status":
+        return cluster.status();
+    }
+  };
+  const control: NetServer = await listenForCommands(dataDir, run);
   releasers.push("the control socket", () => new Promise((done) => control.close(done)));
   return cluster;
 }

@@ -7,7 +7,10 @@ import { shortName } from "./credentials.ts";
 import { Failure } from "./failure.ts";
 
 /** What the running cluster can be asked. */
-export type Command = { command: "scale"; replicas: number } | { command: "status" };
+export type Command =
+  | { command: "scale"; replicas: number }
+  | { command: "rotate"; audience: string }
+  | { command: "status" };
 
 /** A line of its answer; the last one has `result` or `error`. */
 export type Answer = { progress: string } | { result: unknown } | { error: string };

@@ -7,6 +7,7 @@ import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
 import { blockingFolder, postgresUser } from "./postgresUser.ts";
 import { commands, table, tell } from "./print.ts";
+import type { Rotated } from "./rotate.ts";
 import { installTools } from "./tools.ts";
 
 const ROLES = ["keys", "session", "catalog", "checkout"];
@@ -14,6 +15,7 @@ const ROLES = ["keys", "session", "catalog", "checkout"];
 const USAGE = `Usage: npm start -- [options]           run a cluster on this machine
        npm run scale -- N [options]     change the number of replicas of the running one
        npm run status -- [options]      what runs where
+       npm run rotate -- AUDIENCE       let another key seal its waybills; older ones stay good
        npm run tools                    build grpcurl, ghz and what else tests use
        npm run credentials -- DIR       make a cluster's secrets, for use elsewhere
 
@@ -62,6 +64,7 @@ async function main(): Promise<void> {
     return;
   }
   if (command === "scale") await scale(rest, flags);
+  else if (command === "rotate") await rotate(rest, flags);
   else if (command === "credentials") await credentials(rest);
   else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
   else if (command === "start") await start(flags);
@@ -125,6 +128,25 @@ async function scale(args: string[], flags: Flags): Promise<void> {
   const progress = flags.json ? () => {} : tell;
   const answer = await sendCommand(dataDir(flags), { command: "scale", replicas }, progress);
   show(answer as ClusterStatus, flags);
+}
+
+async function rotate(args: string[], flags: Flags): Promise<void> {
+  const [audience, ...more] = args;
+  const audiences = ROLES.filter((role) => role !== "keys");
+  if (audience === undefined || more.length > 0 || !audiences.includes(audience)) {
+    throw new Failure(`rotate ${args.join(" ")}: expected one of ${audiences.join(", ")}`, 2);
+  }
+  const rotated = (await sendCommand(
+    dataDir(flags),
+    { command: "rotate", audience },
+    tell,
+  )) as Rotated;
+  const { version, activeKeyId } = rotated;
+  console.log(
+    flags.json
+      ? JSON.stringify(rotated)
+      : `version ${version} of the ring of ${audience}: key ${activeKeyId} seals`,
+  );
 }
 
 async function credentials(args: string[]): Promise<void> {

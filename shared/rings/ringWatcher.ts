@@ -128,6 +128,9 @@ export class RingWatcher implements RingSource {
 
   /** Keeps the newest: the stream and a fetch may overtake each other. */
   #accept(ring: Ring): Ring {
+    if (ring.audience !== this.#options.audience) {
+      throw new Error(`asked for the ring of ${this.#options.audience}, got ${ring.audience}'s`);
+    }
     if (this.#ring === undefined || ring.version > this.#ring.version) this.#ring = ring;
     this.#first.resolve();
     return this.#ring;

@@ -95,7 +95,7 @@ test("kill -9 of the runner: the watchdog ends its children", async () => {
   while (living(started).length > 0) await delay(50);
 });
 
-test("npm run scale and status talk to the running cluster", async () => {
+test("npm run scale, status and rotate talk to the running cluster", async () => {
   const { npm, ready } = npmStart("--replicas", "1");
   await ready;
   const run = (...args: string[]) =>
@@ -109,6 +109,7 @@ test("npm run scale and status talk to the running cluster", async () => {
   expect(run("status", "--").replicas).toHaveLength(1);
   expect(run("scale", "--", "3").replicas).toHaveLength(3);
   expect(run("status", "--").replicas).toHaveLength(3);
+  expect(run("rotate", "--", "checkout")).toMatchObject({ version: 2 });
   npm.kill("SIGTERM");
   await once(npm, "exit");
 });
