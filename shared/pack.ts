@@ -31,7 +31,7 @@ const manifest = {
   description: root.description,
   license: root.license,
   type: "module",
-  engines: { node: ">=22" },
+  engines: { node: ">=22.12" },
   exports: {
     ".": { types: "./dist/shared/index.d.ts", default: "./dist/shared/index.js" },
     "./proto/*": "./proto/*",

@@ -1,11 +1,11 @@
-import { randomUUIDv7 } from "node:crypto";
 import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
+import { Entropy, systemClocks } from "./entropy.ts";
 import type { Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import type { RingSource } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
-import { uuidFromBytes, uuidToBytes } from "./uuid.ts";
+import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts";
 
 /** How far another replica's clock may run ahead of this one's. */
 const MAX_CLOCK_SKEW_S = 60;
@@ -57,6 +57,7 @@ export class Sessions<State> {
   readonly #now: () => number;
   readonly #sealer: Sealer;
   readonly #opener: Opener;
+  readonly #entropy: Entropy;
 
   /** @param now milliseconds since the Unix epoch */
   constructor(
@@ -70,11 +71,14 @@ export class Sessions<State> {
     this.#now = now;
     this.#sealer = new Sealer("waybill", contract.audience, ring);
     this.#opener = new Opener("waybill", contract.audience, ring);
+    this.#entropy = new Entropy(() => {}, { ...systemClocks, wall: now });
   }
 
   /** A new session, not sealed yet. Without a subject it belongs to a new anonymous one. */
   begin(subject?: string): OpenSession<State> {
-    const id = randomUUIDv7();
+    // Node's own would give both copies of a restored memory image the same ids.
+    this.#entropy.check();
+    const id = uuidv7(this.#now(), this.#entropy.take(UUID_RANDOM_BYTES));
     const nowS = this.#nowS();
     return this.#toSession(
       {
