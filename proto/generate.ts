@@ -3,8 +3,10 @@
  * contract, reflection and the front door are read from.
  */
 import { execFileSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 
 const here = import.meta.dirname;
 const bin = join(here, "..", "node_modules", ".bin");
@@ -16,9 +18,23 @@ const buf = (...args: string[]) =>
   execFileSync(join(bin, "buf"), args, { cwd: here, env, stdio: "inherit" });
 
 buf("generate");
-buf("build", "--as-file-descriptor-set", "--exclude-source-info", "-o", "gen/image.binpb");
+buf("build", "--as-file-descriptor-set", "-o", "gen/image.binpb");
+keepComments(join(here, "gen", "image.binpb"));
 
 // Only options come from these; nothing imports their code.
 for (const unused of ["buf", "google/api", "google/protobuf/descriptor.ts"]) {
   rmSync(join(here, "gen", unused), { recursive: true });
+}
+
+/** Leaves of the source only the comments, and those of our own protos: reflection shows them. */
+function keepComments(image: string): void {
+  const set = fromBinary(FileDescriptorSetSchema, readFileSync(image));
+  for (const file of set.file) {
+    const { sourceCodeInfo: info } = file;
+    if (info === undefined) continue;
+    info.location = file.name.startsWith("waybill/")
+      ? info.location.filter((each) => each.leadingComments !== "" || each.trailingComments !== "")
+      : [];
+  }
+  writeFileSync(image, toBinary(FileDescriptorSetSchema, set));
 }

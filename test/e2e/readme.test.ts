@@ -32,6 +32,8 @@ test.skipIf(toolPath("grpcurl") === undefined)(
     await cluster.remove();
     expect(stderr).toBe("");
     expect(stdout).toContain("waybill.checkout.v1.CheckoutService\n");
+    // The protos' comments are the reference, by reflection too.
+    expect(stdout).toContain("// From an empty basket to an order.");
     expect(stdout).toContain("Astérix aux Jeux Olympiques");
     const orders = [...stdout.matchAll(/"name": "(orders\/.*)"/g)].map(([, name]) => name);
     // Placed twice and listed: the same one.
