@@ -2,19 +2,27 @@ import { createHash } from "node:crypto";
 import type { Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
 
+/** Half of what a page token lives: one in an answer that is still good has as long to go. */
+const PAGE_LIFE_MS = 12 * 60 * 60 * 1000;
+
 /**
  * Marks the answers of a method that its contract declares cacheable: `etag` (RFC 9110 section
  * 8.8.3) and `cache-control` (RFC 9111) in the initial metadata. A request whose `if-none-match`
  * names the answer's ETag gets an empty message and `not-modified: 1`.
  *
+ * A page's token is sealed anew for each answer, so it does not count for the ETag; but a page is
+ * another one every twelve hours, so that no caller keeps one whose token has died.
+ *
  * @param serialize encodes a response
  * @param empty makes a response with nothing in it
+ * @param now milliseconds since the Unix epoch
  */
 export function revalidation(
   method: MethodContract,
   next: Handler,
   serialize: (response: never) => Buffer,
   empty: () => unknown,
+  now: () => number = Date.now,
 ): Handler {
   if (method.cache === undefined) return next;
   const { maxAge, staleWhileRevalidate, public: isPublic } = method.cache;
@@ -25,10 +33,15 @@ export function revalidation(
   const cacheControl = directives.join(", ");
   return async (request, call) => {
     const response = await next(request, call);
-    const digest = createHash("sha256")
-      .update(serialize(response as never))
-      .digest("base64url");
-    const etag = `"${digest.slice(0, 22)}"`;
+    const hash = createHash("sha256");
+    const { nextPageToken } = response as { nextPageToken?: string };
+    if (nextPageToken) {
+      const page = { ...(response as object), nextPageToken: "" };
+      hash.update(serialize(page as never)).update(`${Math.floor(now() / PAGE_LIFE_MS)}`);
+    } else {
+      hash.update(serialize(response as never));
+    }
+    const etag = `"${hash.digest("base64url").slice(0, 22)}"`;
     call.reply.set("etag", etag);
     call.reply.set("cache-control", cacheControl);
     if (!names(call.metadata.get("if-none-match"), etag)) return response;

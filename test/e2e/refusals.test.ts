@@ -350,6 +350,15 @@ test("an answer is revalidated by its ETag", async () => {
   const changed = await byHand.catalog.getProduct({ name: "products/7" }, { metadata, onMetadata });
   expect(reply.get("not-modified")).toEqual([]);
   expect(changed).toEqual(first);
+
+  // A page, too, though its token is sealed anew by another replica.
+  const page = { pageSize: 3, pageToken: "", filter: "", orderBy: "" };
+  await byHand.catalog.listProducts(page, { onMetadata });
+  metadata.set("if-none-match", reply.get("etag")[0]!);
+  for (let call = 0; call < 4; call += 1) {
+    await byHand.catalog.listProducts(page, { metadata, onMetadata });
+    expect(reply.get("not-modified")).toEqual(["1"]);
+  }
 });
 
 test("the message field carries a waybill as the metadata does", async () => {
