@@ -1,11 +1,8 @@
-import { enableCompileCache, flushCompileCache } from "node:module";
-import { join } from "node:path";
+import { flushCompileCache } from "node:module";
+import { createLog } from "#shared/lifecycle/log.ts";
 import { readConfig, USAGE } from "./config.ts";
 import { fail } from "./failure.ts";
-
-// Keeps the compiled code for the next start, which then needs no compiler for TypeScript: a third
-// less memory. Where the folder can't be written, the start is just a little dearer.
-enableCompileCache(join(import.meta.dirname, "..", ".cache", "node"));
+import { startReplica } from "./replica.ts";
 
 /** One line for the program that started this one. */
 function tell(event: Record<string, unknown>): void {
@@ -18,9 +15,6 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
-  // After the cache is on: what is imported statically is compiled before it.
-  const { createLog } = await import("#shared/lifecycle/log.ts");
-  const { startReplica } = await import("./replica.ts");
   const log = createLog(config.logLevel);
   const replica = await startReplica(config, log);
 
@@ -35,6 +29,7 @@ async function main(): Promise<void> {
   log.info({ address: replica.address, roles: config.roles }, "listening");
   await replica.ready;
   if (stopping === undefined) log.info("serving");
+  // At its end, as it does by itself, a killed process writes nothing.
   flushCompileCache();
 }
 

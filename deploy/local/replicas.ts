@@ -7,7 +7,7 @@ import { service as healthService } from "grpc-health-check";
 import type { Tls } from "#shared/credentials/tls.ts";
 import type { Child, Children } from "./children.ts";
 import { Failure } from "./failure.ts";
-import { PROJECT } from "./paths.ts";
+import { COMPILE_CACHE, PROJECT } from "./paths.ts";
 
 const START_LIMIT_MS = 30_000;
 const DRAIN_LIMIT_MS = 35_000;
@@ -130,7 +130,7 @@ export class Replicas {
     const log = openSync(logFile, "a", 0o600);
     const child = await this.#children.start(process.execPath, this.#args, {
       stdio: ["ignore", "pipe", log],
-      env: { ...process.env, ...this.#env },
+      env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...this.#env },
       cwd: PROJECT,
     });
     slot.child = child;

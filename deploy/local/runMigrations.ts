@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Passwords } from "./credentials.ts";
 import { Failure } from "./failure.ts";
-import { PROJECT } from "./paths.ts";
+import { COMPILE_CACHE, PROJECT } from "./paths.ts";
 
 /** Runs the migrations as the program of their own that they are. */
 export async function runMigrations(
@@ -16,6 +16,7 @@ export async function runMigrations(
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       ...process.env,
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
       DATABASE_URL: databaseUrl,
       WAYBILL_DATABASE_PASSWORD_KEYS: passwords.keys,
       WAYBILL_DATABASE_PASSWORD_CATALOG: passwords.catalog,

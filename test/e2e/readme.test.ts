@@ -1,5 +1,14 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { expect, test } from "vitest";
@@ -83,5 +92,27 @@ test("the ten lines for a service work as they stand, on the package installed i
     expect(spawnSync("tsc", [...flags, "main.ts"], { cwd: folder, env }).status).not.toBe(0);
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test("the commands that show a promise or a figure name tests and suites that exist", () => {
+  const files = globSync("{shared,services,deploy,test}/**/*.test.ts", { cwd: PROJECT });
+  const commands = [...README.matchAll(/`npm test -- ([^`]+)`/g)].map(([, words]) => words!);
+  expect(commands.length).toBeGreaterThan(10);
+  for (const command of commands) {
+    const [paths = "", name = ""] = command.split(" -t ");
+    const texts = paths.split(" ").map((path) => {
+      const named = files.filter((file) => file.includes(path));
+      expect(named, command).not.toEqual([]);
+      return named.map((file) => readFileSync(join(PROJECT, file), "utf8")).join();
+    });
+    expect(texts.join(), command).toMatch(new RegExp(`(test|describe)[^]{0,60}"[^"]*${name}`));
+  }
+  const suites = [...README.matchAll(/^\| .* \| .* \| `([a-z]+)` \|$/gm)].map(
+    ([, suite]) => suite!,
+  );
+  expect(suites.length).toBeGreaterThan(4);
+  for (const suite of suites) {
+    expect(existsSync(join(PROJECT, "test", "bench", `${suite}.ts`)), suite).toBe(true);
   }
 });
