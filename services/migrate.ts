@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import pg from "pg";
 import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
-import { makeServiceRole } from "#shared/pg/serviceRole.ts";
+import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "./catalog/seed.ts";
 import { ConfigError, fail } from "./failure.ts";
 
@@ -75,6 +75,7 @@ async function main(): Promise<void> {
         for (const name of await migrateSchema(client, schema, folder)) {
           console.log(`migrated ${schema}: ${name}`);
         }
+        await grantTables(client, schema);
       }
       const products = await seedCatalog(client);
       if (products > 0) console.log(`imported ${products} products`);

@@ -27,5 +27,6 @@ export async function runMigrations(
   const errors: string[] = [];
   createInterface({ input: child.stderr }).on("line", (line) => errors.push(line));
   const [code] = await once(child, "close");
-  if (code !== 0) throw new Failure(errors.join("\n") || `the migration ended with ${code}`);
+  const said = errors.join("\n").replace(/^waybill migrate: /, "");
+  if (code !== 0) throw new Failure(said || `the migration ended with ${code}`);
 }

@@ -1,9 +1,6 @@
 import type { Client } from "pg";
 
-/**
- * Makes a service's schema and its login role, which may work with the rows of that schema and of no
- * other. Run again, it sets the password anew.
- */
+/** Makes a service's schema and its login role. Run again, it sets the password anew. */
 export async function makeServiceRole(
   client: Client,
   schema: string,
@@ -19,11 +16,20 @@ export async function makeServiceRole(
   await client.query(
     `${rowCount === 0 ? "CREATE" : "ALTER"} ROLE ${role} LOGIN PASSWORD ${secret};
      CREATE SCHEMA IF NOT EXISTS ${name};
-     GRANT USAGE ON SCHEMA ${name} TO ${role};
-     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${name} TO ${role};
+     GRANT USAGE ON SCHEMA ${name} TO ${role}`,
+  );
+}
+
+/**
+ * Lets a service's role work with the rows of its own tables, and with nothing else: which migrations
+ * were run is the owner's to write. Call it after the migrations.
+ */
+export async function grantTables(client: Client, schema: string): Promise<void> {
+  const name = client.escapeIdentifier(schema);
+  const role = client.escapeIdentifier(`waybill_${schema}`);
+  await client.query(
+    `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${name} TO ${role};
      GRANT USAGE ON ALL SEQUENCES IN SCHEMA ${name} TO ${role};
-     ALTER DEFAULT PRIVILEGES IN SCHEMA ${name}
-       GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO ${role};
-     ALTER DEFAULT PRIVILEGES IN SCHEMA ${name} GRANT USAGE ON SEQUENCES TO ${role};`,
+     REVOKE ALL ON ${name}.migration FROM ${role}`,
   );
 }

@@ -9,6 +9,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { makeClients } from "../fixtures/clients.ts";
+import { startTestCluster } from "../fixtures/cluster.ts";
+import { startTestPostgres } from "../fixtures/postgres.ts";
+import { shop } from "../fixtures/shopper.ts";
 
 let dataDir: string;
 beforeEach(() => {
@@ -127,11 +130,35 @@ test("without Envoy the replicas serve gRPC's own round robin", async () => {
   await once(npm, "exit");
 });
 
+interface Refusal {
+  status: number | null;
+  stderr: string;
+}
+
+test("a Postgres of one's own is used in the place of the embedded one, as far as it goes", async () => {
+  const own = await startTestPostgres();
+  const cluster = await startTestCluster({ databaseUrl: own.url });
+  expect(cluster.status().postgres).toBeUndefined();
+  const clients = makeClients(cluster.target);
+  expect((await shop(clients, 12)).name).toMatch(/^orders\//);
+  clients.close();
+  // It takes 100 connections: 20 are kept, and a replica may hold 9.
+  await expect(cluster.scale(9)).rejects.toThrow("choose 8 at most");
+  await cluster.remove();
+  await own.remove();
+});
+
 /** What a start that cannot be is answered with. */
-function refused(...args: string[]): { status: number | null; stderr: string } {
+function refused(...args: string[]): Refusal {
+  return refusedWith({}, ...args);
+}
+
+/** The same, with more environment. */
+function refusedWith(env: NodeJS.ProcessEnv, ...args: string[]): Refusal {
   const main = join(PROJECT, "deploy", "local", "main.ts");
   const { status, stderr } = spawnSync(process.execPath, [main, "start", ...args], {
     encoding: "utf8",
+    env: { ...process.env, ...env },
   });
   return { status, stderr };
 }
@@ -157,6 +184,22 @@ test("a port in use is named", async () => {
   const { status, stderr } = refused("--port", `${port}`, "--data-dir", dataDir);
   server.close();
   expect(stderr).toContain(`port ${port} is in use`);
+  expect(status).toBe(1);
+});
+
+test("an Envoy that is none is named, with the ways to get one", () => {
+  const env = { ENVOY_BIN: "/bin/false" };
+  const { status, stderr } = refusedWith(env, "--port", "0", "--data-dir", dataDir);
+  expect(stderr).toContain("ENVOY_BIN=/bin/false is not an Envoy that runs here");
+  for (const way of ["ENVOY_BIN", "PATH", "pip", "--no-envoy"]) expect(stderr).toContain(way);
+  expect(status).toBe(1);
+});
+
+test("a Postgres that does not let one in is named", () => {
+  const unreachable = { DATABASE_URL: "postgres://nobody:x@localhost.invalid/none" };
+  const { status, stderr } = refusedWith(unreachable, "--port", "0", "--data-dir", dataDir);
+  expect(stderr).toContain("cannot connect to the database of DATABASE_URL");
+  expect(stderr).not.toContain("nobody:x");
   expect(status).toBe(1);
 });
 

@@ -6,7 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
 import { makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { runMigrations } from "../../deploy/local/runMigrations.ts";
-import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { migratedPostgres, startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { describeSchemas } from "./describe.ts";
 
 const PASSWORDS = { owner: "", keys: "keys-1", catalog: "catalog-1", checkout: "checkout-1" };
 
@@ -108,9 +109,20 @@ test("E5 a service's role reads and writes its own schema and no other", async (
     'SELECT FROM checkout."order"',
     "CREATE TABLE public.mine (id int)",
     "CREATE TABLE catalog.mine (id int)",
+    "DELETE FROM catalog.migration",
     "CREATE SCHEMA mine",
   ]) {
     await expect(catalog.query(statement)).rejects.toThrow("permission denied");
   }
   await catalog.end();
+});
+
+test("the migrations make the schemas that are written down in schema.txt", async () => {
+  const fresh = await migratedPostgres();
+  const connected = await connect(fresh.url);
+  const found = await describeSchemas(connected);
+  await connected.end();
+  await fresh.remove();
+  // Where a migration is meant to change it: `npm test -- test/migration --update`.
+  await expect(found).toMatchFileSnapshot("schema.txt");
 });
