@@ -1,5 +1,8 @@
+import { relative } from "node:path";
 import { styleText } from "node:util";
 import type { ClusterStatus } from "./cluster.ts";
+import { PROJECT } from "./paths.ts";
+import { toolPath } from "./tools.ts";
 
 /** Says what is being done. Colours only on a terminal. */
 export function tell(line: string): void {
@@ -37,12 +40,15 @@ export function commands({ frontDoor, replicas }: ClusterStatus): string {
     return `round robin over the replicas: ipv4:${addresses}`;
   }
   const target = `127.0.0.1:${frontDoor.port}`;
-  const grpcurl = "grpcurl -plaintext";
+  const path = toolPath("grpcurl");
+  // Built here, it lies in the project, where npm's commands are given.
+  const grpcurl = path?.startsWith(PROJECT) ? relative(PROJECT, path) : "grpcurl";
   return [
-    `${grpcurl} ${target} list`,
-    `${grpcurl} -d '{"name":"products/1"}' ${target} waybill.catalog.v1.CatalogService/GetProduct`,
-    `${grpcurl} -v ${target} waybill.checkout.v1.CheckoutService/BeginCheckout`,
-    `grpcurl -cacert ${frontDoor.caFile} 127.0.0.1:${frontDoor.tlsPort} list`,
+    ...(path === undefined ? ["npm run tools   # builds grpcurl, which is missing here"] : []),
+    `${grpcurl} -plaintext ${target} list`,
+    `${grpcurl} -plaintext -d '{"name":"products/1"}' ${target} waybill.catalog.v1.CatalogService/GetProduct`,
+    `${grpcurl} -plaintext -v ${target} waybill.checkout.v1.CheckoutService/BeginCheckout`,
+    `${grpcurl} -cacert ${frontDoor.caFile} 127.0.0.1:${frontDoor.tlsPort} list`,
     "npm run scale -- 4",
   ].join("\n");
 }

@@ -77,7 +77,9 @@ test.each(["SIGINT", "SIGTERM"] as const)(
     const { npm, ready } = npmStart();
     const lines = await ready;
     expect(lines.some((line) => /^front door +127\.0\.0\.1:\d+/.test(line))).toBe(true);
-    expect(lines.some((line) => line.startsWith("grpcurl -plaintext"))).toBe(true);
+    expect(lines.some((line) => /^\S*grpcurl -plaintext 127\.0\.0\.1:\d+ list$/.test(line))).toBe(
+      true,
+    );
     const started = family(npm.pid!);
     // npm, its shell or the runner in its place, the watchdog, Postgres and its own, Envoy, 2 replicas.
     expect(started.filter(({ args }) => args.includes("services/main.ts"))).toHaveLength(2);
