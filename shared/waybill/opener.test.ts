@@ -65,3 +65,16 @@ test("salts that a stranger invents are not kept", () => {
   for (let round = 0; round < 100; round += 1) void opener.open(otherTag(sealFor("a")));
   expect(opener.cached).toBe(1);
 });
+
+test("however many sub-keys there are, no more than 4,096 are kept, and the oldest goes first", () => {
+  const opener = new Opener("waybill", "a", ringOf("a"));
+  const tokens = Array.from({ length: 4097 }, () => sealFor("a"));
+  for (const token of tokens) expect(opener.open(token)).toEqual(plaintext);
+  expect(opener.cached).toBe(4096);
+  Object.assign(work, { derived: 0, decrypted: 0 });
+  expect(opener.open(tokens[1]!)).toEqual(plaintext);
+  expect(work.derived).toBe(0);
+  expect(opener.open(tokens[0]!)).toEqual(plaintext);
+  expect(work.derived).toBe(1);
+  expect(opener.cached).toBe(4096);
+});
