@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { Sealer } from "./sealer.ts";
 import { Sessions } from "./sessions.ts";
 
 const CONTRACT = {
@@ -11,14 +13,22 @@ const CONTRACT = {
   absoluteS: 3600,
 };
 
+const START = 1_800_000_000_000;
+
 function setUp(contract = CONTRACT) {
-  const clock = { now: 1_800_000_000_000 };
+  const clock = { now: START };
   const ring = makeRingSource("session");
   const make = (changes = {}) =>
     new Sessions({ ...contract, ...changes }, SessionState, ring, () => clock.now);
   const sessions = make();
   const seal = (subject?: string) => sessions.seal(sessions.begin(subject), new Uint8Array(), 1);
-  return { clock, make, sessions, seal };
+  /** Seals whatever it is given, as some other program under the same key might. */
+  const sealRaw = (plaintext: Uint8Array) => new Sealer("waybill", "session", ring).seal(plaintext);
+  const sealWith = (changes: Partial<EnvelopeV1>) => {
+    const value = { ...sessions.begin().envelope, version: 1, ...changes };
+    return sealRaw(Envelope.encode({ version: { $case: "v1", value } }).finish());
+  };
+  return { clock, make, sessions, seal, sealRaw, sealWith };
 }
 
 const refused = (reason: string) => expect.objectContaining({ reason });
@@ -35,6 +45,56 @@ test("S2 a waybill idles out, and a newer one lives on until the session's end",
   expect(renewed.version).toBe(2);
   expect(renewed.idleExpiresAt).toBe(opened.nextIdleExpiresAt);
   expect(renewed.idleExpiresAt - opened.idleExpiresAt).toBe(599_000);
+});
+
+test("S2 each of both ends counts to the second", async () => {
+  const { clock, sessions, sealWith } = setUp();
+  const endS = BigInt(START / 1000 + 100);
+  for (const ends of [{ idleExpiresAt: endS }, { expiresAt: endS }]) {
+    const sealed = sealWith(ends);
+    clock.now = START + 99_999;
+    expect((await sessions.open(sealed)).version).toBe(1);
+    clock.now = START + 100_000;
+    await expect(sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
+    clock.now = START;
+  }
+});
+
+test("an envelope that says anything else than this audience's own is refused", async () => {
+  const { sessions, sealWith } = setUp();
+  expect((await sessions.open(sealWith({}))).version).toBe(1);
+  for (const changes of [
+    { audience: "checkout" },
+    { audience: "" },
+    { sessionId: Buffer.alloc(15) },
+    { sessionId: Buffer.alloc(0) },
+    { mode: 2 },
+    { mode: 0 },
+    { confirmation: Buffer.alloc(32) },
+  ]) {
+    await expect(sessions.open(sealWith(changes)), `${Object.keys(changes)}`).rejects.toThrow(
+      refused("WAYBILL_INVALID"),
+    );
+  }
+});
+
+test("what a newer program has sealed is refused by name, what is none at all as invalid", async () => {
+  const { sessions, sealRaw, sealWith } = setUp();
+  const spill = { address: Buffer.alloc(32), key: Buffer.alloc(32) };
+  for (const sealed of [
+    // A version of the envelope that is not known here.
+    sealRaw(Buffer.from([0x12, 0x01, 0x00])),
+    sealRaw(Buffer.alloc(0)),
+    sealWith({ content: { $case: "spill", value: spill } }),
+    sealWith({ content: undefined }),
+    // A state that is no message.
+    sealWith({ content: { $case: "state", value: Buffer.from([0xff]) } }),
+  ]) {
+    await expect(sessions.open(sealed)).rejects.toThrow(refused("STATE_SCHEMA_UNSUPPORTED"));
+  }
+  await expect(sessions.open(sealRaw(Buffer.from([0xff])))).rejects.toThrow(
+    refused("WAYBILL_INVALID"),
+  );
 });
 
 test("S2 no waybill outlives the session's absolute life", async () => {
@@ -55,6 +115,16 @@ test("J10 a clock that runs behind by a minute is forgiven, by more is not", asy
   expect((await sessions.open(sealed)).version).toBe(1);
   clock.now -= 1000;
   await expect(sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_INVALID"));
+});
+
+test("a waybill whose session ends anyway does not age: a newer one would live no longer", async () => {
+  const { clock, sessions, sealWith } = setUp();
+  const endS = BigInt(START / 1000 + 600);
+  const last = sealWith({ idleExpiresAt: endS, expiresAt: endS });
+  const notYet = sealWith({ idleExpiresAt: endS, expiresAt: endS + 1n });
+  clock.now += 500_000;
+  expect(sessions.isAging(await sessions.open(last))).toBe(false);
+  expect(sessions.isAging(await sessions.open(notYet))).toBe(true);
 });
 
 test("a waybill ages when less than half of its idle life is left", async () => {

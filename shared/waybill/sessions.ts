@@ -182,6 +182,12 @@ export class Sessions<State> {
         cause: "its envelope is not of this audience and mode",
       });
     }
+    // Who does not ask for the proof must not take the waybill for its bearer's.
+    if (envelope.confirmation.length > 0) {
+      return Errors.WAYBILL_INVALID({
+        cause: "it is bound to a key, and nobody asks for its proof",
+      });
+    }
     if (Number(envelope.issuedAt) > nowS + MAX_CLOCK_SKEW_S) {
       return Errors.WAYBILL_INVALID({ cause: "it was issued in the future" });
     }
