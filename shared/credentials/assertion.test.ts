@@ -63,6 +63,14 @@ test("J5 an assertion signed by another service's key is refused", async () => {
   await expectRefused(await make({ key: await credentials.own("checkout") }));
 });
 
+test("an assertion longer than 4,096 characters is not looked at", async () => {
+  const padded = async (length: number) => make({ claims: { pad: "A".repeat(length) } });
+  let length = 2700;
+  while ((await padded(length + 1)).length <= "Bearer ".length + 4096) length += 1;
+  expect((await authenticate(await padded(length), METHOD)).service).toBe("session");
+  await expectRefused(await padded(length + 1));
+});
+
 test("J1 alg none, HMAC with the public key, and RSA are refused", async () => {
   const [header, payload] = (await make()).slice("Bearer ".length).split(".") as [string, string];
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");

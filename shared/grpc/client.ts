@@ -97,7 +97,12 @@ export function createClient<Definition extends ServiceDefinition>(
           metadataOf(settings),
           deadline === undefined ? {} : { deadline },
         );
-        onAbort(settings, () => stream.cancel());
+        const stopListening = onAbort(settings, () => stream.cancel());
+        // Who stops reading destroys the stream; grpc-js by itself would leave the call open.
+        stream.once("close", () => {
+          stopListening();
+          stream.cancel();
+        });
         if (settings.onMetadata) stream.on("metadata", settings.onMetadata);
         return stream;
       };

@@ -6,7 +6,6 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";
@@ -79,9 +78,7 @@ function compose<State>(
   let handler = revalidation(contract, user, method.responseSerialize, () =>
     method.responseDeserialize(Buffer.alloc(0)),
   );
-  if (sessions !== undefined && contract.step !== Step.STEP_UNSPECIFIED) {
-    handler = sessionInterceptor(contract, handler, sessions);
-  }
+  if (sessions !== undefined) handler = sessionInterceptor(contract, handler, sessions);
   return access(contract, decoding(contract, method, handler, around), around.authenticate);
 }
 
@@ -174,6 +171,6 @@ function failure(method: string, thrown: unknown, around: Surroundings): StatusE
     thrown instanceof StatusError
       ? thrown
       : (around.translate(thrown) ?? Errors.INTERNAL({ cause: thrown }));
-  if (error.code !== status.OK) around.failed(method, error);
+  around.failed(method, error);
   return error;
 }

@@ -8,13 +8,16 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { service as healthService } from "grpc-health-check";
+import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
+import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { SessionServiceService, SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { Errors } from "../errors/errors.ts";
 import { createClient, type ServiceClient } from "./client.ts";
 import type { Contract } from "./contract.ts";
 import type { Context } from "./handlers.ts";
@@ -64,11 +67,55 @@ test("E4 a method that does not declare it is denied, whoever calls", async () =
   expect((await getProduct()).name).toBe("products/1");
   catalog.close();
   await server.drain();
-  await serve({ contract: withAccess(Access.ACCESS_UNSPECIFIED) });
+  // Not even a service that has proven who it is.
+  const authenticate = async () => ({ service: "checkout" });
+  await serve({ contract: withAccess(Access.ACCESS_UNSPECIFIED), authenticate });
   expect(await refusal(getProduct())).toMatchObject({
     code: status.PERMISSION_DENIED,
     reason: "ACCESS_DENIED",
   });
+});
+
+test("E4 a service-only method is served to a service that has proven who it is, and to no other", async () => {
+  const seen: [authorization: string | undefined, method: string][] = [];
+  await serve({
+    contract: withAccess(Access.ACCESS_SERVICE),
+    authenticate: async (authorization, method) => {
+      seen.push([authorization, method]);
+      if (authorization === undefined) throw Errors.CREDENTIAL_INVALID();
+      return { service: "checkout" };
+    },
+  });
+  answer = async ({ caller }) => Product.create({ name: caller.service });
+  const metadata = new Metadata();
+  metadata.set("authorization", "Bearer x");
+  const served = await catalog.getProduct({ name: "products/1" }, { metadata });
+  expect(served.name).toBe("checkout");
+  expect((await refusal(getProduct())).reason).toBe("CREDENTIAL_INVALID");
+  const { path } = CatalogServiceService.getProduct;
+  expect(seen).toEqual([
+    ["Bearer x", path],
+    [undefined, path],
+  ]);
+});
+
+test("a failure is logged with its cause, a refusal only where one looks closely", async () => {
+  const lines: Record<string, unknown>[] = [];
+  const log = pino(
+    { level: "debug" },
+    { write: (line: string) => void lines.push(JSON.parse(line)) },
+  );
+  await serve({ log });
+  answer = async () => {
+    throw new Error("at line 7");
+  };
+  await refusal(getProduct());
+  await refusal(catalog.getProduct({ name: "films/1" }));
+  const method = CatalogServiceService.getProduct.path;
+  expect(lines).toMatchObject([
+    { level: 50, msg: "call failed", method, reason: "INTERNAL", err: { message: "at line 7" } },
+    { level: 20, msg: "call refused", method, reason: "INVALID_FIELD" },
+  ]);
 });
 
 test("E4 a service-only method is denied where services cannot be authenticated", async () => {
@@ -237,6 +284,27 @@ test("every call of a client has a deadline", async () => {
   };
   await getProduct();
   expect(deadline).toBeLessThan(Number.POSITIVE_INFINITY);
+});
+
+test("who stops reading a stream ends the call", async () => {
+  server = new Server({ contract: withAccess(Access.ACCESS_PUBLIC) });
+  const ended = Promise.withResolvers<void>();
+  server.add(KeysServiceService, {
+    getRing: async () => ({ jwe: "" }),
+    rotateRing: async () => ({ version: 1, activeKeyId: "" }),
+    async *watchRing(_request, { signal }) {
+      yield { ring: undefined };
+      await once(signal, "abort");
+      ended.resolve();
+    },
+  });
+  const keys = createClient(KeysServiceService, `127.0.0.1:${await server.listen("127.0.0.1:0")}`);
+  for await (const { ring } of keys.watchRing({ audience: "a" })) {
+    expect(ring).toBeUndefined();
+    break;
+  }
+  await ended.promise;
+  keys.close();
 });
 
 /** What a health check says, or the name of the status that it ends with. */

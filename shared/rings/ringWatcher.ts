@@ -26,6 +26,8 @@ export interface RingWatcherOptions {
   audience: string;
   credentials: Credentials;
   log?: Logger;
+  /** Waits between fetches and between streams; rejects when the signal is aborted. For tests. */
+  wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
 /**
@@ -34,6 +36,7 @@ export interface RingWatcherOptions {
  */
 export class RingWatcher implements RingSource {
   readonly #options: RingWatcherOptions;
+  readonly #wait: NonNullable<RingWatcherOptions["wait"]>;
   readonly #client: ServiceClient<typeof KeysServiceService>;
   readonly #closing = new AbortController();
   readonly #first = Promise.withResolvers<void>();
@@ -44,6 +47,7 @@ export class RingWatcher implements RingSource {
 
   constructor(options: RingWatcherOptions) {
     this.#options = options;
+    this.#wait = options.wait ?? ((ms, signal) => delay(ms, undefined, { signal }));
     this.#client = createClient(KeysServiceService, options.target, {
       ...options.client,
       timeoutMs: REFRESH_TIMEOUT_MS,
@@ -81,8 +85,8 @@ export class RingWatcher implements RingSource {
   }
 
   async #fetchInTurn(): Promise<Ring> {
-    const wait = this.#fetchedAt + REFRESH_INTERVAL_MS - performance.now();
-    if (wait > 0) await delay(wait, undefined, { signal: this.#closing.signal });
+    const leftMs = this.#fetchedAt + REFRESH_INTERVAL_MS - performance.now();
+    if (leftMs > 0) await this.#wait(leftMs, this.#closing.signal);
     this.#fetchedAt = performance.now();
     const { audience, service, credentials } = this.#options;
     try {
@@ -121,7 +125,7 @@ export class RingWatcher implements RingSource {
         if (!signal.aborted) log?.warn({ err, audience }, "the watch of the ring broke");
       }
       const jitter = 0.5 + Math.random() / 2;
-      await delay(backoffMs * jitter, undefined, { signal }).catch(() => {});
+      await this.#wait(backoffMs * jitter, signal).catch(() => {});
       backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
     }
   }

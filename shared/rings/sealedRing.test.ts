@@ -1,3 +1,4 @@
+import { CompactEncrypt, compactDecrypt, importJWK } from "jose";
 import { expect, test } from "vitest";
 import { Ring, RingKey_State } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
@@ -29,6 +30,28 @@ test("a ring that another than the key service has sealed is refused", async () 
   const key = await makeOneTimeKey();
   const forged = await sealRing(RING, "checkout", key.publicJwk, await makeCredentials());
   await expect(openRing(forged, "checkout", key, credentials)).rejects.toThrow("signature");
+});
+
+test("a ring that was sealed to another one-time key is not taken, though somebody repacks it", async () => {
+  const [first, second] = [await makeOneTimeKey(), await makeOneTimeKey()];
+  const { jwe } = await sealRing(RING, "checkout", first.publicJwk, credentials);
+  const { plaintext } = await compactDecrypt(jwe, first.privateKey);
+  const repacked = await new CompactEncrypt(plaintext)
+    .setProtectedHeader({ alg: "ECDH-ES", enc: "A256GCM", cty: "JWT" })
+    .encrypt(await importJWK(second.publicJwk, "ECDH-ES"));
+  await expect(openRing({ jwe: repacked }, "checkout", second, credentials)).rejects.toThrow(
+    "sealed for another request",
+  );
+});
+
+test("a key in a state that this program does not know is not taken for any other", async () => {
+  const key = await makeOneTimeKey();
+  const [first] = RING.keys;
+  const newer = { ...RING, keys: [{ ...first!, state: 9 as RingKey_State }] };
+  const sealed = await sealRing(newer, "checkout", key.publicJwk, credentials);
+  await expect(openRing(sealed, "checkout", key, credentials)).rejects.toThrow(
+    "key AAAAAAAAAAA is in a state unknown here: 9",
+  );
 });
 
 test("neither a private key nor one of another kind is sealed to", async () => {
