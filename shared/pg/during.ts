@@ -1,4 +1,5 @@
-import type { QueryConfig, QueryResult, QueryResultRow } from "pg";
+import type { QueryConfig, QueryResultRow } from "pg";
+import { withConnection } from "./connection.ts";
 import type { Db, Pool } from "./pool.ts";
 
 /**
@@ -8,22 +9,11 @@ import type { Db, Pool } from "./pool.ts";
  * @param call its signal is aborted when the caller has gone; rejects with the signal's reason then
  */
 export function during(pool: Pool, { signal }: { signal: AbortSignal }): Db {
-  const query = async <Row extends QueryResultRow>(
-    statement: string | QueryConfig,
-    values?: unknown[],
-  ): Promise<QueryResult<Row>> => {
-    const client = await pool.connect();
-    let failure: Error | undefined;
-    try {
-      signal.throwIfAborted();
-      return await client.query<Row>(statement, values);
-    } catch (error) {
-      // A statement that failed says nothing of the connection; the pool drops one that has broken.
-      if (!signal.aborted && !("severity" in (error as object))) failure = error as Error;
-      throw error;
-    } finally {
-      client.release(failure);
-    }
+  return {
+    query: <Row extends QueryResultRow>(statement: string | QueryConfig, values?: unknown[]) =>
+      withConnection(pool, (client) => {
+        signal.throwIfAborted();
+        return client.query<Row>(statement, values);
+      }),
   };
-  return { query };
 }

@@ -1,0 +1,152 @@
+import type { PoolClient } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { during } from "#shared/pg/during.ts";
+import { databaseError } from "#shared/pg/errors.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { transaction } from "#shared/pg/transaction.ts";
+import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+
+let postgres: TestPostgres;
+let pool: Pool;
+let other: Pool;
+beforeAll(async () => {
+  postgres = await startTestPostgres();
+});
+afterAll(() => postgres?.remove());
+beforeEach(async () => {
+  pool = createPool(postgres.url, { max: 1, name: "pg", connectTimeoutMs: 500 });
+  other = createPool(postgres.url, { max: 3, name: "other" });
+  await other.query("DROP TABLE IF EXISTS thing; CREATE TABLE thing (id int PRIMARY KEY)");
+});
+afterEach(async () => {
+  await Promise.all([pool.end(), other.end()]);
+});
+
+const count = async () => Number((await other.query("SELECT count(*) FROM thing")).rows[0].count);
+const insert = (tx: PoolClient, id: number) => tx.query("INSERT INTO thing VALUES ($1)", [id]);
+const terminate = async (client: PoolClient) => {
+  const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
+  await other.query("SELECT pg_terminate_backend($1)", [rows[0].pid]);
+};
+const reasonOf = (error: unknown) => databaseError(error)?.reason;
+/** What a promise is rejected with. */
+const thrown = (promise: Promise<unknown>): Promise<Error> =>
+  promise.then(
+    () => expect.unreachable("it was to be rejected"),
+    (error: Error) => error,
+  );
+
+test("what a transaction did is there when it resolves, and nothing of it when it rejects", async () => {
+  expect(await transaction(pool, async (tx) => (await insert(tx, 1)).rowCount)).toBe(1);
+  expect(await count()).toBe(1);
+  const failed = transaction(pool, async (tx) => {
+    await insert(tx, 2);
+    throw new Error("changed my mind");
+  });
+  await expect(failed).rejects.toThrow("changed my mind");
+  expect(await count()).toBe(1);
+  // The one connection of the pool is good as ever.
+  await transaction(pool, (tx) => insert(tx, 3));
+  expect(await count()).toBe(2);
+});
+
+test("a connection that breaks in a transaction fails it alone, and is replaced", async () => {
+  const broken = transaction(pool, async (tx) => {
+    await insert(tx, 1);
+    await terminate(tx);
+    await insert(tx, 2);
+  });
+  expect(reasonOf(await thrown(broken))).toBe("DATABASE_UNAVAILABLE");
+  expect(await count()).toBe(0);
+  await transaction(pool, (tx) => insert(tx, 3));
+  expect(await count()).toBe(1);
+});
+
+test("whoever does not know whether it was committed is told to try again, never that it met another", async () => {
+  const unsure = transaction(pool, async (tx) => {
+    await insert(tx, 1);
+    await terminate(tx);
+  });
+  await expect(unsure).rejects.toMatchObject({
+    reason: "DATABASE_UNAVAILABLE",
+    details: { retryAfterMs: 1000 },
+  });
+  await transaction(pool, (tx) => insert(tx, 1));
+});
+
+test("a statement of a caller who has gone while it waited for a connection is not begun", async () => {
+  const holder = await pool.connect();
+  const caller = new AbortController();
+  const waiting = during(pool, caller).query("INSERT INTO thing VALUES (1)");
+  caller.abort(new Error("gone"));
+  holder.release();
+  await expect(waiting).rejects.toThrow("gone");
+  expect(await count()).toBe(0);
+  // Its connection went back to the others.
+  const here = new AbortController();
+  await during(pool, here).query("INSERT INTO thing VALUES (1)");
+  expect(await count()).toBe(1);
+});
+
+test("a statement that fails keeps its connection, one whose connection broke drops it", async () => {
+  const db = during(pool, new AbortController());
+  const pid = async () => (await db.query("SELECT pg_backend_pid() AS pid")).rows[0]!["pid"];
+  const before = await pid();
+  await expect(db.query("SELECT 1 / 0")).rejects.toThrow("division by zero");
+  expect(await pid()).toBe(before);
+  expect(pool.totalCount).toBe(1);
+  await thrown(db.query("SELECT pg_terminate_backend(pg_backend_pid())"));
+  expect(await pid()).not.toBe(before);
+});
+
+test("errors of the database are told apart by their SQLSTATE", async () => {
+  const run = (sql: string) => thrown(other.query(sql));
+  expect(reasonOf(await run("SET statement_timeout = 1; SELECT pg_sleep(10)"))).toBe(
+    "DATABASE_UNAVAILABLE",
+  );
+  const client = await other.connect();
+  const holder = await other.connect();
+  await holder.query("BEGIN; LOCK TABLE thing");
+  const locked = client.query("SET lock_timeout = 1; INSERT INTO thing VALUES (1)");
+  expect(reasonOf(await thrown(locked))).toBe("CONFLICT");
+  await holder.query("COMMIT");
+
+  await client.query("RESET lock_timeout; INSERT INTO thing VALUES (1), (2)");
+  await client.query("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM thing");
+  await holder.query("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM thing");
+  await client.query("INSERT INTO thing VALUES (3); COMMIT");
+  const skewed = holder.query("INSERT INTO thing VALUES (4); COMMIT");
+  expect(reasonOf(await thrown(skewed))).toBe("CONFLICT");
+  await holder.query("ROLLBACK");
+
+  const terminated = client.query("SELECT pg_terminate_backend(pg_backend_pid())");
+  expect(reasonOf(await thrown(terminated))).toBe("DATABASE_UNAVAILABLE");
+  holder.release();
+  client.release(true);
+
+  // Ours: nobody is helped by trying again.
+  expect(reasonOf(await run("SELECT 1 / 0"))).toBeUndefined();
+  expect(reasonOf(await run("SELECT * FROM nothing"))).toBeUndefined();
+  expect(reasonOf(await run("INSERT INTO thing VALUES (1)"))).toBeUndefined();
+  expect(reasonOf(new Error("anything"))).toBeUndefined();
+  expect(reasonOf("text")).toBeUndefined();
+});
+
+test("a database that is not there, or has no connection left, is unavailable", async () => {
+  const nowhere = createPool("postgres://a@127.0.0.1:1/a", { max: 1, name: "pg" });
+  expect(reasonOf(await thrown(nowhere.query("SELECT 1")))).toBe("DATABASE_UNAVAILABLE");
+  await nowhere.end();
+  const unknown = createPool("postgres://a@name.invalid/a", { max: 1, name: "pg" });
+  expect(reasonOf(await thrown(unknown.query("SELECT 1")))).toBe("DATABASE_UNAVAILABLE");
+  await unknown.end();
+  const holder = await pool.connect();
+  expect(reasonOf(await thrown(pool.query("SELECT 1")))).toBe("DATABASE_UNAVAILABLE");
+  holder.release();
+});
+
+test("a statement that takes longer than it may is ended, by the server", async () => {
+  const hasty = createPool(postgres.url, { max: 1, name: "hasty", statementTimeoutMs: 50 });
+  const slow = await thrown(hasty.query("SELECT pg_sleep(60)"));
+  expect(slow).toMatchObject({ code: "57014" });
+  await hasty.end();
+});
