@@ -1,34 +1,39 @@
+import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 import { Failure } from "./failure.ts";
 
+/**
+ * Where free ports are looked for: below those that systems give to outgoing connections, which could
+ * take one between the look and its use.
+ */
+const LOWEST = 20_000;
+const HIGHEST = 32_000;
+const ATTEMPTS = 100;
+
 /** A port of the loopback interface that is free now. */
-export function freePort(): Promise<number> {
-  return probe(0);
-}
-
-/** A port that somebody chose. @param flag how @param port 0: a free one @throws Failure when it is taken */
-export async function takePort(flag: string, port: number): Promise<number> {
-  try {
-    return await probe(port);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EADDRINUSE") {
-      throw new Failure(
-        `port ${port} is in use: stop what uses it, or choose another with ${flag}`,
-      );
-    }
-    throw new Failure(`cannot listen on 127.0.0.1:${port} (${code}): choose another with ${flag}`);
+export async function freePort(): Promise<number> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    const port = randomInt(LOWEST, HIGHEST);
+    if (await isFree(port)) return port;
   }
+  throw new Failure(`no port from ${LOWEST} to ${HIGHEST} of 127.0.0.1 is free`);
 }
 
-function probe(port: number): Promise<number> {
+/** A port that somebody chose by `flag`; 0: a free one. @throws Failure when it is taken */
+export async function takePort(flag: string, port: number): Promise<number> {
+  if (port === 0) return freePort();
+  if (await isFree(port)) return port;
+  throw new Failure(`port ${port} is in use: stop what uses it, or choose another with ${flag}`);
+}
+
+/** @throws Failure when it can't be listened on for another reason than that it is taken */
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once("error", reject);
-    server.listen(port, "127.0.0.1", () => {
-      const address = server.address();
-      const taken = typeof address === "object" && address !== null ? address.port : port;
-      server.close(() => resolve(taken));
+    server.once("error", ({ code }: NodeJS.ErrnoException) => {
+      if (code === "EADDRINUSE") resolve(false);
+      else reject(new Failure(`cannot listen on 127.0.0.1:${port} (${code}): choose another port`));
     });
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }
