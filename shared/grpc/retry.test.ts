@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { constants, createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { status } from "@grpc/grpc-js";
+import { type Metadata, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { contract } from "../../test/fixtures/clients.ts";
@@ -123,6 +123,35 @@ test("it does not wait for an attempt past the deadline", async () => {
   attempts = [refusing(Errors.OVERLOADED({ retryAfterMs: 60_000 }))];
   expect((await refusal(get(contract, { timeoutMs: 5000 }))).reason).toBe("OVERLOADED");
   expect(seen).toBe(1);
+});
+
+test("what came with an answer comes through once, and nothing of the attempts before it", async () => {
+  const withHeader = (value: string) => (stream: ServerHttp2Stream) => {
+    stream.respond({ ...HEAD, "x-attempt": value }, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": value === "2" ? 0 : 14 }));
+    stream.end(value === "2" ? framed : undefined);
+  };
+  attempts = [withHeader("1"), withHeader("2")];
+  const heard: unknown[] = [];
+  const onMetadata = (metadata: Metadata) => heard.push(metadata.get("x-attempt"));
+  expect((await get(contract, { onMetadata })).name).toBe("products/1");
+  expect(heard).toEqual([["2"]]);
+});
+
+test.each([1, 2])("a call that is cancelled in attempt %i ends that attempt", async (number) => {
+  const controller = new AbortController();
+  const [begun, closed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const hanging = (stream: ServerHttp2Stream) => {
+    stream.on("close", () => closed.resolve());
+    begun.resolve();
+  };
+  attempts = [refusing(Errors.OVERLOADED({ retryAfterMs: 1 })), hanging].slice(2 - number);
+  const call = get(contract, { signal: controller.signal });
+  await begun.promise;
+  controller.abort();
+  expect((await refusal(call)).code).toBe(status.CANCELLED);
+  await closed.promise;
+  expect(seen).toBe(number);
 });
 
 test("a call that is cancelled between two attempts makes no more of them", async () => {

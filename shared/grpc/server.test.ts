@@ -286,6 +286,39 @@ test("every call of a client has a deadline", async () => {
   expect(deadline).toBeLessThan(Number.POSITIVE_INFINITY);
 });
 
+test("a call of somebody who has gone already is not made", async () => {
+  await serve();
+  const gone = AbortSignal.abort();
+  answer = () => expect.unreachable();
+  const call = catalog.getProduct({ name: "products/1" }, { signal: gone });
+  expect((await refusal(call)).code).toBe(status.CANCELLED);
+});
+
+test("an address in use is named", async () => {
+  await serve();
+  const second = new Server({ contract });
+  await expect(second.listen(target)).rejects.toThrow(`cannot listen on ${target}`);
+});
+
+test("once it drains it does not say that it serves, whatever it is told", async () => {
+  await serve();
+  const probes = `127.0.0.1:${await server.listenForProbes("127.0.0.1:0")}`;
+  const gate = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  answer = async () => {
+    entered.resolve();
+    await gate.promise;
+    return Product.create();
+  };
+  const held = getProduct();
+  await entered.promise;
+  const drained = server.drain();
+  server.serving(true);
+  expect(await health(probes)).toBe("NOT_SERVING");
+  gate.resolve();
+  await Promise.all([held, drained]);
+});
+
 test("who stops reading a stream ends the call", async () => {
   server = new Server({ contract: withAccess(Access.ACCESS_PUBLIC) });
   const ended = Promise.withResolvers<void>();
