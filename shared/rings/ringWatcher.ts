@@ -121,8 +121,10 @@ export class RingWatcher implements RingSource {
           if (ring) this.#accept(await openRing(ring, service, oneTimeKey, credentials));
           backoffMs = MIN_BACKOFF_MS;
         }
-      } catch (err) {
-        if (!signal.aborted) log?.warn({ err, audience }, "the watch of the ring broke");
+      } catch (error) {
+        // No stack: while the key service is away this comes again and again.
+        const { message } = error as Error;
+        if (!signal.aborted) log?.warn({ audience, cause: message }, "the watch of the ring broke");
       }
       const jitter = 0.5 + Math.random() / 2;
       await this.#wait(backoffMs * jitter, signal).catch(() => {});

@@ -3,38 +3,17 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { parse, parseAllDocuments } from "yaml";
+import { parse } from "yaml";
 import { makeCertificates } from "../../deploy/local/authority.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
-import { PROJECT } from "../../deploy/local/paths.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { KUBERNETES_VERSION, kubernetesSchemas } from "./schemas.ts";
+import { CHART, render, renderText, run } from "./render.ts";
+import { kubernetesSchemas } from "./schemas.ts";
 
-const CHART = join(PROJECT, "deploy", "kubernetes");
 const helm = toolPath("helm");
 const kubeconform = toolPath("kubeconform");
 const folder = mkdtempSync(join(tmpdir(), "waybill-chart-"));
 afterAll(() => rmSync(folder, { recursive: true }));
-
-function run(command: string, ...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
-  expect(`${stderr}${status === 0 ? "" : stdout}`).toBe("");
-  return stdout;
-}
-
-interface Manifest {
-  kind: string;
-  metadata: { name: string };
-  // biome-ignore lint/suspicious/noExplicitAny: whatever a kind's spec is.
-  spec?: any;
-  data?: Record<string, string>;
-}
-
-function render(...args: string[]): Manifest[] {
-  const flags = ["--kube-version", KUBERNETES_VERSION, ...args];
-  const text = run(helm!, "template", "release", CHART, ...flags);
-  return parseAllDocuments(text).map((document) => document.toJS() as Manifest);
-}
 
 test.skipIf(!helm)("the chart passes helm lint (needs helm)", () => {
   expect(run(helm!, "lint", "--strict", CHART)).toContain("0 chart(s) failed");
@@ -44,9 +23,7 @@ test.skipIf(!helm || !kubeconform)(
   "what it renders to are resources of Kubernetes (needs helm and kubeconform)",
   () => {
     const file = join(folder, "manifests.yaml");
-    const flags = ["--kube-version", KUBERNETES_VERSION];
-    flags.push("--set", "frontDoor.service.plaintextPort=8080");
-    writeFileSync(file, run(helm!, "template", "release", CHART, ...flags));
+    writeFileSync(file, renderText("--set", "frontDoor.service.plaintextPort=8080"));
     const location = join(kubernetesSchemas(), "{{ .ResourceKind }}{{ .KindSuffix }}.json");
     const args = ["-strict", "-summary", "-schema-location", location];
     expect(run(kubeconform!, ...args, file)).toContain("Invalid: 0, Errors: 0, Skipped: 0");

@@ -1,0 +1,234 @@
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  credentials as grpcCredentials,
+  makeGenericClientConstructor,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { service as healthService } from "grpc-health-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Child, Children } from "../../deploy/local/children.ts";
+import { makeSecrets } from "../../deploy/local/credentials.ts";
+import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
+import { PROJECT } from "../../deploy/local/paths.ts";
+import { freePort } from "../../deploy/local/ports.ts";
+import { toolPath } from "../../deploy/local/tools.ts";
+import { makeClients } from "../fixtures/clients.ts";
+import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { shop } from "../fixtures/shopper.ts";
+import { type Container, type Manifest, type Pod, render } from "./render.ts";
+
+/**
+ * The chart's pods as processes of this machine: what each manifest says of arguments, environment
+ * and mounted secrets, with a loopback address in the place of each service's name.
+ */
+const ROLES = ["keys", "session", "catalog", "checkout"];
+const ADDRESSES = new Map(ROLES.map((role, index) => [`release-${role}`, `127.0.0.${index + 2}`]));
+// Only on Linux is all of 127/8 loopback without further ado.
+const canRun = toolPath("helm") !== undefined && process.platform === "linux";
+
+let postgres: TestPostgres;
+let manifests: Manifest[];
+let secrets: Map<string, Record<string, string>>;
+const folder = mkdtempSync(join(tmpdir(), "waybill-pods-"));
+const children = new Children();
+const pods = new Map<string, Child>();
+
+beforeAll(async () => {
+  if (!canRun) return;
+  postgres = await startTestPostgres();
+  manifests = render();
+  secrets = await makeClusterSecrets();
+});
+afterAll(async () => {
+  await Promise.all([...pods.values()].map((pod) => pod.end(30_000)));
+  await children.close();
+  await postgres?.remove();
+  rmSync(folder, { recursive: true });
+});
+
+/** What the chart's README says to make beforehand. */
+async function makeClusterSecrets() {
+  const local = join(folder, "secrets");
+  const { credentialsDir, tlsDir, passwords } = await makeSecrets(local);
+  const read = (dir: string, name: string) => readFileSync(join(dir, name), "utf8");
+  const tls = (names: string[]) =>
+    Object.fromEntries(names.map((name) => [name, read(tlsDir, name)]));
+  const database: Record<string, string> = { "owner-url": postgres.url };
+  for (const role of ["keys", "catalog", "checkout"] as const) {
+    const url = new URL(postgres.url);
+    url.username = `waybill_${role}`;
+    url.password = passwords[role];
+    database[`${role}-url`] = url.href;
+    database[`${role}-password`] = passwords[role];
+  }
+  return new Map<string, Record<string, string>>([
+    ["waybill-database", database],
+    ["waybill-key-encryption-key", { "key-encryption-key": read(local, "key-encryption-key") }],
+    ["waybill-services", { "services.jwks.json": read(credentialsDir, "services.jwks.json") }],
+    ["waybill-tls", tls(["ca.crt", "tls.crt", "tls.key"])],
+    ["waybill-front-door-tls", tls(["tls.crt", "tls.key"])],
+    ...ROLES.map((role): [string, Record<string, string>] => [
+      `waybill-credentials-${role}`,
+      { "jwk.json": read(credentialsDir, `${role}.jwk.json`) },
+    ]),
+  ]);
+}
+
+const secretOf = (name: string): Record<string, string> => {
+  const secret = secrets.get(name);
+  if (secret === undefined) throw new Error(`the chart asks for a secret ${name}`);
+  return secret;
+};
+
+/** Mounts a pod's volumes below a folder of its own. */
+function mount(name: string, { volumes = [] }: Pod, { volumeMounts = [] }: Container): string {
+  const root = join(folder, name);
+  for (const { name: volumeName, mountPath } of volumeMounts) {
+    const volume = volumes.find((each) => each.name === volumeName)!;
+    const files: Record<string, string> = {};
+    if (volume.secret) Object.assign(files, secretOf(volume.secret.secretName));
+    for (const { secret } of volume.projected?.sources ?? []) {
+      const from = secretOf(secret.name);
+      for (const { key, path } of secret.items) files[path] = from[key]!;
+    }
+    if (volume.configMap) {
+      const map = manifests.find(
+        ({ kind, metadata }) => kind === "ConfigMap" && metadata.name === volume.configMap!.name,
+      );
+      Object.assign(files, map!.data);
+    }
+    for (const [path, content] of Object.entries(files)) {
+      const file = join(root, mountPath, path);
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, content);
+    }
+  }
+  return root;
+}
+
+/** A container's environment, with its secrets, as it would see it. */
+function environment({ env = [] }: Container): Record<string, string> {
+  return Object.fromEntries(
+    env.map(({ name, value, valueFrom }) => {
+      const from = valueFrom?.secretKeyRef;
+      const found = from ? secretOf(from.name)[from.key] : value;
+      if (found === undefined) throw new Error(`${name} is nowhere to be had`);
+      return [name, found];
+    }),
+  );
+}
+
+/** Puts this machine's places in the place of the cluster's. */
+function here(text: string, root: string, listen?: string): string {
+  let local = text.replaceAll("/etc/", `${root}/etc/`);
+  for (const [service, address] of ADDRESSES) {
+    local = local.replaceAll(`dns:///${service}:`, `ipv4:${address}:`);
+  }
+  return listen === undefined ? local : local.replaceAll("0.0.0.0", listen);
+}
+
+const logOf = (name: string) => openSync(join(folder, `${name}.log`), "a");
+
+/** Starts a pod's container: the program is the image's entry point. */
+async function start(name: string, pod: Pod, listen?: string): Promise<Child> {
+  const [container] = pod.containers as [Container];
+  const root = mount(name, pod, container);
+  const { PATH = "", HOME = "" } = process.env;
+  const env = Object.entries(environment(container)).map(([key, value]) => [
+    key,
+    here(value, root),
+  ]);
+  const args = container.args!.map((arg) => here(arg, root, listen));
+  const child = await children.start(process.execPath, ["--max-semi-space-size=2", ...args], {
+    cwd: PROJECT,
+    env: { PATH, HOME, ...Object.fromEntries(env) },
+    stdio: ["ignore", "ignore", logOf(name)],
+  });
+  pods.set(name, child);
+  return child;
+}
+
+const podOf = (kind: string, name: string): Pod =>
+  manifests.find((each) => each.kind === kind && each.metadata.name === `release-${name}`)!.spec!
+    .template.spec;
+
+const HealthClient = makeGenericClientConstructor(healthService, "Health");
+
+/** Probes a pod as a kubelet does until the answer is SERVING. Rejects with its log when it ends. */
+async function untilReady(name: string, address: string): Promise<void> {
+  let ended = false;
+  void pods.get(name)!.exited.then(() => {
+    ended = true;
+  });
+  const client = new HealthClient(address, grpcCredentials.createInsecure());
+  const probe = () =>
+    new Promise<boolean>((resolve) => {
+      client["check"]!({ service: "" }, (error: ServiceError | null, said?: { status: string }) =>
+        resolve(error === null && said?.status === "SERVING"),
+      );
+    });
+  while (!ended && !(await probe())) await delay(50);
+  client.close();
+  if (ended) throw new Error(readFileSync(join(folder, `${name}.log`), "utf8"));
+}
+
+test.skipIf(!canRun)(
+  "the chart's pods, as processes, serve a checkout by TLS, and drain (needs helm)",
+  async () => {
+    const migration = await start("migration", podOf("Job", "migration"));
+    expect(await migration.exited).toEqual({ code: 0, signal: null });
+
+    for (const role of ROLES) {
+      const pod = podOf("Deployment", role);
+      const address = ADDRESSES.get(`release-${role}`)!;
+      await start(role, pod, address);
+    }
+    await Promise.all(
+      ROLES.map((role) => {
+        const [container] = podOf("Deployment", role).containers as [Container];
+        const { port } = container.readinessProbe!.grpc!;
+        return untilReady(role, `${ADDRESSES.get(`release-${role}`)}:${port}`);
+      }),
+    );
+
+    const pod = podOf("Deployment", "front-door");
+    const [container] = pod.containers as [Container];
+    const root = mount("front-door", pod, container);
+    const file = join(root, "etc", "envoy", "envoy.yaml");
+    const [port, tlsPort, adminPort] = [await freePort(), await freePort(), await freePort()];
+    let config = here(readFileSync(file, "utf8"), root)
+      .replace("port_value: 8080", `port_value: ${port}`)
+      .replace("port_value: 8443", `port_value: ${tlsPort}`)
+      .replace("port_value: 9901", `port_value: ${adminPort}`)
+      .replaceAll("0.0.0.0", "127.0.0.1");
+    for (const [service, address] of ADDRESSES) {
+      config = config.replaceAll(service, address);
+    }
+    writeFileSync(file, config);
+    const args = container.args!.map((arg) => here(arg, root));
+    const envoy = await children.start(
+      envoyBinary(() => {}),
+      [...args, "--disable-hot-restart"],
+      { stdio: ["ignore", "ignore", logOf("front-door")] },
+    );
+    pods.set("front-door", envoy);
+    await untilReady("front-door", `127.0.0.1:${port}`);
+
+    const ca = readFileSync(join(folder, "secrets", "tls", "ca.crt"));
+    const clients = makeClients(`localhost:${tlsPort}`, {
+      credentials: grpcCredentials.createSsl(ca),
+    });
+    expect((await shop(clients, 17)).name).toMatch(/^orders\//);
+    clients.close();
+
+    const ends = ROLES.map((role) => {
+      const { exited, process: running } = pods.get(role)!;
+      running.kill("SIGTERM");
+      return exited;
+    });
+    for (const end of await Promise.all(ends)) expect(end).toEqual({ code: 0, signal: null });
+  },
+);
