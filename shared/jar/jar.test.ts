@@ -1,5 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { CatalogServiceService } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { SessionServiceService, SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
@@ -187,6 +188,29 @@ test("a call that is cancelled while it waits is never sent, and gives up its pl
   held[1]!.go();
   await third;
   expect(held.map(({ number }) => number)).toEqual([1, 3]);
+});
+
+test("a call that is cancelled while it is made gives its turn to the next", async () => {
+  holding = true;
+  const controller = new AbortController();
+  const first = advance(1, { signal: controller.signal });
+  await untilHeld(1);
+  const second = advance(2);
+  controller.abort();
+  expect((await refusal(first)).code).toBe(status.CANCELLED);
+  await untilHeld(2);
+  held[1]!.go();
+  // Nobody knows whether the first one was done: the second was sent with what the jar had.
+  expect((await second).session?.version).toBe(2);
+});
+
+test("calls of services without sessions pass through", async () => {
+  const other = createClient(CatalogServiceService, target, {
+    interceptors: [jar.interceptor()],
+  });
+  const call = other.getProduct({ name: "products/1" });
+  expect((await refusal(call)).code).toBe(status.UNIMPLEMENTED);
+  other.close();
 });
 
 test("a call whose deadline passes while it waits is never sent, and gives up its place", async () => {
