@@ -234,6 +234,8 @@ test("a refused advance leaves the jar as it was, and the next one goes on", asy
   expect(jar.peek("session")).toBe(before);
   await advance(1);
   expect(await read()).toBe(1);
+  // A read that brings no waybill leaves the jar as it was, too.
+  expect(await read()).toBe(1);
 });
 
 test("a waybill that has ended, or is of no use, is dropped", async () => {
