@@ -9,19 +9,16 @@ export interface Filter {
 type Type = "text" | "number";
 
 /** What may be filtered by: the proto's field path, and its column. */
-const FIELDS: Record<string, { column: string; type: Type }> = {
-  title: { column: "title", type: "text" },
-  genre: { column: "genre", type: "text" },
-  rating: { column: "rating", type: "text" },
-  director: { column: "director", type: "text" },
-  distributor: { column: "distributor", type: "text" },
-  "release_date.year": {
-    column: "extract(year FROM release_date)",
-    type: "number",
-  },
-  running_time_minutes: { column: "running_time_minutes", type: "number" },
-  imdb_rating_tenths: { column: "imdb_rating_tenths", type: "number" },
-};
+const FIELDS = new Map<string, { column: string; type: Type }>([
+  ["title", { column: "title", type: "text" }],
+  ["genre", { column: "genre", type: "text" }],
+  ["rating", { column: "rating", type: "text" }],
+  ["director", { column: "director", type: "text" }],
+  ["distributor", { column: "distributor", type: "text" }],
+  ["release_date.year", { column: "extract(year FROM release_date)", type: "number" }],
+  ["running_time_minutes", { column: "running_time_minutes", type: "number" }],
+  ["imdb_rating_tenths", { column: "imdb_rating_tenths", type: "number" }],
+]);
 
 const OPERATORS: Record<Type, readonly string[]> = {
   text: ["=", "!=", ":"],
@@ -70,8 +67,8 @@ export function parseFilter(filter: string): Filter {
     if (conditions.length === MAX_COMPARISONS)
       throw refuse(`at most ${MAX_COMPARISONS} comparisons`);
     const start = at;
-    const field = FIELDS[take(FIELD) ?? ""];
-    if (field === undefined) throw refuse(`one of ${Object.keys(FIELDS).join(", ")}`, start);
+    const field = FIELDS.get(take(FIELD) ?? "");
+    if (field === undefined) throw refuse(`one of ${[...FIELDS.keys()].join(", ")}`, start);
     take(SPACE);
     const operatorAt = at;
     const operator = take(OPERATOR);
