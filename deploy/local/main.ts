@@ -8,7 +8,7 @@ import { PROJECT } from "./paths.ts";
 import { blockingFolder, postgresUser } from "./postgresUser.ts";
 import { commands, table, tell } from "./print.ts";
 import type { Rotated } from "./rotate.ts";
-import { installTools } from "./tools.ts";
+import { installTools, TOOL_NAMES, type Tool } from "./tools.ts";
 
 const ROLES = ["keys", "session", "catalog", "checkout"];
 
@@ -16,7 +16,7 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
        npm run scale -- N [options]     change the number of replicas of the running one
        npm run status -- [options]      what runs where
        npm run rotate -- AUDIENCE       let another key seal its waybills; older ones stay good
-       npm run tools                    build grpcurl, ghz and what else tests use
+       npm run tools [-- NAME…]         build ${TOOL_NAMES.join(", ")}, or some of them
        npm run credentials -- DIR       make a cluster's secrets, for use elsewhere
 
   --port N         the front door's port on 127.0.0.1; 0: a free one   [8080]
@@ -64,12 +64,12 @@ async function main(): Promise<void> {
     return;
   }
   if (command === "scale") await scale(rest, flags);
+  else if (command === "tools") tools(rest);
   else if (command === "rotate") await rotate(rest, flags);
   else if (command === "credentials") await credentials(rest);
   else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
   else if (command === "start") await start(flags);
   else if (command === "status") await status(flags);
-  else if (command === "tools") installTools(tell);
   else throw new Failure(`there is no command ${command}. See --help.`, 2);
 }
 
@@ -128,6 +128,14 @@ async function scale(args: string[], flags: Flags): Promise<void> {
   const progress = flags.json ? () => {} : tell;
   const answer = await sendCommand(dataDir(flags), { command: "scale", replicas }, progress);
   show(answer as ClusterStatus, flags);
+}
+
+function tools(names: string[]): void {
+  for (const name of names) {
+    if (TOOL_NAMES.some((tool) => tool === name)) continue;
+    throw new Failure(`tools ${name}: expected some of ${TOOL_NAMES.join(", ")}`, 2);
+  }
+  installTools(names.length > 0 ? (names as Tool[]) : TOOL_NAMES, tell);
 }
 
 async function rotate(args: string[], flags: Flags): Promise<void> {

@@ -1,7 +1,7 @@
-import { relative } from "node:path";
+import { join, relative } from "node:path";
 import { styleText } from "node:util";
 import type { ClusterStatus } from "./cluster.ts";
-import { PROJECT } from "./paths.ts";
+import { CACHE, PROJECT } from "./paths.ts";
 import { toolPath } from "./tools.ts";
 
 /** Says what is being done. Colours only on a terminal. */
@@ -41,10 +41,11 @@ export function commands({ frontDoor, replicas }: ClusterStatus): string {
   }
   const target = `127.0.0.1:${frontDoor.port}`;
   const path = toolPath("grpcurl");
+  const isHere = path === undefined || path.startsWith(PROJECT);
   // Built here, it lies in the project, where npm's commands are given.
-  const grpcurl = path?.startsWith(PROJECT) ? relative(PROJECT, path) : "grpcurl";
+  const grpcurl = isHere ? relative(PROJECT, join(CACHE, "bin", "grpcurl")) : "grpcurl";
   return [
-    ...(path === undefined ? ["npm run tools   # builds grpcurl, which is missing here"] : []),
+    ...(path === undefined ? ["npm run tools -- grpcurl   # builds it: it is missing here"] : []),
     `${grpcurl} -plaintext ${target} list`,
     `${grpcurl} -plaintext -d '{"name":"products/1"}' ${target} waybill.catalog.v1.CatalogService/GetProduct`,
     `${grpcurl} -plaintext -v ${target} waybill.checkout.v1.CheckoutService/BeginCheckout`,

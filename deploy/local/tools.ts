@@ -13,6 +13,8 @@ const TOOLS = {
 
 export type Tool = keyof typeof TOOLS;
 
+export const TOOL_NAMES = Object.keys(TOOLS) as Tool[];
+
 const BIN = join(CACHE, "bin");
 
 /** The path of a tool: from the cache or the PATH. Undefined where there is none. */
@@ -22,14 +24,14 @@ export function toolPath(tool: Tool): string | undefined {
 }
 
 /**
- * Builds the tools that are not there yet. Without Go, or when a build fails, they are left out.
+ * Builds those of the tools that are not there yet. Without Go, or when a build fails, they are left out.
  *
  * @returns those that are still missing
  */
-export function installTools(tell: (line: string) => void): Tool[] {
+export function installTools(tools: readonly Tool[], tell: (line: string) => void): Tool[] {
   mkdirSync(BIN, { recursive: true });
   const hasGo = spawnSync("go", ["version"], { stdio: "ignore" }).status === 0;
-  return (Object.keys(TOOLS) as Tool[]).filter((tool) => {
+  return tools.filter((tool) => {
     if (toolPath(tool) !== undefined) return false;
     if (!hasGo) {
       tell(

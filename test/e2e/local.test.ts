@@ -179,6 +179,14 @@ test("wrong flags are named, with what was expected", () => {
   }
 });
 
+test("a tool that there is none of is named", () => {
+  const main = join(PROJECT, "deploy", "local", "main.ts");
+  const args = [main, "tools", "hammer"];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+  expect(stderr).toContain("tools hammer: expected some of grpcurl, ghz, kubeconform, helm");
+  expect(status).toBe(2);
+});
+
 test("a port in use is named", async () => {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
