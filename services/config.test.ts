@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readConfig } from "./config.ts";
+import { type Config, readConfig } from "./config.ts";
 import { ConfigError } from "./failure.ts";
 
 const ENV = {
@@ -71,6 +71,13 @@ test("what is wrong is named, with what was expected", () => {
   expect(refused(["--listen", "8080"])).toBe("--listen 8080: expected HOST:PORT");
   expect(refused(["--probe", ":1"])).toBe("--probe :1: expected HOST:PORT");
   expect(() => readConfig(["--colour"], ENV)).toThrow("--colour");
+  for (const value of ["1", "100"]) {
+    const { databaseConnections } = readConfig([], {
+      ...ENV,
+      WAYBILL_DATABASE_CONNECTIONS: value,
+    }) as Config;
+    expect(databaseConnections).toBe(Number(value));
+  }
   for (const value of ["0", "101", "1.5", "many"]) {
     expect(refused([], { ...ENV, WAYBILL_DATABASE_CONNECTIONS: value })).toBe(
       `WAYBILL_DATABASE_CONNECTIONS=${value}: expected a whole number from 1 to 100`,

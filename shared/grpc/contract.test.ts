@@ -6,6 +6,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import {
+  FieldOptionsSchema,
   FileDescriptorSetSchema,
   MethodOptions_IdempotencyLevel,
   MethodOptionsSchema,
@@ -27,6 +28,8 @@ function withOptions(changes: {
   method?: Options;
   level?: MethodOptions_IdempotencyLevel;
   streams?: boolean;
+  /** Declares the first field of the method's request a carrier. */
+  carrier?: boolean;
 }) {
   const { registry, image } = contract;
   const set = fromBinary(FileDescriptorSetSchema, image);
@@ -46,6 +49,15 @@ function withOptions(changes: {
       idempotencyLevel: changes.level ?? MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS,
     });
     setExtension(method.options, ...option("method", changes.method));
+  }
+  if (changes.carrier !== undefined) {
+    const request = set.file
+      .flatMap((file) => file.messageType)
+      .find(({ name }) => name === `${METHOD}Request`)!;
+    const [field] = request.field;
+    field!.options ??= create(FieldOptionsSchema);
+    const extension = registry.getExtension("waybill.options.v1.carrier")!;
+    setExtension(field!.options, extension, changes.carrier);
   }
   method.serverStreaming = changes.streams ?? false;
   return readContract(toBinary(FileDescriptorSetSchema, set));
@@ -78,6 +90,25 @@ test.each([
   const read = () => withOptions({ session, method: READ });
   expect(read).toThrow("option session of waybill.catalog.v1.CatalogService");
   expect(read).toThrow(words);
+});
+
+test("the shortest lives that a session may have", () => {
+  const seconds = { seconds: 2n };
+  const session = { ...SESSION, idle: seconds, absolute: seconds };
+  expect(withOptions({ session, method: READ }).method(WHERE).session).toMatchObject({
+    idleS: 2,
+    absoluteS: 2,
+  });
+});
+
+test("a carrier is a field that holds a waybill, and only one that says so", () => {
+  const begin = contract.method("/waybill.session.v1.SessionService/BeginSession");
+  expect([begin.requestCarrier, begin.responseCarrier]).toEqual(["waybill", "waybill"]);
+  expect(contract.method(WHERE).requestCarrier).toBeUndefined();
+  expect(withOptions({ carrier: false }).method(WHERE).requestCarrier).toBeUndefined();
+  expect(() => withOptions({ carrier: true })).toThrow(
+    "waybill.catalog.v1.GetProductRequest.name: a carrier is a waybill.options.v1.Waybill",
+  );
 });
 
 test("a method that contradicts itself is named", () => {
