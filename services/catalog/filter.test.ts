@@ -46,6 +46,12 @@ test.each([
   expect(refusal(filter)).toContain(words);
 });
 
+test("ten comparisons are taken, and not one more", () => {
+  const joined = (count: number) => Array(count).fill("genre = a").join(" AND ");
+  expect(parseFilter(joined(10)).conditions).toHaveLength(10);
+  expect(refusal(joined(11))).toBe("expected at most 10 comparisons at column 141");
+});
+
 test("whatever is written, nothing of it becomes SQL", () => {
   const word = fc.constantFrom(
     "genre",

@@ -3,7 +3,7 @@ import {
   type ListProductsResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
-import { pageSize } from "#shared/grpc/pageSize.ts";
+import { cutPage, pageSize } from "#shared/grpc/page.ts";
 import { during } from "#shared/pg/during.ts";
 import { parseFilter } from "./filter.ts";
 import type { CatalogParts } from "./parts.ts";
@@ -36,7 +36,6 @@ export const listProducts =
       descending: direction === "desc",
     };
     const size = pageSize(request.pageSize);
-    // One more than the page holds tells whether there is a next one.
     const rows = await list(
       during(db, context),
       parseFilter(request.filter),
@@ -44,14 +43,12 @@ export const listProducts =
       after,
       size + 1,
     );
-    const page = rows.slice(0, size);
-    const last = page.at(-1);
+    const { page, last } = cutPage(rows, size);
     return {
       products: page.map(toProduct),
-      nextPageToken:
-        rows.length > size && last !== undefined
-          ? cursors.seal(method, asked, encode({ value: last.sortValue, id: last.id }))
-          : "",
+      nextPageToken: last
+        ? cursors.seal(method, asked, encode({ value: last.sortValue, id: last.id }))
+        : "",
     };
   };
 

@@ -1,7 +1,7 @@
 import type { ListOrdersRequest, ListOrdersResponse } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
-import { pageSize } from "#shared/grpc/pageSize.ts";
+import { cutPage, pageSize } from "#shared/grpc/page.ts";
 import { during } from "#shared/pg/during.ts";
 import type { CheckoutParts } from "./parts.ts";
 import { listOrders as list, type Position } from "./sql/listOrders.ts";
@@ -20,14 +20,12 @@ export const listOrders =
     const after = pageToken ? decode(await cursors.open(method, question, pageToken)) : undefined;
     const size = pageSize(asked);
     const rows = await list(during(db, context), subject, after, size + 1);
-    const page = rows.slice(0, size);
-    const last = page.at(-1);
+    const { page, last } = cutPage(rows, size);
     return {
       orders: page.map(toOrder),
-      nextPageToken:
-        rows.length > size && last !== undefined
-          ? cursors.seal(method, question, encode({ createdAt: last.position, id: last.id }))
-          : "",
+      nextPageToken: last
+        ? cursors.seal(method, question, encode({ createdAt: last.position, id: last.id }))
+        : "",
     };
   };
 
