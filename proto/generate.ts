@@ -22,7 +22,11 @@ buf("build", "--as-file-descriptor-set", "-o", "gen/image.binpb");
 keepComments(join(here, "gen", "image.binpb"));
 
 // Only options come from these; nothing imports their code.
-for (const unused of ["buf", "google/api", "google/protobuf/descriptor.ts"]) {
+for (const unused of [
+  "buf",
+  ...["annotations", "field_behavior", "http", "resource"].map((name) => `google/api/${name}.ts`),
+  "google/protobuf/descriptor.ts",
+]) {
   rmSync(join(here, "gen", unused), { recursive: true });
 }
 

@@ -1,8 +1,15 @@
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { SIGNING_ALGORITHMS, type SigningAlgorithm } from "#shared/token/verificationKeys.ts";
 import { ConfigError } from "./failure.ts";
+import { type Argon2Cost, DEFAULT_COST, parseCost } from "./identity/secretHasher.ts";
 
-export const ROLES = ["keys", "session", "catalog", "checkout"] as const;
+export const ROLES = ["keys", "identity", "token", "session", "catalog", "checkout"] as const;
 export type Role = (typeof ROLES)[number];
+/** Those that keep data in Postgres. */
+export const DATABASE_ROLES = ["keys", "identity", "token", "catalog", "checkout"] as const;
+/** Those that keep keys of their own there, wrapped. */
+const WRAPPING_ROLES: readonly Role[] = ["keys", "token"];
 
 /** How one replica runs. Read once, at start. */
 export interface Config {
@@ -17,8 +24,25 @@ export interface Config {
   readonly credentialsDir: string;
   /** gRPC targets; undefined: this replica itself. */
   readonly keysAddress: string | undefined;
+  readonly identityAddress: string | undefined;
+  readonly tokenAddress: string | undefined;
   readonly catalogAddress: string | undefined;
   readonly keyEncryptionKeyFile: string | undefined;
+  /** The addresses that callers know this system by, such as `https://api.example.com`. */
+  readonly origins: readonly string[];
+  /** `iss` of access tokens. */
+  readonly issuer: string;
+  /** What the front door proves to be it with; undefined: nobody's forwarding metadata are believed. */
+  readonly frontDoorSecret: string | undefined;
+  /** Past it a replica that has not heard of revocations refuses protected calls. */
+  readonly revocationBoundMs: number;
+  readonly argon2: Argon2Cost;
+  readonly signingAlgorithm: SigningAlgorithm;
+  readonly accessTokenLifeS: number;
+  /** How long a signing key is published before it signs. */
+  readonly keyPublishS: number;
+  /** How many tokens each client is granted a minute. */
+  readonly grantsPerMinute: number;
   readonly databaseUrls: Readonly<Partial<Record<Role, string>>>;
   /** Connections that each role may hold to Postgres. */
   readonly databaseConnections: number;
@@ -42,10 +66,29 @@ Environment:
   WAYBILL_TLS_DIR                   folder with ca.crt, tls.crt, tls.key: callers and callees prove
                                     to be parts of the cluster; default: plaintext
   WAYBILL_DATABASE_URL_KEYS         Postgres address for the role keys
+  WAYBILL_DATABASE_URL_IDENTITY     … for the role identity
+  WAYBILL_DATABASE_URL_TOKEN        … for the role token
   WAYBILL_DATABASE_URL_CATALOG      … for the role catalog
   WAYBILL_DATABASE_URL_CHECKOUT     … for the role checkout
-  WAYBILL_KEY_ENCRYPTION_KEY_FILE   file with 32 bytes in base64url (role keys)
+  WAYBILL_KEY_ENCRYPTION_KEY_FILE   file with 32 bytes in base64url (roles keys, token)
+  WAYBILL_ORIGINS                   the addresses that callers know this system by, such as
+                                    https://api.example.com, with commas between them (required,
+                                    but for the role keys)
+  WAYBILL_ISSUER                    the issuer of access tokens; default: the first of them
+  WAYBILL_FRONT_DOOR_SECRET_FILE    what the front door proves to be it with; default: nobody's
+                                    forwarding metadata are believed
+  WAYBILL_REVOCATION_BOUND_MS       1000 to 300000; default: 30000. A replica that has not heard of
+                                    revocations for so long refuses protected calls
+  WAYBILL_ACCESS_TOKEN_LIFE_S       10 to 3600; default: 300 (role token)
+  WAYBILL_SIGNING_ALGORITHM         EdDSA or ES256; default: EdDSA (role token)
+  WAYBILL_KEY_PUBLISH_S             0 to 86400; default: 1200. How long a signing key is published
+                                    before it signs: twice the slowest cache (role token)
+  WAYBILL_GRANTS_PER_MINUTE         1 or more; default: 6000. For each client (role token)
+  WAYBILL_ARGON2                    cost of users' secrets; default: m=19456,t=2,p=1 (role identity)
   WAYBILL_KEYS_ADDRESS              gRPC target of the key service; default: this replica
+  WAYBILL_IDENTITY_ADDRESS          … of the identity service; default: this replica (role token)
+  WAYBILL_TOKEN_ADDRESS             … of the token service; default: this replica; where it does not
+                                    serve token, without it no access token is taken
   WAYBILL_CATALOG_ADDRESS           gRPC target of the catalogue; default: this replica
   WAYBILL_DATABASE_CONNECTIONS      connections a role, 1 to 100; default: 5
   WAYBILL_MAX_CONNECTION_AGE_MS     1000 or more; default: 300000
@@ -76,7 +119,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
   };
   const has = (role: Role) => roles.includes(role);
   const databaseUrls: Partial<Record<Role, string>> = {};
-  for (const role of ["keys", "catalog", "checkout"] as const) {
+  for (const role of DATABASE_ROLES) {
     if (!has(role)) continue;
     const name = `WAYBILL_DATABASE_URL_${role.toUpperCase()}`;
     databaseUrls[role] = required(name, `the role ${role} keeps its data in Postgres`);
@@ -93,6 +136,17 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
       "WAYBILL_CATALOG_ADDRESS is not set: checkout asks the catalogue for prices",
     );
   }
+  const identityAddress = env["WAYBILL_IDENTITY_ADDRESS"];
+  if (!identityAddress && has("token") && !has("identity")) {
+    throw new ConfigError("WAYBILL_IDENTITY_ADDRESS is not set: token asks identity for accounts");
+  }
+  const tokenAddress = env["WAYBILL_TOKEN_ADDRESS"];
+  if (!tokenAddress && has("identity") && !has("token")) {
+    throw new ConfigError("WAYBILL_TOKEN_ADDRESS is not set: identity ends sign-ins there");
+  }
+  const origins = roles.every((role) => role === "keys")
+    ? []
+    : readOrigins(required("WAYBILL_ORIGINS", "it names the addresses that callers use"));
   const logLevel = env["WAYBILL_LOG_LEVEL"] ?? "info";
   if (!["trace", "debug", "info", "warn", "error", "fatal"].includes(logLevel)) {
     throw new ConfigError(
@@ -110,15 +164,69 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
       "it names the folder of the services' keys",
     ),
     keysAddress,
+    identityAddress,
+    tokenAddress,
     catalogAddress,
-    keyEncryptionKeyFile: has("keys")
-      ? required("WAYBILL_KEY_ENCRYPTION_KEY_FILE", "the role keys wraps its keys with it")
+    keyEncryptionKeyFile: roles.some((role) => WRAPPING_ROLES.includes(role))
+      ? required("WAYBILL_KEY_ENCRYPTION_KEY_FILE", "the roles keys and token wrap keys with it")
       : undefined,
+    origins,
+    issuer: env["WAYBILL_ISSUER"] ?? origins[0] ?? "",
+    frontDoorSecret: readSecret(env["WAYBILL_FRONT_DOOR_SECRET_FILE"]),
+    revocationBoundMs: whole("WAYBILL_REVOCATION_BOUND_MS", 30_000, 1000, 300_000),
+    argon2: readCost(env["WAYBILL_ARGON2"]),
+    signingAlgorithm: readAlgorithm(env["WAYBILL_SIGNING_ALGORITHM"]),
+    accessTokenLifeS: whole("WAYBILL_ACCESS_TOKEN_LIFE_S", 300, 10, 3600),
+    keyPublishS: whole("WAYBILL_KEY_PUBLISH_S", 1200, 0, 86_400),
+    grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
     databaseUrls: Object.freeze(databaseUrls),
     databaseConnections: whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100),
     maxConnectionAgeMs: whole("WAYBILL_MAX_CONNECTION_AGE_MS", 300_000, 1000, 2 ** 31 - 1),
     drainDelayMs: whole("WAYBILL_DRAIN_DELAY_MS", 0, 0, 60_000),
   });
+}
+
+/** @throws ConfigError */
+function readOrigins(text: string): string[] {
+  return text.split(",").map((each) => {
+    const origin = each.trim();
+    const url = URL.parse(origin);
+    const isOrigin = url !== null && url.origin === origin && /^https?:$/.test(url.protocol);
+    if (isOrigin) return origin;
+    throw new ConfigError(`WAYBILL_ORIGINS=${text}: expected addresses like https://host:port`);
+  });
+}
+
+/** @throws ConfigError */
+function readSecret(file: string | undefined): string | undefined {
+  if (!file) return undefined;
+  let secret: string;
+  try {
+    secret = readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw new ConfigError(`WAYBILL_FRONT_DOOR_SECRET_FILE=${file}: ${(error as Error).message}`);
+  }
+  if (secret.length >= 32) return secret;
+  throw new ConfigError(`WAYBILL_FRONT_DOOR_SECRET_FILE=${file}: expected 32 characters or more`);
+}
+
+/** @throws ConfigError */
+function readCost(text: string | undefined): Argon2Cost {
+  if (!text) return DEFAULT_COST;
+  try {
+    return parseCost(text);
+  } catch (error) {
+    throw new ConfigError(`WAYBILL_ARGON2=${text}: ${(error as Error).message}`);
+  }
+}
+
+/** @throws ConfigError */
+function readAlgorithm(text = "EdDSA"): SigningAlgorithm {
+  const algorithm = SIGNING_ALGORITHMS.find((each) => each === text);
+  if (algorithm !== undefined) return algorithm;
+  throw new ConfigError(
+    `WAYBILL_SIGNING_ALGORITHM=${text}: expected ${SIGNING_ALGORITHMS.join(" or ")}`,
+  );
 }
 
 function parseFlags(argv: string[]) {

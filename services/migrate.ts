@@ -1,31 +1,46 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import pg from "pg";
+import { loadContract } from "#shared/grpc/contract.ts";
 import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
 import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "./catalog/seed.ts";
+import { DATABASE_ROLES } from "./config.ts";
 import { ConfigError, fail } from "./failure.ts";
+import { seedIdentity } from "./identity/seed.ts";
 
-const SCHEMAS = ["keys", "catalog", "checkout"] as const;
+const CONTRACT = new URL("../proto/gen/image.binpb", import.meta.url);
 const WAIT_MS = 60_000;
 
 const USAGE = `Usage: node services/migrate.ts
 
-Brings the database up to date: schemas, login roles, tables, the catalogue's data. Can be run
-again, and by several programs at once. Exits with 0 when all is done.
+Brings the database up to date: schemas, login roles, tables, the catalogue's data, the first
+administrator. Can be run again, and by several programs at once. Exits with 0 when all is done.
 
 Environment:
   DATABASE_URL                         Postgres address of an owner of the database, not pooled
   WAYBILL_DATABASE_PASSWORD_KEYS       password of the login role waybill_keys
+  WAYBILL_DATABASE_PASSWORD_IDENTITY   … of waybill_identity
+  WAYBILL_DATABASE_PASSWORD_TOKEN      … of waybill_token
   WAYBILL_DATABASE_PASSWORD_CATALOG    … of waybill_catalog
   WAYBILL_DATABASE_PASSWORD_CHECKOUT   … of waybill_checkout
+  WAYBILL_ADMIN_SECRET_FILE            the secret of serviceAccounts/admin, used when there is no such
+                                       account yet: 32 characters or more; default: none is made
 `;
 
 function required(name: string): string {
   const value = process.env[name];
   if (!value) throw new ConfigError(`${name} is not set`);
   return value;
+}
+
+function readAdminSecret(file: string | undefined): string | undefined {
+  if (!file) return undefined;
+  const secret = readFileSync(file, "utf8").trim();
+  if (secret.length >= 32) return secret;
+  throw new ConfigError(`WAYBILL_ADMIN_SECRET_FILE=${file}: expected 32 characters or more`);
 }
 
 /** Waits for a database that is starting; another error than that is final. */
@@ -61,11 +76,12 @@ async function main(): Promise<void> {
     return;
   }
   const passwords = new Map(
-    SCHEMAS.map((schema) => [
+    DATABASE_ROLES.map((schema) => [
       schema,
       required(`WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`),
     ]),
   );
+  const adminSecret = readAdminSecret(process.env["WAYBILL_ADMIN_SECRET_FILE"]);
   const client = await connect(required("DATABASE_URL"));
   try {
     await withMigrationLock(client, async () => {
@@ -79,6 +95,9 @@ async function main(): Promise<void> {
       }
       const products = await seedCatalog(client);
       if (products > 0) console.log(`imported ${products} products`);
+      if (await seedIdentity(client, loadContract(CONTRACT), adminSecret)) {
+        console.log("made the first administrator: serviceAccounts/admin");
+      }
     });
   } finally {
     await client.end();

@@ -1,43 +1,52 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
-import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
-import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import { Assertions } from "#shared/callers/assertions.ts";
+import { TokenAuthentication } from "#shared/callers/authentication.ts";
+import { JwksWatcher } from "#shared/callers/jwksWatcher.ts";
+import { RevocationFeed } from "#shared/callers/revocationFeed.ts";
 import { serviceAuthentication } from "#shared/credentials/assertion.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { loadTls } from "#shared/credentials/tls.ts";
-import { createClient } from "#shared/grpc/client.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Server } from "#shared/grpc/server.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
 import { databaseError } from "#shared/pg/errors.ts";
 import { createPool } from "#shared/pg/pool.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
-import { Cursors } from "#shared/waybill/cursors.ts";
-import { catalogHandlers } from "./catalog/index.ts";
-import { checkoutHandlers } from "./checkout/index.ts";
+import { AccessTokens } from "#shared/token/accessTokens.ts";
+import { startCatalog } from "./catalog/start.ts";
+import { startCheckout } from "./checkout/start.ts";
 import type { Config, Role } from "./config.ts";
-import { keysHandlers } from "./keys/index.ts";
-import { Versions } from "./keys/versions.ts";
-import { loadWrapping } from "./keys/wrapping.ts";
-import { sessionHandlers } from "./session/index.ts";
+import { startIdentity } from "./identity/start.ts";
+import { startKeys } from "./keys/start.ts";
+import type { ReplicaParts } from "./replicaParts.ts";
+import { startSession } from "./session/start.ts";
+import { startToken } from "./token/start.ts";
 
 const CONTRACT = new URL("../proto/gen/image.binpb", import.meta.url);
 
 /** Public services: what reflection shows on every replica, whatever its roles. */
 const PUBLIC_SERVICES = [
+  "waybill.identity.v1.IdentityService",
+  "waybill.token.v1.TokenService",
   "waybill.session.v1.SessionService",
   "waybill.catalog.v1.CatalogService",
   "waybill.checkout.v1.CheckoutService",
 ];
 
+const STARTS: Readonly<Record<Exclude<Role, "keys">, (replica: ReplicaParts) => void>> = {
+  identity: startIdentity,
+  token: startToken,
+  session: startSession,
+  catalog: startCatalog,
+  checkout: startCheckout,
+};
+
 /** One running replica. */
 export interface Replica {
   /** Host and port. */
   readonly address: string;
-  /** Settles when the replica has every ring that it needs and says SERVING. */
+  /** Settles when the replica has every ring and key that it needs and says SERVING. */
   readonly ready: Promise<void>;
   /** Drains and lets everything go. */
   stop(): Promise<void>;
@@ -55,7 +64,6 @@ export async function startReplica(config: Config, log: Logger): Promise<Replica
 }
 
 async function start(config: Config, log: Logger, releasers: Releasers): Promise<Replica> {
-  const has = (role: Role) => config.roles.includes(role);
   const contract = loadContract(CONTRACT);
   const credentials = loadCredentials(config.credentialsDir);
   const tls = config.tlsDir === undefined ? undefined : loadTls(config.tlsDir);
@@ -64,12 +72,13 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     credentials: tls?.server,
     log,
     authenticate: serviceAuthentication(credentials),
+    frontDoorSecret: config.frontDoorSecret,
     translate: databaseError,
     maxConnectionAgeMs: config.maxConnectionAgeMs,
     reflect: PUBLIC_SERVICES,
   });
 
-  const database = (role: Role) => {
+  const database: ReplicaParts["database"] = (role) => {
     const pool = createPool(config.databaseUrls[role]!, {
       max: config.databaseConnections,
       name: `waybill-${role}`,
@@ -78,12 +87,8 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     return pool;
   };
 
-  if (has("keys")) {
-    const db = database("keys");
-    const versions = new Versions(db, log);
-    releasers.push("the poll of ring versions", () => versions.close());
-    const wrapping = loadWrapping(config.keyEncryptionKeyFile!);
-    server.add(KeysServiceService, keysHandlers({ db, wrapping, credentials, versions }));
+  if (config.roles.includes("keys")) {
+    startKeys({ config, log, server, releasers, credentials, database });
   }
 
   // From here on the port is known: without other addresses, services ask this replica itself.
@@ -92,50 +97,65 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
   if (config.probe !== undefined) await server.listenForProbes(config.probe);
   const address = config.listen.replace(/:\d+$/, `:${port}`);
 
-  const rings: RingWatcher[] = [];
-  const ringOf = (role: Role) => {
-    const target = config.keysAddress ?? address;
-    const ring = new RingWatcher({
-      target,
+  const others = config.roles.filter((role) => role !== "keys");
+  const awaited: Promise<unknown>[] = [];
+  if (others.length > 0) {
+    const keysTarget = config.keysAddress ?? address;
+    // Who may revoke more than sessions follows the feed for all.
+    const service = others.find((role) => role === "token" || role === "identity") ?? others[0]!;
+    const feed = new RevocationFeed({
+      target: keysTarget,
       client: tls?.client,
-      service: role,
-      audience: role,
+      service,
       credentials,
+      boundMs: config.revocationBoundMs,
       log,
     });
-    releasers.push(`the ring of ${role}`, () => ring.close());
-    rings.push(ring);
-    return ring;
-  };
+    releasers.push("the feed of revocations", () => feed.close());
+    awaited.push(feed.ready);
 
-  if (has("session")) {
-    const parts = { state: SessionState, ring: ringOf("session") };
-    server.add(SessionServiceService, sessionHandlers, parts);
-  }
-  if (has("catalog")) {
-    const cursors = new Cursors("catalog", ringOf("catalog"));
-    server.add(CatalogServiceService, catalogHandlers({ db: database("catalog"), cursors }));
-  }
-  if (has("checkout")) {
-    const ring = ringOf("checkout");
-    const target = config.catalogAddress ?? address;
-    const catalog = createClient(CatalogServiceService, target, { contract, ...tls?.client });
-    releasers.push("the client of the catalogue", () => catalog.close());
-    const cursors = new Cursors("checkout", ring);
-    const handlers = checkoutHandlers({
-      db: database("checkout"),
-      catalog,
-      cursors,
-    });
-    server.add(CheckoutServiceService, handlers, {
-      state: CheckoutState,
-      ring,
-    });
+    const tokenTarget = others.includes("token") ? address : config.tokenAddress;
+    let authentication: TokenAuthentication | undefined;
+    if (tokenTarget !== undefined) {
+      const jwks = new JwksWatcher({ target: tokenTarget, client: tls?.client, log });
+      releasers.push("the signing keys", () => jwks.close());
+      awaited.push(jwks.ready);
+      const tokens = new AccessTokens(config.issuer, jwks);
+      const { revocations } = feed;
+      const origins = [...config.origins, `${tls === undefined ? "http" : "https"}://${address}`];
+      authentication = new TokenAuthentication({ tokens, revocations, origins });
+      server.checkTokens(authentication);
+    }
+
+    const replica: ReplicaParts = {
+      config,
+      log,
+      contract,
+      server,
+      releasers,
+      credentials,
+      tls,
+      address,
+      feed,
+      authentication,
+      database,
+      ringOf(role) {
+        const options = { target: keysTarget, client: tls?.client, credentials, log };
+        const ring = new RingWatcher({ ...options, service: role, audience: role });
+        releasers.push(`the ring of ${role}`, () => ring.close());
+        awaited.push(ring.ready);
+        return ring;
+      },
+      assertions: (role) => new Assertions(credentials, role),
+      clientOptions: () => ({ contract, ...tls?.client }),
+      awaits: (ready) => awaited.push(ready),
+    };
+    for (const role of others) STARTS[role](replica);
   }
 
   return {
     address,
-    ready: Promise.all(rings.map((ring) => ring.ready)).then(() => server.serving(true)),
+    ready: Promise.all(awaited).then(() => server.serving(true)),
     async stop() {
       server.serving(false);
       await delay(config.drainDelayMs);

@@ -1,7 +1,10 @@
 import type { Contract } from "#shared/grpc/contract.ts";
+import { FRONT_DOOR_KEY } from "#shared/grpc/frontDoor.ts";
 import { cluster, type Discovery } from "./clusters.ts";
 import { ANY_CLUSTER, clusterOf, publicServices, routes } from "./routes.ts";
 import { fromCallers, type TlsFiles } from "./tls.ts";
+import { jwksCluster, refusals, tokenCheck } from "./tokenCheck.ts";
+import { transcoder } from "./transcoder.ts";
 
 /** What differs from place to place. */
 export interface Place {
@@ -13,6 +16,8 @@ export interface Place {
   replicaTls: TlsFiles | undefined;
   /** Envoy's admin port: loopback only. */
   admin: { address: string; port: number };
+  /** `iss` of access tokens. */
+  issuer: string;
   /** Where the access log goes. */
   accessLog: { file: string } | "stdout";
   /** How the replicas of a cluster are found. */
@@ -48,7 +53,10 @@ export function bootstrap(contract: Contract, place: Place): object {
         listener("front_door", place.listen, contract, place),
         listener("front_door_tls", place.listenTls, contract, place, place.listenTls.files),
       ],
-      clusters: clusters.map((name) => cluster(name, place.discovery(name), place.replicaTls)),
+      clusters: [
+        ...clusters.map((name) => cluster(name, place.discovery(name), place.replicaTls)),
+        jwksCluster(place.listen.port),
+      ],
     },
   };
 }
@@ -69,7 +77,7 @@ function listener(
         filters: [
           {
             name: "envoy.filters.network.http_connection_manager",
-            typed_config: connectionManager(contract, place.accessLog),
+            typed_config: connectionManager(contract, place, files !== undefined),
           },
         ],
         ...(files && { transport_socket: fromCallers(files) }),
@@ -78,19 +86,24 @@ function listener(
   };
 }
 
-function connectionManager(contract: Contract, log: Place["accessLog"]): object {
+function connectionManager(
+  contract: Contract,
+  { accessLog: log, issuer }: Place,
+  isTls: boolean,
+): object {
   return {
     "@type":
       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
     stat_prefix: "front_door",
-    codec_type: "HTTP2",
+    // gRPC is HTTP/2; what is read by everyone, such as the signing keys, may be asked for by any.
+    codec_type: "AUTO",
     http2_protocol_options: {
       max_concurrent_streams: 1000,
       connection_keepalive: { interval: "60s", timeout: "20s" },
     },
     // What a stranger says of himself in forwarding headers is not believed.
     use_remote_address: true,
-    forward_client_cert_details: "SANITIZE",
+    forward_client_cert_details: isTls ? "SANITIZE_SET" : "SANITIZE",
     max_request_headers_kb: MAX_HEADERS_KIB,
     common_http_protocol_options: {
       max_headers_count: MAX_HEADERS,
@@ -116,6 +129,8 @@ function connectionManager(contract: Contract, log: Place["accessLog"]): object 
           },
         },
       },
+      transcoder(contract),
+      tokenCheck(contract, issuer),
       {
         name: "envoy.filters.http.router",
         typed_config: {
@@ -124,9 +139,26 @@ function connectionManager(contract: Contract, log: Place["accessLog"]): object 
         },
       },
     ],
+    local_reply_config: refusals(),
     route_config: {
       name: "front_door",
-      virtual_hosts: [{ name: "waybill", domains: ["*"], routes: routes(contract) }],
+      virtual_hosts: [
+        {
+          name: "waybill",
+          domains: ["*"],
+          routes: routes(contract),
+          // Added after everything that callers sent under such names is gone.
+          request_headers_to_add: [
+            {
+              header: {
+                key: FRONT_DOOR_KEY,
+                value: "%ENVIRONMENT(WAYBILL_FRONT_DOOR_SECRET)%",
+              },
+              append_action: "OVERWRITE_IF_EXISTS_OR_ADD",
+            },
+          ],
+        },
+      ],
     },
   };
 }

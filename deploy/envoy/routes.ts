@@ -1,5 +1,5 @@
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import type { Contract } from "#shared/grpc/contract.ts";
+import type { Contract, MethodContract } from "#shared/grpc/contract.ts";
 
 /** Services that every replica answers, whatever its roles. */
 const EVERYWHERE = [
@@ -25,10 +25,15 @@ export function clusterOf(service: string): string {
   return service.split(".")[1] ?? service;
 }
 
-/** The services that the front door serves: those with a method that everyone may call. */
+/** The methods that the front door serves: those that others than services may call. */
+function publicMethods(contract: Contract): MethodContract[] {
+  const open: readonly Access[] = [Access.ACCESS_PUBLIC, Access.ACCESS_AUTHENTICATED];
+  return contract.methods.filter((method) => open.includes(method.access));
+}
+
+/** The services that have such methods. */
 export function publicServices(contract: Contract): string[] {
-  const open = contract.methods.filter((method) => method.access === Access.ACCESS_PUBLIC);
-  return [...new Set(open.map((method) => method.service))].sort();
+  return [...new Set(publicMethods(contract).map((method) => method.service))].sort();
 }
 
 /**
@@ -36,18 +41,15 @@ export function publicServices(contract: Contract): string[] {
  * internal services have no way in.
  */
 export function routes(contract: Contract): object[] {
-  const open = publicServices(contract);
-  const exact = contract.methods
-    .filter((method) => open.includes(method.service))
-    .filter((method) => method.access === Access.ACCESS_PUBLIC)
-    .map((method) => ({
-      match: { path: method.path, grpc: {} },
-      route: toCluster(
-        clusterOf(method.service),
-        method.repeatable ? SAFE_TO_REPEAT : NEVER_PROCESSED,
-        DEFAULT_TIMEOUT,
-      ),
-    }));
+  const exact = publicMethods(contract).map((method) => ({
+    match: { path: method.path, grpc: {} },
+    route: toCluster(
+      clusterOf(method.service),
+      // A proof that is good for one call is spent by the first attempt.
+      method.repeatable && !method.singleUseProof ? SAFE_TO_REPEAT : NEVER_PROCESSED,
+      DEFAULT_TIMEOUT,
+    ),
+  }));
   const everywhere = EVERYWHERE.map((service) => ({
     match: { prefix: `/${service}/`, grpc: {} },
     // Reflection and health watches stay open.

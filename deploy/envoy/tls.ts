@@ -8,16 +8,21 @@ export interface TlsFiles {
 const TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 const PROTOCOL = { tls_minimum_protocol_version: "TLSv1_2" };
 
-/** How callers from outside reach the front door: it proves itself, and they speak HTTP/2. */
-export function fromCallers({ chain, key }: TlsFiles): object {
+/**
+ * How callers from outside reach the front door: it proves itself. A caller may show a certificate of
+ * the authority; tokens can be bound to it.
+ */
+export function fromCallers({ ca, chain, key }: TlsFiles): object {
   return {
     name: "envoy.transport_sockets.tls",
     typed_config: {
       "@type": `${TYPE}.DownstreamTlsContext`,
+      require_client_certificate: false,
       common_tls_context: {
         tls_params: PROTOCOL,
-        alpn_protocols: ["h2"],
+        alpn_protocols: ["h2", "http/1.1"],
         tls_certificates: [certificate(chain, key)],
+        validation_context: { trusted_ca: { filename: ca } },
       },
     },
   };

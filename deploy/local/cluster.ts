@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import type { Server as NetServer } from "node:net";
 import { join } from "node:path";
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
@@ -6,11 +6,12 @@ import { loadTls } from "#shared/credentials/tls.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
+import { DATABASE_ROLES } from "../../services/config.ts";
 import { ANY_CLUSTER, clusterOf, publicServices } from "../envoy/routes.ts";
 import { Children } from "./children.ts";
 import { CONNECTIONS_A_ROLE, checkReplicas, readBudget } from "./connections.ts";
 import { type Command, isRunning, listenForCommands } from "./control.ts";
-import { makeSecrets, type Passwords, type Secrets } from "./credentials.ts";
+import { makeSecrets, type Secrets } from "./credentials.ts";
 import { Endpoints } from "./endpoints.ts";
 import { type Envoy, startEnvoy } from "./envoy.ts";
 import { envoyBinary } from "./envoyBinary.ts";
@@ -24,7 +25,6 @@ import { runMigrations } from "./runMigrations.ts";
 
 /** What the embedded Postgres takes. */
 const MAX_CONNECTIONS = 200;
-const ROLES_WITH_DATABASE = ["keys", "catalog", "checkout"];
 
 /** How a local cluster is set up. */
 export interface ClusterOptions {
@@ -61,6 +61,8 @@ export interface ClusterStatus {
   postgres: { port: number; pid: number } | undefined;
   replicas: readonly RunningReplica[];
   dataDir: string;
+  /** Where the secret of `serviceAccounts/admin` is. */
+  adminSecretFile: string;
 }
 
 /** The embedded Postgres, to be stopped for a while. */
@@ -135,9 +137,9 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     releasers.push("Postgres", () => database?.stop());
   }
   tell("migrating");
-  await runMigrations(databaseUrl, secrets.passwords, tell);
+  await runMigrations(databaseUrl, secrets.passwords, tell, secrets.adminSecretFile);
 
-  const roles = options.roles.filter((role) => ROLES_WITH_DATABASE.includes(role));
+  const roles = DATABASE_ROLES.filter((role) => options.roles.includes(role));
   const budget = await readBudget(databaseUrl, roles.length);
   checkReplicas(options.replicas, budget);
 
@@ -150,7 +152,9 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   const tls = options.replicaTls ? loadTls(secrets.tlsDir) : undefined;
   const env = replicaEnvironment(secrets, databaseUrl);
   if (tls !== undefined) env["WAYBILL_TLS_DIR"] = secrets.tlsDir;
+  env["WAYBILL_ORIGINS"] = origins(port, tlsPort).join(",");
   if (options.envoy) {
+    env["WAYBILL_FRONT_DOOR_SECRET_FILE"] = secrets.frontDoorSecretFile;
     env["WAYBILL_CATALOG_ADDRESS"] = tls === undefined ? frontDoor : `127.0.0.1:${tlsPort}`;
   }
 
@@ -178,7 +182,11 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     tell("starting Envoy");
     const { tlsDir } = secrets;
     const { replicaTls } = options;
-    const settings = { binary, folder: logs, port, tlsPort, tlsDir, replicaTls, endpoints };
+    const issuer = origins(port, tlsPort)[0]!;
+    const secret = readFileSync(secrets.frontDoorSecretFile, "utf8").trim();
+    const ports = { port, tlsPort };
+    const identity = { issuer, secret, tlsDir, replicaTls };
+    const settings = { binary, folder: logs, ...ports, ...identity, endpoints };
     const started = await startEnvoy(children, settings);
     envoy = started;
     releasers.push("Envoy", () => started.child.end(10_000));
@@ -201,6 +209,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       postgres,
       replicas: replicas.serving,
       dataDir,
+      adminSecretFile: secrets.adminSecretFile,
     }),
     scale(wanted, progress = () => {}) {
       const scaled = turn.then(() => scale(wanted, progress));
@@ -248,16 +257,26 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   return cluster;
 }
 
+/** The addresses that callers know the front door by. The first is the issuer of access tokens. */
+function origins(port: number, tlsPort: number): string[] {
+  return [
+    `http://127.0.0.1:${port}`,
+    `https://127.0.0.1:${tlsPort}`,
+    `http://localhost:${port}`,
+    `https://localhost:${tlsPort}`,
+  ];
+}
+
 function replicaEnvironment(secrets: Secrets, databaseUrl: string): Record<string, string> {
   const env: Record<string, string> = {
     WAYBILL_CREDENTIALS_DIR: secrets.credentialsDir,
     WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
     WAYBILL_DATABASE_CONNECTIONS: `${CONNECTIONS_A_ROLE}`,
   };
-  for (const role of ROLES_WITH_DATABASE) {
+  for (const role of DATABASE_ROLES) {
     const url = new URL(databaseUrl);
     url.username = `waybill_${role}`;
-    url.password = secrets.passwords[role as keyof Passwords];
+    url.password = secrets.passwords[role];
     env[`WAYBILL_DATABASE_URL_${role.toUpperCase()}`] = url.href;
   }
   return env;

@@ -3,13 +3,23 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "n
 import { join } from "node:path";
 import { makeCertificates } from "./authority.ts";
 
-const SERVICES = ["keys", "session", "catalog", "checkout"];
-const SCHEMAS = ["keys", "catalog", "checkout"] as const;
+/** Each service, and whom it calls with access tokens of its own. */
+const SERVICES: Readonly<Record<string, { calls: string[] }>> = {
+  keys: { calls: [] },
+  identity: { calls: [] },
+  token: { calls: [] },
+  session: { calls: [] },
+  catalog: { calls: [] },
+  checkout: { calls: ["catalog"] },
+};
+const SCHEMAS = ["keys", "identity", "token", "catalog", "checkout"] as const;
 
 /** The passwords of the database's roles. */
 export interface Passwords {
   owner: string;
   keys: string;
+  identity: string;
+  token: string;
   catalog: string;
   checkout: string;
 }
@@ -18,6 +28,10 @@ export interface Passwords {
 export interface Secrets {
   credentialsDir: string;
   keyEncryptionKeyFile: string;
+  /** What the front door proves to be it with. */
+  frontDoorSecretFile: string;
+  /** The secret of `serviceAccounts/admin`. */
+  adminSecretFile: string;
   /** Holds `ca.crt`, `tls.crt` and `tls.key`. */
   tlsDir: string;
   passwords: Passwords;
@@ -31,35 +45,51 @@ export async function makeSecrets(folder: string): Promise<Secrets> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   chmodSync(folder, 0o700);
   const credentialsDir = join(folder, "credentials");
-  if (!existsSync(join(credentialsDir, "services.jwks.json"))) makeCredentials(credentialsDir);
-
-  const keyEncryptionKeyFile = join(folder, "key-encryption-key");
-  if (!existsSync(keyEncryptionKeyFile)) {
-    writePrivate(keyEncryptionKeyFile, `${randomBytes(32).toString("base64url")}\n`);
-  }
-
+  makeCredentials(credentialsDir);
   const passwordsFile = join(folder, "database-passwords.json");
-  if (!existsSync(passwordsFile)) {
-    const made = ["owner", ...SCHEMAS].map((role) => [role, randomBytes(24).toString("base64url")]);
-    writePrivate(passwordsFile, JSON.stringify(Object.fromEntries(made)));
-  }
-  const passwords = JSON.parse(readFileSync(passwordsFile, "utf8")) as Passwords;
-  const tlsDir = await makeCertificates(folder);
-  return { credentialsDir, keyEncryptionKeyFile, tlsDir, passwords };
+  const made = ["owner", ...SCHEMAS].map((role) => [role, makeSecret()]);
+  const passwords = { ...Object.fromEntries(made), ...readJson(passwordsFile) } as Passwords;
+  writePrivate(passwordsFile, JSON.stringify(passwords));
+  return {
+    credentialsDir,
+    keyEncryptionKeyFile: keepSecret(join(folder, "key-encryption-key")),
+    frontDoorSecretFile: keepSecret(join(folder, "front-door-secret")),
+    adminSecretFile: keepSecret(join(folder, "admin-secret")),
+    tlsDir: await makeCertificates(folder),
+    passwords,
+  };
 }
 
 /** An Ed25519 key for each service, and the public keys of all with the audiences they may have. */
 function makeCredentials(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const keys = SERVICES.map((service) => {
+  const jwksFile = join(folder, "services.jwks.json");
+  const before = (readJson(jwksFile)["keys"] ?? []) as { kid: string }[];
+  const keys = Object.entries(SERVICES).map(([service, { calls }]) => {
+    const known = before.find(({ kid }) => kid === service);
+    const audiences = service === "keys" ? [] : [service];
+    if (known !== undefined) return { ...known, audiences, calls };
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     const secret = { ...privateKey.export({ format: "jwk" }), kid: service };
     writePrivate(join(folder, `${service}.jwk.json`), JSON.stringify(secret));
-    const audiences = service === "keys" ? [] : [service];
-    return { ...publicKey.export({ format: "jwk" }), kid: service, audiences };
+    return { ...publicKey.export({ format: "jwk" }), kid: service, audiences, calls };
   });
   // Last, because it says that all are there.
-  writePrivate(join(folder, "services.jwks.json"), JSON.stringify({ keys }));
+  writePrivate(jwksFile, JSON.stringify({ keys }));
+}
+
+/** A file with 32 random bytes in base64url, made where there is none. */
+function keepSecret(file: string): string {
+  if (!existsSync(file)) writePrivate(file, `${makeSecret()}\n`);
+  return file;
+}
+
+function makeSecret(): string {
+  return randomBytes(32).toString("base64url");
+}
+
+function readJson(file: string): Record<string, unknown> {
+  return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
 }
 
 function writePrivate(file: string, content: string): void {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { bootstrap } from "../envoy/bootstrap.ts";
+import { OWN_CLUSTER } from "../envoy/tokenCheck.ts";
 import type { Child, Children } from "./children.ts";
 import type { Endpoint, Endpoints } from "./endpoints.ts";
 import { Failure } from "./failure.ts";
@@ -32,6 +33,10 @@ export interface EnvoyOptions {
   tlsDir: string;
   /** Replicas speak TLS. */
   replicaTls: boolean;
+  /** `iss` of access tokens. */
+  issuer: string;
+  /** What it proves to replicas to be the front door with. */
+  secret: string;
   endpoints: Endpoints;
 }
 
@@ -49,6 +54,7 @@ export async function startEnvoy(children: Children, options: EnvoyOptions): Pro
     listen: { address: "127.0.0.1", port },
     listenTls: { address: "127.0.0.1", port: tlsPort, files },
     replicaTls: options.replicaTls ? files : undefined,
+    issuer: options.issuer,
     admin: { address: "127.0.0.1", port: adminPort },
     accessLog: { file: join(folder, "access.log") },
     discovery: (cluster) => ({
@@ -62,7 +68,10 @@ export async function startEnvoy(children: Children, options: EnvoyOptions): Pro
   const log = openSync(logFile, "a", 0o600);
   const args = ["-c", configFile, "--log-level", "warning", "--disable-hot-restart"];
   args.push("--concurrency", "2", "--file-flush-interval-msec", "500");
-  const child = await children.start(binary, args, { stdio: ["ignore", log, log] });
+  const child = await children.start(binary, args, {
+    stdio: ["ignore", log, log],
+    env: { ...process.env, WAYBILL_FRONT_DOOR_SECRET: options.secret },
+  });
 
   const admin = `http://127.0.0.1:${adminPort}`;
   let ended = false;
@@ -96,7 +105,8 @@ export async function startEnvoy(children: Children, options: EnvoyOptions): Pro
 async function healthyHosts(admin: string): Promise<{ cluster: string; hosts: string[] }[]> {
   const response = await fetch(`${admin}/clusters?format=json`);
   const { cluster_statuses: clusters = [] } = (await response.json()) as ClustersAnswer;
-  return clusters.map(({ name, host_statuses: hosts = [] }) => ({
+  const ofReplicas = clusters.filter(({ name }) => name !== OWN_CLUSTER);
+  return ofReplicas.map(({ name, host_statuses: hosts = [] }) => ({
     cluster: name,
     hosts: hosts
       .filter((host) => host.health_status?.eds_health_status === "HEALTHY")

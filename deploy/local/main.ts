@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { ROLES } from "../../services/config.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
 import { makeSecrets } from "./credentials.ts";
@@ -9,8 +10,6 @@ import { blockingFolder, postgresUser } from "./postgresUser.ts";
 import { commands, table, tell } from "./print.ts";
 import type { Rotated } from "./rotate.ts";
 import { installTools, TOOL_NAMES, type Tool } from "./tools.ts";
-
-const ROLES = ["keys", "session", "catalog", "checkout"];
 
 const USAGE = `Usage: npm start -- [options]           run a cluster on this machine
        npm run scale -- N [options]     change the number of replicas of the running one
@@ -76,7 +75,7 @@ async function main(): Promise<void> {
 async function start(flags: Flags): Promise<void> {
   const roles = flags.roles.split(",");
   for (const role of roles) {
-    if (!ROLES.includes(role)) {
+    if (!ROLES.some((each) => each === role)) {
       throw new Failure(`--roles ${flags.roles}: expected some of ${ROLES.join(", ")}`, 2);
     }
   }
@@ -140,7 +139,7 @@ function tools(names: string[]): void {
 
 async function rotate(args: string[], flags: Flags): Promise<void> {
   const [audience, ...more] = args;
-  const audiences = ROLES.filter((role) => role !== "keys");
+  const audiences: string[] = ROLES.filter((role) => role !== "keys");
   if (audience === undefined || more.length > 0 || !audiences.includes(audience)) {
     throw new Failure(`rotate ${args.join(" ")}: expected one of ${audiences.join(", ")}`, 2);
   }

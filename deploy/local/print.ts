@@ -10,7 +10,8 @@ export function tell(line: string): void {
 }
 
 /** What runs where, for a person. */
-export function table({ frontDoor, postgres, replicas, dataDir }: ClusterStatus): string {
+export function table(status: ClusterStatus): string {
+  const { frontDoor, postgres, replicas, dataDir, adminSecretFile } = status;
   const rows: [what: string, where: string, process: string][] = [];
   if (frontDoor) {
     rows.push(["front door", `127.0.0.1:${frontDoor.port}`, `${frontDoor.pid}`]);
@@ -22,6 +23,7 @@ export function table({ frontDoor, postgres, replicas, dataDir }: ClusterStatus)
   }
   if (postgres) rows.push(["postgres", `127.0.0.1:${postgres.port}`, `${postgres.pid}`]);
   rows.push(["data, logs", dataDir, ""]);
+  rows.push(["serviceAccounts/admin", `its secret: ${adminSecretFile}`, ""]);
 
   const width = (column: 0 | 1) => Math.max(...rows.map((row) => row[column].length));
   const head: (typeof rows)[number] = ["what", "where", "process"];

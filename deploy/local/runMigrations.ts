@@ -11,6 +11,7 @@ export async function runMigrations(
   databaseUrl: string,
   passwords: Passwords,
   tell: (line: string) => void,
+  adminSecretFile?: string,
 ): Promise<void> {
   const child = spawn(process.execPath, [join(PROJECT, "services", "migrate.ts")], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -19,8 +20,11 @@ export async function runMigrations(
       NODE_COMPILE_CACHE: COMPILE_CACHE,
       DATABASE_URL: databaseUrl,
       WAYBILL_DATABASE_PASSWORD_KEYS: passwords.keys,
+      WAYBILL_DATABASE_PASSWORD_IDENTITY: passwords.identity,
+      WAYBILL_DATABASE_PASSWORD_TOKEN: passwords.token,
       WAYBILL_DATABASE_PASSWORD_CATALOG: passwords.catalog,
       WAYBILL_DATABASE_PASSWORD_CHECKOUT: passwords.checkout,
+      ...(adminSecretFile && { WAYBILL_ADMIN_SECRET_FILE: adminSecretFile }),
     },
   });
   createInterface({ input: child.stdout }).on("line", (line) => tell(`  ${line}`));

@@ -1,14 +1,28 @@
 import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import { listAuditEvents } from "#shared/audit/listAuditEvents.ts";
 import type { Handlers } from "#shared/grpc/handlers.ts";
 import { getRing } from "./getRing.ts";
 import type { KeysParts } from "./parts.ts";
+import { readRevocations } from "./readRevocations.ts";
+import { revoke } from "./revoke.ts";
 import { rotateRing } from "./rotateRing.ts";
+import { watchRevocations } from "./watchRevocations.ts";
 import { watchRing } from "./watchRing.ts";
+
+/** Page tokens as they are: only services see them. */
+const UNSEALED: Parameters<typeof listAuditEvents>[2] = {
+  seal: (_method, _question, position) => Buffer.from(position).toString("utf8"),
+  open: async (_method, _question, token) => Buffer.from(token),
+};
 
 export function keysHandlers(parts: KeysParts): Handlers<typeof KeysServiceService> {
   return {
     getRing: getRing(parts),
     watchRing: watchRing(parts),
     rotateRing: rotateRing(parts),
+    revoke: revoke(parts),
+    readRevocations: readRevocations(parts),
+    watchRevocations: watchRevocations(parts),
+    listAuditEvents: listAuditEvents(parts.db, "keys", UNSEALED),
   };
 }

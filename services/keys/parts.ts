@@ -1,7 +1,9 @@
+import type { AuditLog } from "#shared/audit/auditLog.ts";
 import type { Credentials } from "#shared/credentials/credentials.ts";
+import type { Wrapping } from "#shared/credentials/wrapping.ts";
 import type { Pool } from "#shared/pg/pool.ts";
+import type { Feed } from "./feed.ts";
 import type { Versions } from "./versions.ts";
-import type { Wrapping } from "./wrapping.ts";
 
 /** What the handlers share. */
 export interface KeysParts {
@@ -9,4 +11,6 @@ export interface KeysParts {
   wrapping: Wrapping;
   credentials: Credentials;
   versions: Versions;
+  feed: Feed;
+  audit: AuditLog;
 }

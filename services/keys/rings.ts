@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { type Ring, RingKey_State } from "#proto/waybill/keys/v1/keys.ts";
+import type { Wrapping } from "#shared/credentials/wrapping.ts";
 import type { Db, Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { bumpVersion } from "./sql/bumpVersion.ts";
@@ -7,7 +8,6 @@ import { insertKey } from "./sql/insertKey.ts";
 import { insertRing } from "./sql/insertRing.ts";
 import { type RingKeyRow, readRing } from "./sql/readRing.ts";
 import { updateKey } from "./sql/updateKey.ts";
-import type { Wrapping } from "./wrapping.ts";
 
 const STATES = {
   pending: RingKey_State.STATE_PENDING,
@@ -30,17 +30,25 @@ export async function getOrMakeRing(db: Pool, wrapping: Wrapping, audience: stri
   return toMessage(audience, made, wrapping);
 }
 
+/** A ring after its rotation. */
+export interface Rotated {
+  version: number;
+  activeKeyId: string;
+}
+
 /**
  * The standing-by key seals from now on; the sealer opens only. Every replica has heard of the
  * standing-by key when it first heard of the ring, so none is shown a token whose key it lacks.
  *
+ * @param record notes it, in the same transaction
  * @returns the ring's new version and sealer; undefined when the audience has no ring
  */
 export function rotateRing(
   db: Pool,
   wrapping: Wrapping,
   audience: string,
-): Promise<{ version: number; activeKeyId: string } | undefined> {
+  record: (tx: Db, rotated: Rotated) => Promise<void>,
+): Promise<Rotated | undefined> {
   return transaction(db, async (tx) => {
     const version = await bumpVersion(tx, audience);
     if (version === undefined) return undefined;
@@ -53,7 +61,9 @@ export function rotateRing(
     await changeState(tx, wrapping, active, "retired");
     await changeState(tx, wrapping, pending, "active");
     await insertKey(tx, newKey(wrapping, audience, "pending"));
-    return { version, activeKeyId: pending.id };
+    const rotated = { version, activeKeyId: pending.id };
+    await record(tx, rotated);
+    return rotated;
   });
 }
 

@@ -15,17 +15,21 @@ export interface Peer {
   readonly key: CryptoKey;
   /** The audiences whose rings it is handed. */
   readonly audiences: readonly string[];
+  /** The audiences that its own access tokens may be for: the services that it calls. */
+  readonly calls: readonly string[];
+  /** What its own access tokens may allow. */
+  readonly scopes: readonly string[];
 }
 
 /**
  * Reads credentials from a folder: `<service>.jwk.json`, an Ed25519 private JWK (RFC 8037) for each
  * service served here, and `services.jwks.json`, the public keys of all, each with its service's name
- * as `kid` and its `audiences`.
+ * as `kid`, its `audiences`, and, where it calls others, `calls` and `scopes`.
  */
 export function loadCredentials(folder: string): Credentials {
   const jwksFile = join(folder, "services.jwks.json");
   const { keys } = readJson(jwksFile) as {
-    keys?: (JWK & { audiences?: string[] })[];
+    keys?: (JWK & { audiences?: string[]; calls?: string[]; scopes?: string[] })[];
   };
   if (!Array.isArray(keys)) throw new Error(`${jwksFile}: expected a JWK set with "keys"`);
   const peers = new Map(
@@ -34,6 +38,8 @@ export function loadCredentials(folder: string): Credentials {
       importEd25519(jwk, jwksFile).then((key) => ({
         key,
         audiences: jwk.audiences ?? [],
+        calls: jwk.calls ?? [],
+        scopes: jwk.scopes ?? [],
       })),
     ]),
   );

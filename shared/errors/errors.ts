@@ -182,6 +182,10 @@ export const Errors = vocabulary("waybill", {
   ],
   WAYBILL_INVALID: [status.UNAUTHENTICATED, "The waybill is not valid here. Begin a new session."],
   WAYBILL_EXPIRED: [status.UNAUTHENTICATED, "The waybill has expired. Begin a new session."],
+  WAYBILL_REVOKED: [
+    status.UNAUTHENTICATED,
+    "The session has been ended, by its owner or for him. Begin a new one.",
+  ],
   WAYBILL_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
     "The session's state is too large to be carried in the metadata.",
@@ -203,7 +207,11 @@ export const Errors = vocabulary("waybill", {
   ACCESS_DENIED: [status.PERMISSION_DENIED, "The caller may not call this method."],
   CREDENTIAL_INVALID: [
     status.UNAUTHENTICATED,
-    "This method needs a valid service credential in the metadata key `authorization`.",
+    "This method needs a valid credential in the metadata key `authorization`.",
+  ],
+  REVOCATIONS_STALE: [
+    status.UNAVAILABLE,
+    "What was revoked is not known here at the moment. Try again.",
   ],
   DATABASE_UNAVAILABLE: [
     status.UNAVAILABLE,

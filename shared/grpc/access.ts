@@ -1,30 +1,60 @@
-import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
+import { Access, Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors } from "../errors/errors.ts";
-import type { Handler } from "./call.ts";
+import type { Call, Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
 import type { Caller } from "./handlers.ts";
 
 /** Finds out which service calls. Rejects with StatusError CREDENTIAL_INVALID. */
 export type Authenticate = (authorization: string | undefined, method: string) => Promise<Caller>;
 
+/** Finds out who calls by an access token; undefined: the call brings none. */
+export interface Authentication {
+  caller(call: Call, method: MethodContract): Promise<Caller | undefined>;
+}
+
+/** How a server gets to know its callers. What is not there lets nobody in. */
+export interface Authentications {
+  /** For methods with ACCESS_SERVICE. */
+  readonly services: Authenticate | undefined;
+  /** For methods with ACCESS_AUTHENTICATED, and for owners of sessions. */
+  readonly tokens: Authentication | undefined;
+}
+
 /**
- * Lets a call through as its contract says. A method that declares nothing is refused, and so is a
- * service-only method where the server has no way to authenticate services.
+ * Lets a call through as its contract says. A method that declares nothing is refused, and so is one
+ * whose callers the server has no way to know.
  */
 export function access(
   method: MethodContract,
   next: Handler,
-  authenticate: Authenticate | undefined,
+  { services, tokens }: Authentications,
 ): Handler {
-  if (method.access === Access.ACCESS_PUBLIC) return next;
-  if (method.access !== Access.ACCESS_SERVICE || authenticate === undefined) {
-    return async () => {
-      throw Errors.ACCESS_DENIED({ metadata: { method: method.path } });
-    };
+  switch (method.access) {
+    case Access.ACCESS_PUBLIC:
+      // Who owns a session must be known, if he says who he is; elsewhere it makes no difference.
+      if (method.step === Step.STEP_UNSPECIFIED || tokens === undefined) return next;
+      return async (request, call) => {
+        const caller = await tokens.caller(call, method);
+        if (caller !== undefined) call.caller = caller;
+        return next(request, call);
+      };
+    case Access.ACCESS_AUTHENTICATED:
+      if (tokens === undefined) break;
+      return async (request, call) => {
+        const caller = await tokens.caller(call, method);
+        if (caller === undefined) throw Errors.CREDENTIAL_INVALID({ cause: "there is none" });
+        call.caller = caller;
+        return next(request, call);
+      };
+    case Access.ACCESS_SERVICE:
+      if (services === undefined) break;
+      return async (request, call) => {
+        const [authorization] = call.metadata.get("authorization");
+        call.caller = await services(authorization?.toString(), method.path);
+        return next(request, call);
+      };
   }
-  return async (request, call) => {
-    const [authorization] = call.metadata.get("authorization");
-    call.caller = await authenticate(authorization?.toString(), method.path);
-    return next(request, call);
+  return async () => {
+    throw Errors.ACCESS_DENIED({ metadata: { method: method.path } });
   };
 }

@@ -1,9 +1,21 @@
 import type { EventEmitter } from "node:events";
-import { Metadata, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
+import {
+  Metadata,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+} from "@grpc/grpc-js";
+import type { AccessToken } from "../token/claims.ts";
 import type { OpenSession, Session } from "../waybill/sessions.ts";
+import { FrontDoor, type Origin } from "./frontDoor.ts";
 import type { Caller, Context } from "./handlers.ts";
 
-type GrpcCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+type GrpcCall =
+  | ServerUnaryCall<unknown, unknown>
+  | ServerWritableStream<unknown, unknown>
+  | ServerDuplexStream<unknown, unknown>;
+
+const NO_FRONT_DOOR = new FrontDoor(undefined);
 
 const NOBODY: Caller = Object.freeze({});
 
@@ -19,9 +31,17 @@ export class Call implements Context<unknown> {
   readonly #draining: AbortSignal | undefined;
   #reply: Metadata | undefined;
   #signal: AbortSignal | undefined;
+  readonly #frontDoor: FrontDoor;
+  #origin: Origin | undefined;
 
   /** @param draining for streams: aborted when the server wants them to end */
-  constructor(method: string, call: GrpcCall, draining?: AbortSignal) {
+  constructor(
+    method: string,
+    call: GrpcCall,
+    frontDoor: FrontDoor = NO_FRONT_DOOR,
+    draining?: AbortSignal,
+  ) {
+    this.#frontDoor = frontDoor;
     this.method = method;
     this.metadata = call.metadata;
     const deadline = call.getDeadline();
@@ -52,6 +72,18 @@ export class Call implements Context<unknown> {
         : controller.signal;
     }
     return this.#signal;
+  }
+
+  get origin(): Origin {
+    this.#origin ??= this.#frontDoor.originOf(this.metadata, this.#call.getPeer());
+    return this.#origin;
+  }
+
+  get token(): AccessToken {
+    if (this.caller.token === undefined) {
+      throw new Error(`${this.method} asks for a token, but its contract demands none`);
+    }
+    return this.caller.token;
   }
 
   get session(): Session<unknown> {

@@ -1,8 +1,11 @@
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import {
   type CallOptions,
   type ChannelCredentials,
   type ChannelOptions,
   Client,
+  type ClientReadableStream,
   credentials as grpcCredentials,
   type Interceptor,
   Metadata,
@@ -89,14 +92,31 @@ export function createClient<Definition extends ServiceDefinition>(
         // A stream lives until it is cancelled, unless the call says otherwise.
         const deadline =
           settings.timeoutMs === undefined ? undefined : callOptions(settings).deadline;
-        const stream = client.makeServerStreamRequest(
-          method.path,
-          method.requestSerialize,
-          method.responseDeserialize,
-          request,
-          metadataOf(settings),
-          deadline === undefined ? {} : { deadline },
-        );
+        const options = deadline === undefined ? {} : { deadline };
+        const { path, requestSerialize: serialize, responseDeserialize: deserialize } = method;
+        const metadata = metadataOf(settings);
+        let stream: ClientReadableStream<unknown>;
+        if (method.requestStream) {
+          const both = client.makeBidiStreamRequest(
+            path,
+            serialize,
+            deserialize,
+            metadata,
+            options,
+          );
+          // What breaks the stream is heard by its reader.
+          pipeline(Readable.from(request as AsyncIterable<unknown>), both).catch(() => {});
+          stream = both;
+        } else {
+          stream = client.makeServerStreamRequest(
+            path,
+            serialize,
+            deserialize,
+            request,
+            metadata,
+            options,
+          );
+        }
         const stopListening = onAbort(settings, () => stream.cancel());
         // Who stops reading destroys the stream; grpc-js by itself would leave the call open.
         stream.once("close", () => {

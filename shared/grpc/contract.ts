@@ -14,7 +14,7 @@ import {
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import {
-  type Access,
+  Access,
   type Cache,
   Method as MethodOptions,
   Mode,
@@ -35,6 +35,12 @@ export interface MethodContract {
   readonly service: string;
   readonly step: Step;
   readonly access: Access;
+  /** What an access token must name in `aud`; undefined where the service takes none. */
+  readonly audience: string | undefined;
+  /** What it must allow: all of these. */
+  readonly scopes: readonly string[];
+  /** A DPoP proof is good for one call alone. */
+  readonly singleUseProof: boolean;
   readonly cache: Cache | undefined;
   /** Undefined where the service has no sessions. */
   readonly session: SessionContract | undefined;
@@ -47,6 +53,12 @@ export interface MethodContract {
    */
   readonly repeatable: boolean;
   readonly request: DescMessage;
+}
+
+/** What the protos say of one service. */
+interface ServiceContract {
+  readonly session: SessionContract | undefined;
+  readonly audience: string | undefined;
 }
 
 /** What a set of protos says: the one place where SDK, front door and tools learn it. */
@@ -77,9 +89,9 @@ export function readContract(image: Uint8Array): Contract {
   const methods = new Map<string, MethodContract>();
   for (const type of registry) {
     if (type.kind !== "service") continue;
-    const session = sessionContract(registry, type);
+    const service = serviceContract(registry, type);
     for (const method of type.methods) {
-      const read = methodContract(registry, type, method, session);
+      const read = methodContract(registry, type, method, service);
       methods.set(read.path, read);
     }
   }
@@ -94,6 +106,17 @@ export function readContract(image: Uint8Array): Contract {
       return found;
     },
   };
+}
+
+function serviceContract(registry: FileRegistry, service: DescService): ServiceContract {
+  const session = sessionContract(registry, service);
+  const extension = registry.getExtension("waybill.options.v1.audience");
+  const named =
+    extension && hasOption(service, extension) ? String(getOption(service, extension)) : undefined;
+  if (named !== undefined && !AUDIENCE.test(named)) {
+    throw new Error(`option audience of ${service.typeName}: must match ${AUDIENCE}`);
+  }
+  return { session, audience: named ?? session?.audience };
 }
 
 function sessionContract(
@@ -125,15 +148,24 @@ function methodContract(
   registry: FileRegistry,
   service: DescService,
   method: DescMethod,
-  session: SessionContract | undefined,
+  { session, audience }: ServiceContract,
 ): MethodContract {
   const bytes = option(registry, method, "waybill.options.v1.method") ?? new Uint8Array();
-  const { step, access, cache } = MethodOptions.decode(bytes);
+  const { step, access, cache, scopes, singleUseProof } = MethodOptions.decode(bytes);
   const path = `/${service.typeName}/${method.name}`;
   const wrong = (what: string) => new Error(`option method of ${path}: ${what}`);
   if (step !== Step.STEP_UNSPECIFIED) {
     if (session === undefined) throw wrong("has a step, but its service has no option session");
     if (method.methodKind !== "unary") throw wrong("only unary methods may have a step");
+  }
+  if (access === Access.ACCESS_AUTHENTICATED && audience === undefined) {
+    throw wrong("takes access tokens, but its service has no option audience");
+  }
+  if (scopes.length > 0 && access !== Access.ACCESS_AUTHENTICATED) {
+    throw wrong("scopes need ACCESS_AUTHENTICATED");
+  }
+  if (step === Step.STEP_BIND && access !== Access.ACCESS_AUTHENTICATED) {
+    throw wrong("STEP_BIND needs ACCESS_AUTHENTICATED");
   }
   const level = method.idempotency;
   const safe = level === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
@@ -143,6 +175,9 @@ function methodContract(
     service: service.typeName,
     step,
     access,
+    audience,
+    scopes,
+    singleUseProof,
     cache,
     session: step === Step.STEP_UNSPECIFIED ? undefined : session,
     requestCarrier: carrier(registry, method.input),

@@ -1,5 +1,7 @@
 import type { Metadata } from "@grpc/grpc-js";
+import type { AccessToken } from "../token/claims.ts";
 import type { Session } from "../waybill/sessions.ts";
+import type { Origin } from "./frontDoor.ts";
 
 /** What a handler knows of its call, next to the request. */
 export interface Context<State = never> {
@@ -14,12 +16,18 @@ export interface Context<State = never> {
   /** Aborted when the caller cancels, when the deadline passes, and when a stream's server drains. */
   readonly signal: AbortSignal;
   readonly caller: Caller;
+  /** Where the call comes from. */
+  readonly origin: Origin;
+  /** The caller's token, for methods with ACCESS_AUTHENTICATED. Throws an error answered as INTERNAL. */
+  readonly token: AccessToken;
   /** The call's session. Throws an error answered as INTERNAL when the contract opened none. */
   readonly session: Session<State>;
 }
 
-/** Who calls. */
+/** Who calls. Nothing of it is there unless it was proven. */
 export interface Caller {
+  /** What the caller's access token says, and the token. */
+  readonly token?: AccessToken & { readonly jwt: string };
   /** The service that has proven to be the caller, for methods with ACCESS_SERVICE. */
   readonly service?: string;
   /** The one-time public key (JWK) that the calling service has vouched for. */
@@ -43,31 +51,25 @@ export type ServiceDefinition = Record<string, MethodDefinition<any, any>>;
 type RequestOf<M> = M extends { requestDeserialize(bytes: Buffer): infer R } ? R : never;
 type ResponseOf<M> = M extends { responseDeserialize(bytes: Buffer): infer R } ? R : never;
 
-/**
- * A service's handlers: for each method of its definition a function from request and context to a
- * promise of the response, or, where the response is a stream, to an async iterable of messages.
- */
+/** What goes in: a message, or, where the request is a stream, an async iterable of them. */
+type InputOf<M> = M extends { requestStream: true } ? AsyncIterable<RequestOf<M>> : RequestOf<M>;
+/** What comes out: a promise of a message, or, where the response is a stream, an async iterable. */
+type OutputOf<M> = M extends { responseStream: true }
+  ? AsyncIterable<ResponseOf<M>>
+  : Promise<ResponseOf<M>>;
+
+/** A service's handlers: for each method of its definition a function of request and context. */
 export type Handlers<Definition, State = never> = {
-  [Name in keyof Definition]: Definition[Name] extends { responseStream: true }
-    ? (
-        request: RequestOf<Definition[Name]>,
-        context: Context<State>,
-      ) => AsyncIterable<ResponseOf<Definition[Name]>>
-    : (
-        request: RequestOf<Definition[Name]>,
-        context: Context<State>,
-      ) => Promise<ResponseOf<Definition[Name]>>;
+  [Name in keyof Definition]: (
+    request: InputOf<Definition[Name]>,
+    context: Context<State>,
+  ) => OutputOf<Definition[Name]>;
 };
 
-/** A typed client of a service: its unary methods as functions to promises. */
+/** A typed client of a service: a function for each of its methods. */
 export type ClientMethods<Definition, Options> = {
-  [Name in keyof Definition]: Definition[Name] extends { responseStream: true }
-    ? (
-        request: RequestOf<Definition[Name]>,
-        options?: Options,
-      ) => AsyncIterable<ResponseOf<Definition[Name]>>
-    : (
-        request: RequestOf<Definition[Name]>,
-        options?: Options,
-      ) => Promise<ResponseOf<Definition[Name]>>;
+  [Name in keyof Definition]: (
+    request: InputOf<Definition[Name]>,
+    options?: Options,
+  ) => OutputOf<Definition[Name]>;
 };

@@ -1,7 +1,9 @@
 import {
   type ServiceDefinition as GrpcServiceDefinition,
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
+  type ServerDuplexStream,
   type ServerWritableStream,
   status,
   type UntypedServiceImplementation,
@@ -9,18 +11,20 @@ import {
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";
-import { type Authenticate, access } from "./access.ts";
+import { type Authentications, access } from "./access.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
+import type { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { revalidation } from "./revalidation.ts";
-import { sessionInterceptor } from "./session.ts";
+import { type SessionRevocations, sessionInterceptor } from "./session.ts";
 import { validation } from "./validation.ts";
 
 /** What happens around every call of a server. */
 export interface Surroundings {
   readonly contract: Contract;
-  readonly authenticate: Authenticate | undefined;
+  readonly authentications: Authentications;
+  readonly frontDoor: FrontDoor;
   /** Takes a place for a call, and gives the function that frees it; undefined when all are taken. */
   enter(): (() => void) | undefined;
   /** Makes the status of an error that is not a StatusError, where there is a better one than INTERNAL. */
@@ -34,6 +38,8 @@ export interface Surroundings {
 export interface SessionParts<State> {
   state: StateCodec<State>;
   ring: RingSource;
+  /** What has been revoked. Default: nothing can be. */
+  revocations?: SessionRevocations | undefined;
 }
 
 /**
@@ -58,12 +64,24 @@ export function implement<Definition extends ServiceDefinition, State>(
       sessions ??= new Sessions(contract.session, parts.state, parts.ring);
     }
     const user = handlers[name] as unknown as Handler;
-    const handler = compose(contract, method, user.bind(handlers), around, sessions);
+    const handler = compose(
+      contract,
+      method,
+      user.bind(handlers),
+      around,
+      sessions,
+      parts?.revocations,
+    );
     // The bytes come as they are: they are decoded after the caller may call at all.
     wire[name] = { ...method, requestDeserialize: (bytes: Buffer) => bytes };
-    implementation[name] = method.responseStream
-      ? serverStream(contract, handler, around)
-      : unary(contract, handler, around);
+    if (method.requestStream && !method.responseStream) {
+      throw new Error(`${method.path}: a stream of requests with one response is not served`);
+    }
+    implementation[name] = method.requestStream
+      ? bidiStream(contract, handler, around)
+      : method.responseStream
+        ? serverStream(contract, handler, around)
+        : unary(contract, handler, around);
   }
   return [wire as GrpcServiceDefinition, implementation];
 }
@@ -74,12 +92,14 @@ function compose<State>(
   user: Handler,
   around: Surroundings,
   sessions: Sessions<State> | undefined,
+  revocations: SessionRevocations | undefined,
 ): Handler {
   let handler = revalidation(contract, user, method.responseSerialize, () =>
     method.responseDeserialize(Buffer.alloc(0)),
   );
-  if (sessions !== undefined) handler = sessionInterceptor(contract, handler, sessions);
-  return access(contract, decoding(contract, method, handler, around), around.authenticate);
+  if (sessions !== undefined)
+    handler = sessionInterceptor(contract, handler, sessions, revocations);
+  return access(contract, decoding(contract, method, handler, around), around.authentications);
 }
 
 function decoding(
@@ -89,19 +109,31 @@ function decoding(
   around: Surroundings,
 ): Handler {
   const validate = validation(around.contract.registry, contract.request);
-  return async (bytes, call) => {
+  const decode = (bytes: Buffer): unknown => {
     let request: unknown;
     try {
-      request = method.requestDeserialize(bytes as Buffer);
+      request = method.requestDeserialize(bytes);
     } catch (cause) {
       throw Errors.INVALID_FIELD({
         cause,
         violations: [{ field: "", description: `is not a ${contract.request.typeName}` }],
       });
     }
-    validate?.(bytes as Buffer);
-    return next(request, call);
+    validate?.(bytes);
+    return request;
   };
+  if (method.requestStream) {
+    return async (messages, call) =>
+      next(decodeEach(messages as AsyncIterable<Buffer>, decode), call);
+  }
+  return async (bytes, call) => next(decode(bytes as Buffer), call);
+}
+
+async function* decodeEach(
+  messages: AsyncIterable<Buffer>,
+  decode: (bytes: Buffer) => unknown,
+): AsyncGenerator<unknown> {
+  for await (const message of messages) yield decode(message);
 }
 
 function unary(
@@ -115,7 +147,7 @@ function unary(
       callback(Errors.OVERLOADED({ retryAfterMs: 1000 }).toStatusObject());
       return;
     }
-    const call = new Call(contract.path, grpcCall);
+    const call = new Call(contract.path, grpcCall, around.frontDoor);
     handler(grpcCall.request, call)
       .then(
         (response) => {
@@ -138,23 +170,47 @@ function serverStream(
   around: Surroundings,
 ): handleServerStreamingCall<unknown, unknown> {
   return (grpcCall) => {
-    const call = new Call(contract.path, grpcCall, around.draining);
-    pump(grpcCall, call, handler).then(
-      () => grpcCall.end(),
-      (thrown) => {
-        if (grpcCall.cancelled) return;
-        grpcCall.emit("error", failure(contract.path, thrown, around).toStatusObject());
-      },
-    );
+    const call = new Call(contract.path, grpcCall, around.frontDoor, around.draining);
+    answer(grpcCall, grpcCall.request, call, handler, around);
   };
 }
 
+function bidiStream(
+  contract: MethodContract,
+  handler: Handler,
+  around: Surroundings,
+): handleBidiStreamingCall<unknown, unknown> {
+  return (grpcCall) => {
+    const call = new Call(contract.path, grpcCall, around.frontDoor, around.draining);
+    answer(grpcCall, grpcCall, call, handler, around);
+  };
+}
+
+type ResponseStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
+
+function answer(
+  grpcCall: ResponseStream,
+  request: unknown,
+  call: Call,
+  handler: Handler,
+  around: Surroundings,
+): void {
+  pump(grpcCall, request, call, handler).then(
+    () => grpcCall.end(),
+    (thrown) => {
+      if (grpcCall.cancelled) return;
+      grpcCall.emit("error", failure(call.method, thrown, around).toStatusObject());
+    },
+  );
+}
+
 async function pump(
-  grpcCall: ServerWritableStream<unknown, unknown>,
+  grpcCall: ResponseStream,
+  request: unknown,
   call: Call,
   handler: Handler,
 ): Promise<void> {
-  const messages = (await handler(grpcCall.request, call)) as AsyncIterable<unknown>;
+  const messages = (await handler(request, call)) as AsyncIterable<unknown>;
   call.sendReply();
   for await (const message of messages) {
     if (grpcCall.cancelled) return;

@@ -15,6 +15,7 @@ import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { SessionServiceService, SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { contract } from "../../test/fixtures/clients.ts";
+import { REST_OF_KEYS } from "../../test/fixtures/keysHandlers.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
 import { Errors } from "../errors/errors.ts";
@@ -324,7 +325,7 @@ test("who stops reading a stream ends the call", async () => {
   const ended = Promise.withResolvers<void>();
   server.add(KeysServiceService, {
     getRing: async () => ({ jwe: "" }),
-    rotateRing: async () => ({ version: 1, activeKeyId: "" }),
+    ...REST_OF_KEYS,
     async *watchRing(_request, { signal }) {
       yield { ring: undefined };
       await once(signal, "abort");

@@ -6,8 +6,9 @@ import {
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { Errors, type StatusError } from "../errors/errors.ts";
-import type { Authenticate } from "./access.ts";
+import type { Authenticate, Authentication } from "./access.ts";
 import type { Contract } from "./contract.ts";
+import { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { implement, type SessionParts, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";
@@ -20,6 +21,10 @@ export interface ServerOptions {
   log?: Logger;
   /** How callers of service-only methods prove who they are. Default: they are refused. */
   authenticate?: Authenticate;
+  /** How callers' access tokens are checked. Default: methods that demand one are refused. */
+  tokens?: Authentication;
+  /** What a proxy in front proves to be it with. Default: nobody's forwarding metadata are believed. */
+  frontDoorSecret?: string | undefined;
   /** Makes a status of errors that handlers did not throw on purpose, such as the database's. */
   translate?: (error: unknown) => StatusError | undefined;
   /** Largest request, in bytes. Default: 1 MiB. */
@@ -48,7 +53,7 @@ export class Server {
   readonly #health = new HealthImplementation({ "": "NOT_SERVING" });
   readonly #names: string[] = [];
   readonly #draining = new AbortController();
-  readonly #surroundings: Surroundings;
+  #surroundings: Surroundings;
   #calls = 0;
   #idle: (() => void) | undefined;
   #drained: Promise<void> | undefined;
@@ -69,7 +74,8 @@ export class Server {
     this.#health.addToServer(this.#grpc);
     this.#surroundings = {
       contract: options.contract,
-      authenticate: options.authenticate,
+      authentications: { services: options.authenticate, tokens: options.tokens },
+      frontDoor: new FrontDoor(options.frontDoorSecret),
       draining: this.#draining.signal,
       translate: options.translate ?? (() => undefined),
       enter: () => {
@@ -92,6 +98,13 @@ export class Server {
         else log?.debug(entry, "call refused");
       },
     };
+  }
+
+  /** Has the access tokens for services added from now on checked by this. */
+  checkTokens(tokens: Authentication): this {
+    const { authentications } = this.#surroundings;
+    this.#surroundings = { ...this.#surroundings, authentications: { ...authentications, tokens } };
+    return this;
   }
 
   /**

@@ -22,7 +22,7 @@ function setUp() {
   const session = methodOf("OpenSession").session!;
   const sessions = new Sessions(session, SessionState, makeRingSource("session"), () => clock.now);
   const sealed = (subject?: string) =>
-    sessions.seal(sessions.begin(subject), sessions.encode(state("first")), 1);
+    sessions.seal(sessions.begin(undefined, subject), sessions.encode(state("first")), 1);
 
   /** Makes a call of a method, with a waybill in the metadata or in the message. */
   const call = async (
@@ -32,7 +32,7 @@ function setUp() {
   ) => {
     const metadata = new Metadata();
     if (carried.metadata) metadata.set("waybill", toMetadataValue(carried.metadata));
-    const made = { metadata, reply: new Metadata(), opened: undefined };
+    const made = { metadata, reply: new Metadata(), opened: undefined, caller: {} };
     const waybill = carried.message && toField(carried.message);
     let seen: Session<SessionState> | undefined;
     const handler = sessionInterceptor<SessionState>(
@@ -43,6 +43,7 @@ function setUp() {
         return { waybill: undefined };
       },
       sessions,
+      undefined,
     );
     const response = await handler({ waybill }, made as unknown as Call);
     const inMetadata = made.reply.get("waybill");

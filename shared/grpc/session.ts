@@ -1,6 +1,7 @@
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
+import type { Revocations } from "../token/revocations.ts";
 import {
   type Arrival,
   receive,
@@ -9,9 +10,19 @@ import {
   WAYBILL_KEY,
 } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
-import type { OpenSession, Sessions } from "../waybill/sessions.ts";
+import { isAnonymous, type OpenSession, type Owner, type Sessions } from "../waybill/sessions.ts";
+import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Call, Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
+
+/** What is revoked, and where to say that something is. */
+export interface SessionRevocations {
+  readonly revocations: Pick<Revocations, "assertFresh" | "has">;
+  revoke(
+    targets: readonly { readonly $case: "session"; readonly value: string }[],
+    ttlS: number,
+  ): Promise<void>;
+}
 
 /**
  * Opens the call's waybill once, before the handler, and seals what the handler has changed, after
@@ -21,6 +32,7 @@ export function sessionInterceptor<State>(
   method: MethodContract,
   next: Handler,
   sessions: Sessions<State>,
+  feed: SessionRevocations | undefined,
 ): Handler {
   const arrival = (request: unknown, call: Call) =>
     receive(call.metadata, fieldOf(request, method.requestCarrier));
@@ -42,10 +54,17 @@ export function sessionInterceptor<State>(
     return response;
   };
 
+  /** The waybill's session, if it is the caller's and nobody has ended it. */
+  const openFor = async (sealed: Sealed, call: Call): Promise<OpenSession<State>> => {
+    const session = await sessions.open(sealed, ownerOf(call));
+    if (feed !== undefined) assertNotRevoked(session, feed.revocations);
+    return session;
+  };
+
   /** Whose an earlier session was. Who comes after its end begins as a new one. */
-  const subjectOf = async (sealed: Sealed): Promise<string | undefined> => {
+  const subjectOf = async (sealed: Sealed, call: Call): Promise<string | undefined> => {
     try {
-      return (await sessions.open(sealed)).subject;
+      return (await openFor(sealed, call)).subject;
     } catch (error) {
       if (error instanceof StatusError && error.reason === "WAYBILL_EXPIRED") return undefined;
       throw error;
@@ -55,7 +74,7 @@ export function sessionInterceptor<State>(
   if (method.step === Step.STEP_BEGIN) {
     return async (request, call) => {
       const { sealed, carrier } = arrival(request, call);
-      const session = sessions.begin(sealed && (await subjectOf(sealed)));
+      const session = sessions.begin(ownerOf(call), sealed && (await subjectOf(sealed, call)));
       call.opened = session;
       const response = await next(request, call);
       return reply(call, response, carrier, session, sessions.encode(session.state), 1);
@@ -65,9 +84,15 @@ export function sessionInterceptor<State>(
   const open = async (request: unknown, call: Call) => {
     const { sealed, carrier } = arrival(request, call);
     if (sealed === undefined) throw Errors.WAYBILL_MISSING();
-    const session = await sessions.open(sealed);
+    const session = await openFor(sealed, call);
     call.opened = session;
     return { session, carrier, before: carriedState(session) };
+  };
+
+  /** Refuses a session's waybills from now on, wherever they are. */
+  const end = async ({ id, expiresAt }: OpenSession<State>): Promise<void> => {
+    const ttlS = Math.max(0, expiresAt - Date.now()) / 1000 + MAX_SKEW_S;
+    await feed?.revoke([{ $case: "session", value: id }], ttlS);
   };
 
   switch (method.step) {
@@ -91,14 +116,49 @@ export function sessionInterceptor<State>(
       };
     case Step.STEP_END:
       return async (request, call) => {
-        await open(request, call);
+        const { session } = await open(request, call);
         const response = await next(request, call);
+        // Strangers could begin and end sessions without limit: theirs are not worth remembering.
+        if (!isAnonymous(session.subject)) await end(session);
         call.reply.set(WAYBILL_KEY, "");
         return response;
+      };
+    case Step.STEP_BIND:
+      return async (request, call) => {
+        const { session: old, carrier } = await open(request, call);
+        const session = sessions.begin(ownerOf(call));
+        session.state = old.state;
+        call.opened = session;
+        const response = await next(request, call);
+        const state = sessions.encode(session.state);
+        const answer = reply(call, response, carrier, session, state, 1);
+        await end(old);
+        return answer;
       };
     default:
       return next;
   }
+}
+
+/** How far another replica's clock may be off, in seconds. */
+const MAX_SKEW_S = 60;
+
+/** @throws StatusError WAYBILL_REVOKED, REVOCATIONS_STALE */
+function assertNotRevoked(
+  { id, envelope }: OpenSession<unknown>,
+  revocations: SessionRevocations["revocations"],
+): void {
+  const { subject, subjectEpoch: epoch, familyId } = envelope;
+  // Who has no owner has nobody who could have him ended: that goes on being served.
+  if (!isAnonymous(subject)) revocations.assertFresh();
+  const family = familyId.length === 16 ? uuidFromBytes(familyId) : undefined;
+  if (revocations.has({ subject, epoch, family, session: id })) throw Errors.WAYBILL_REVOKED();
+}
+
+function ownerOf({ caller: { token } }: Call): Owner | undefined {
+  if (token === undefined) return undefined;
+  const { subject, client, epoch, family, confirmation } = token;
+  return { subject, client, epoch, family, thumbprint: confirmation?.thumbprint };
 }
 
 function fieldOf(request: unknown, name: string | undefined): Waybill | undefined {

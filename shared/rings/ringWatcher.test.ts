@@ -8,6 +8,7 @@ import {
 } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
+import { REST_OF_KEYS } from "../../test/fixtures/keysHandlers.ts";
 import { serviceAuthentication } from "../credentials/assertion.ts";
 import { createClient } from "../grpc/client.ts";
 import type { Context } from "../grpc/handlers.ts";
@@ -67,7 +68,7 @@ async function serve(address = "127.0.0.1:0"): Promise<void> {
         yield { ring: await seal(next, context) };
       }
     },
-    rotateRing: async () => ({ version: 1, activeKeyId: "" }),
+    ...REST_OF_KEYS,
   });
   target = `127.0.0.1:${await server.listen(address)}`;
 }

@@ -21,7 +21,8 @@ function setUp(contract = CONTRACT) {
   const make = (changes = {}) =>
     new Sessions({ ...contract, ...changes }, SessionState, ring, () => clock.now);
   const sessions = make();
-  const seal = (subject?: string) => sessions.seal(sessions.begin(subject), new Uint8Array(), 1);
+  const seal = (subject?: string) =>
+    sessions.seal(sessions.begin(undefined, subject), new Uint8Array(), 1);
   /** Seals whatever it is given, as some other program under the same key might. */
   const sealRaw = (plaintext: Uint8Array) => new Sealer("waybill", "session", ring).seal(plaintext);
   const sealWith = (changes: Partial<EnvelopeV1>) => {
@@ -172,5 +173,5 @@ test("an anonymous session belongs to a subject of its own, a given one to that"
   const { sessions } = setUp();
   const session = sessions.begin();
   expect(session.subject).toBe(`anonymous/${session.id}`);
-  expect(sessions.begin("anonymous/x").subject).toBe("anonymous/x");
+  expect(sessions.begin(undefined, "anonymous/x").subject).toBe("anonymous/x");
 });

@@ -34,7 +34,7 @@ export interface Session<State> {
   readonly id: string;
   /** 0 in a handler that begins the session; 1 in its first waybill; one more with each advance. */
   readonly version: number;
-  /** Whose session it is: `anonymous/{uuid}` while callers are not known. */
+  /** Whose session it is: the subject of an access token, or `anonymous/{uuid}`. */
   readonly subject: string;
   /** When it ends unless it is used, and at the latest: milliseconds since the Unix epoch. */
   readonly idleExpiresAt: number;
@@ -48,6 +48,24 @@ export interface Session<State> {
 /** An open session with what it was opened from. Only the interceptor sees this much of it. */
 export interface OpenSession<State> extends Session<State> {
   readonly envelope: EnvelopeV1;
+}
+
+/** Who holds a session, as his access token says. */
+export interface Owner {
+  readonly subject: string;
+  readonly client: string;
+  readonly epoch: number;
+  /** UUID of his sign-in. */
+  readonly family?: string | undefined;
+  /** SHA-256, in base64url, of the key or certificate that he proves with each call. */
+  readonly thumbprint?: string | undefined;
+}
+
+const ANONYMOUS = "anonymous/";
+
+/** Whether nobody in particular owns a session: whoever holds its waybill may use it. */
+export function isAnonymous(subject: string): boolean {
+  return subject.startsWith(ANONYMOUS);
 }
 
 /** The sessions of one audience with one type of state. */
@@ -74,8 +92,11 @@ export class Sessions<State> {
     this.#entropy = new Entropy(() => {}, { ...systemClocks, wall: now });
   }
 
-  /** A new session, not sealed yet. Without a subject it belongs to a new anonymous one. */
-  begin(subject?: string): OpenSession<State> {
+  /**
+   * A new session, not sealed yet. It belongs to its owner; without one, to the anonymous subject
+   * given, or else to a new one.
+   */
+  begin(owner?: Owner, subject?: string): OpenSession<State> {
     // Node's own would give both copies of a restored memory image the same ids.
     this.#entropy.check();
     const id = uuidv7(this.#now(), this.#entropy.take(UUID_RANDOM_BYTES));
@@ -86,18 +107,18 @@ export class Sessions<State> {
         version: 0,
         digest: Buffer.alloc(0),
         parentDigest: Buffer.alloc(0),
-        subject: subject ?? `anonymous/${id}`,
-        client: "",
+        subject: owner?.subject ?? subject ?? `${ANONYMOUS}${id}`,
+        client: owner?.client ?? "",
         audience: this.contract.audience,
-        subjectEpoch: 0,
-        familyId: Buffer.alloc(0),
+        subjectEpoch: owner?.epoch ?? 0,
+        familyId: owner?.family === undefined ? Buffer.alloc(0) : uuidToBytes(owner.family),
         issuedAt: BigInt(nowS),
         idleExpiresAt: BigInt(nowS + this.contract.idleS),
         expiresAt: BigInt(nowS + this.contract.absoluteS),
         mode: CARRIED,
         stateType: this.contract.stateType,
         stateRevision: this.contract.revision,
-        confirmation: Buffer.alloc(0),
+        confirmation: Buffer.from(owner?.thumbprint ?? "", "base64url"),
         content: { $case: "state", value: Buffer.alloc(0) },
       },
       this.#codec.create(),
@@ -107,15 +128,17 @@ export class Sessions<State> {
   /**
    * Opens a waybill.
    *
-   * @throws StatusError WAYBILL_INVALID: it is not one of this audience, for whatever reason;
+   * @param holder who presents it; undefined: nobody knows
+   * @throws StatusError WAYBILL_INVALID: it is not one of this audience, or not the holder's, for
+   *   whatever reason;
    *   WAYBILL_EXPIRED; STATE_SCHEMA_UNSUPPORTED: it carries another state, or a revision from the
    *   future; KEYS_UNAVAILABLE
    */
-  async open(sealed: Sealed): Promise<OpenSession<State>> {
+  async open(sealed: Sealed, holder?: Owner): Promise<OpenSession<State>> {
     const opened = this.#opener.open(sealed);
     const plaintext = opened instanceof Promise ? await opened : opened;
     if (plaintext === undefined) throw Errors.WAYBILL_INVALID({ cause: "it does not open" });
-    return this.#read(plaintext);
+    return this.#read(plaintext, holder);
   }
 
   /** Seals the next version, or the same one anew when the state has not changed. */
@@ -143,7 +166,7 @@ export class Sessions<State> {
     return leftS * 2 < this.contract.idleS && envelope.idleExpiresAt < envelope.expiresAt;
   }
 
-  #read(plaintext: Buffer): OpenSession<State> {
+  #read(plaintext: Buffer, holder: Owner | undefined): OpenSession<State> {
     let envelope: EnvelopeV1 | undefined;
     try {
       const { version } = Envelope.decode(plaintext);
@@ -153,7 +176,7 @@ export class Sessions<State> {
     }
     if (envelope === undefined)
       throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "envelope version" });
-    const refusal = this.#refusal(envelope);
+    const refusal = this.#refusal(envelope, holder);
     if (refusal !== undefined) throw refusal;
     const { content } = envelope;
     if (content?.$case !== "state") {
@@ -170,7 +193,7 @@ export class Sessions<State> {
     return this.#toSession(envelope, state);
   }
 
-  #refusal(envelope: EnvelopeV1): StatusError | undefined {
+  #refusal(envelope: EnvelopeV1, holder: Owner | undefined): StatusError | undefined {
     const { contract } = this;
     const nowS = this.#nowS();
     if (
@@ -182,11 +205,8 @@ export class Sessions<State> {
         cause: "its envelope is not of this audience and mode",
       });
     }
-    // Who does not ask for the proof must not take the waybill for its bearer's.
-    if (envelope.confirmation.length > 0) {
-      return Errors.WAYBILL_INVALID({
-        cause: "it is bound to a key, and nobody asks for its proof",
-      });
+    if (!isHeldBy(envelope, holder)) {
+      return Errors.WAYBILL_INVALID({ cause: "it is not the caller's" });
     }
     if (Number(envelope.issuedAt) > nowS + MAX_CLOCK_SKEW_S) {
       return Errors.WAYBILL_INVALID({ cause: "it was issued in the future" });
@@ -226,6 +246,14 @@ export class Sessions<State> {
   #nowS(): number {
     return Math.floor(this.#now() / 1000);
   }
+}
+
+/** Bound to its subject and client, and to the key that its owner proved, if he did. */
+function isHeldBy(envelope: EnvelopeV1, holder: Owner | undefined): boolean {
+  const { subject, client, confirmation } = envelope;
+  const proven = Buffer.from(holder?.thumbprint ?? "", "base64url");
+  if (confirmation.length > 0 && !proven.equals(confirmation)) return false;
+  return isAnonymous(subject) || (holder?.subject === subject && holder.client === client);
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

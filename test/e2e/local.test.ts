@@ -169,7 +169,10 @@ test("wrong flags are named, with what was expected", () => {
   for (const [args, words] of [
     [["--port", "abc"], "--port abc: expected a whole number from 0 to 65535"],
     [["--replicas", "0"], "--replicas 0: expected a whole number from 1"],
-    [["--roles", "cook"], "--roles cook: expected some of keys, session, catalog, checkout"],
+    [
+      ["--roles", "cook"],
+      "--roles cook: expected some of keys, identity, token, session, catalog, checkout",
+    ],
     [["--colour"], "Unknown option '--colour'. See --help."],
     [["now"], "unexpected: now. See --help."],
   ] as const) {

@@ -6,10 +6,13 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
 import { makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { runMigrations } from "../../deploy/local/runMigrations.ts";
-import { migratedPostgres, startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import {
+  migratedPostgres,
+  PASSWORDS,
+  startTestPostgres,
+  type TestPostgres,
+} from "../fixtures/postgres.ts";
 import { describeSchemas } from "./describe.ts";
-
-const PASSWORDS = { owner: "", keys: "keys-1", catalog: "catalog-1", checkout: "checkout-1" };
 
 let postgres: TestPostgres;
 let folder: string;

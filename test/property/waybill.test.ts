@@ -51,9 +51,13 @@ test("a session opens with the state, subject and version that it was sealed wit
   const json = fc.dictionary(fc.string(), fc.oneof(fc.string(), fc.boolean(), fc.constant(null)));
   await fc.assert(
     fc.asyncProperty(json, fc.string({ minLength: 1 }), async (value, subject) => {
-      const session = sessions.begin(subject);
+      const session = sessions.begin(undefined, subject);
       const state = SessionState.create({ value: { $case: "json", value } });
-      const opened = await sessions.open(sessions.seal(session, sessions.encode(state), 7));
+      const opened = await sessions.open(sessions.seal(session, sessions.encode(state), 7), {
+        subject,
+        client: "",
+        epoch: 0,
+      });
       expect(opened).toMatchObject({ id: session.id, subject, version: 7 });
       expect(SessionState.encode(opened.state).finish()).toEqual(
         SessionState.encode(state).finish(),

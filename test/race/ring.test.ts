@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { wrapping } from "#shared/credentials/wrapping.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { getOrMakeRing, rotateRing } from "../../services/keys/rings.ts";
-import { wrapping } from "../../services/keys/wrapping.ts";
 import { connect, untilBlocked } from "../fixtures/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 
@@ -48,7 +48,7 @@ test("replicas that all ask for a ring that is not there get the same one", asyn
 test("rotations at once come one after another, and each promotes the key that stood by", async () => {
   const before = await getOrMakeRing(pool, wrap, "b");
   await gate!.query("BEGIN; SELECT FROM keys.ring WHERE audience = 'b' FOR UPDATE");
-  const rotations = Array.from({ length: 3 }, () => rotateRing(pool, wrap, "b"));
+  const rotations = Array.from({ length: 3 }, () => rotateRing(pool, wrap, "b", async () => {}));
   await untilBlocked(watcher!, 3);
   await gate!.query("COMMIT");
   const rotated = await Promise.all(rotations);

@@ -9,7 +9,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
   type CallOptions,
   type ChannelCredentials,
-  Client,
+  Client as Client1,
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
@@ -20,7 +20,9 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Duration } from "../../../google/protobuf/duration.ts";
 import { Timestamp } from "../../../google/protobuf/timestamp.ts";
+import { ListAuditEventsRequest, ListAuditEventsResponse } from "../../audit/v1/audit.ts";
 
 export const protobufPackage = "waybill.keys.v1";
 
@@ -108,6 +110,68 @@ export namespace RingKey_State {
   export type STATE_ACTIVE = typeof RingKey_State.STATE_ACTIVE;
   export type STATE_RETIRED = typeof RingKey_State.STATE_RETIRED;
   export type UNRECOGNIZED = typeof RingKey_State.UNRECOGNIZED;
+}
+
+export interface RevokeRequest {
+  revocations: Revocation[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RevokeResponse {
+  /** The feed's number once all of them were on it. */
+  number: bigint;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ReadRevocationsRequest {
+  /** The number that the caller has all revocations up to. 0: he has none. */
+  afterNumber: bigint;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface WatchRevocationsRequest {
+  /** The number that the caller has all revocations up to. 0: he has none. */
+  afterNumber: bigint;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A piece of the feed: all that is in force of what was revoked after one number, up to another. */
+export interface Revocations {
+  afterNumber: bigint;
+  number: bigint;
+  revocations: Revocation[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One entry of the feed. Dropped once no token that it hits can be alive. */
+export interface Revocation {
+  /** Made by who revokes: 16 random bytes. */
+  id: Buffer;
+  target:
+    | //
+    /** Every token and waybill of a subject whose epoch is lower. */
+    { $case: "subjectEpoch"; value: SubjectEpoch }
+    | //
+    /** Every token and waybill that descends from one sign-in: its UUID. */
+    { $case: "family"; value: string }
+    | //
+    /** One access token, by its `jti`. */
+    { $case: "token"; value: string }
+    | //
+    /** Every waybill of one session: its UUID. */
+    { $case: "session"; value: string }
+    | undefined;
+  /** How long it stays in force, from when it is put on the feed: as long as what it hits may live. */
+  ttl: Duration | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** The epoch below which everything of a subject is revoked. */
+export interface SubjectEpoch {
+  /** Resource name, such as `users/{uuid}`. */
+  subject: string;
+  epoch: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 function createBaseWatchRingRequest(): WatchRingRequest {
@@ -752,6 +816,644 @@ export const RingKey: MessageFns<RingKey> = {
   },
 };
 
+function createBaseRevokeRequest(): RevokeRequest {
+  return { revocations: [], _unknownFields: {} };
+}
+
+export const RevokeRequest: MessageFns<RevokeRequest> = {
+  encode(message: RevokeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.revocations) {
+      Revocation.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevokeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevokeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.revocations.push(Revocation.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevokeRequest>): RevokeRequest {
+    return RevokeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevokeRequest>): RevokeRequest {
+    const message = createBaseRevokeRequest();
+    message.revocations = object.revocations?.map((e) => Revocation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRevokeResponse(): RevokeResponse {
+  return { number: 0n, _unknownFields: {} };
+}
+
+export const RevokeResponse: MessageFns<RevokeResponse> = {
+  encode(message: RevokeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.number);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevokeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevokeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevokeResponse>): RevokeResponse {
+    return RevokeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevokeResponse>): RevokeResponse {
+    const message = createBaseRevokeResponse();
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    return message;
+  },
+};
+
+function createBaseReadRevocationsRequest(): ReadRevocationsRequest {
+  return { afterNumber: 0n, _unknownFields: {} };
+}
+
+export const ReadRevocationsRequest: MessageFns<ReadRevocationsRequest> = {
+  encode(message: ReadRevocationsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.afterNumber !== 0n) {
+      if (BigInt.asUintN(64, message.afterNumber) !== message.afterNumber) {
+        throw new globalThis.Error("value provided for field message.afterNumber of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.afterNumber);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadRevocationsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadRevocationsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.afterNumber = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadRevocationsRequest>): ReadRevocationsRequest {
+    return ReadRevocationsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadRevocationsRequest>): ReadRevocationsRequest {
+    const message = createBaseReadRevocationsRequest();
+    message.afterNumber = (object.afterNumber !== undefined && object.afterNumber !== null)
+      ? BigInt(object.afterNumber)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseWatchRevocationsRequest(): WatchRevocationsRequest {
+  return { afterNumber: 0n, _unknownFields: {} };
+}
+
+export const WatchRevocationsRequest: MessageFns<WatchRevocationsRequest> = {
+  encode(message: WatchRevocationsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.afterNumber !== 0n) {
+      if (BigInt.asUintN(64, message.afterNumber) !== message.afterNumber) {
+        throw new globalThis.Error("value provided for field message.afterNumber of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.afterNumber);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchRevocationsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchRevocationsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.afterNumber = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WatchRevocationsRequest>): WatchRevocationsRequest {
+    return WatchRevocationsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchRevocationsRequest>): WatchRevocationsRequest {
+    const message = createBaseWatchRevocationsRequest();
+    message.afterNumber = (object.afterNumber !== undefined && object.afterNumber !== null)
+      ? BigInt(object.afterNumber)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseRevocations(): Revocations {
+  return { afterNumber: 0n, number: 0n, revocations: [], _unknownFields: {} };
+}
+
+export const Revocations: MessageFns<Revocations> = {
+  encode(message: Revocations, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.afterNumber !== 0n) {
+      if (BigInt.asUintN(64, message.afterNumber) !== message.afterNumber) {
+        throw new globalThis.Error("value provided for field message.afterNumber of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.afterNumber);
+    }
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.number);
+    }
+    for (const v of message.revocations) {
+      Revocation.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Revocations {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocations();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.afterNumber = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.revocations.push(Revocation.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Revocations>): Revocations {
+    return Revocations.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Revocations>): Revocations {
+    const message = createBaseRevocations();
+    message.afterNumber = (object.afterNumber !== undefined && object.afterNumber !== null)
+      ? BigInt(object.afterNumber)
+      : 0n;
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.revocations = object.revocations?.map((e) => Revocation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRevocation(): Revocation {
+  return { id: Buffer.alloc(0), target: undefined, ttl: undefined, _unknownFields: {} };
+}
+
+export const Revocation: MessageFns<Revocation> = {
+  encode(message: Revocation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id.length !== 0) {
+      writer.uint32(10).bytes(message.id);
+    }
+    switch (message.target?.$case) {
+      case "subjectEpoch":
+        SubjectEpoch.encode(message.target.value, writer.uint32(18).fork()).join();
+        break;
+      case "family":
+        writer.uint32(26).string(message.target.value);
+        break;
+      case "token":
+        writer.uint32(34).string(message.target.value);
+        break;
+      case "session":
+        writer.uint32(42).string(message.target.value);
+        break;
+    }
+    if (message.ttl !== undefined) {
+      Duration.encode(message.ttl, writer.uint32(50).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Revocation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.target = { $case: "subjectEpoch", value: SubjectEpoch.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.target = { $case: "family", value: reader.string() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.target = { $case: "token", value: reader.string() };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.target = { $case: "session", value: reader.string() };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.ttl = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Revocation>): Revocation {
+    return Revocation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Revocation>): Revocation {
+    const message = createBaseRevocation();
+    message.id = object.id ?? Buffer.alloc(0);
+    switch (object.target?.$case) {
+      case "subjectEpoch": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "subjectEpoch", value: SubjectEpoch.fromPartial(object.target.value) };
+        }
+        break;
+      }
+      case "family": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "family", value: object.target.value };
+        }
+        break;
+      }
+      case "token": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "token", value: object.target.value };
+        }
+        break;
+      }
+      case "session": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "session", value: object.target.value };
+        }
+        break;
+      }
+    }
+    message.ttl = (object.ttl !== undefined && object.ttl !== null) ? Duration.fromPartial(object.ttl) : undefined;
+    return message;
+  },
+};
+
+function createBaseSubjectEpoch(): SubjectEpoch {
+  return { subject: "", epoch: 0, _unknownFields: {} };
+}
+
+export const SubjectEpoch: MessageFns<SubjectEpoch> = {
+  encode(message: SubjectEpoch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.subject !== "") {
+      writer.uint32(10).string(message.subject);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint32(message.epoch);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SubjectEpoch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSubjectEpoch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.subject = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SubjectEpoch>): SubjectEpoch {
+    return SubjectEpoch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SubjectEpoch>): SubjectEpoch {
+    const message = createBaseSubjectEpoch();
+    message.subject = object.subject ?? "";
+    message.epoch = object.epoch ?? 0;
+    return message;
+  },
+};
+
 /**
  * Makes, hands out and rotates rings.
  *
@@ -791,6 +1493,56 @@ export const KeysServiceService = {
     responseSerialize: (value: RotateRingResponse): Buffer => Buffer.from(RotateRingResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RotateRingResponse => RotateRingResponse.decode(value),
   },
+  /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
+  revoke: {
+    path: "/waybill.keys.v1.KeysService/Revoke" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RevokeRequest): Buffer => Buffer.from(RevokeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RevokeRequest => RevokeRequest.decode(value),
+    responseSerialize: (value: RevokeResponse): Buffer => Buffer.from(RevokeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RevokeResponse => RevokeResponse.decode(value),
+  },
+  /**
+   * The revocations after a number, read from Postgres after the call arrived: whoever has this
+   * answer knows all that was revoked before he asked.
+   */
+  readRevocations: {
+    path: "/waybill.keys.v1.KeysService/ReadRevocations" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReadRevocationsRequest): Buffer =>
+      Buffer.from(ReadRevocationsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadRevocationsRequest => ReadRevocationsRequest.decode(value),
+    responseSerialize: (value: Revocations): Buffer => Buffer.from(Revocations.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Revocations => Revocations.decode(value),
+  },
+  /** The revocations after a number, and each one more as it is made. The stream stays open. */
+  watchRevocations: {
+    path: "/waybill.keys.v1.KeysService/WatchRevocations" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchRevocationsRequest): Buffer =>
+      Buffer.from(WatchRevocationsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchRevocationsRequest => WatchRevocationsRequest.decode(value),
+    responseSerialize: (value: Revocations): Buffer => Buffer.from(Revocations.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Revocations => Revocations.decode(value),
+  },
+  /**
+   * What was changed in rings and on the feed, newest first. Its page tokens are not sealed: services
+   * ask for whoever may read it, and seal them.
+   */
+  listAuditEvents: {
+    path: "/waybill.keys.v1.KeysService/ListAuditEvents" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListAuditEventsRequest): Buffer =>
+      Buffer.from(ListAuditEventsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListAuditEventsRequest => ListAuditEventsRequest.decode(value),
+    responseSerialize: (value: ListAuditEventsResponse): Buffer =>
+      Buffer.from(ListAuditEventsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListAuditEventsResponse => ListAuditEventsResponse.decode(value),
+  },
 } as const;
 
 export interface KeysServiceServer extends UntypedServiceImplementation {
@@ -800,9 +1552,23 @@ export interface KeysServiceServer extends UntypedServiceImplementation {
   getRing: handleUnaryCall<GetRingRequest, SealedRing>;
   /** Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. */
   rotateRing: handleUnaryCall<RotateRingRequest, RotateRingResponse>;
+  /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
+  revoke: handleUnaryCall<RevokeRequest, RevokeResponse>;
+  /**
+   * The revocations after a number, read from Postgres after the call arrived: whoever has this
+   * answer knows all that was revoked before he asked.
+   */
+  readRevocations: handleUnaryCall<ReadRevocationsRequest, Revocations>;
+  /** The revocations after a number, and each one more as it is made. The stream stays open. */
+  watchRevocations: handleServerStreamingCall<WatchRevocationsRequest, Revocations>;
+  /**
+   * What was changed in rings and on the feed, newest first. Its page tokens are not sealed: services
+   * ask for whoever may read it, and seal them.
+   */
+  listAuditEvents: handleUnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
 }
 
-export interface KeysServiceClient extends Client {
+export interface KeysServiceClient extends Client1 {
   /** The ring of an audience now, and again each time it changes. The stream stays open. */
   watchRing(request: WatchRingRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchRingResponse>;
   watchRing(
@@ -841,6 +1607,67 @@ export interface KeysServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RotateRingResponse) => void,
+  ): ClientUnaryCall;
+  /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
+  revoke(
+    request: RevokeRequest,
+    callback: (error: ServiceError | null, response: RevokeResponse) => void,
+  ): ClientUnaryCall;
+  revoke(
+    request: RevokeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RevokeResponse) => void,
+  ): ClientUnaryCall;
+  revoke(
+    request: RevokeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RevokeResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * The revocations after a number, read from Postgres after the call arrived: whoever has this
+   * answer knows all that was revoked before he asked.
+   */
+  readRevocations(
+    request: ReadRevocationsRequest,
+    callback: (error: ServiceError | null, response: Revocations) => void,
+  ): ClientUnaryCall;
+  readRevocations(
+    request: ReadRevocationsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Revocations) => void,
+  ): ClientUnaryCall;
+  readRevocations(
+    request: ReadRevocationsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Revocations) => void,
+  ): ClientUnaryCall;
+  /** The revocations after a number, and each one more as it is made. The stream stays open. */
+  watchRevocations(request: WatchRevocationsRequest, options?: Partial<CallOptions>): ClientReadableStream<Revocations>;
+  watchRevocations(
+    request: WatchRevocationsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<Revocations>;
+  /**
+   * What was changed in rings and on the feed, newest first. Its page tokens are not sealed: services
+   * ask for whoever may read it, and seal them.
+   */
+  listAuditEvents(
+    request: ListAuditEventsRequest,
+    callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
+  ): ClientUnaryCall;
+  listAuditEvents(
+    request: ListAuditEventsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
+  ): ClientUnaryCall;
+  listAuditEvents(
+    request: ListAuditEventsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
   ): ClientUnaryCall;
 }
 

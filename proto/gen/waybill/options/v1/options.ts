@@ -45,8 +45,13 @@ export const Step = {
   STEP_READ: 2,
   /** STEP_ADVANCE - Reads the state and may change it; a changed state is answered with its successor's waybill. */
   STEP_ADVANCE: 3,
-  /** STEP_END - Ends the session; the caller is told to drop its waybill. */
+  /** STEP_END - Ends the session; the caller is told to drop its waybill. One that has an owner is revoked too. */
   STEP_END: 4,
+  /**
+   * STEP_BIND - Goes on with the state in a new session that belongs to the caller. The old one is revoked. For
+   * sessions that were begun before sign-in; one of somebody else is refused.
+   */
+  STEP_BIND: 5,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -58,6 +63,7 @@ export namespace Step {
   export type STEP_READ = typeof Step.STEP_READ;
   export type STEP_ADVANCE = typeof Step.STEP_ADVANCE;
   export type STEP_END = typeof Step.STEP_END;
+  export type STEP_BIND = typeof Step.STEP_BIND;
   export type UNRECOGNIZED = typeof Step.UNRECOGNIZED;
 }
 
@@ -65,10 +71,15 @@ export namespace Step {
 export const Access = {
   /** ACCESS_UNSPECIFIED - Nobody: a method that declares nothing is refused. */
   ACCESS_UNSPECIFIED: 0,
-  /** ACCESS_PUBLIC - Everybody. */
+  /**
+   * ACCESS_PUBLIC - Everybody. Where the method has a step, an access token that is sent along is checked, and its
+   * subject becomes the session's owner.
+   */
   ACCESS_PUBLIC: 1,
-  /** ACCESS_SERVICE - Services of this system, by their credential. */
+  /** ACCESS_SERVICE - Services of this system, by an assertion signed with their own key. */
   ACCESS_SERVICE: 2,
+  /** ACCESS_AUTHENTICATED - Who has an access token for the service's audience with all of the method's `scopes`. */
+  ACCESS_AUTHENTICATED: 3,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -78,6 +89,7 @@ export namespace Access {
   export type ACCESS_UNSPECIFIED = typeof Access.ACCESS_UNSPECIFIED;
   export type ACCESS_PUBLIC = typeof Access.ACCESS_PUBLIC;
   export type ACCESS_SERVICE = typeof Access.ACCESS_SERVICE;
+  export type ACCESS_AUTHENTICATED = typeof Access.ACCESS_AUTHENTICATED;
   export type UNRECOGNIZED = typeof Access.UNRECOGNIZED;
 }
 
@@ -110,7 +122,16 @@ export interface Method {
   /** Who may call it. Default: nobody. */
   access: Access;
   /** Whether, and for how long, an answer may be kept. Only for methods without side effects. */
-  cache: Cache | undefined;
+  cache:
+    | Cache
+    | undefined;
+  /**
+   * What the access token must allow: every one of these (RFC 6749 section 3.3). Only with
+   * ACCESS_AUTHENTICATED.
+   */
+  scopes: string[];
+  /** A DPoP proof is good for one call: a second one with it is refused, on any replica. */
+  singleUseProof: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -284,7 +305,7 @@ export const Session: MessageFns<Session> = {
 };
 
 function createBaseMethod(): Method {
-  return { step: 0, access: 0, cache: undefined, _unknownFields: {} };
+  return { step: 0, access: 0, cache: undefined, scopes: [], singleUseProof: false, _unknownFields: {} };
 }
 
 export const Method: MessageFns<Method> = {
@@ -297,6 +318,12 @@ export const Method: MessageFns<Method> = {
     }
     if (message.cache !== undefined) {
       Cache.encode(message.cache, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.scopes) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.singleUseProof !== false) {
+      writer.uint32(40).bool(message.singleUseProof);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -346,6 +373,22 @@ export const Method: MessageFns<Method> = {
             message.cache = Cache.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.scopes.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.singleUseProof = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -374,6 +417,8 @@ export const Method: MessageFns<Method> = {
     message.step = object.step ?? 0;
     message.access = object.access ?? 0;
     message.cache = (object.cache !== undefined && object.cache !== null) ? Cache.fromPartial(object.cache) : undefined;
+    message.scopes = object.scopes?.map((e) => e) || [];
+    message.singleUseProof = object.singleUseProof ?? false;
     return message;
   },
 };

@@ -9,7 +9,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
   type CallOptions,
   type ChannelCredentials,
-  Client,
+  Client as Client1,
   type ClientOptions,
   type ClientUnaryCall,
   type handleUnaryCall,
@@ -1066,7 +1066,7 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
   endSession: handleUnaryCall<EndSessionRequest, EndSessionResponse>;
 }
 
-export interface SessionServiceClient extends Client {
+export interface SessionServiceClient extends Client1 {
   /** Begins a session with a first state. */
   beginSession(
     request: BeginSessionRequest,

@@ -1,0 +1,7 @@
+import { Errors } from "#shared/errors/errors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+
+/** What accounts prove themselves with is the token service's to know, and nobody else's. */
+export function onlyToken({ caller, method }: Context): void {
+  if (caller.service !== "token") throw Errors.ACCESS_DENIED({ metadata: { method } });
+}

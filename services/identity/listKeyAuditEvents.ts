@@ -1,0 +1,27 @@
+import type {
+  ListAuditEventsRequest,
+  ListAuditEventsResponse,
+} from "#proto/waybill/audit/v1/audit.ts";
+import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import type { IdentityParts } from "./parts.ts";
+
+/** The key service stands behind: its page tokens are sealed here. */
+export const listKeyAuditEvents =
+  ({ keys, cursors, assertions }: IdentityParts) =>
+  async (request: ListAuditEventsRequest, context: Context): Promise<ListAuditEventsResponse> => {
+    const { method } = context;
+    const question = Buffer.from(JSON.stringify([request.actor, request.target, request.action]));
+    const pageToken = request.pageToken
+      ? Buffer.from(await cursors.open(method, question, request.pageToken)).toString("utf8")
+      : "";
+    const answer = await keys.listAuditEvents(
+      { ...request, pageToken },
+      { context, metadata: await assertions.to(KeysServiceService.listAuditEvents) },
+    );
+    const next = answer.nextPageToken;
+    return {
+      ...answer,
+      nextPageToken: next ? cursors.seal(method, question, Buffer.from(next)) : "",
+    };
+  };

@@ -1,0 +1,21 @@
+import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import type { AuditLog } from "#shared/audit/auditLog.ts";
+import type { Assertions } from "#shared/callers/assertions.ts";
+import type { ServiceClient } from "#shared/grpc/client.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { Cursors } from "#shared/waybill/cursors.ts";
+import type { Attempts } from "./attempts.ts";
+import type { Outbox } from "./outbox.ts";
+import type { SecretHasher } from "./secretHasher.ts";
+
+/** What the handlers share. */
+export interface IdentityParts {
+  db: Pool;
+  cursors: Cursors;
+  audit: AuditLog;
+  outbox: Outbox;
+  hasher: SecretHasher;
+  attempts: Attempts;
+  keys: Pick<ServiceClient<typeof KeysServiceService>, "listAuditEvents">;
+  assertions: Assertions;
+}

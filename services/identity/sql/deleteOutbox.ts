@@ -1,0 +1,5 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export async function deleteOutbox(db: Db, ids: Buffer[]): Promise<void> {
+  await db.query("DELETE FROM identity.outbox WHERE id = ANY ($1::bytea[])", [ids]);
+}

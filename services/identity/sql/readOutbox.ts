@@ -1,0 +1,17 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface OutboxRow {
+  id: Buffer;
+  subject: string;
+  epoch: number;
+}
+
+/** What has waited for five seconds: longer than whoever wrote it takes to deliver it himself. */
+export async function readOutbox(db: Db): Promise<OutboxRow[]> {
+  const { rows } = await db.query<OutboxRow>(
+    `SELECT id, subject, epoch FROM identity.outbox
+      WHERE created_at < now() - interval '5 seconds'
+      ORDER BY created_at LIMIT 100`,
+  );
+  return rows;
+}

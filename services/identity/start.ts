@@ -1,0 +1,53 @@
+import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
+import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
+import { AuditLog } from "#shared/audit/auditLog.ts";
+import { createClient } from "#shared/grpc/client.ts";
+import { every } from "#shared/lifecycle/every.ts";
+import { Cursors } from "#shared/waybill/cursors.ts";
+import { longestSessionS } from "../longestSession.ts";
+import type { ReplicaParts } from "../replicaParts.ts";
+import { Attempts } from "./attempts.ts";
+import { identityHandlers } from "./index.ts";
+import { Outbox } from "./outbox.ts";
+import { SecretHasher } from "./secretHasher.ts";
+import { deleteOldAttempts } from "./sql/deleteOldAttempts.ts";
+
+const DELIVER_MS = 2000;
+const SWEEP_MS = 10 * 60_000;
+
+export function startIdentity(replica: ReplicaParts): void {
+  const { config, address, releasers, server, feed, log } = replica;
+  const db = replica.database("identity");
+  const assertions = replica.assertions("identity");
+  const options = replica.clientOptions();
+  const token = createClient(TokenServiceService, config.tokenAddress ?? address, options);
+  const keys = createClient(KeysServiceService, config.keysAddress ?? address, options);
+  releasers.push("identity's clients", () => {
+    token.close();
+    keys.close();
+  });
+  const ttlS = longestSessionS(replica);
+  const outbox = new Outbox({ db, feed, token, assertions, ttlS });
+  releasers.push(
+    "identity's outbox",
+    every("deliver the outbox of identity", DELIVER_MS, () => outbox.deliverLeftOvers(), log),
+  );
+  releasers.push(
+    "identity's sweep",
+    every("sweep identity", SWEEP_MS, () => deleteOldAttempts(db), log),
+  );
+  server.add(
+    IdentityServiceService,
+    identityHandlers({
+      db,
+      keys,
+      outbox,
+      assertions,
+      cursors: new Cursors("identity", replica.ringOf("identity")),
+      audit: new AuditLog(db, "identity"),
+      hasher: new SecretHasher(config.argon2),
+      attempts: new Attempts(db),
+    }),
+  );
+}

@@ -1,0 +1,122 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "pino";
+import type { Revocation, Revocations } from "#proto/waybill/keys/v1/keys.ts";
+import { withConnection } from "#shared/pg/connection.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import { deleteExpiredRevocations } from "./sql/deleteExpiredRevocations.ts";
+import { FEED_CHANNEL } from "./sql/insertRevocations.ts";
+import { type RevocationRow, readRevocations } from "./sql/readRevocations.ts";
+
+const POLL_MS = 1000;
+const SWEEP_MS = 10 * 60_000;
+
+/**
+ * The feed, as one replica of the key service hands it out. It holds nothing: each answer comes from
+ * Postgres. Watchers are woken by a notification, and once a second in case one got lost.
+ */
+export class Feed {
+  readonly #db: Pool;
+  readonly #log: Logger;
+  readonly #closing = new AbortController();
+  readonly #watchers = new Set<() => void>();
+  /** Reads that have not begun yet, by the number they start from. */
+  readonly #next = new Map<bigint, Promise<Revocations>>();
+  #reading: Promise<unknown> = Promise.resolve();
+
+  constructor(db: Pool, log: Logger) {
+    this.#db = db;
+    this.#log = log;
+    void this.#listen();
+    void this.#keepAwake();
+    void this.#sweep();
+  }
+
+  /** Calls `wake` whenever there may be more; ends with the function returned. */
+  watch(wake: () => void): () => void {
+    this.#watchers.add(wake);
+    return () => this.#watchers.delete(wake);
+  }
+
+  /** Says that there is more. */
+  wake(): void {
+    for (const wake of this.#watchers) wake();
+  }
+
+  /**
+   * What comes after a number, from a read of Postgres that begins after this call. Those who ask
+   * for the same while another read is under way share the next one.
+   */
+  read(after: bigint): Promise<Revocations> {
+    const waiting = this.#next.get(after);
+    if (waiting !== undefined) return waiting;
+    const read = this.#reading.then(async () => {
+      this.#next.delete(after);
+      const { number, rows } = await readRevocations(this.#db, after);
+      return { afterNumber: after, number, revocations: rows.map(toMessage) };
+    });
+    this.#next.set(after, read);
+    this.#reading = read.catch(() => {});
+    return read;
+  }
+
+  close(): void {
+    this.#closing.abort();
+  }
+
+  /** A connection of its own that hears of what other replicas put on the feed. */
+  async #listen(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        await withConnection(this.#db, async (client) => {
+          client.on("notification", () => this.wake());
+          try {
+            await client.query(`LISTEN ${FEED_CHANNEL}`);
+            await new Promise<void>((resolve, reject) => {
+              client.once("error", reject);
+              client.once("end", () => reject(new Error("the connection has ended")));
+              signal.addEventListener("abort", () => resolve(), { once: true });
+            });
+            await client.query(`UNLISTEN ${FEED_CHANNEL}`);
+          } finally {
+            client.removeAllListeners("notification");
+          }
+        });
+      } catch (error) {
+        const { message } = error as Error;
+        if (!signal.aborted) this.#log.warn({ cause: message }, "cannot listen for revocations");
+      }
+      await delay(POLL_MS, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  async #keepAwake(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await delay(POLL_MS, undefined, { signal }).catch(() => {});
+      this.wake();
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await delay(SWEEP_MS * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      await deleteExpiredRevocations(this.#db).catch((err: unknown) =>
+        this.#log.warn({ err }, "cannot remove what has run out"),
+      );
+    }
+  }
+}
+
+function toMessage({ id, kind, target, epoch, ttlS }: RevocationRow): Revocation {
+  return {
+    id,
+    target:
+      kind === "subjectEpoch"
+        ? { $case: kind, value: { subject: target, epoch } }
+        : { $case: kind, value: target },
+    ttl: { seconds: BigInt(ttlS), nanos: 0 },
+  };
+}

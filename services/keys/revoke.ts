@@ -1,0 +1,45 @@
+import type { Revocation, RevokeRequest, RevokeResponse } from "#proto/waybill/keys/v1/keys.ts";
+import { actorOf } from "#shared/audit/auditLog.ts";
+import { Errors } from "#shared/errors/errors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { transaction } from "#shared/pg/transaction.ts";
+import type { KeysParts } from "./parts.ts";
+import { insertRevocations, type NewRevocation } from "./sql/insertRevocations.ts";
+
+/** Who knows of accounts and sign-ins. Sessions may be revoked by every service. */
+const REVOKERS = new Set(["identity", "token"]);
+const MAX_TTL_S = 400 * 24 * 60 * 60;
+
+export const revoke =
+  ({ db, feed, audit }: KeysParts) =>
+  async ({ revocations }: RevokeRequest, context: Context): Promise<RevokeResponse> => {
+    const { service = "" } = context.caller;
+    const rows = revocations.map(toRow);
+    if (rows.some((row) => row.kind !== "session") && !REVOKERS.has(service)) {
+      throw Errors.ACCESS_DENIED({ metadata: { method: context.method } });
+    }
+    const events = rows.map(({ kind, target, epoch }) => ({
+      ...actorOf(context),
+      action: "revocation.add",
+      target: kind === "subjectEpoch" ? target : `${kind}/${target}`,
+      ...(kind === "subjectEpoch" && { details: { epoch: `${epoch}` } }),
+    }));
+    const number = await transaction(db, async (tx) => {
+      // The events first: the feed's row is locked from the next statement until the commit.
+      await audit.writeWith(tx, ...events);
+      return insertRevocations(tx, rows);
+    });
+    feed.wake();
+    return { number };
+  };
+
+function toRow({ id, target, ttl }: Revocation): NewRevocation {
+  const { $case: kind, value } = target!;
+  return {
+    id,
+    kind,
+    target: kind === "subjectEpoch" ? value.subject : value,
+    epoch: kind === "subjectEpoch" ? value.epoch : 0,
+    ttlS: Math.min(Number(ttl?.seconds ?? 0n), MAX_TTL_S),
+  };
+}

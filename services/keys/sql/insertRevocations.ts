@@ -1,0 +1,44 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface NewRevocation {
+  id: Buffer;
+  kind: "subjectEpoch" | "family" | "token" | "session";
+  target: string;
+  epoch: number;
+  ttlS: number;
+}
+
+/** The channel on which key services tell each other that the feed has grown. */
+export const FEED_CHANNEL = "waybill_feed";
+
+/**
+ * Puts revocations on the feed, those with a known id apart, and tells whoever listens.
+ *
+ * @returns the feed's number
+ */
+export async function insertRevocations(db: Db, rows: NewRevocation[]): Promise<bigint> {
+  const { rows: answer } = await db.query<{ number: bigint }>(
+    `WITH fresh AS (
+       SELECT given.*, row_number() OVER (ORDER BY place) AS nth, count(*) OVER () AS total
+         FROM unnest($1::bytea[], $2::text[], $3::text[], $4::integer[], $5::integer[])
+              WITH ORDINALITY AS given (id, kind, target, epoch, ttl_s, place)
+        WHERE NOT EXISTS (SELECT FROM keys.revocation AS known WHERE known.id = given.id)
+     ), head AS (
+       UPDATE keys.feed SET number = number + (SELECT count(*) FROM fresh) RETURNING number
+     ), added AS (
+       INSERT INTO keys.revocation (number, id, kind, target, epoch, expires_at)
+       SELECT head.number - total + nth, id, kind, target, epoch, now() + ttl_s * interval '1 second'
+         FROM fresh, head
+       ON CONFLICT (id) DO NOTHING
+     )
+     SELECT number, pg_notify('${FEED_CHANNEL}', '') FROM head`,
+    [
+      rows.map((row) => row.id),
+      rows.map((row) => row.kind),
+      rows.map((row) => row.target),
+      rows.map((row) => row.epoch),
+      rows.map((row) => row.ttlS),
+    ],
+  );
+  return answer[0]!.number;
+}

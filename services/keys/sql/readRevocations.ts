@@ -1,0 +1,44 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface RevocationRow {
+  number: bigint;
+  id: Buffer;
+  kind: "subjectEpoch" | "family" | "token" | "session";
+  target: string;
+  epoch: number;
+  /** How long it stays in force, in whole seconds. */
+  ttlS: number;
+}
+
+/** Most revocations read at a time. */
+const LIMIT = 5000;
+
+/**
+ * What was revoked after a number and is still in force, in order.
+ *
+ * @returns `number`: all up to it are among the rows, or were known before
+ */
+export async function readRevocations(
+  db: Db,
+  after: bigint,
+): Promise<{ number: bigint; rows: RevocationRow[] }> {
+  const { rows } = await db.query<
+    { [Column in keyof RevocationRow]: RevocationRow[Column] | null } & { head: bigint }
+  >(
+    `SELECT feed.number AS head, revocation.number, id, kind, target, epoch,
+            ceil(extract(epoch FROM expires_at - now()))::integer AS "ttlS"
+       FROM keys.feed
+       LEFT JOIN LATERAL (
+         SELECT * FROM keys.revocation
+          WHERE revocation.number > $1::bigint AND expires_at > now()
+          ORDER BY revocation.number
+          LIMIT ${LIMIT}
+       ) AS revocation ON true
+      ORDER BY revocation.number`,
+    [after],
+  );
+  const found = rows.filter((row) => row.number !== null) as RevocationRow[];
+  const last = found.at(-1);
+  const isCut = found.length === LIMIT && last !== undefined;
+  return { number: isCut ? last.number : rows[0]!.head, rows: found };
+}

@@ -1,0 +1,14 @@
+import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
+import type { ReplicaParts } from "./replicaParts.ts";
+
+/**
+ * The longest that anything issued to a caller may live besides a refresh token, in seconds: so long
+ * the feed remembers what revokes it.
+ */
+export function longestSessionS({
+  contract,
+  config,
+}: Pick<ReplicaParts, "contract" | "config">): number {
+  const sessions = contract.methods.map((method) => method.session?.absoluteS ?? 0);
+  return Math.max(config.accessTokenLifeS, ...sessions) + 2 * MAX_SKEW_S;
+}

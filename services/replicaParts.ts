@@ -1,0 +1,38 @@
+import type { Logger } from "pino";
+import type { Assertions } from "#shared/callers/assertions.ts";
+import type { TokenAuthentication } from "#shared/callers/authentication.ts";
+import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
+import type { Credentials } from "#shared/credentials/credentials.ts";
+import type { Tls } from "#shared/credentials/tls.ts";
+import type { ClientOptions } from "#shared/grpc/client.ts";
+import type { Contract } from "#shared/grpc/contract.ts";
+import type { Server } from "#shared/grpc/server.ts";
+import type { Releasers } from "#shared/lifecycle/releasers.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import type { Config, Role } from "./config.ts";
+
+/** What a replica gives each service that it starts. */
+export interface ReplicaParts {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly contract: Contract;
+  readonly server: Server;
+  readonly releasers: Releasers;
+  readonly credentials: Credentials;
+  readonly tls: Tls | undefined;
+  /** Where this replica listens. */
+  readonly address: string;
+  readonly feed: RevocationFeed;
+  /** Undefined where no access token is taken. */
+  readonly authentication: TokenAuthentication | undefined;
+  /** The role's own pool, let go at the end. */
+  database(role: Role): Pool;
+  /** The ring of the role's audience; the replica is ready when it has it. */
+  ringOf(role: Role): RingWatcher;
+  assertions(role: Role): Assertions;
+  /** How other services are called. */
+  clientOptions(): ClientOptions;
+  /** The replica is not ready before this is. */
+  awaits(ready: Promise<unknown>): void;
+}

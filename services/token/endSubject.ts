@@ -1,0 +1,13 @@
+import type { EndSubjectRequest, EndSubjectResponse } from "#proto/waybill/token/v1/token.ts";
+import { Errors } from "#shared/errors/errors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import type { TokenParts } from "./parts.ts";
+
+export const endSubject =
+  ({ families }: TokenParts) =>
+  async ({ subject, epoch }: EndSubjectRequest, context: Context): Promise<EndSubjectResponse> => {
+    const { method, caller } = context;
+    if (caller.service !== "identity") throw Errors.ACCESS_DENIED({ metadata: { method } });
+    await families.endSubject(subject, epoch, context);
+    return {};
+  };

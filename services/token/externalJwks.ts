@@ -1,0 +1,85 @@
+import { get } from "node:https";
+import {
+  importKeys,
+  type VerificationKey,
+  type VerificationKeys,
+} from "#shared/token/verificationKeys.ts";
+
+const MAX_BYTES = 64 * 1024;
+const TIMEOUT_MS = 3000;
+const MIN_INTERVAL_MS = 10_000;
+const KEPT_MS = 5 * 60_000;
+
+/** Where an issuer's keys are, and what they may be for. */
+export interface ExternalJwksOptions {
+  /** An https address. */
+  uri: string;
+  /** Who vouches for it, in PEM. Empty: the usual authorities. */
+  caCertificate: string;
+  algorithms: readonly string[];
+}
+
+/**
+ * The keys of a trusted issuer, asked for at its one configured address, by TLS, without following
+ * redirects, for so many bytes and seconds at most, and not more often than once in ten seconds
+ * whatever tokens name.
+ */
+export class ExternalJwks implements VerificationKeys {
+  readonly #options: ExternalJwksOptions;
+  #keys: ReadonlyMap<string, VerificationKey> = new Map();
+  #fetchedAt = Number.NEGATIVE_INFINITY;
+  #triedAt = Number.NEGATIVE_INFINITY;
+  #fetching: Promise<void> | undefined;
+
+  constructor(options: ExternalJwksOptions) {
+    this.#options = options;
+  }
+
+  find(kid: string): VerificationKey | undefined {
+    // A key that its issuer has withdrawn is not used for longer than this.
+    return performance.now() - this.#fetchedAt > KEPT_MS ? undefined : this.#keys.get(kid);
+  }
+
+  /** Rejects with an Error when the keys can't be read. */
+  async refresh(): Promise<void> {
+    if (this.#fetching === undefined) {
+      if (performance.now() - this.#triedAt < MIN_INTERVAL_MS) return;
+      this.#triedAt = performance.now();
+      this.#fetching = this.#fetch().finally(() => {
+        this.#fetching = undefined;
+      });
+    }
+    await this.#fetching;
+  }
+
+  async #fetch(): Promise<void> {
+    const { uri, caCertificate, algorithms } = this.#options;
+    const startedAt = performance.now();
+    this.#keys = await importKeys(JSON.parse(await read(uri, caCertificate)), algorithms);
+    this.#fetchedAt = startedAt;
+  }
+}
+
+function read(uri: string, ca: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const options = { signal, agent: false as const, ...(ca && { ca }) };
+    const request = get(uri, options, (response) => {
+      const { statusCode } = response;
+      if (statusCode !== 200) {
+        request.destroy(new Error(`${uri} answers ${statusCode}`));
+        return;
+      }
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      response.on("data", (part: Buffer) => {
+        bytes += part.length;
+        if (bytes > MAX_BYTES) request.destroy(new Error(`${uri} answers more than ${MAX_BYTES}`));
+        else parts.push(part);
+      });
+      response.on("end", () => resolve(Buffer.concat(parts).toString("utf8")));
+      response.on("error", reject);
+    });
+    request.on("error", reject);
+  });
+}

@@ -1,0 +1,41 @@
+import { decodeProtectedHeader } from "jose";
+import type { GrantJwtBearerRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import type { Client } from "./clients.ts";
+import { TokenErrors } from "./errors.ts";
+import { grantToClient } from "./grantToClient.ts";
+import type { TokenParts } from "./parts.ts";
+
+const TYPE = "jwt-bearer+jwt";
+
+export const grantJwtBearer =
+  (parts: TokenParts) =>
+  async (
+    { assertion, wanted }: GrantJwtBearerRequest,
+    context: Context,
+  ): Promise<TokenResponse> => {
+    const proven =
+      typeOf(assertion) === TYPE
+        ? { client: await parts.clients.assertedBy(assertion, TYPE) }
+        : await vouchedFor(parts, assertion);
+    return grantToClient(parts, context, "token.jwtBearer", wanted, proven);
+  };
+
+/** The account that the token of a trusted issuer stands for. @throws StatusError INVALID_GRANT */
+export async function vouchedFor(
+  { issuers, clients }: Pick<TokenParts, "issuers" | "clients">,
+  jwt: string,
+): Promise<{ client: Client; until: number; details: Record<string, string> }> {
+  const { account, subject, expiresAt } = await issuers.resolve(jwt);
+  const client = await clients.vouchedFor(account);
+  if (client === undefined) throw TokenErrors.INVALID_GRANT({ cause: `no account ${account}` });
+  return { client, until: expiresAt, details: { external: subject } };
+}
+
+function typeOf(jwt: string): unknown {
+  try {
+    return decodeProtectedHeader(jwt).typ;
+  } catch (cause) {
+    throw TokenErrors.INVALID_GRANT({ cause });
+  }
+}

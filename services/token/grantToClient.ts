@@ -1,0 +1,47 @@
+import type { TokenResponse, Wanted } from "#proto/waybill/token/v1/token.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import type { Client } from "./clients.ts";
+import { TokenErrors } from "./errors.ts";
+import { checkBinding } from "./issuing.ts";
+import type { TokenParts } from "./parts.ts";
+import { narrow } from "./wanted.ts";
+
+/**
+ * A token for a client itself, however it has proven to be it.
+ *
+ * @param action what audit events call the grant
+ * @param proven `until`: what it was proven with ends then, in seconds since the Unix epoch
+ * @throws StatusError UNAUTHORIZED_CLIENT, INVALID_SCOPE, TOO_MANY_GRANTS, BINDING_REQUIRED
+ */
+export async function grantToClient(
+  { grants, binding, issuing, audit }: TokenParts,
+  context: Context,
+  action: string,
+  wanted: Wanted | undefined,
+  proven: { client: Client; until?: number; details?: Record<string, string> },
+): Promise<TokenResponse> {
+  const { client, until, details } = proven;
+  if (client.isPublic) throw TokenErrors.UNAUTHORIZED_CLIENT();
+  const reach = narrow(wanted, client);
+  await grants.count(client.name);
+  const confirmation = await binding.of(context);
+  checkBinding(client, confirmation);
+  const { name, epoch } = client;
+  const response = issuing.issue({
+    subject: name,
+    client: name,
+    epoch,
+    ...reach,
+    confirmation,
+    ...(until !== undefined && { until }),
+  });
+  await audit.write({
+    action,
+    actor: name,
+    client: name,
+    target: name,
+    address: context.origin.address,
+    details: { scopes: reach.scopes.join(" "), ...details },
+  });
+  return response;
+}

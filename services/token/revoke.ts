@@ -1,0 +1,43 @@
+import type { RevokeRequest, RevokeResponse } from "#proto/waybill/token/v1/token.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
+import type { AccessToken } from "#shared/token/claims.ts";
+import type { TokenParts } from "./parts.ts";
+import { readRefreshToken } from "./refreshTokens.ts";
+import { readFamily } from "./sql/readFamily.ts";
+
+/** Whatever the token is, the answer is the same (RFC 7009 section 2.2): it is not in force any more. */
+export const revoke =
+  (parts: TokenParts) =>
+  async ({ client: given, token }: RevokeRequest, context: Context): Promise<RevokeResponse> => {
+    const { clients, keys, families, feed, audit, db } = parts;
+    const client = (await clients.identify(given))?.name ?? "";
+    const position = await readRefreshToken(token, (id) => keys.refreshKey(id));
+    if (position !== undefined) {
+      const family = await readFamily(db, position.family);
+      if (family?.client === client) {
+        await families.end(family.subject, { only: family.id }, "revoked", context);
+      }
+      return {};
+    }
+    const access = await verified(parts, token);
+    if (access === undefined || access.client !== client) return {};
+    const ttlS = access.expiresAt + 2 * MAX_SKEW_S - Date.now() / 1000;
+    await feed.revoke([{ $case: "token", value: access.id }], ttlS);
+    await audit.write({
+      action: "token.revoke",
+      actor: access.subject,
+      client,
+      target: `tokens/${access.id}`,
+      address: context.origin.address,
+    });
+    return {};
+  };
+
+async function verified({ tokens }: TokenParts, jwt: string): Promise<AccessToken | undefined> {
+  try {
+    return await tokens.verify(jwt);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,50 @@
+import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
+import type { SignInRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { toText } from "./binding.ts";
+import { TokenErrors } from "./errors.ts";
+import { newId } from "./families.ts";
+import { checkBinding } from "./issuing.ts";
+import type { TokenParts } from "./parts.ts";
+import { deriveRefreshToken } from "./refreshTokens.ts";
+import { common, narrow } from "./wanted.ts";
+
+export const signIn =
+  ({ clients, identity, assertions, binding, families, keys, issuing, audit }: TokenParts) =>
+  async (
+    { client: given, username, secret, wanted, device }: SignInRequest,
+    context: Context,
+  ): Promise<TokenResponse> => {
+    const { address } = context.origin;
+    const client = await clients.identify(given);
+    const confirmation = await binding.of(context);
+    checkBinding(client, confirmation);
+    const metadata = await assertions.to(IdentityServiceService.verifyUser);
+    const user = await identity.verifyUser({ username, secret, address }, { metadata, context });
+    if (user.name === "") {
+      const details = { username };
+      await audit.write({ action: "token.signIn", outcome: "INVALID_GRANT", address, details });
+      throw TokenErrors.INVALID_GRANT({ cause: "username or secret" });
+    }
+    const reach = narrow(wanted, client === undefined ? user : common(user, client));
+    const key = keys.current("refresh");
+    const family = {
+      id: newId(),
+      subject: user.name,
+      client: client?.name ?? "",
+      ...reach,
+      epoch: user.epoch,
+      device,
+      address,
+      confirmation: toText(confirmation),
+      keyId: key.id,
+    };
+    if (!(await families.begin(family))) {
+      throw TokenErrors.INVALID_GRANT({ cause: "the user's sign-ins were ended meanwhile" });
+    }
+    const position = { family: family.id, generation: 1, keyId: key.id };
+    return issuing.issue(
+      { ...family, family: family.id, confirmation },
+      deriveRefreshToken(position, key),
+    );
+  };

@@ -1,0 +1,15 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+const STATEMENTS = [
+  `DELETE FROM token.spent WHERE digest IN
+     (SELECT digest FROM token.spent WHERE expires_at < now() LIMIT 10000)`,
+  `DELETE FROM token.family WHERE id IN
+     (SELECT id FROM token.family WHERE expires_at < now() - interval '1 day' LIMIT 10000)`,
+  "DELETE FROM token.ended_subject WHERE ended_at < now() - interval '1 hour'",
+  "DELETE FROM token.grant_window WHERE ends_at < now() - interval '1 hour'",
+];
+
+/** Removes what is of no use any more: 10,000 rows of a kind at most. */
+export async function deleteExpired(db: Db): Promise<void> {
+  for (const statement of STATEMENTS) await db.query(statement);
+}

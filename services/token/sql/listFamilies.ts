@@ -1,0 +1,18 @@
+import type { Db } from "#shared/pg/pool.ts";
+import { FAMILY_COLUMNS, type FamilyRow, IS_ALIVE } from "./readFamily.ts";
+
+/** A page of a subject's families that are alive, newest first. */
+export async function listFamilies(
+  db: Db,
+  subject: string,
+  before: string | undefined,
+  limit: number,
+): Promise<FamilyRow[]> {
+  const { rows } = await db.query<FamilyRow>(
+    `SELECT ${FAMILY_COLUMNS} FROM token.family
+      WHERE subject = $1::text AND ${IS_ALIVE} AND ($2::uuid IS NULL OR id < $2::uuid)
+      ORDER BY id DESC LIMIT $3::integer`,
+    [subject, before ?? null, limit],
+  );
+  return rows;
+}

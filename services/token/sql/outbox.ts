@@ -1,0 +1,29 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+/** A family whose end the feed has not acknowledged yet. */
+export interface OutboxRow {
+  /** 16 bytes. */
+  id: Buffer;
+  family: string;
+}
+
+export async function insertOutbox(tx: Db, rows: OutboxRow[]): Promise<void> {
+  await tx.query(
+    "INSERT INTO token.outbox (id, family) SELECT * FROM unnest($1::bytea[], $2::uuid[])",
+    [rows.map(({ id }) => id), rows.map(({ family }) => family)],
+  );
+}
+
+/** What has waited for five seconds: longer than whoever wrote it takes to deliver it himself. */
+export async function readOutbox(db: Db): Promise<OutboxRow[]> {
+  const { rows } = await db.query<OutboxRow>(
+    `SELECT id, family FROM token.outbox
+      WHERE created_at < now() - interval '5 seconds'
+      ORDER BY created_at LIMIT 500`,
+  );
+  return rows;
+}
+
+export async function deleteOutbox(db: Db, ids: Buffer[]): Promise<void> {
+  await db.query("DELETE FROM token.outbox WHERE id = ANY ($1::bytea[])", [ids]);
+}

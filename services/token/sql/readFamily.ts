@@ -1,0 +1,32 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface FamilyRow {
+  id: string;
+  subject: string;
+  client: string;
+  scopes: string[];
+  audiences: string[];
+  epoch: number;
+  confirmation: string;
+  device: string;
+  address: string;
+  generation: number;
+  createdAt: Date;
+  redeemedAt: Date;
+  endsAt: Date;
+}
+
+export const FAMILY_COLUMNS = `id, subject, client, scopes, audiences, epoch, confirmation, device,
+  address, generation, created_at AS "createdAt", redeemed_at AS "redeemedAt",
+  least(idle_expires_at, expires_at) AS "endsAt"`;
+
+export const IS_ALIVE = "ended_at IS NULL AND idle_expires_at > now() AND expires_at > now()";
+
+/** A family that is alive. */
+export async function readFamily(db: Db, id: string): Promise<FamilyRow | undefined> {
+  const { rows } = await db.query<FamilyRow>(
+    `SELECT ${FAMILY_COLUMNS} FROM token.family WHERE id = $1::uuid AND ${IS_ALIVE}`,
+    [id],
+  );
+  return rows[0];
+}

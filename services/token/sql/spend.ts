@@ -1,0 +1,20 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface Spend {
+  digest: Buffer;
+  lifeS: number;
+}
+
+/** Notes that things were used. @returns the digests of those that had not been before */
+export async function spend(db: Db, items: Spend[]): Promise<Buffer[]> {
+  const { rows } = await db.query<{ digest: Buffer }>(
+    `INSERT INTO token.spent (digest, expires_at)
+     SELECT digest, now() + life_s * interval '1 second'
+       FROM unnest($1::bytea[], $2::float8[]) AS given (digest, life_s)
+      ORDER BY digest
+     ON CONFLICT (digest) DO NOTHING
+     RETURNING digest`,
+    [items.map(({ digest }) => digest), items.map(({ lifeS }) => lifeS)],
+  );
+  return rows.map(({ digest }) => digest);
+}

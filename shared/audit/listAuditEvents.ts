@@ -1,0 +1,31 @@
+import type {
+  ListAuditEventsRequest,
+  ListAuditEventsResponse,
+} from "../../proto/gen/waybill/audit/v1/audit.ts";
+import type { Context } from "../grpc/handlers.ts";
+import { cutPage, pageSize } from "../grpc/page.ts";
+import { during } from "../pg/during.ts";
+import type { Pool } from "../pg/pool.ts";
+import type { Cursors } from "../waybill/cursors.ts";
+import { listAuditEvents as list } from "./sql/listAuditEvents.ts";
+
+/** The handler of `ListAuditEvents`, over the audit events of one schema. */
+export const listAuditEvents =
+  (db: Pool, schema: string, cursors: Pick<Cursors, "open" | "seal">) =>
+  async (
+    { pageToken, pageSize: asked, ...filter }: ListAuditEventsRequest,
+    context: Context,
+  ): Promise<ListAuditEventsResponse> => {
+    const { method } = context;
+    const question = Buffer.from(JSON.stringify([filter.actor, filter.target, filter.action]));
+    const before = pageToken
+      ? Buffer.from(await cursors.open(method, question, pageToken)).toString("utf8")
+      : undefined;
+    const size = pageSize(asked);
+    const rows = await list(during(db, context), schema, filter, before, size + 1);
+    const { page, last } = cutPage(rows, size);
+    return {
+      auditEvents: page.map(({ createdAt, ...row }) => ({ ...row, createTime: createdAt })),
+      nextPageToken: last ? cursors.seal(method, question, Buffer.from(last.id)) : "",
+    };
+  };

@@ -1,0 +1,133 @@
+import type { Metadata } from "@grpc/grpc-js";
+import { Errors, StatusError } from "../errors/errors.ts";
+import type { Call } from "../grpc/call.ts";
+import type { MethodContract } from "../grpc/contract.ts";
+import type { Caller } from "../grpc/handlers.ts";
+import type { AccessTokens } from "../token/accessTokens.ts";
+import type { AccessToken } from "../token/claims.ts";
+import { PROOF_LIFE_S, Proofs } from "../token/dpop.ts";
+import type { Revocations } from "../token/revocations.ts";
+
+/** What the check of access tokens needs. */
+export interface TokenAuthenticationOptions {
+  tokens: AccessTokens;
+  revocations: Revocations;
+  /** The addresses that callers know this system by, such as `https://api.example.com`. */
+  origins: readonly string[];
+  /**
+   * Notes that something may be used once: true the first time, on any replica. Needed where a
+   * method's proof is for a single use.
+   */
+  spend?: (id: string, lifeS: number) => Promise<boolean>;
+  /** Milliseconds since the Unix epoch. */
+  now?: () => number;
+}
+
+/** Checks the access token that a call brings: the only place where a caller becomes known. */
+export class TokenAuthentication {
+  readonly #options: TokenAuthenticationOptions;
+  readonly tokens: AccessTokens;
+  readonly proofs: Proofs;
+
+  constructor(options: TokenAuthenticationOptions) {
+    this.#options = options;
+    this.tokens = options.tokens;
+    this.proofs = new Proofs(options.now);
+  }
+
+  /**
+   * Who calls, by his access token (RFC 9068 section 4): its signature and life, its audience, that
+   * it is not revoked, that its holder proves the key it is bound to, and that it allows the method.
+   *
+   * @returns undefined when the call brings no token
+   * @throws StatusError CREDENTIAL_INVALID, whatever is amiss; ACCESS_DENIED when a scope is missing;
+   *   REVOCATIONS_STALE
+   */
+  async caller(call: Call, method: MethodContract): Promise<Caller | undefined> {
+    const presented = presentedToken(call.metadata);
+    if (presented === undefined) return undefined;
+    const { tokens, revocations } = this.#options;
+    const verified = tokens.verify(presented.jwt);
+    const token = verified instanceof Promise ? await verified : verified;
+    if (method.audience === undefined || !token.audiences.includes(method.audience)) {
+      throw Errors.CREDENTIAL_INVALID({ cause: "it is for another audience" });
+    }
+    this.assertNotRevoked(token, revocations);
+    await this.#assertPossession(call, method, presented, token);
+    for (const scope of method.scopes) {
+      if (token.scopes.includes(scope)) continue;
+      throw Errors.ACCESS_DENIED({ metadata: { method: method.path, scope } });
+    }
+    return { token: { ...token, jwt: presented.jwt } };
+  }
+
+  /** @throws StatusError CREDENTIAL_INVALID, REVOCATIONS_STALE */
+  assertNotRevoked(token: AccessToken, revocations = this.#options.revocations): void {
+    revocations.assertFresh();
+    const { subject, epoch, family, id } = token;
+    if (revocations.has({ subject, epoch, family, token: id })) {
+      throw Errors.CREDENTIAL_INVALID({ cause: "it is revoked" });
+    }
+  }
+
+  /** The addresses of a method, as callers know them. */
+  urlsOf(path: string): string[] {
+    return this.#options.origins.map((origin) => `${origin}${path}`);
+  }
+
+  async #assertPossession(
+    call: Call,
+    method: MethodContract,
+    { jwt, scheme }: Presented,
+    { confirmation }: AccessToken,
+  ): Promise<void> {
+    const isBoundToKey = confirmation?.method === "jkt";
+    if ((scheme === "dpop") !== isBoundToKey) {
+      throw Errors.CREDENTIAL_INVALID({ cause: `cnf and the scheme ${scheme} do not go together` });
+    }
+    if (confirmation === undefined) return;
+    if (!isBoundToKey) {
+      if (call.origin.certificate === confirmation.thumbprint) return;
+      throw Errors.CREDENTIAL_INVALID({ cause: "the certificate is not the token's" });
+    }
+    try {
+      const proof = single(call.metadata, "dpop");
+      if (proof === undefined) throw new Error("there is no proof");
+      const { thumbprint, id } = await this.proofs.verify(proof, this.urlsOf(method.path), jwt);
+      if (thumbprint !== confirmation.thumbprint) throw new Error("the proof is of another key");
+      if (!method.singleUseProof) return;
+      const first = await this.#options.spend?.(`dpop/${thumbprint}/${id}`, 2 * PROOF_LIFE_S);
+      if (!first) throw new Error("the proof was used before");
+    } catch (cause) {
+      if (cause instanceof StatusError) throw cause;
+      throw Errors.CREDENTIAL_INVALID({ cause });
+    }
+  }
+}
+
+interface Presented {
+  readonly jwt: string;
+  readonly scheme: "bearer" | "dpop";
+}
+
+/** @throws StatusError METADATA_DUPLICATED, CREDENTIAL_INVALID */
+function presentedToken(metadata: Metadata): Presented | undefined {
+  const text = single(metadata, "authorization");
+  if (text === undefined) return undefined;
+  const [, scheme, jwt] = /^(bearer|dpop) ([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(text) ?? [];
+  if (scheme === undefined || jwt === undefined) {
+    throw Errors.CREDENTIAL_INVALID({ cause: "authorization is no Bearer or DPoP token" });
+  }
+  return { jwt, scheme: scheme.toLowerCase() as Presented["scheme"] };
+}
+
+/** The one value of a key. @throws StatusError METADATA_DUPLICATED */
+export function single(metadata: Metadata, key: string): string | undefined {
+  const values = metadata.get(key);
+  const [value] = values;
+  // Node joins values of one key with a comma, which neither a token nor a proof contains.
+  if (values.length > 1 || (typeof value === "string" && value.includes(","))) {
+    throw Errors.METADATA_DUPLICATED({ metadata: { key } });
+  }
+  return value?.toString();
+}

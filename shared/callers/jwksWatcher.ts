@@ -1,0 +1,96 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "pino";
+import { TokenServiceService } from "../../proto/gen/waybill/token/v1/token.ts";
+import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
+import {
+  importKeys,
+  SIGNING_ALGORITHMS,
+  type VerificationKey,
+  type VerificationKeys,
+} from "../token/verificationKeys.ts";
+
+/** Half of what a new key is published before it signs, and shorter than any HTTP cache of it. */
+const POLL_MS = 60_000;
+const MIN_INTERVAL_MS = 1000;
+const BACKOFF_MS = 250;
+
+/** Where the keys are asked for. */
+export interface JwksWatcherOptions {
+  /** gRPC target of the token service. */
+  target: string;
+  /** TLS and the like. Default: plaintext. */
+  client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
+  log?: Logger;
+}
+
+/** Keeps the token service's public keys. Those once heard of stay good while nobody answers. */
+export class JwksWatcher implements VerificationKeys {
+  readonly #client: ServiceClient<typeof TokenServiceService>;
+  readonly #log: Logger | undefined;
+  readonly #closing = new AbortController();
+  readonly #first = Promise.withResolvers<void>();
+  #keys: ReadonlyMap<string, VerificationKey> = new Map();
+  #fetching: Promise<void> | undefined;
+  #fetchedAt = Number.NEGATIVE_INFINITY;
+
+  constructor({ target, client, log }: JwksWatcherOptions) {
+    this.#client = createClient(TokenServiceService, target, { ...client, timeoutMs: 5000 });
+    this.#log = log;
+    void this.#poll();
+  }
+
+  /** Settles when the first keys have arrived. */
+  get ready(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  find(kid: string): VerificationKey | undefined {
+    return this.#keys.get(kid);
+  }
+
+  async refresh(): Promise<void> {
+    if (this.#fetching === undefined) {
+      // Strangers can name any key: their asking costs one request a second at most.
+      if (performance.now() - this.#fetchedAt < MIN_INTERVAL_MS) return;
+      this.#fetchedAt = performance.now();
+      this.#fetching = this.#fetch().finally(() => {
+        this.#fetching = undefined;
+      });
+    }
+    await this.#fetching;
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#client.close();
+  }
+
+  async #fetch(): Promise<void> {
+    const { data } = await this.#client.getJwks({});
+    const keys = await importKeys(JSON.parse(data.toString("utf8")), SIGNING_ALGORITHMS);
+    // The same key stays the same object: what is remembered of its signatures stays good.
+    this.#keys = new Map(
+      [...keys].map(([kid, key]) => {
+        const before = this.#keys.get(kid);
+        return [kid, before?.algorithm === key.algorithm ? before : key];
+      }),
+    );
+    if (keys.size > 0) this.#first.resolve();
+  }
+
+  async #poll(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      let waitMs = POLL_MS * (0.9 + Math.random() * 0.2);
+      try {
+        await this.#fetch();
+        if (this.#keys.size === 0) waitMs = BACKOFF_MS;
+      } catch (error) {
+        const { message } = error as Error;
+        if (!signal.aborted) this.#log?.warn({ cause: message }, "cannot read the signing keys");
+        waitMs = BACKOFF_MS * (1 + Math.random());
+      }
+      await delay(waitMs, undefined, { signal }).catch(() => {});
+    }
+  }
+}

@@ -1,0 +1,57 @@
+import { timingSafeEqual } from "node:crypto";
+import type { Metadata } from "@grpc/grpc-js";
+
+/** The key under which the front door proves to be it. Nobody outside gets one past it. */
+export const FRONT_DOOR_KEY = "x-waybill-front-door";
+
+/** What is known of the connection that a call came by. */
+export interface Origin {
+  /** The network address that the call comes from: an IP address. */
+  readonly address: string;
+  /** SHA-256, in base64url, of the certificate that the caller has shown; undefined: none. */
+  readonly certificate: string | undefined;
+}
+
+/**
+ * Reads who calls from what the front door says of him. Of anybody else, forwarding metadata are
+ * worth nothing: then the connection's own address counts, and no certificate.
+ */
+export class FrontDoor {
+  readonly #secret: Buffer | undefined;
+
+  /** @param secret what the front door sends along; undefined: there is none to trust */
+  constructor(secret: string | undefined) {
+    this.#secret = secret === undefined ? undefined : Buffer.from(secret);
+  }
+
+  /** @param peer host and port of the connection */
+  originOf(metadata: Metadata, peer: string): Origin {
+    if (!this.#isFrontDoor(metadata)) {
+      return { address: peer.replace(/:\d+$/, ""), certificate: undefined };
+    }
+    // The last one is what the front door has seen itself.
+    const forwarded = one(metadata, "x-forwarded-for")?.split(",").at(-1)?.trim();
+    return {
+      address: forwarded || "unknown",
+      certificate: certificateOf(one(metadata, "x-forwarded-client-cert")),
+    };
+  }
+
+  #isFrontDoor(metadata: Metadata): boolean {
+    const sent = one(metadata, FRONT_DOOR_KEY);
+    if (sent === undefined || this.#secret === undefined) return false;
+    const given = Buffer.from(sent);
+    return given.length === this.#secret.length && timingSafeEqual(given, this.#secret);
+  }
+}
+
+function one(metadata: Metadata, key: string): string | undefined {
+  const values = metadata.get(key);
+  return values.length === 1 ? values[0]?.toString() : undefined;
+}
+
+/** Envoy names the certificate's digest in hexadecimal; RFC 8705 wants it in base64url. */
+function certificateOf(forwarded: string | undefined): string | undefined {
+  const [, hex] = /(?:^|;)Hash=([0-9a-f]{64})(?:;|$)/.exec(forwarded ?? "") ?? [];
+  return hex === undefined ? undefined : Buffer.from(hex, "hex").toString("base64url");
+}

@@ -1,0 +1,115 @@
+import { createHash, type KeyObject, randomUUID, sign } from "node:crypto";
+import { calculateJwkThumbprint, EmbeddedJWK, type JWK, jwtVerify } from "jose";
+
+/** How old a proof may be, and how far ahead of this clock, in seconds. */
+export const PROOF_LIFE_S = 60;
+const MAX_PROOF_LENGTH = 2048;
+const MAX_REMEMBERED = 10_000;
+
+/** A proof that holds (RFC 9449 section 4.3). */
+export interface Proof {
+  /** Thumbprint of its key (RFC 7638). */
+  readonly thumbprint: string;
+  readonly id: string;
+  /** Seconds since the Unix epoch. */
+  readonly issuedAt: number;
+}
+
+interface ReadProof extends Proof {
+  readonly url: string;
+  /** Hash of the token that it was made for. */
+  readonly tokenDigest: string | undefined;
+}
+
+/** Checks DPoP proofs (RFC 9449). A proof seen before is not verified anew, only compared anew. */
+export class Proofs {
+  readonly #now: () => number;
+  readonly #remembered = new Map<string, ReadProof>();
+
+  /** @param now milliseconds since the Unix epoch */
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
+
+  /**
+   * Rejects with an Error that says why the proof does not hold.
+   *
+   * @param urls the addresses that this method has: `htu` must be one of them
+   * @param token the access token that is presented with it, if any: `ath` must be its hash
+   */
+  async verify(jwt: string, urls: readonly string[], token: string | undefined): Promise<Proof> {
+    let proof = this.#remembered.get(jwt);
+    if (proof === undefined) {
+      proof = await readProof(jwt);
+      if (this.#remembered.size >= MAX_REMEMBERED) {
+        const oldest = this.#remembered.keys().next();
+        if (!oldest.done) this.#remembered.delete(oldest.value);
+      }
+      this.#remembered.set(jwt, proof);
+    }
+    if (Math.abs(this.#now() / 1000 - proof.issuedAt) > PROOF_LIFE_S) {
+      throw new Error("the proof is not of the last minute");
+    }
+    if (!urls.includes(proof.url)) throw new Error("the proof's htu is not this method's address");
+    const expected = token === undefined ? undefined : digest(token);
+    if (expected !== undefined && proof.tokenDigest !== expected) {
+      throw new Error("the proof's ath is not this token's");
+    }
+    return proof;
+  }
+}
+
+async function readProof(jwt: string): Promise<ReadProof> {
+  if (jwt.length > MAX_PROOF_LENGTH) throw new Error("the proof is too long");
+  // Its age is looked at each time, by the caller.
+  const { payload, protectedHeader } = await jwtVerify(jwt, EmbeddedJWK, {
+    typ: "dpop+jwt",
+    algorithms: ["EdDSA", "ES256"],
+    requiredClaims: ["jti", "htm", "htu", "iat"],
+  });
+  const { jti, iat, htm, htu, ath } = payload as Record<string, unknown>;
+  if (htm !== "POST") throw new Error("the proof's htm is not POST");
+  if (typeof jti !== "string" || jti.length < 1 || jti.length > 128) throw new Error("jti");
+  if (typeof htu !== "string" || !Number.isSafeInteger(iat)) throw new Error("htu or iat");
+  return {
+    thumbprint: await calculateJwkThumbprint(protectedHeader.jwk as JWK),
+    id: jti,
+    issuedAt: iat as number,
+    url: htu,
+    tokenDigest: typeof ath === "string" ? ath : undefined,
+  };
+}
+
+/**
+ * Makes a proof.
+ *
+ * @param key a private key: Ed25519 or P-256
+ * @param publicJwk its public half
+ * @param url the method's full address: origin and path
+ */
+export function makeProof(key: KeyObject, publicJwk: JWK, url: string, token?: string): string {
+  const isEd25519 = key.asymmetricKeyType === "ed25519";
+  const { kty, crv, x, y } = publicJwk;
+  const jwk = { kty, crv, x, ...(y ? { y } : {}) };
+  const header = { typ: "dpop+jwt", alg: isEd25519 ? "EdDSA" : "ES256", jwk };
+  const claims = {
+    jti: randomUUID(),
+    htm: "POST",
+    htu: url,
+    iat: Math.floor(Date.now() / 1000),
+    ...(token === undefined ? {} : { ath: digest(token) }),
+  };
+  const signed = `${encode(header)}.${encode(claims)}`;
+  const signature = isEd25519
+    ? sign(null, Buffer.from(signed), key)
+    : sign("sha256", Buffer.from(signed), { key, dsaEncoding: "ieee-p1363" });
+  return `${signed}.${signature.toString("base64url")}`;
+}
+
+function digest(token: string): string {
+  return createHash("sha256").update(token).digest("base64url");
+}
+
+function encode(part: object): string {
+  return Buffer.from(JSON.stringify(part)).toString("base64url");
+}
