@@ -5,9 +5,12 @@ import { ConfigError } from "./failure.ts";
 const ENV = {
   WAYBILL_CREDENTIALS_DIR: "/credentials",
   WAYBILL_DATABASE_URL_KEYS: "postgres://keys",
+  WAYBILL_DATABASE_URL_IDENTITY: "postgres://identity",
+  WAYBILL_DATABASE_URL_TOKEN: "postgres://token",
   WAYBILL_DATABASE_URL_CATALOG: "postgres://catalog",
   WAYBILL_DATABASE_URL_CHECKOUT: "postgres://checkout",
   WAYBILL_KEY_ENCRYPTION_KEY_FILE: "/kek",
+  WAYBILL_ORIGINS: "https://a.example, http://b.example:8080",
 };
 
 /** Reads a config that is none. */
@@ -23,17 +26,30 @@ function refused(argv: string[], env: NodeJS.ProcessEnv = ENV): string {
 
 test("with the least that it needs it has every role, and its defaults", () => {
   expect(readConfig([], ENV)).toEqual({
-    roles: ["keys", "session", "catalog", "checkout"],
+    roles: ["keys", "identity", "token", "session", "catalog", "checkout"],
     listen: "127.0.0.1:0",
     probe: undefined,
     tlsDir: undefined,
     logLevel: "info",
     credentialsDir: "/credentials",
     keysAddress: undefined,
+    identityAddress: undefined,
+    tokenAddress: undefined,
     catalogAddress: undefined,
     keyEncryptionKeyFile: "/kek",
+    origins: ["https://a.example", "http://b.example:8080"],
+    issuer: "https://a.example",
+    frontDoorSecret: undefined,
+    revocationBoundMs: 30_000,
+    argon2: { memoryKib: 19_456, passes: 2, lanes: 1 },
+    signingAlgorithm: "EdDSA",
+    accessTokenLifeS: 300,
+    keyPublishS: 1200,
+    grantsPerMinute: 6000,
     databaseUrls: {
       keys: "postgres://keys",
+      identity: "postgres://identity",
+      token: "postgres://token",
       catalog: "postgres://catalog",
       checkout: "postgres://checkout",
     },
@@ -46,7 +62,11 @@ test("with the least that it needs it has every role, and its defaults", () => {
 });
 
 test("a role needs no more than what it uses", () => {
-  const env = { WAYBILL_CREDENTIALS_DIR: "/credentials", WAYBILL_KEYS_ADDRESS: "dns:///keys:1" };
+  const env = {
+    WAYBILL_CREDENTIALS_DIR: "/credentials",
+    WAYBILL_KEYS_ADDRESS: "dns:///keys:1",
+    WAYBILL_ORIGINS: "https://a.example",
+  };
   expect(readConfig(["--roles", "session"], env)).toMatchObject({
     roles: ["session"],
     databaseUrls: {},
@@ -62,11 +82,13 @@ test("what is missing is named, with the reason why it is needed", () => {
   }
   expect(refused(["--roles", "session"])).toMatch(/^WAYBILL_KEYS_ADDRESS is not set/);
   expect(refused(["--roles", "keys,checkout"])).toMatch(/^WAYBILL_CATALOG_ADDRESS is not set/);
+  expect(refused(["--roles", "keys,token"])).toMatch(/^WAYBILL_IDENTITY_ADDRESS is not set/);
+  expect(refused(["--roles", "keys,identity"])).toMatch(/^WAYBILL_TOKEN_ADDRESS is not set/);
 });
 
 test("what is wrong is named, with what was expected", () => {
   expect(refused(["--roles", "keys,cook"])).toBe(
-    "--roles keys,cook: expected some of keys, session, catalog, checkout",
+    "--roles keys,cook: expected some of keys, identity, token, session, catalog, checkout",
   );
   expect(refused(["--listen", "8080"])).toBe("--listen 8080: expected HOST:PORT");
   expect(refused(["--probe", ":1"])).toBe("--probe :1: expected HOST:PORT");
@@ -82,6 +104,19 @@ test("what is wrong is named, with what was expected", () => {
     expect(refused([], { ...ENV, WAYBILL_DATABASE_CONNECTIONS: value })).toBe(
       `WAYBILL_DATABASE_CONNECTIONS=${value}: expected a whole number from 1 to 100`,
     );
+  }
+  for (const [name, value] of [
+    ["WAYBILL_ORIGINS", "a.example"],
+    ["WAYBILL_ORIGINS", "https://a.example/"],
+    ["WAYBILL_ORIGINS", "ftp://a.example"],
+    ["WAYBILL_ARGON2", "m=1,t=1,p=1"],
+    ["WAYBILL_ARGON2", "cheap"],
+    ["WAYBILL_SIGNING_ALGORITHM", "none"],
+    ["WAYBILL_SIGNING_ALGORITHM", "HS256"],
+    ["WAYBILL_FRONT_DOOR_SECRET_FILE", "/nowhere"],
+    ["WAYBILL_ACCESS_TOKEN_LIFE_S", "9"],
+  ] as const) {
+    expect(refused([], { ...ENV, [name]: value })).toContain(`${name}=${value}: `);
   }
   expect(refused([], { ...ENV, WAYBILL_LOG_LEVEL: "loud" })).toContain("WAYBILL_LOG_LEVEL=loud");
 });

@@ -4,6 +4,7 @@ import { Assertions } from "#shared/callers/assertions.ts";
 import { TokenAuthentication } from "#shared/callers/authentication.ts";
 import { JwksWatcher } from "#shared/callers/jwksWatcher.ts";
 import { RevocationFeed } from "#shared/callers/revocationFeed.ts";
+import { ServiceTokens } from "#shared/callers/serviceTokens.ts";
 import { serviceAuthentication } from "#shared/credentials/assertion.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { loadTls } from "#shared/credentials/tls.ts";
@@ -145,6 +146,15 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
         releasers.push(`the ring of ${role}`, () => ring.close());
         awaited.push(ring.ready);
         return ring;
+      },
+      serviceTokens(service) {
+        if (tokenTarget === undefined) return undefined;
+        const { issuer } = config;
+        const client = tls?.client;
+        const own = { contract, target: tokenTarget, issuer, client, service, credentials };
+        const tokens = new ServiceTokens(own);
+        releasers.push(`the tokens of ${service}`, () => tokens.close());
+        return tokens;
       },
       assertions: (role) => new Assertions(credentials, role),
       clientOptions: () => ({ contract, ...tls?.client }),

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Assertions } from "#shared/callers/assertions.ts";
 import type { TokenAuthentication } from "#shared/callers/authentication.ts";
 import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
+import type { ServiceTokens } from "#shared/callers/serviceTokens.ts";
 import type { Credentials } from "#shared/credentials/credentials.ts";
 import type { Tls } from "#shared/credentials/tls.ts";
 import type { ClientOptions } from "#shared/grpc/client.ts";
@@ -31,6 +32,8 @@ export interface ReplicaParts {
   /** The ring of the role's audience; the replica is ready when it has it. */
   ringOf(role: Role): RingWatcher;
   assertions(role: Role): Assertions;
+  /** The tokens that a role calls others with; undefined where none is taken. */
+  serviceTokens(role: Role): ServiceTokens | undefined;
   /** How other services are called. */
   clientOptions(): ClientOptions;
   /** The replica is not ready before this is. */

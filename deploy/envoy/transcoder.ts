@@ -1,39 +1,74 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type FileDescriptorProto, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import {
+  type FileDescriptorProto,
+  FileDescriptorSetSchema,
+  type MethodDescriptorProto,
+} from "@bufbuild/protobuf/wkt";
 import type { Contract } from "#shared/grpc/contract.ts";
 
-/** The service that has methods for plain HTTP (`google.api.http`). */
-const SERVICE = "waybill.token.v1.TokenService";
-const FILE = "waybill/token/v1/token.proto";
+/** The number of the option `google.api.http`. */
+const HTTP = 72295728;
+const HTTP_FILES = ["google/api/annotations.proto", "google/api/httpbody.proto"];
 
-/** Turns plain HTTP requests for such methods into gRPC. Everything else passes through it. */
+/** Turns plain HTTP requests for methods that say so (`google.api.http`) into gRPC. */
 export function transcoder(contract: Contract): object {
-  return {
-    name: "envoy.filters.http.grpc_json_transcoder",
-    typed_config: {
-      "@type":
-        "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-      proto_descriptor_bin: Buffer.from(descriptors(contract)).toString("base64"),
-      services: [SERVICE],
-    },
-  };
-}
-
-/** The service's file and those it imports: a fraction of the whole image, without comments. */
-function descriptors(contract: Contract): Uint8Array {
   const { file } = fromBinary(FileDescriptorSetSchema, contract.image);
-  const byName = new Map(file.map((each) => [each.name, each]));
+  const files = file.filter((each) => each.service.some(({ method }) => method.some(isForHttp)));
   const needed = new Map<string, FileDescriptorProto>();
   const add = (name: string) => {
-    const found = byName.get(name);
+    const found = file.find((each) => each.name === name);
     if (found === undefined || needed.has(name)) return;
     for (const dependency of found.dependency) add(dependency);
     const { sourceCodeInfo: _comments, ...rest } = found;
     needed.set(name, rest);
   };
-  add(FILE);
-  return toBinary(FileDescriptorSetSchema, {
+  for (const name of HTTP_FILES) add(name);
+  const descriptors = toBinary(FileDescriptorSetSchema, {
     $typeName: "google.protobuf.FileDescriptorSet",
-    file: [...needed.values()],
+    file: [...needed.values(), ...files.map(onlyForHttp)],
   });
+  return {
+    name: "envoy.filters.http.grpc_json_transcoder",
+    typed_config: {
+      "@type":
+        "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+      proto_descriptor_bin: Buffer.from(descriptors).toString("base64"),
+      services: files.flatMap((each) =>
+        each.service
+          .filter(({ method }) => method.some(isForHttp))
+          .map(({ name }) => `${each.package}.${name}`),
+      ),
+    },
+  };
+}
+
+function isForHttp({ options }: MethodDescriptorProto): boolean {
+  return options?.$unknown?.some(({ no }) => no === HTTP) ?? false;
+}
+
+/** A file with nothing in it but those methods, their requests, and that option. */
+function onlyForHttp(file: FileDescriptorProto): FileDescriptorProto {
+  const service = file.service
+    .map((each) => {
+      const method = each.method.filter(isForHttp).map((one) => {
+        const $unknown = one.options!.$unknown!.filter(({ no }) => no === HTTP);
+        const options = { $typeName: "google.protobuf.MethodOptions", $unknown } as const;
+        return { ...one, options: { ...options } as unknown as NonNullable<typeof one.options> };
+      });
+      const { options: _ours, ...rest } = each;
+      return { ...rest, method };
+    })
+    .filter(({ method }) => method.length > 0);
+  const used = new Set(service.flatMap(({ method }) => method.map(({ inputType }) => inputType)));
+  const messageType = file.messageType
+    .filter(({ name }) => used.has(`.${file.package}.${name}`))
+    .map(({ options: _ours, ...rest }) => rest);
+  const { name, syntax, $typeName } = file;
+  return {
+    ...{ $typeName, name, syntax, package: file.package },
+    ...{ dependency: HTTP_FILES, publicDependency: [], weakDependency: [], optionDependency: [] },
+    ...{ enumType: [], extension: [], edition: file.edition },
+    messageType,
+    service,
+  };
 }

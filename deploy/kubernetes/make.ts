@@ -19,7 +19,7 @@ const config = bootstrap(contract, {
   listen: { address: "0.0.0.0", port: 8080 },
   listenTls: { address: "0.0.0.0", port: 8443, files: secret("/etc/waybill/front-door-tls") },
   replicaTls: secret("/etc/waybill/tls"),
-  issuer: "{{ .Values.issuer }}",
+  issuer: "{{ include `waybill.issuer` . }}",
   admin: { address: "127.0.0.1", port: 9901 },
   accessLog: "stdout",
   // Helm puts the release's name in.

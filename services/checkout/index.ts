@@ -3,6 +3,7 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Handlers } from "#shared/grpc/handlers.ts";
 import { addItem } from "./addItem.ts";
 import { beginCheckout } from "./beginCheckout.ts";
+import { bindCheckout } from "./bindCheckout.ts";
 import { chooseDelivery } from "./chooseDelivery.ts";
 import { endCheckout } from "./endCheckout.ts";
 import { getCheckout } from "./getCheckout.ts";
@@ -21,11 +22,12 @@ export function checkoutHandlers(
 ): Handlers<typeof CheckoutServiceService, CheckoutState> {
   return {
     beginCheckout,
+    bindCheckout,
     getCheckout,
     addItem: addItem(parts),
     updateItem,
     removeItem,
-    setAddress,
+    setAddress: setAddress(parts),
     listDeliveryOptions,
     chooseDelivery,
     quoteCheckout,

@@ -2,13 +2,38 @@ import type { Checkout, SetAddressRequest } from "#proto/waybill/checkout/v1/che
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { beginChange } from "./basket.ts";
+import type { CheckoutParts } from "./parts.ts";
 import { toCheckout } from "./view.ts";
 
-export async function setAddress(
-  { address }: SetAddressRequest,
-  { session: { state } }: Context<CheckoutState>,
-): Promise<Checkout> {
-  beginChange(state);
-  state.address = address;
-  return toCheckout(state);
+/** What the recipient's name is worth waiting for: without it the address is good as well. */
+const NAME_TIMEOUT_MS = 1000;
+
+export const setAddress =
+  (parts: CheckoutParts) =>
+  async ({ address }: SetAddressRequest, context: Context<CheckoutState>): Promise<Checkout> => {
+    const { state } = context.session;
+    beginChange(state);
+    state.address = address;
+    if (address?.recipients.length === 0) {
+      const name = await nameOfCaller(parts, context);
+      if (name) state.address = { ...address, recipients: [name] };
+    }
+    return toCheckout(state);
+  };
+
+/** Asked for on the caller's behalf: identity sees who he is, and who asks. */
+async function nameOfCaller(
+  { identity, log }: CheckoutParts,
+  context: Context<CheckoutState>,
+): Promise<string | undefined> {
+  const { token } = context.caller;
+  if (identity === undefined || !token?.subject.startsWith("users/")) return undefined;
+  try {
+    const settings = { context, timeoutMs: NAME_TIMEOUT_MS };
+    const user = await identity.getUser({ name: "users/me" }, settings);
+    return user.displayName || undefined;
+  } catch (error) {
+    log.warn({ cause: (error as Error).message }, "the caller's name is not known");
+    return undefined;
+  }
 }

@@ -1,6 +1,7 @@
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
@@ -13,7 +14,22 @@ export function startCheckout(replica: ReplicaParts): void {
   const catalog = createClient(CatalogServiceService, target, replica.clientOptions());
   releasers.push("the client of the catalogue", () => catalog.close());
   const cursors = new Cursors("checkout", ring);
-  const handlers = checkoutHandlers({ db: replica.database("checkout"), catalog, cursors });
+  const identity = identityClient(replica);
+  const db = replica.database("checkout");
+  const handlers = checkoutHandlers({ db, catalog, cursors, identity, log: replica.log });
   const parts = { state: CheckoutState, ring, revocations: feed };
   server.add(CheckoutServiceService, handlers, parts);
+}
+
+/** Calls in the name of whoever called checkout. */
+function identityClient(replica: ReplicaParts) {
+  const { config, address, releasers, serviceTokens } = replica;
+  const isServed = config.roles.includes("identity");
+  const target = config.identityAddress ?? (isServed ? address : undefined);
+  const tokens = serviceTokens("checkout");
+  if (target === undefined || tokens === undefined) return undefined;
+  const options = { ...replica.clientOptions(), authorize: tokens.authorize };
+  const identity = createClient(IdentityServiceService, target, options);
+  releasers.push("checkout's client of identity", () => identity.close());
+  return identity;
 }

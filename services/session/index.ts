@@ -2,6 +2,7 @@ import type { SessionServiceService, SessionState } from "#proto/waybill/session
 import type { Handlers } from "#shared/grpc/handlers.ts";
 import { advanceSession } from "./advanceSession.ts";
 import { beginSession } from "./beginSession.ts";
+import { bindSession } from "./bindSession.ts";
 import { endSession } from "./endSession.ts";
 import { openSession } from "./openSession.ts";
 
@@ -9,5 +10,6 @@ export const sessionHandlers: Handlers<typeof SessionServiceService, SessionStat
   beginSession,
   openSession,
   advanceSession,
+  bindSession,
   endSession,
 };

@@ -12,7 +12,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import type { Contract } from "./contract.ts";
-import type { ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
+import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
 import { retrying } from "./retry.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -24,6 +24,11 @@ export interface ClientOptions {
   /** Each call's deadline where it gives none, in ms from now. Default: 10 s. */
   timeoutMs?: number;
   interceptors?: Interceptor[];
+  /**
+   * Makes the value of `authorization` of a call, from its method's path and from who made the call in
+   * whose course it is made. Undefined: none is sent.
+   */
+  authorize?: (path: string, caller: Caller | undefined) => Promise<string | undefined>;
   /** With it, calls that may be repeated are, when they fail on their way. */
   contract?: Contract;
   channel?: ChannelOptions;
@@ -35,7 +40,7 @@ export interface CallSettings {
   /** How long to wait, in ms. Never longer than the call that `context` is of. */
   timeoutMs?: number;
   /** The call in whose course this one is made: its deadline, cancellation and trace go along. */
-  context?: Pick<Context, "deadline" | "signal" | "metadata">;
+  context?: Pick<Context, "deadline" | "signal" | "metadata"> & Partial<Pick<Context, "caller">>;
   signal?: AbortSignal;
   /** Gets the response's initial metadata. */
   onMetadata?: (metadata: Metadata) => void;
@@ -128,7 +133,7 @@ export function createClient<Definition extends ServiceDefinition>(
       };
       continue;
     }
-    methods[name] = (request: unknown, settings: CallSettings = {}) =>
+    const call = (request: unknown, settings: CallSettings) =>
       new Promise((resolve, reject) => {
         const call = client.makeUnaryRequest(
           method.path,
@@ -146,6 +151,17 @@ export function createClient<Definition extends ServiceDefinition>(
         const stopListening = onAbort(settings, () => call.cancel());
         if (settings.onMetadata) call.on("metadata", settings.onMetadata);
       });
+    const { authorize } = options;
+    methods[name] =
+      authorize === undefined
+        ? (request: unknown, settings: CallSettings = {}) => call(request, settings)
+        : async (request: unknown, settings: CallSettings = {}) => {
+            const authorization = await authorize(method.path, settings.context?.caller);
+            if (authorization === undefined) return call(request, settings);
+            const metadata = settings.metadata?.clone() ?? new Metadata();
+            metadata.set("authorization", authorization);
+            return call(request, { ...settings, metadata });
+          };
   }
   return methods as ServiceClient<Definition>;
 }

@@ -89,6 +89,10 @@ async function serve(idleS: number): Promise<[server: Server, target: string]> {
         await hold("read", numberOf(session.state));
         return { session: view(session.version), state: session.state, waybill: undefined };
       },
+      bindSession: async (_request, { session }) => ({
+        session: view(session.version),
+        waybill: undefined,
+      }),
       endSession: async (_request, { session }) => ({ session: view(session.version) }),
     },
     { state: SessionState, ring },

@@ -10,6 +10,8 @@ import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { readError } from "../errors/errors.ts";
 import type { Contract, MethodContract } from "../grpc/contract.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
+import { authorizing } from "./authorizing.ts";
+import { SignIn, type SignInOptions } from "./signIn.ts";
 import { MemoryStore, type Store } from "./stores.ts";
 import { Turns } from "./turns.ts";
 
@@ -20,6 +22,8 @@ export interface JarOptions {
   contract: Contract;
   /** Default: kept as long as the program runs. */
   store?: Store;
+  /** Where people sign in. Default: nobody can. */
+  signIn?: SignInOptions;
 }
 
 /**
@@ -37,10 +41,41 @@ export class Jar {
   readonly #contract: Contract;
   readonly #store: Store;
   readonly #turns = new Turns();
+  readonly #signIn: SignIn | undefined;
 
-  constructor({ contract, store = new MemoryStore() }: JarOptions) {
+  constructor({ contract, store = new MemoryStore(), signIn }: JarOptions) {
     this.#contract = contract;
     this.#store = store;
+    this.#signIn = signIn && new SignIn(store, signIn);
+  }
+
+  /**
+   * Signs a person in: from now on the calls of this jar's clients carry his access token, which is
+   * renewed by itself. A session that was begun before can be bound to him by a method with STEP_BIND.
+   *
+   * @param device what he will know this sign-in by in a list
+   * @throws Error when the jar has no option `signIn`; rejects with the service's error
+   */
+  signIn(username: string, secret: string, device?: string): Promise<void> {
+    return this.#signedIn().signIn(username, secret, device);
+  }
+
+  /** Ends the sign-in, everywhere, and forgets the sessions that were his. */
+  async signOut(): Promise<void> {
+    const signIn = this.#signedIn();
+    for (const { session } of this.#contract.methods) {
+      if (session !== undefined) this.forget(session.audience);
+    }
+    await signIn.signOut();
+  }
+
+  get isSignedIn(): boolean {
+    return this.#signIn?.isSignedIn ?? false;
+  }
+
+  /** Lets connections of its own go. */
+  close(): void {
+    this.#signIn?.close();
   }
 
   /**
@@ -49,6 +84,19 @@ export class Jar {
    * @param session tells several sessions of one audience apart
    */
   interceptor(session = "default"): Interceptor {
+    const waybills = this.#waybills(session);
+    if (this.#signIn === undefined) return waybills;
+    const authorized = authorizing(this.#contract, this.#signIn);
+    return (options, nextCall) =>
+      waybills(options, (passed) => authorized({ ...options, ...passed }, nextCall));
+  }
+
+  #signedIn(): SignIn {
+    if (this.#signIn !== undefined) return this.#signIn;
+    throw new Error("this jar has no option signIn: it does not know where people sign in");
+  }
+
+  #waybills(session: string): Interceptor {
     return (options, nextCall) => {
       const method = this.#contract.find(options.method_definition.path);
       const call = nextCall(options);

@@ -38,7 +38,7 @@ beforeAll(async () => {
   });
   const port = await server.listen("127.0.0.1:0");
   server.serving(true);
-  const clusters = ["session", "catalog", "checkout", "any"];
+  const clusters = ["identity", "token", "session", "catalog", "checkout", "any"];
   const endpoints = new Endpoints(folder, clusters);
   const replica = { address: `127.0.0.1:${port}`, clusters };
   endpoints.write([replica]);
@@ -51,6 +51,8 @@ beforeAll(async () => {
     tlsPort: await freePort(),
     tlsDir: await makeCertificates(folder),
     replicaTls: false,
+    issuer: `http://${target}`,
+    secret: "the secret of the front door of this test",
     endpoints,
   });
   await envoy.follows([replica]);

@@ -15,6 +15,7 @@ import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
+import { DATABASE_ROLES, ROLES } from "../../services/config.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { shop } from "../fixtures/shopper.ts";
@@ -24,7 +25,6 @@ import { type Container, type Manifest, type Pod, render } from "./render.ts";
  * The chart's pods as processes of this machine: what each manifest says of arguments, environment
  * and mounted secrets, with a loopback address in the place of each service's name.
  */
-const ROLES = ["keys", "session", "catalog", "checkout"];
 const ADDRESSES = new Map(ROLES.map((role, index) => [`release-${role}`, `127.0.0.${index + 2}`]));
 // Only on Linux is all of 127/8 loopback without further ado.
 const canRun = toolPath("helm") !== undefined && process.platform === "linux";
@@ -57,7 +57,7 @@ async function makeClusterSecrets() {
   const tls = (names: string[]) =>
     Object.fromEntries(names.map((name) => [name, read(tlsDir, name)]));
   const database: Record<string, string> = { "owner-url": postgres.url };
-  for (const role of ["keys", "catalog", "checkout"] as const) {
+  for (const role of DATABASE_ROLES) {
     const url = new URL(postgres.url);
     url.username = `waybill_${role}`;
     url.password = passwords[role];
@@ -69,7 +69,9 @@ async function makeClusterSecrets() {
     ["waybill-key-encryption-key", { "key-encryption-key": read(local, "key-encryption-key") }],
     ["waybill-services", { "services.jwks.json": read(credentialsDir, "services.jwks.json") }],
     ["waybill-tls", tls(["ca.crt", "tls.crt", "tls.key"])],
-    ["waybill-front-door-tls", tls(["tls.crt", "tls.key"])],
+    ["waybill-front-door", { "front-door-secret": read(local, "front-door-secret") }],
+    ["waybill-admin", { "admin-secret": read(local, "admin-secret") }],
+    ["waybill-front-door-tls", tls(["ca.crt", "tls.crt", "tls.key"])],
     ...ROLES.map((role): [string, Record<string, string>] => [
       `waybill-credentials-${role}`,
       { "jwk.json": read(credentialsDir, `${role}.jwk.json`) },
@@ -200,7 +202,7 @@ test.skipIf(!canRun)(
     const file = join(root, "etc", "envoy", "envoy.yaml");
     const [port, tlsPort, adminPort] = [await freePort(), await freePort(), await freePort()];
     let config = here(readFileSync(file, "utf8"), root)
-      .replace("port_value: 8080", `port_value: ${port}`)
+      .replaceAll("port_value: 8080", `port_value: ${port}`)
       .replace("port_value: 8443", `port_value: ${tlsPort}`)
       .replace("port_value: 9901", `port_value: ${adminPort}`)
       .replaceAll("0.0.0.0", "127.0.0.1");

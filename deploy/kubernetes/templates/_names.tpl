@@ -35,3 +35,8 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{/* `iss` of access tokens. */}}
+{{- define "waybill.issuer" -}}
+{{- .Values.issuer | default (first .Values.origins) -}}
+{{- end -}}

@@ -93,7 +93,8 @@ export interface RemoveItemRequest {
 
 export interface SetAddressRequest {
   /**
-   * Where the order goes. `region_code` (ISO 3166-1 alpha-2), `locality` and at least one of
+   * Where the order goes. Where it names no recipient, a caller who is signed in is it, under the name
+   * that `identity` knows him by. `region_code` (ISO 3166-1 alpha-2), `locality` and at least one of
    * `address_lines` are required.
    */
   address: PostalAddress | undefined;
@@ -119,6 +120,10 @@ export interface QuoteCheckoutRequest {
 }
 
 export interface PlaceOrderRequest {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface BindCheckoutRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1255,6 +1260,65 @@ export const PlaceOrderRequest: MessageFns<PlaceOrderRequest> = {
   },
 };
 
+function createBaseBindCheckoutRequest(): BindCheckoutRequest {
+  return { _unknownFields: {} };
+}
+
+export const BindCheckoutRequest: MessageFns<BindCheckoutRequest> = {
+  encode(message: BindCheckoutRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BindCheckoutRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBindCheckoutRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BindCheckoutRequest>): BindCheckoutRequest {
+    return BindCheckoutRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<BindCheckoutRequest>): BindCheckoutRequest {
+    const message = createBaseBindCheckoutRequest();
+    return message;
+  },
+};
+
 function createBaseEndCheckoutRequest(): EndCheckoutRequest {
   return { _unknownFields: {} };
 }
@@ -1727,6 +1791,19 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Order): Buffer => Buffer.from(Order.encode(value).finish()),
     responseDeserialize: (value: Buffer): Order => Order.decode(value),
   },
+  /**
+   * Goes on with a checkout that was begun before sign-in, as the caller's own: with the same basket,
+   * in a new session. The old one's waybills are refused from then on.
+   */
+  bindCheckout: {
+    path: "/waybill.checkout.v1.CheckoutService/BindCheckout" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: BindCheckoutRequest): Buffer => Buffer.from(BindCheckoutRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BindCheckoutRequest => BindCheckoutRequest.decode(value),
+    responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
+  },
   /** Gives the checkout up: the caller is told to drop its waybill. */
   endCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/EndCheckout" as const,
@@ -1786,6 +1863,11 @@ export interface CheckoutServiceServer extends UntypedServiceImplementation {
    * however often it is asked: asking again answers the same order.
    */
   placeOrder: handleUnaryCall<PlaceOrderRequest, Order>;
+  /**
+   * Goes on with a checkout that was begun before sign-in, as the caller's own: with the same basket,
+   * in a new session. The old one's waybills are refused from then on.
+   */
+  bindCheckout: handleUnaryCall<BindCheckoutRequest, Checkout>;
   /** Gives the checkout up: the caller is told to drop its waybill. */
   endCheckout: handleUnaryCall<EndCheckoutRequest, EndCheckoutResponse>;
   /** One order of the checkout's owner. */
@@ -1957,6 +2039,25 @@ export interface CheckoutServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Order) => void,
+  ): ClientUnaryCall;
+  /**
+   * Goes on with a checkout that was begun before sign-in, as the caller's own: with the same basket,
+   * in a new session. The old one's waybills are refused from then on.
+   */
+  bindCheckout(
+    request: BindCheckoutRequest,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientUnaryCall;
+  bindCheckout(
+    request: BindCheckoutRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientUnaryCall;
+  bindCheckout(
+    request: BindCheckoutRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
   /** Gives the checkout up: the caller is told to drop its waybill. */
   endCheckout(

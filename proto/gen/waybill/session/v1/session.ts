@@ -112,6 +112,21 @@ export interface AdvanceSessionResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface BindSessionRequest {
+  /** The session's waybill, where it is not in the metadata. */
+  waybill: Waybill | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface BindSessionResponse {
+  session:
+    | Session
+    | undefined;
+  /** The new session's first waybill, where the request sent its own in the message. */
+  waybill: Waybill | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 export interface EndSessionRequest {
   /** The session's waybill, where it is not in the metadata. */
   waybill: Waybill | undefined;
@@ -849,6 +864,166 @@ export const AdvanceSessionResponse: MessageFns<AdvanceSessionResponse> = {
   },
 };
 
+function createBaseBindSessionRequest(): BindSessionRequest {
+  return { waybill: undefined, _unknownFields: {} };
+}
+
+export const BindSessionRequest: MessageFns<BindSessionRequest> = {
+  encode(message: BindSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.waybill !== undefined) {
+      Waybill.encode(message.waybill, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BindSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBindSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.waybill = Waybill.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BindSessionRequest>): BindSessionRequest {
+    return BindSessionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BindSessionRequest>): BindSessionRequest {
+    const message = createBaseBindSessionRequest();
+    message.waybill = (object.waybill !== undefined && object.waybill !== null)
+      ? Waybill.fromPartial(object.waybill)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseBindSessionResponse(): BindSessionResponse {
+  return { session: undefined, waybill: undefined, _unknownFields: {} };
+}
+
+export const BindSessionResponse: MessageFns<BindSessionResponse> = {
+  encode(message: BindSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== undefined) {
+      Session.encode(message.session, writer.uint32(10).fork()).join();
+    }
+    if (message.waybill !== undefined) {
+      Waybill.encode(message.waybill, writer.uint32(18).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BindSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBindSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = Session.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.waybill = Waybill.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BindSessionResponse>): BindSessionResponse {
+    return BindSessionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BindSessionResponse>): BindSessionResponse {
+    const message = createBaseBindSessionResponse();
+    message.session = (object.session !== undefined && object.session !== null)
+      ? Session.fromPartial(object.session)
+      : undefined;
+    message.waybill = (object.waybill !== undefined && object.waybill !== null)
+      ? Waybill.fromPartial(object.waybill)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseEndSessionRequest(): EndSessionRequest {
   return { waybill: undefined, _unknownFields: {} };
 }
@@ -1038,8 +1213,22 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): AdvanceSessionResponse => AdvanceSessionResponse.decode(value),
   },
   /**
-   * Ends a session: the caller is told to drop its waybill. A carried session leaves nothing on any
-   * server, so a waybill that was kept stays good until it expires.
+   * Goes on with a session that was begun before sign-in, as the caller's own: a new session with the
+   * same state. The old one's waybills are refused from then on.
+   */
+  bindSession: {
+    path: "/waybill.session.v1.SessionService/BindSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: BindSessionRequest): Buffer => Buffer.from(BindSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BindSessionRequest => BindSessionRequest.decode(value),
+    responseSerialize: (value: BindSessionResponse): Buffer => Buffer.from(BindSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BindSessionResponse => BindSessionResponse.decode(value),
+  },
+  /**
+   * Ends a session: the caller is told to drop its waybill. Of a session that has an owner, waybills
+   * that were kept are refused from then on; one without leaves nothing on any server, and its stay
+   * good until they expire.
    */
   endSession: {
     path: "/waybill.session.v1.SessionService/EndSession" as const,
@@ -1060,8 +1249,14 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
   /** Puts a new state in the place of the old one. */
   advanceSession: handleUnaryCall<AdvanceSessionRequest, AdvanceSessionResponse>;
   /**
-   * Ends a session: the caller is told to drop its waybill. A carried session leaves nothing on any
-   * server, so a waybill that was kept stays good until it expires.
+   * Goes on with a session that was begun before sign-in, as the caller's own: a new session with the
+   * same state. The old one's waybills are refused from then on.
+   */
+  bindSession: handleUnaryCall<BindSessionRequest, BindSessionResponse>;
+  /**
+   * Ends a session: the caller is told to drop its waybill. Of a session that has an owner, waybills
+   * that were kept are refused from then on; one without leaves nothing on any server, and its stay
+   * good until they expire.
    */
   endSession: handleUnaryCall<EndSessionRequest, EndSessionResponse>;
 }
@@ -1116,8 +1311,28 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: AdvanceSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Ends a session: the caller is told to drop its waybill. A carried session leaves nothing on any
-   * server, so a waybill that was kept stays good until it expires.
+   * Goes on with a session that was begun before sign-in, as the caller's own: a new session with the
+   * same state. The old one's waybills are refused from then on.
+   */
+  bindSession(
+    request: BindSessionRequest,
+    callback: (error: ServiceError | null, response: BindSessionResponse) => void,
+  ): ClientUnaryCall;
+  bindSession(
+    request: BindSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BindSessionResponse) => void,
+  ): ClientUnaryCall;
+  bindSession(
+    request: BindSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BindSessionResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Ends a session: the caller is told to drop its waybill. Of a session that has an owner, waybills
+   * that were kept are refused from then on; one without leaves nothing on any server, and its stay
+   * good until they expire.
    */
   endSession(
     request: EndSessionRequest,

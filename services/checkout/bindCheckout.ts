@@ -1,0 +1,14 @@
+import type { BindCheckoutRequest, Checkout } from "#proto/waybill/checkout/v1/checkout.ts";
+import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { CheckoutErrors } from "./errors.ts";
+import { toCheckout } from "./view.ts";
+
+export async function bindCheckout(
+  _request: BindCheckoutRequest,
+  { session: { state } }: Context<CheckoutState>,
+): Promise<Checkout> {
+  // The order is the old session's: under the new one it could be placed again.
+  if (state.order !== "") throw CheckoutErrors.CHECKOUT_PLACED();
+  return toCheckout(state);
+}

@@ -1,0 +1,14 @@
+import type {
+  BindSessionRequest,
+  BindSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { view } from "./view.ts";
+
+export async function bindSession(
+  _request: BindSessionRequest,
+  { session }: Context<SessionState>,
+): Promise<BindSessionResponse> {
+  return { session: view(session, 1), waybill: undefined };
+}

@@ -1,0 +1,158 @@
+import { randomUUID } from "node:crypto";
+import { SignJWT } from "jose";
+import { Access, Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import {
+  type ClientAuthentication,
+  TokenKind,
+  type TokenResponse,
+  TokenServiceService,
+} from "../../proto/gen/waybill/token/v1/token.ts";
+import type { Credentials } from "../credentials/credentials.ts";
+import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
+import type { Contract } from "../grpc/contract.ts";
+import type { Caller } from "../grpc/handlers.ts";
+
+const ASSERTION_LIFE_S = 60;
+/** A token is renewed in the background when so much of its life is over, give or take a tenth. */
+const RENEW_AT = 0.7;
+/** One with less left than this is not used any more. */
+const LEAST_LEFT_MS = 5000;
+const MAX_EXCHANGED = 10_000;
+
+/** Whose tokens these are. */
+export interface ServiceTokensOptions {
+  contract: Contract;
+  /** gRPC target of the token service, and its issuer address. */
+  target: string;
+  issuer: string;
+  /** TLS and the like. Default: plaintext. */
+  client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
+  /** The service that this process is. */
+  service: string;
+  credentials: Credentials;
+}
+
+interface Held {
+  current: { jwt: string; renewAt: number; until: number } | undefined;
+  fetching: Promise<string> | undefined;
+}
+
+/**
+ * The tokens that a service calls others with: its own, or, in the course of somebody's call, one in
+ * which it acts on his behalf (RFC 8693). His own token goes to nobody else. Tokens are fetched when
+ * they are first needed, once for all who wait, and renewed before they expire.
+ */
+export class ServiceTokens {
+  readonly #options: ServiceTokensOptions;
+  readonly #token: ServiceClient<typeof TokenServiceService>;
+  readonly #own = new Map<string, Held>();
+  readonly #exchanged = new Map<string, Held>();
+
+  constructor(options: ServiceTokensOptions) {
+    this.#options = options;
+    const { target, client, contract } = options;
+    this.#token = createClient(TokenServiceService, target, { contract, ...client });
+  }
+
+  /**
+   * The value of `authorization` for a call, as `createClient` asks for it.
+   *
+   * @param caller who made the call in whose course this one is made
+   * @returns undefined where the method looks at no token
+   */
+  readonly authorize = async (
+    path: string,
+    caller: Caller | undefined,
+  ): Promise<string | undefined> => {
+    const { access, step, audience } = this.#options.contract.method(path);
+    const isOwned = access === Access.ACCESS_PUBLIC && step !== Step.STEP_UNSPECIFIED;
+    if (audience === undefined || !(access === Access.ACCESS_AUTHENTICATED || isOwned)) {
+      return undefined;
+    }
+    const jwt = caller?.token?.jwt;
+    return `Bearer ${await (jwt === undefined ? this.own(audience) : this.onBehalfOf(jwt, audience))}`;
+  };
+
+  /** A token of the service itself. */
+  own(audience: string): Promise<string> {
+    const held = this.#own.get(audience) ?? { current: undefined, fetching: undefined };
+    this.#own.set(audience, held);
+    return this.#use(held, async () =>
+      this.#token.grantClientCredentials({
+        client: await this.#authentication(),
+        wanted: { scopes: [], audiences: [audience] },
+      }),
+    );
+  }
+
+  /** A token in which the service acts for the subject of another, who called it with that. */
+  onBehalfOf(jwt: string, audience: string): Promise<string> {
+    const key = `${audience}\0${jwt}`;
+    let held = this.#exchanged.get(key);
+    if (held === undefined) {
+      if (this.#exchanged.size >= MAX_EXCHANGED) {
+        const oldest = this.#exchanged.keys().next();
+        if (!oldest.done) this.#exchanged.delete(oldest.value);
+      }
+      held = { current: undefined, fetching: undefined };
+      this.#exchanged.set(key, held);
+    }
+    return this.#use(held, async () =>
+      this.#token.exchange({
+        client: await this.#authentication(),
+        subjectToken: jwt,
+        subjectTokenType: TokenKind.TOKEN_KIND_ACCESS_TOKEN,
+        actorToken: "",
+        wanted: { scopes: [], audiences: [audience] },
+        impersonate: false,
+      }),
+    );
+  }
+
+  close(): void {
+    this.#token.close();
+  }
+
+  async #use(held: Held, grant: () => Promise<TokenResponse>): Promise<string> {
+    const now = performance.now();
+    const { current } = held;
+    if (current !== undefined && now < current.renewAt) return current.jwt;
+    held.fetching ??= this.#fetch(held, grant).finally(() => {
+      held.fetching = undefined;
+    });
+    // While the one that is there is good still, nobody waits for the next.
+    if (current !== undefined && now < current.until) {
+      held.fetching.catch(() => {});
+      return current.jwt;
+    }
+    return held.fetching;
+  }
+
+  async #fetch(held: Held, grant: () => Promise<TokenResponse>): Promise<string> {
+    const askedAt = performance.now();
+    const { accessToken: jwt, expiresInSeconds } = await grant();
+    const lifeMs = expiresInSeconds * 1000;
+    held.current = {
+      jwt,
+      renewAt: askedAt + lifeMs * RENEW_AT * (0.9 + Math.random() * 0.2),
+      until: askedAt + lifeMs - LEAST_LEFT_MS,
+    };
+    return jwt;
+  }
+
+  /** An assertion for one use (RFC 7523 section 3). */
+  async #authentication(): Promise<ClientAuthentication> {
+    const { service, credentials, issuer } = this.#options;
+    const client = `services/${service}`;
+    const assertion = await new SignJWT()
+      .setProtectedHeader({ alg: "EdDSA", typ: "client-authentication+jwt", kid: service })
+      .setIssuer(client)
+      .setSubject(client)
+      .setAudience(issuer)
+      .setIssuedAt()
+      .setExpirationTime(`${ASSERTION_LIFE_S}s`)
+      .setJti(randomUUID())
+      .sign(await credentials.own(service));
+    return { client, proof: { $case: "assertion", value: assertion } };
+  }
+}
