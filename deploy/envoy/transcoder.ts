@@ -1,8 +1,13 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
+  DescriptorProtoSchema,
   type FileDescriptorProto,
+  FileDescriptorProtoSchema,
   FileDescriptorSetSchema,
   type MethodDescriptorProto,
+  MethodDescriptorProtoSchema,
+  MethodOptionsSchema,
+  ServiceDescriptorProtoSchema,
 } from "@bufbuild/protobuf/wkt";
 import type { Contract } from "#shared/grpc/contract.ts";
 
@@ -49,26 +54,22 @@ function isForHttp({ options }: MethodDescriptorProto): boolean {
 /** A file with nothing in it but those methods, their requests, and that option. */
 function onlyForHttp(file: FileDescriptorProto): FileDescriptorProto {
   const service = file.service
-    .map((each) => {
-      const method = each.method.filter(isForHttp).map((one) => {
-        const $unknown = one.options!.$unknown!.filter(({ no }) => no === HTTP);
-        const options = { $typeName: "google.protobuf.MethodOptions", $unknown } as const;
-        return { ...one, options: { ...options } as unknown as NonNullable<typeof one.options> };
-      });
-      const { options: _ours, ...rest } = each;
-      return { ...rest, method };
-    })
+    .map(({ name, method }) =>
+      create(ServiceDescriptorProtoSchema, { name, method: method.filter(isForHttp).map(bare) }),
+    )
     .filter(({ method }) => method.length > 0);
   const used = new Set(service.flatMap(({ method }) => method.map(({ inputType }) => inputType)));
-  const messageType = file.messageType
-    .filter(({ name }) => used.has(`.${file.package}.${name}`))
-    .map(({ options: _ours, ...rest }) => rest);
-  const { name, syntax, $typeName } = file;
-  return {
-    ...{ $typeName, name, syntax, package: file.package },
-    ...{ dependency: HTTP_FILES, publicDependency: [], weakDependency: [], optionDependency: [] },
-    ...{ enumType: [], extension: [], edition: file.edition },
-    messageType,
-    service,
-  };
+  const { name, syntax, package: packageName } = file;
+  return create(FileDescriptorProtoSchema, {
+    ...{ name, syntax, package: packageName, dependency: HTTP_FILES, service },
+    messageType: file.messageType
+      .filter((message) => used.has(`.${packageName}.${message.name}`))
+      .map((message) => create(DescriptorProtoSchema, { name: message.name })),
+  });
+}
+
+function bare({ name, inputType, outputType, options }: MethodDescriptorProto) {
+  const kept = create(MethodOptionsSchema);
+  kept.$unknown = options?.$unknown?.filter(({ no }) => no === HTTP) ?? [];
+  return create(MethodDescriptorProtoSchema, { name, inputType, outputType, options: kept });
 }

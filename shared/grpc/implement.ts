@@ -182,7 +182,9 @@ function bidiStream(
 ): handleBidiStreamingCall<unknown, unknown> {
   return (grpcCall) => {
     const call = new Call(contract.path, grpcCall, around.frontDoor, around.draining);
-    answer(grpcCall, grpcCall, call, handler, around);
+    // By itself the iterator would destroy the stream when the requests end, and unsent answers with it.
+    const requests = grpcCall.iterator({ destroyOnReturn: false });
+    answer(grpcCall, requests, call, handler, around);
   };
 }
 

@@ -39,7 +39,7 @@ test.skipIf(!helm || !kubeconform)(
 
 test.skipIf(!helm)("every pod runs without root on a read-only file system (needs helm)", () => {
   const pods = render().flatMap(({ spec }) => (spec?.template ? [spec.template.spec] : []));
-  expect(pods).toHaveLength(6);
+  expect(pods).toHaveLength(8);
   for (const pod of pods) {
     expect(pod.securityContext.runAsNonRoot).toBe(true);
     expect(pod.automountServiceAccountToken).toBe(false);
@@ -55,7 +55,9 @@ test.skipIf(!helm)("a real Envoy takes the front door's configuration (needs hel
   const text = config!.data!["envoy.yaml"]!;
   const hosts = [...text.matchAll(/address: '?(release-[a-z]+)/g)].map(([, host]) => host);
   expect(new Set(hosts)).toEqual(
-    new Set(["release-catalog", "release-checkout", "release-session"]),
+    new Set(
+      ["catalog", "checkout", "identity", "session", "token"].map((role) => `release-${role}`),
+    ),
   );
   expect(parse(text).admin.address.socket_address.address).toBe("127.0.0.1");
   // Envoy reads the certificates, too: here stand the local cluster's in the place of the secrets.
