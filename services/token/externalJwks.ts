@@ -28,7 +28,8 @@ export class ExternalJwks implements VerificationKeys {
   readonly #options: ExternalJwksOptions;
   #keys: ReadonlyMap<string, VerificationKey> = new Map();
   #fetchedAt = Number.NEGATIVE_INFINITY;
-  #triedAt = Number.NEGATIVE_INFINITY;
+  /** When they were last asked for though they were there, or in vain. */
+  #askedAt = Number.NEGATIVE_INFINITY;
   #fetching: Promise<void> | undefined;
 
   constructor(options: ExternalJwksOptions) {
@@ -43,8 +44,9 @@ export class ExternalJwks implements VerificationKeys {
   /** Rejects with an Error when the keys can't be read. */
   async refresh(): Promise<void> {
     if (this.#fetching === undefined) {
-      if (performance.now() - this.#triedAt < MIN_INTERVAL_MS) return;
-      this.#triedAt = performance.now();
+      const now = performance.now();
+      if (now - this.#askedAt < MIN_INTERVAL_MS) return;
+      if (now - this.#fetchedAt < KEPT_MS) this.#askedAt = now;
       this.#fetching = this.#fetch().finally(() => {
         this.#fetching = undefined;
       });
@@ -55,8 +57,13 @@ export class ExternalJwks implements VerificationKeys {
   async #fetch(): Promise<void> {
     const { uri, caCertificate, algorithms } = this.#options;
     const startedAt = performance.now();
-    this.#keys = await importKeys(JSON.parse(await read(uri, caCertificate)), algorithms);
-    this.#fetchedAt = startedAt;
+    try {
+      this.#keys = await importKeys(JSON.parse(await read(uri, caCertificate)), algorithms);
+      this.#fetchedAt = startedAt;
+    } catch (error) {
+      this.#askedAt = startedAt;
+      throw error;
+    }
   }
 }
 

@@ -1,0 +1,125 @@
+import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Access } from "#proto/waybill/options/v1/options.ts";
+import { type ErrorReport, readError } from "#shared/errors/errors.ts";
+import type { MethodContract } from "#shared/grpc/contract.ts";
+import { bearer, Callers, makeSigner } from "../fixtures/callers.ts";
+import { contract } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+
+let cluster: TestCluster;
+let callers: Callers;
+let frontDoor: Client;
+let replica: Client;
+
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  frontDoor = new Client(cluster.target, credentials.createInsecure());
+  replica = new Client(cluster.status().replicas[0]!.address, credentials.createInsecure());
+});
+afterAll(async () => {
+  frontDoor?.close();
+  replica?.close();
+  callers?.close();
+  await cluster?.remove();
+});
+
+/** Calls any method with an empty request. Undefined: nothing was amiss. */
+function call(client: Client, method: MethodContract, metadata: Metadata) {
+  return new Promise<ErrorReport | undefined>((resolve) => {
+    const deadline = { deadline: Date.now() + 10_000 };
+    const same = (bytes: Buffer) => bytes;
+    const stream = client.makeBidiStreamRequest(method.path, same, same, metadata, deadline);
+    stream.on("data", () => {});
+    stream.on("error", (error: ServiceError) => resolve(readError(error)));
+    stream.on("end", () => resolve(undefined));
+    stream.end(Buffer.alloc(0));
+  });
+}
+
+const ours = contract.methods.filter(({ service }) => service.startsWith("waybill."));
+const authorized = (jwt: string) => bearer(jwt).metadata;
+
+test("E4 every method that is not for everyone refuses who has no token, or not the right one", async () => {
+  const narrow = await callers.account({ scopes: ["token.introspect"] });
+  const { accessToken } = await callers.grant(narrow.client);
+  const { accessToken: elsewhere } = await callers.grant(narrow.client, {
+    scopes: [],
+    audiences: ["session"],
+  });
+  const forged = await (await makeSigner("k")).sign({ iss: callers.issuer, sub: "x" });
+  const counts = { authenticated: 0, service: 0, scoped: 0 };
+  for (const method of ours) {
+    if (method.access === Access.ACCESS_PUBLIC) continue;
+    const { path, scopes } = method;
+    // At the door and at a replica alike: the one does not rely on the other.
+    for (const client of [frontDoor, replica]) {
+      const isService = method.access === Access.ACCESS_SERVICE;
+      const refused =
+        isService && client === frontDoor ? { code: 12 } : { reason: "CREDENTIAL_INVALID" };
+      expect(await call(client, method, new Metadata()), path).toMatchObject(refused);
+      expect(await call(client, method, authorized(forged)), path).toMatchObject(refused);
+      if (isService) {
+        expect(await call(client, method, authorized(accessToken)), path).toMatchObject(refused);
+        counts.service += 1;
+        continue;
+      }
+      counts.authenticated += 1;
+      if (method.audience !== "session") {
+        expect(await call(client, method, authorized(elsewhere)), path).toMatchObject(refused);
+      }
+      if (scopes.some((scope) => scope !== "token.introspect")) {
+        counts.scoped += 1;
+        expect(await call(client, method, authorized(accessToken)), path).toMatchObject({
+          reason: "ACCESS_DENIED",
+          metadata: { method: path, scope: scopes[0] },
+        });
+      }
+    }
+  }
+  expect(counts.authenticated).toBeGreaterThan(60);
+  expect(counts.service).toBeGreaterThan(15);
+  expect(counts.scoped).toBeGreaterThan(50);
+});
+
+test("a refusal at the door and one at a replica look the same", async () => {
+  const method = contract.method("/waybill.token.v1.TokenService/ListSignIns");
+  for (const metadata of [new Metadata(), authorized("a.b.c"), authorized("nonsense")]) {
+    const atReplica = await call(replica, method, metadata);
+    expect(await call(frontDoor, method, metadata)).toEqual(atReplica);
+    expect(atReplica).toMatchObject({ domain: "waybill", reason: "CREDENTIAL_INVALID" });
+  }
+});
+
+test("a flood of bad tokens reaches no replica", async () => {
+  const method = contract.method("/waybill.token.v1.TokenService/ListSignIns");
+  const admin = `http://127.0.0.1:${cluster.status().frontDoor!.adminPort}`;
+  const upstream = async () => {
+    const text = await (
+      await fetch(`${admin}/stats?filter=^cluster.token.upstream_rq_total$`)
+    ).text();
+    return Number(/: (\d+)/.exec(text)?.[1]);
+  };
+  const { accessToken } = await callers.grant((await callers.account()).client);
+  const before = await upstream();
+  const flipped = `${accessToken.slice(0, -3)}${accessToken.endsWith("AAA") ? "BBB" : "AAA"}`;
+  const answers = await Promise.all(
+    Array.from({ length: 500 }, () => call(frontDoor, method, authorized(flipped))),
+  );
+  for (const answer of answers) expect(answer).toMatchObject({ reason: "CREDENTIAL_INVALID" });
+  expect(await upstream()).toBe(before);
+  expect(await call(frontDoor, method, authorized(accessToken))).toBeUndefined();
+  expect(await upstream()).toBe(before + 1);
+});
+
+test("what is public needs no token, and a bad one is no hindrance where nobody looks at it", async () => {
+  const catalog = contract.method("/waybill.catalog.v1.CatalogService/ListProducts");
+  expect(await call(frontDoor, catalog, authorized("a.b.c"))).toBeUndefined();
+  // Whose session it is to be is looked at.
+  const begin = contract.method("/waybill.checkout.v1.CheckoutService/BeginCheckout");
+  expect(await call(frontDoor, begin, new Metadata())).toBeUndefined();
+  expect(await call(frontDoor, begin, authorized("a.b.c"))).toMatchObject({
+    reason: "CREDENTIAL_INVALID",
+  });
+});
