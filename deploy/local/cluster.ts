@@ -61,6 +61,8 @@ export interface ClusterStatus {
   postgres: { port: number; pid: number } | undefined;
   replicas: readonly RunningReplica[];
   dataDir: string;
+  /** `iss` of access tokens. */
+  issuer: string;
   /** Where the secret of `serviceAccounts/admin` is. */
   adminSecretFile: string;
 }
@@ -209,6 +211,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       postgres,
       replicas: replicas.serving,
       dataDir,
+      issuer: origins(port, tlsPort)[0]!,
       adminSecretFile: secrets.adminSecretFile,
     }),
     scale(wanted, progress = () => {}) {

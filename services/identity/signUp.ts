@@ -1,8 +1,9 @@
 import { type SignUpRequest, User } from "#proto/waybill/identity/v1/identity.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
 import type { IdentityParts } from "./parts.ts";
 import { StandardMethods } from "./standardMethods.ts";
-import { newUserId, USERS } from "./users.ts";
+import { USERS } from "./users.ts";
 
 export const signUp = (parts: IdentityParts) => {
   const methods = new StandardMethods(USERS, parts);
@@ -13,6 +14,6 @@ export const signUp = (parts: IdentityParts) => {
     await parts.attempts.signUp(context.origin.address);
     const secret_hash = await parts.hasher.hash(secret);
     const user = User.fromPartial({ username, displayName });
-    return methods.create(newUserId(), user, context, { secret_hash });
+    return methods.create(newUuid(), user, context, { secret_hash });
   };
 };

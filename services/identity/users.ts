@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type {
   CreateUserRequest,
   DeleteUserRequest,
@@ -15,7 +14,7 @@ import type {
 } from "#proto/waybill/identity/v1/identity.ts";
 import { Errors } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
-import { uuidv7 } from "#shared/waybill/uuid.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
 import { IdentityErrors } from "./errors.ts";
 import type { IdentityParts } from "./parts.ts";
 import type { ResourceRow } from "./sql/rows.ts";
@@ -57,11 +56,6 @@ export const USERS: Resource<User, UserRow> = {
   revokes: (paths, row) => (paths.includes("disabled") && row.disabled) || paths.includes("scopes"),
 };
 
-/** A new user's id. */
-export function newUserId(): string {
-  return uuidv7(Date.now(), randomBytes(10));
-}
-
 /** The handlers of users. */
 export function userHandlers(parts: IdentityParts) {
   const methods = new StandardMethods(USERS, parts);
@@ -85,7 +79,7 @@ export function userHandlers(parts: IdentityParts) {
 
     createUser: async ({ user, secret }: CreateUserRequest, context: Context): Promise<User> => {
       const secret_hash = await parts.hasher.hash(secret);
-      return methods.create(newUserId(), user!, context, { secret_hash });
+      return methods.create(newUuid(), user!, context, { secret_hash });
     },
 
     updateUser: ({ user, updateMask }: UpdateUserRequest, context: Context): Promise<User> =>

@@ -5,7 +5,7 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { Groups } from "#shared/pg/groups.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import { uuidv7 } from "#shared/waybill/uuid.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
 import { endFamilies, type Which } from "./sql/endFamilies.ts";
 import { endSubject } from "./sql/endSubject.ts";
 import { insertFamily, type NewFamily } from "./sql/insertFamily.ts";
@@ -58,7 +58,7 @@ export class Families {
 
   /** Presents a refresh token. Undefined: there is no such family. */
   async present(token: Omit<Presented, "eventId">): Promise<Redeemed | undefined> {
-    const redeemed = await this.#redemptions.add({ ...token, eventId: newId() });
+    const redeemed = await this.#redemptions.add({ ...token, eventId: newUuid() });
     const { revocationId: id } = redeemed ?? {};
     if (redeemed && id) await this.#deliver([{ id, family: redeemed.family }]);
     return redeemed;
@@ -126,9 +126,4 @@ export class Families {
     }
     return tokens.map((token) => results.get(token));
   }
-}
-
-/** A new UUIDv7. */
-export function newId(): string {
-  return uuidv7(Date.now(), randomBytes(10));
 }

@@ -1,5 +1,6 @@
-import { randomBytes, sign } from "node:crypto";
+import { sign } from "node:crypto";
 import type { AccessToken } from "#shared/token/claims.ts";
+import { newRandomId } from "#shared/waybill/ids.ts";
 import type { SigningKey } from "./signingKeys.ts";
 
 /** What goes into a token besides what the mint knows. */
@@ -21,7 +22,7 @@ export function mint(issuer: string, key: SigningKey, claims: Claims, nowS: numb
     client_id: claims.client,
     iat: nowS,
     exp: claims.expiresAt,
-    jti: randomBytes(16).toString("base64url"),
+    jti: newRandomId(),
     scope: claims.scopes.join(" "),
     epoch: claims.epoch,
     sid: claims.family,

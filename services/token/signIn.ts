@@ -1,9 +1,9 @@
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import type { SignInRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
 import { toText } from "./binding.ts";
 import { TokenErrors } from "./errors.ts";
-import { newId } from "./families.ts";
 import { checkBinding } from "./issuing.ts";
 import type { TokenParts } from "./parts.ts";
 import { deriveRefreshToken } from "./refreshTokens.ts";
@@ -29,7 +29,7 @@ export const signIn =
     const reach = narrow(wanted, client === undefined ? user : common(user, client));
     const key = keys.current("refresh");
     const family = {
-      id: newId(),
+      id: newUuid(),
       subject: user.name,
       client: client?.name ?? "",
       ...reach,

@@ -1,9 +1,8 @@
-import { randomBytes } from "node:crypto";
 import type { Origin } from "../grpc/frontDoor.ts";
 import { Groups } from "../pg/groups.ts";
 import type { Db } from "../pg/pool.ts";
 import type { AccessToken } from "../token/claims.ts";
-import { uuidv7 } from "../waybill/uuid.ts";
+import { newUuid } from "../waybill/ids.ts";
 import { type AuditRow, insertAuditEvents } from "./sql/insertAuditEvents.ts";
 
 /** One change, for the record. Never give it a secret. */
@@ -59,7 +58,7 @@ export class AuditLog {
 /** A row of a new event. */
 export function toRow(entry: AuditEntry): AuditRow {
   return {
-    id: uuidv7(Date.now(), randomBytes(10)),
+    id: newUuid(),
     action: entry.action,
     outcome: entry.outcome ?? "OK",
     actor: entry.actor ?? "",
