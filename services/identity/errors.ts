@@ -14,5 +14,9 @@ export const IdentityErrors = vocabulary("identity.waybill", {
   ],
   SECRET_WRONG: [status.UNAUTHENTICATED, "The secret is not the caller's."],
   TOO_MANY_ATTEMPTS: [status.RESOURCE_EXHAUSTED, "There were too many attempts. Wait."],
+  TOKEN_UNAVAILABLE: [
+    status.UNAVAILABLE,
+    "The change is made; that it ends what was issued before is on its way. Try again to wait for it.",
+  ],
   NOT_A_USER: [status.PERMISSION_DENIED, "The caller is no user."],
 });

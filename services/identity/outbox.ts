@@ -4,6 +4,7 @@ import type { Assertions } from "#shared/callers/assertions.ts";
 import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
 import type { ServiceClient } from "#shared/grpc/client.ts";
 import type { Db, Pool } from "#shared/pg/pool.ts";
+import { IdentityErrors } from "./errors.ts";
 import { deleteOutbox } from "./sql/deleteOutbox.ts";
 import { insertOutbox } from "./sql/insertOutbox.ts";
 import { type OutboxRow, readOutbox } from "./sql/readOutbox.ts";
@@ -49,9 +50,12 @@ export class Outbox {
       })),
     );
     const metadata = await assertions.to(TokenServiceService.endSubject);
-    await Promise.all(
-      rows.map(({ subject, epoch }) => token.endSubject({ subject, epoch }, { metadata })),
+    const ends = rows.map(({ subject, epoch }) =>
+      token.endSubject({ subject, epoch }, { metadata }),
     );
+    await Promise.all(ends).catch((cause: unknown) => {
+      throw IdentityErrors.TOKEN_UNAVAILABLE({ cause, retryAfterMs: 1000 });
+    });
     await deleteOutbox(
       db,
       rows.map(({ id }) => id),

@@ -18,6 +18,7 @@ import {
   SIGNING_ALGORITHMS,
   type VerificationKey,
 } from "#shared/token/verificationKeys.ts";
+import { askIdentity } from "./askIdentity.ts";
 import { TokenErrors } from "./errors.ts";
 import { Memo } from "./memo.ts";
 import type { Spending } from "./spending.ts";
@@ -160,7 +161,7 @@ export class Clients {
     if (name.startsWith("services/")) return this.#findService(name);
     const { identity, assertions } = this.#options;
     const metadata = await assertions.to(IdentityServiceService.findClient);
-    const { client } = await identity.findClient({ name }, { metadata });
+    const { client } = await askIdentity(identity.findClient({ name }, { metadata }));
     return client && toClient(client);
   }
 

@@ -16,6 +16,11 @@ export const TokenErrors = vocabulary("token.waybill", {
     "This client's tokens are bound to a key: send a DPoP proof, or show a client certificate.",
   ],
   TOO_MANY_GRANTS: [status.RESOURCE_EXHAUSTED, "The client was given too many tokens. Wait."],
+  TOO_MANY_ATTEMPTS: [status.RESOURCE_EXHAUSTED, "There were too many attempts to sign in. Wait."],
+  IDENTITY_UNAVAILABLE: [
+    status.UNAVAILABLE,
+    "Accounts can't be looked up at the moment. Try again.",
+  ],
   ISSUER_UNAVAILABLE: [status.UNAVAILABLE, "The issuer's keys can't be read. Try again."],
   SIGN_IN_NOT_FOUND: [status.NOT_FOUND, "The caller has no such sign-in."],
 });

@@ -5,6 +5,7 @@ import { StatusError } from "#shared/errors/errors.ts";
 import type { ServiceClient } from "#shared/grpc/client.ts";
 import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
 import { readHeader } from "#shared/token/header.ts";
+import { askIdentity } from "./askIdentity.ts";
 import { TokenErrors } from "./errors.ts";
 import { ExternalJwks } from "./externalJwks.ts";
 import { Memo } from "./memo.ts";
@@ -89,7 +90,7 @@ export class ExternalIssuers {
   async #find(iss: string): Promise<KnownIssuer | undefined> {
     const { identity, assertions } = this.#options;
     const metadata = await assertions.to(IdentityServiceService.findIssuer);
-    const { issuer } = await identity.findIssuer({ issuer: iss }, { metadata });
+    const { issuer } = await askIdentity(identity.findIssuer({ issuer: iss }, { metadata }));
     if (issuer === undefined) {
       this.#jwks.delete(iss);
       return undefined;

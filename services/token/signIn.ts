@@ -2,6 +2,7 @@ import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import type { SignInRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
+import { askIdentity } from "./askIdentity.ts";
 import { toText } from "./binding.ts";
 import { TokenErrors } from "./errors.ts";
 import { checkBinding } from "./issuing.ts";
@@ -20,7 +21,9 @@ export const signIn =
     const confirmation = await binding.of(context);
     checkBinding(client, confirmation);
     const metadata = await assertions.to(IdentityServiceService.verifyUser);
-    const user = await identity.verifyUser({ username, secret, address }, { metadata, context });
+    const user = await askIdentity(
+      identity.verifyUser({ username, secret, address }, { metadata, context }),
+    );
     if (user.name === "") {
       const details = { username };
       await audit.write({ action: "token.signIn", outcome: "INVALID_GRANT", address, details });

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { KeysServiceService, type Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import type { Credentials } from "../credentials/credentials.ts";
+import { Errors } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { Revocations, type RevocationsOptions } from "../token/revocations.ts";
 import { Assertions } from "./assertions.ts";
@@ -64,11 +65,16 @@ export class RevocationFeed {
     await this.send(targets.map((target) => ({ id: randomBytes(16), target, ttl })));
   }
 
-  /** The same, with ids of the caller's: for what he may have to send again. */
+  /**
+   * The same, with ids of the caller's: for what he may have to send again.
+   *
+   * @throws StatusError KEYS_UNAVAILABLE: whether it was revoked is not known
+   */
   async send(revocations: readonly Revocation[]): Promise<void> {
     const request = { revocations: [...revocations] };
-    await this.#client.revoke(request, {
-      metadata: await this.#assertions.to(KeysServiceService.revoke),
+    const metadata = await this.#assertions.to(KeysServiceService.revoke);
+    await this.#client.revoke(request, { metadata }).catch((cause: unknown) => {
+      throw Errors.KEYS_UNAVAILABLE({ cause, retryAfterMs: 1000 });
     });
   }
 

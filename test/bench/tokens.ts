@@ -6,16 +6,14 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { exportJWK, jwtVerify } from "jose";
 import pg from "pg";
-import { loadWrapping } from "#shared/credentials/wrapping.ts";
-import { createPool } from "#shared/pg/pool.ts";
 import { AccessTokens } from "#shared/token/accessTokens.ts";
 import { importKeys } from "#shared/token/verificationKeys.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { mint } from "../../services/token/mint.ts";
-import { deriveRefreshToken } from "../../services/token/refreshTokens.ts";
-import { type SigningKey, SigningKeys } from "../../services/token/signingKeys.ts";
+import type { SigningKey } from "../../services/token/signingKeys.ts";
 import { Callers } from "../fixtures/callers.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { makeFamilies } from "../fixtures/families.ts";
 import { row } from "./figures.ts";
 import { oidcProvider } from "./oidcProvider.ts";
 import { cpuSecondsOf, cpuSecondsOfTree, writesOfTree } from "./processTimes.ts";
@@ -60,7 +58,8 @@ export async function tokens(): Promise<void> {
   const account = await callers.account();
   const { accessToken } = await callers.grant(account.client);
   const client = { client: account.name, secret: account.secret };
-  const refreshTokens = await makeFamilies(cluster, CALLS * (ROUNDS + 1));
+  const wishes = Array.from({ length: CALLS * (ROUNDS + 1) }, () => ({}));
+  const refreshTokens = (await makeFamilies(cluster, wishes)).map((family) => family.refreshToken);
   const nextRefreshes = () => refreshTokens.splice(0, CALLS);
 
   console.log(
@@ -180,32 +179,6 @@ async function verification(): Promise<void> {
   row("… with everything that is looked at besides", figures["first"]!, "µs");
   row("… the one to the other", figures["ratio"]!, "×");
   row("a token that is known", figures["again"]!, "µs");
-}
-
-/** Refresh tokens of as many families, made without signing in: Argon2 would take its time for each. */
-async function makeFamilies(cluster: TestCluster, count: number): Promise<string[]> {
-  const db = createPool(cluster.databaseUrl, { max: 1, name: "bench" });
-  const wrapping = loadWrapping(join(cluster.dataDir, "secrets", "key-encryption-key"));
-  const keys = new SigningKeys(db, wrapping, {
-    ...{ algorithm: "EdDSA", publishS: 0, rotateS: 1e9 },
-    ...{ accessKeepS: 1e9, refreshKeepS: 1e9 },
-  });
-  await keys.reload();
-  const key = keys.current("refresh");
-  const families = Array.from({ length: count }, () => randomUUID());
-  await db.query(
-    `INSERT INTO token.family (id, subject, client, scopes, audiences, epoch, device, address,
-                               confirmation, key_id, idle_expires_at, expires_at)
-     SELECT id, 'users/' || id, '', '{}', '{checkout}', 1, '', '', '', $2, now() + interval '1 day',
-            now() + interval '30 days'
-       FROM unnest($1::uuid[]) AS given (id)`,
-    [families, key.id],
-  );
-  await db.query("VACUUM ANALYZE token.family");
-  await db.end();
-  return families.map((family) =>
-    deriveRefreshToken({ family, generation: 1, keyId: key.id }, key),
-  );
 }
 
 async function run(

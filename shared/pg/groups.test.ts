@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import { Groups } from "./groups.ts";
+
+test("what comes in while a group is under way makes up the next, and each gets its own result", async () => {
+  const groups: number[][] = [];
+  const doubled = new Groups<number, number>(async (items) => {
+    groups.push(items);
+    return items.map((item) => item * 2);
+  }, 3);
+  const results = await Promise.all([1, 2, 3, 4, 5].map((item) => doubled.add(item)));
+  expect(results).toEqual([2, 4, 6, 8, 10]);
+  expect(groups).toEqual([
+    [1, 2, 3],
+    [4, 5],
+  ]);
+  expect(await doubled.add(6)).toBe(12);
+});
+
+test("one that fails fails alone", async () => {
+  let runs = 0;
+  const picky = new Groups<number, number>(async (items) => {
+    runs += 1;
+    if (items.includes(2)) throw new Error("two");
+    return items;
+  });
+  const settled = await Promise.allSettled([1, 2, 3].map((item) => picky.add(item)));
+  expect(settled.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  expect(runs).toBe(4);
+  await expect(picky.add(2)).rejects.toThrow("two");
+  expect(await picky.add(4)).toBe(4);
+});

@@ -1,0 +1,109 @@
+import { beforeEach, expect, test } from "vitest";
+import type { Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
+import { Revocations } from "./revocations.ts";
+
+let clock: { now: number };
+let revocations: Revocations;
+beforeEach(() => {
+  clock = { now: 1000 };
+  revocations = new Revocations({ boundMs: 30_000, monotonic: () => clock.now });
+  revocations.fresh(clock.now);
+});
+
+const entry = (target: Revocation["target"], ttlS = 100): Revocation => ({
+  id: Buffer.alloc(16),
+  target,
+  ttl: { seconds: BigInt(ttlS), nanos: 0 },
+});
+let number = 0n;
+function apply(...entries: Revocation[]): boolean {
+  const afterNumber = revocations.number;
+  number = afterNumber + BigInt(entries.length);
+  return revocations.apply({ afterNumber, number, revocations: entries });
+}
+const TOKEN = { subject: "users/a", epoch: 5, family: "f", token: "t", session: "s" };
+
+test("each kind of entry hits what it names, and nothing else", () => {
+  for (const [target, other] of [
+    [{ $case: "family", value: "f" }, { family: "g" }],
+    [{ $case: "token", value: "t" }, { token: "u" }],
+    [{ $case: "session", value: "s" }, { session: "r" }],
+    [{ $case: "subjectEpoch", value: { subject: "users/a", epoch: 6 } }, { subject: "users/b" }],
+  ] as const) {
+    revocations = new Revocations({ monotonic: () => clock.now });
+    expect(revocations.has(TOKEN)).toBe(false);
+    apply(entry(target));
+    expect(revocations.has(TOKEN)).toBe(true);
+    expect(revocations.has({ ...TOKEN, ...other })).toBe(false);
+  }
+  // A family is no token, though they be called alike.
+  apply(entry({ $case: "token", value: "x" }));
+  expect(revocations.has({ subject: "users/z", epoch: 1, family: "x" })).toBe(false);
+});
+
+test("an epoch hits what is older, and never goes back", () => {
+  const at = (epoch: number) =>
+    entry({ $case: "subjectEpoch", value: { subject: "users/a", epoch } });
+  apply(at(6));
+  expect(revocations.has({ ...TOKEN, epoch: 6 })).toBe(false);
+  apply(at(4));
+  expect(revocations.has({ ...TOKEN, epoch: 5 })).toBe(true);
+  // Whoever ends all he has a thousand times takes the room of one.
+  for (let epoch = 7; epoch < 1007; epoch += 1) apply(at(epoch));
+  expect(revocations.size).toBe(1);
+});
+
+test("a piece with a gap before it is not taken, and one that overlaps is", () => {
+  apply(entry({ $case: "family", value: "a" }), entry({ $case: "family", value: "b" }));
+  const gap = {
+    afterNumber: 3n,
+    number: 4n,
+    revocations: [entry({ $case: "family", value: "f" })],
+  };
+  expect(revocations.apply(gap)).toBe(false);
+  expect(revocations.has(TOKEN)).toBe(false);
+  expect(revocations.number).toBe(2n);
+  expect(revocations.apply({ ...gap, afterNumber: 0n })).toBe(true);
+  expect(revocations.has(TOKEN)).toBe(true);
+  expect(revocations.number).toBe(4n);
+  // What overtakes it does not take it back.
+  expect(revocations.apply({ afterNumber: 0n, number: 2n, revocations: [] })).toBe(true);
+  expect(revocations.number).toBe(4n);
+});
+
+test("X4 past its bound it fails closed, counted from when the question was sent", () => {
+  clock.now += 30_000;
+  revocations.assertFresh();
+  clock.now += 1;
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+  // The answer to a question that was sent long ago says nothing of now.
+  revocations.fresh(clock.now - 30_001);
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+  revocations.fresh(clock.now);
+  revocations.assertFresh();
+  expect(() => new Revocations().assertFresh()).toThrow("not known here");
+});
+
+test("an entry is dropped when nothing that it hits can be alive, and not before", () => {
+  apply(entry({ $case: "family", value: "f" }, 100), entry({ $case: "token", value: "y" }, 1000));
+  clock.now += 100_000;
+  apply();
+  expect(revocations.has(TOKEN)).toBe(true);
+  clock.now += 61_000;
+  apply();
+  expect(revocations.has(TOKEN)).toBe(false);
+  expect(revocations.size).toBe(1);
+});
+
+test("past so many entries it fails closed, and so it does with one that it does not understand", () => {
+  revocations = new Revocations({ maxEntries: 2, monotonic: () => clock.now });
+  revocations.fresh(clock.now);
+  apply(entry({ $case: "family", value: "a" }), entry({ $case: "family", value: "b" }));
+  revocations.assertFresh();
+  apply(entry({ $case: "family", value: "c" }));
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+  revocations = new Revocations({ monotonic: () => clock.now });
+  apply(entry(undefined));
+  revocations.fresh(clock.now);
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+});

@@ -1,0 +1,18 @@
+import { expect, test } from "vitest";
+import { runFleet } from "./fleet.ts";
+
+test("a lossy fleet with thieves in it: no false alarm, no fork, nobody signed out, no theft missed", async () => {
+  const report = await runFleet({ clients: 500, rounds: 9, lossPercent: 5, tell: () => {} });
+  const sum = (pick: (outcome: (typeof report.outcomes)[number]) => number, fate?: string) =>
+    report.outcomes
+      .filter((outcome) => fate === undefined || outcome.fate === fate)
+      .reduce((total, outcome) => total + pick(outcome), 0);
+  expect(report.lost).toBeGreaterThan(100);
+  expect(sum(({ robbed }) => robbed)).toBeGreaterThan(10);
+  expect({
+    falseAlarms: sum(({ ended }) => ended, "honest"),
+    signedOut: report.signedOut,
+    forked: report.forked,
+    missed: sum(({ missed }) => missed),
+  }).toEqual({ falseAlarms: 0, signedOut: 0, forked: 0, missed: 0 });
+});

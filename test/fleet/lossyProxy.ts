@@ -1,0 +1,101 @@
+import { connect, createServer, type Socket } from "node:net";
+
+const FRAME_HEAD = 9;
+const HEADERS = 1;
+
+/** A proxy that loses answers. */
+export interface LossyProxy {
+  readonly target: string;
+  /** Answers that were lost: their calls were committed, their callers never heard. */
+  readonly lost: () => number;
+  readonly passed: () => number;
+  close(): Promise<void>;
+}
+
+/**
+ * Stands between callers and the front door, and cuts a connection in the moment in which an answer
+ * begins to come back: the call has been served, and its caller does not hear.
+ *
+ * @param loses decides for each answer
+ */
+export async function startLossyProxy(target: string, loses: () => boolean): Promise<LossyProxy> {
+  const [host, port] = target.split(":") as [string, string];
+  const sockets = new Set<Socket>();
+  let lost = 0;
+  let passed = 0;
+  const server = createServer((caller) => {
+    const door = connect(Number(port), host);
+    const answered = new Set<number>();
+    const cut = () => {
+      caller.destroy();
+      door.destroy();
+    };
+    for (const socket of [caller, door]) {
+      sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on("error", cut);
+      socket.on("close", () => {
+        sockets.delete(socket);
+        cut();
+      });
+    }
+    caller.pipe(door);
+    const frames = new Frames((type, stream) => {
+      // The first HEADERS of a stream begin its answer; the second ones end it.
+      if (type !== HEADERS || answered.has(stream)) return true;
+      answered.add(stream);
+      if (!loses()) {
+        passed += 1;
+        return true;
+      }
+      lost += 1;
+      return false;
+    });
+    door.on("data", (bytes: Buffer) => {
+      if (!frames.take(bytes)) cut();
+      else caller.write(bytes);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address() as { port: number };
+  return {
+    target: `127.0.0.1:${address.port}`,
+    lost: () => lost,
+    passed: () => passed,
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** Reads the heads of HTTP/2 frames (RFC 9113 section 4.1) out of a stream of bytes. */
+class Frames {
+  readonly #saw: (type: number, stream: number) => boolean;
+  #head = Buffer.alloc(0);
+  #skip = 0;
+
+  /** @param saw false: enough */
+  constructor(saw: (type: number, stream: number) => boolean) {
+    this.#saw = saw;
+  }
+
+  take(bytes: Buffer): boolean {
+    let rest = bytes;
+    while (rest.length > 0) {
+      const skipped = Math.min(this.#skip, rest.length);
+      this.#skip -= skipped;
+      rest = rest.subarray(skipped);
+      if (rest.length === 0) return true;
+      const missing = FRAME_HEAD - this.#head.length;
+      this.#head = Buffer.concat([this.#head, rest.subarray(0, missing)]);
+      rest = rest.subarray(missing);
+      if (this.#head.length < FRAME_HEAD) return true;
+      const head = this.#head;
+      this.#head = Buffer.alloc(0);
+      this.#skip = head.readUIntBE(0, 3);
+      if (!this.#saw(head[3]!, head.readUInt32BE(5) & 0x7fff_ffff)) return false;
+    }
+    return true;
+  }
+}

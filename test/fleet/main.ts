@@ -1,0 +1,44 @@
+/**
+ * Lets thousands of clients refresh their tokens through a net that loses answers, with thieves among
+ * them, and reports what the token service made of it.
+ *
+ * Usage: npm run fleet [-- --clients 3000 --rounds 12 --loss 5]
+ */
+import { parseArgs } from "node:util";
+import { runFleet } from "./fleet.ts";
+
+const { values } = parseArgs({
+  options: {
+    clients: { type: "string", default: "3000" },
+    rounds: { type: "string", default: "12" },
+    loss: { type: "string", default: "5" },
+    json: { type: "boolean", default: false },
+  },
+});
+const report = await runFleet({
+  clients: Number(values.clients),
+  rounds: Number(values.rounds),
+  lossPercent: Number(values.loss),
+  tell: values.json ? () => {} : (line) => console.log(line),
+});
+if (values.json) {
+  console.log(JSON.stringify(report));
+} else {
+  const of = (pick: (outcome: (typeof report.outcomes)[number]) => number, fate?: string) =>
+    report.outcomes
+      .filter((outcome) => fate === undefined || outcome.fate === fate)
+      .reduce((sum, outcome) => sum + pick(outcome), 0);
+  console.log(`
+  fate        client        families  ended  robbed  missed  refreshes until the alarm`);
+  for (const { fate, kind, families, ended, robbed, missed, slowest } of report.outcomes) {
+    const numbers = [families, ended, robbed, missed].map((number) => `${number}`.padStart(7));
+    console.log(`  ${fate.padEnd(11)} ${kind.padEnd(14)}${numbers.join("")}  ${slowest}`);
+  }
+  console.log(`
+  ${report.refreshes} refreshes, ${report.lost} answers lost
+  false alarms                     ${of(({ ended }) => ended, "honest")}
+  users signed out without cause   ${report.signedOut}
+  forked families                  ${report.forked}
+  thefts missed                    ${of(({ missed }) => missed)} of ${of(({ robbed }) => robbed)}
+  two stores, unsynchronised       ${of(({ ended }) => ended, "twoStores")} of ${of(({ families }) => families, "twoStores")} ended`);
+}

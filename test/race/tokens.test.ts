@@ -1,0 +1,320 @@
+import { randomBytes } from "node:crypto";
+import type { Client } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { AuditLog } from "#shared/audit/auditLog.ts";
+import { wrapping } from "#shared/credentials/wrapping.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { AccessTokens } from "#shared/token/accessTokens.ts";
+import { importKeys } from "#shared/token/verificationKeys.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
+import { Attempts } from "../../services/identity/attempts.ts";
+import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
+import { readRevocations } from "../../services/keys/sql/readRevocations.ts";
+import { Families } from "../../services/token/families.ts";
+import { getJwks } from "../../services/token/getJwks.ts";
+import { mint } from "../../services/token/mint.ts";
+import { SigningKeys } from "../../services/token/signingKeys.ts";
+import { Spending } from "../../services/token/spending.ts";
+import { endSubject } from "../../services/token/sql/endSubject.ts";
+import type { NewFamily } from "../../services/token/sql/insertFamily.ts";
+import { lockSubject } from "../../services/token/sql/lockSubject.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { refusal } from "../fixtures/refusal.ts";
+
+let postgres: TestPostgres;
+let gate: Client;
+let watcher: Client;
+/** Two replicas: each has connections, and a queue of redemptions, of its own. */
+let pools: [Pool, Pool];
+let families: [Families, Families];
+/** What the feed was told. */
+const told: unknown[] = [];
+
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  gate = await connect(postgres.url);
+  watcher = await connect(postgres.url);
+  const pool = () => createPool(postgres.url, { max: 8, name: "race" });
+  pools = [pool(), pool()];
+  const feed = { send: async (sent: readonly unknown[]) => void told.push(...sent) };
+  const lives = { idleS: 3600, absoluteS: 7200, descendantS: 7200 };
+  const make = (db: Pool) => new Families(db, new AuditLog(db, "token"), feed, lives);
+  families = [make(pools[0]), make(pools[1])];
+  await gate.query("CREATE TABLE unguarded (id text PRIMARY KEY, generation int, ended boolean)");
+});
+afterAll(async () => {
+  await Promise.all(pools.map((pool) => pool.end()));
+  await gate.end();
+  await watcher.end();
+  await postgres.remove();
+});
+beforeEach(() => {
+  told.length = 0;
+});
+
+const context = { caller: {}, origin: { address: "", certificate: undefined } } as Context;
+
+async function begin(changes: Partial<NewFamily> = {}): Promise<string> {
+  const id = newUuid();
+  const family = {
+    ...{ id, subject: `users/${id}`, client: "", scopes: [], audiences: [], epoch: 1 },
+    ...{ device: "", address: "", confirmation: "", keyId: "k", ...changes },
+  };
+  expect(await families[0].begin(family)).toBe(true);
+  return id;
+}
+
+const presented = (family: string, generation: number, key: string | null, isProven = false) => ({
+  ...{ family, generation, redemption: key === null ? null : Buffer.from(key) },
+  ...{ client: "", confirmation: "", isProven, address: "" },
+});
+
+/** Runs calls while the family's row is held, so that all of them meet there. */
+async function meeting<T>(
+  family: string,
+  waiting: number,
+  calls: () => Promise<T>[],
+): Promise<T[]> {
+  await gate.query("BEGIN");
+  await gate.query("SELECT FROM token.family WHERE id = $1 FOR UPDATE", [family]);
+  const made = calls();
+  await untilBlocked(watcher, waiting);
+  await gate.query("COMMIT");
+  return Promise.all(made);
+}
+
+test("without the guard: two refreshes that have both looked make two successors", async () => {
+  await gate.query("INSERT INTO unguarded VALUES ('a', 1, false)");
+  const look = async () =>
+    (await gate.query("SELECT generation FROM unguarded WHERE id = 'a'")).rows[0].generation;
+  const [seenByA, seenByB] = [await look(), await look()];
+  const successors: Buffer[] = [];
+  for (const seen of [seenByA, seenByB]) {
+    if (seen !== 1) continue;
+    await gate.query("UPDATE unguarded SET generation = 2 WHERE id = 'a'");
+    successors.push(randomBytes(8));
+  }
+  expect(new Set(successors.map(String)).size).toBe(2);
+});
+
+test("G2 of N refreshes at once over two replicas one makes the successor, and all get that one", async () => {
+  for (const [key, isProven] of [
+    ["one key", false],
+    [null, true],
+    [null, false],
+  ] as const) {
+    const family = await begin();
+    const answers = await meeting(family, 2, () =>
+      Array.from({ length: 20 }, (_, n) =>
+        families[n % 2]!.present(presented(family, 1, key, isProven)),
+      ),
+    );
+    expect(new Set(answers.map((answer) => answer?.generation))).toEqual(new Set([2]));
+    const outcomes = answers.map((answer) => answer?.outcome);
+    expect(outcomes.filter((outcome) => outcome === "next")).toHaveLength(1);
+    expect(new Set(outcomes)).toEqual(new Set(["next", key || isProven ? "same" : "early"]));
+  }
+  expect(told).toEqual([]);
+});
+
+test("G4 of two refreshes at once with different keys the second is a reuse, and ends the family", async () => {
+  const family = await begin();
+  const answers = await meeting(family, 2, () => [
+    families[0].present(presented(family, 1, "owner")),
+    families[1].present(presented(family, 1, "thief")),
+  ]);
+  expect(answers.map((answer) => answer?.outcome).sort()).toEqual(["next", "reuse"]);
+  expect(told).toMatchObject([{ target: { $case: "family", value: family } }]);
+  const later = await families[0].present(presented(family, 2, "owner"));
+  expect(later?.outcome).toBe("ended");
+});
+
+test("without the guard: a refresh that has looked before a revocation goes on after it", async () => {
+  await gate.query("INSERT INTO unguarded VALUES ('b', 1, false)");
+  const { rows } = await gate.query("SELECT ended FROM unguarded WHERE id = 'b'");
+  await gate.query("UPDATE unguarded SET ended = true WHERE id = 'b'");
+  if (!rows[0].ended) await gate.query("UPDATE unguarded SET generation = 2 WHERE id = 'b'");
+  const after = await gate.query("SELECT generation, ended FROM unguarded WHERE id = 'b'");
+  expect(after.rows).toEqual([{ generation: 2, ended: true }]);
+});
+
+test("a refresh that meets a revocation comes before it, or is refused", async () => {
+  const family = await begin();
+  await gate.query("BEGIN");
+  await gate.query("UPDATE token.family SET ended_at = now() WHERE id = $1", [family]);
+  const refreshed = families[0].present(presented(family, 1, "key"));
+  await untilBlocked(watcher, 1);
+  await gate.query("COMMIT");
+  expect((await refreshed)?.outcome).toBe("ended");
+
+  const other = await begin();
+  const [outcome, ended] = await meeting<unknown>(other, 2, () => [
+    families[0].present(presented(other, 1, "key")).then((answer) => answer?.outcome),
+    families[1].end(`users/${other}`, { only: other }, "test", context),
+  ]);
+  expect(ended).toBe(1);
+  expect(["next", "ended"]).toContain(outcome);
+  const later = await families[1].present(presented(other, 2, "key"));
+  expect(later?.outcome).toBe("ended");
+});
+
+test("without the lock: a sign-in that is under way when all sign-ins end outlives them", async () => {
+  const subject = "users/unlocked";
+  await gate.query("BEGIN");
+  // The sign-in looks before the end commits, and the end before the sign-in does.
+  expect(await endSubject(gate, subject, 2)).toBe(0);
+  await watcher.query(
+    `INSERT INTO token.family (id, subject, client, scopes, audiences, epoch, device, address,
+                               confirmation, key_id, idle_expires_at, expires_at)
+     SELECT $1, $2, '', '{}', '{}', 1, '', '', '', 'k', 'infinity', 'infinity'
+      WHERE NOT EXISTS (SELECT FROM token.ended_subject WHERE subject = $2 AND epoch > 1)`,
+    [newUuid(), subject],
+  );
+  await gate.query("COMMIT");
+  const { rows } = await gate.query(
+    "SELECT ended_at FROM token.family WHERE subject = $1 AND epoch < 2",
+    [subject],
+  );
+  expect(rows).toEqual([{ ended_at: null }]);
+});
+
+test("G7 a sign-in that is under way when all sign-ins of its subject end is refused", async () => {
+  const subject = `users/${newUuid()}`;
+  await gate.query("BEGIN");
+  await lockSubject(gate, subject);
+  await endSubject(gate, subject, 2);
+  const family = {
+    ...{ id: newUuid(), subject, client: "", scopes: [], audiences: [], epoch: 1 },
+    ...{ device: "", address: "", confirmation: "", keyId: "k" },
+  };
+  const begun = families[0].begin(family);
+  await untilBlocked(watcher, 1);
+  await gate.query("COMMIT");
+  expect(await begun).toBe(false);
+  // One with the new epoch is none of those.
+  expect(await families[0].begin({ ...family, id: newUuid(), epoch: 2 })).toBe(true);
+});
+
+test("without the guard: two uses that have both looked are both the first", async () => {
+  const seen: string[] = [];
+  const look = () => seen.includes("id");
+  const [a, b] = [look(), look()];
+  expect([a, b]).toEqual([false, false]);
+});
+
+test("P2 of many uses of one thing at once, over two replicas, one is the first", async () => {
+  const spending = [new Spending(pools[0]), new Spending(pools[1])] as const;
+  await gate.query("BEGIN; LOCK TABLE token.spent IN SHARE MODE");
+  const uses = Array.from({ length: 20 }, (_, n) => spending[n % 2]!.once("id", 60));
+  await untilBlocked(watcher, 2);
+  await gate.query("COMMIT");
+  expect((await Promise.all(uses)).filter((first) => first)).toHaveLength(1);
+  expect(await spending[0].once("id", 60)).toBe(false);
+  expect(await spending[0].once("another id", 60)).toBe(true);
+});
+
+const schedule = { algorithm: "EdDSA", rotateS: 1e6, accessKeepS: 1e6, refreshKeepS: 1e6 } as const;
+
+test("replicas that start at once make one key of each use", async () => {
+  await gate.query("DELETE FROM token.signing_key");
+  const wrap = wrapping(randomBytes(32));
+  const replicas = pools.flatMap((pool) =>
+    [1, 2, 3].map(() => new SigningKeys(pool, wrap, { ...schedule, publishS: 0 })),
+  );
+  await Promise.all(replicas.map((keys) => keys.maintain()));
+  expect(new Set(replicas.map((keys) => keys.current("access").id)).size).toBe(1);
+  expect(new Set(replicas.map((keys) => keys.current("refresh").id)).size).toBe(1);
+});
+
+test("a key that signs before caches know it fails calls; one that is published before does not", async () => {
+  const wrap = wrapping(randomBytes(32));
+  for (const [publishS, isRefused] of [
+    [0, true],
+    [1200, false],
+  ] as const) {
+    await gate.query("DELETE FROM token.signing_key");
+    const [signing, other] = [
+      new SigningKeys(pools[0], wrap, { ...schedule, publishS }),
+      new SigningKeys(pools[1], wrap, { ...schedule, publishS }),
+    ];
+    await signing.maintain();
+    await other.maintain();
+    // A cache that asks again no sooner than after ten minutes.
+    const { data } = await getJwks({ keys: other })();
+    const cached = await importKeys(JSON.parse(data.toString()), ["EdDSA"]);
+    const find = (kid: string) => cached.get(kid);
+    const tokens = new AccessTokens("https://a", { find, refresh: async () => {} });
+    await signing.rotate();
+    const claims = {
+      ...{ subject: "users/a", client: "", audiences: ["a"], scopes: [], epoch: 1 },
+      ...{ family: undefined, actors: [], mayAct: undefined, confirmation: undefined },
+    };
+    const nowS = Math.floor(Date.now() / 1000);
+    const expiresAt = nowS + 300;
+    const jwt = mint("https://a", signing.current("access"), { ...claims, expiresAt }, nowS);
+    const verified = await Promise.resolve(tokens.verify(jwt)).then(
+      () => false,
+      () => true,
+    );
+    expect(verified, `published ${publishS} s before`).toBe(isRefused);
+    // Every replica signs with the same one at the same time.
+    await other.reload();
+    expect(other.current("access").id).toBe(signing.current("access").id);
+    expect(other.published).toHaveLength(2);
+  }
+});
+
+const revocation = () => ({
+  ...{ id: randomBytes(16), kind: "family", target: newUuid(), epoch: 0, ttlS: 60 },
+  kind: "family" as const,
+});
+
+test("numbers from a sequence appear out of order: who reads meanwhile misses one for ever", async () => {
+  await gate.query(
+    "CREATE SEQUENCE feed_sequence; CREATE TABLE feed_table (number bigint DEFAULT nextval('feed_sequence'))",
+  );
+  await gate.query("BEGIN; INSERT INTO feed_table DEFAULT VALUES");
+  await watcher.query("INSERT INTO feed_table DEFAULT VALUES");
+  const read = async (after: number) =>
+    (await watcher.query("SELECT number FROM feed_table WHERE number > $1", [after])).rows.map(
+      ({ number }) => Number(number),
+    );
+  expect(await read(0)).toEqual([2]);
+  await gate.query("COMMIT");
+  expect(await read(2)).toEqual([]);
+});
+
+test("X4 the feed's numbers appear in order: who has read one has read all before it", async () => {
+  await gate.query("BEGIN");
+  const { number: start } = await readRevocations(pools[0], 0n);
+  await insertRevocations(gate, [revocation()]);
+  const second = insertRevocations(pools[1], [revocation()]);
+  await untilBlocked(watcher, 1);
+  expect(await readRevocations(pools[0], start)).toMatchObject({ number: start, rows: [] });
+  await gate.query("COMMIT");
+  await second;
+  const { number, rows } = await readRevocations(pools[0], start);
+  expect(rows.map((row) => row.number)).toEqual([start + 1n, start + 2n]);
+  expect(number).toBe(start + 2n);
+  // The same once more changes nothing.
+  const again = revocation();
+  await insertRevocations(pools[0], [again]);
+  await insertRevocations(pools[1], [again]);
+  expect((await readRevocations(pools[0], number)).rows).toHaveLength(1);
+});
+
+test("attempts at once over two replicas are all counted", async () => {
+  const attempts = [new Attempts(pools[0]), new Attempts(pools[1])] as const;
+  const made = await Promise.all(
+    Array.from({ length: 20 }, (_, n) =>
+      attempts[n % 2]!.signIn("ada", "192.0.2.1").then(
+        () => "allowed",
+        async (error) => (await refusal(Promise.reject(error.toStatusObject()))).reason,
+      ),
+    ),
+  );
+  expect(made.filter((outcome) => outcome === "allowed")).toHaveLength(10);
+  expect(made.filter((outcome) => outcome === "TOO_MANY_ATTEMPTS")).toHaveLength(10);
+});
