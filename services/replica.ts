@@ -106,7 +106,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     const service = others.find((role) => role === "token" || role === "identity") ?? others[0]!;
     const feed = new RevocationFeed({
       target: keysTarget,
-      client: tls?.client,
+      client: { contract, ...tls?.client },
       service,
       credentials,
       boundMs: config.revocationBoundMs,

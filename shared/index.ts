@@ -1,4 +1,8 @@
 /** The SDK: what a service or a client needs. */
+export { TokenAuthentication, type TokenAuthenticationOptions } from "./callers/authentication.ts";
+export { JwksWatcher, type JwksWatcherOptions } from "./callers/jwksWatcher.ts";
+export { RevocationFeed, type RevocationFeedOptions } from "./callers/revocationFeed.ts";
+export { ServiceTokens, type ServiceTokensOptions } from "./callers/serviceTokens.ts";
 export { assertService, serviceAuthentication } from "./credentials/assertion.ts";
 export { type Credentials, loadCredentials } from "./credentials/credentials.ts";
 export {
@@ -19,8 +23,14 @@ export { type Contract, loadContract, type MethodContract, readContract } from "
 export type { Caller, Context, Handlers } from "./grpc/handlers.ts";
 export { Server, type ServerOptions } from "./grpc/server.ts";
 export { Jar, type JarOptions } from "./jar/jar.ts";
+export type { SignInOptions } from "./jar/signIn.ts";
 export { FileStore, MemoryStore, type Store } from "./jar/stores.ts";
 export { RingWatcher, type RingWatcherOptions } from "./rings/ringWatcher.ts";
+export { AccessTokens } from "./token/accessTokens.ts";
+export type { AccessToken, Confirmation } from "./token/claims.ts";
+export { makeProof } from "./token/dpop.ts";
+export { Revocations, type RevocationsOptions } from "./token/revocations.ts";
+export { importKeys, type VerificationKeys } from "./token/verificationKeys.ts";
 export { Cursors } from "./waybill/cursors.ts";
 export { fixedRing, type Ring, type RingKey, type RingSource } from "./waybill/ring.ts";
-export type { Session } from "./waybill/sessions.ts";
+export type { Owner, Session } from "./waybill/sessions.ts";

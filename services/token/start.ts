@@ -48,6 +48,7 @@ export function startToken(replica: ReplicaParts): void {
   const { revocations } = feed;
   const audit = new AuditLog(db, "token");
   const spending = new Spending(db);
+  authentication.spendBy((id, lifeS) => spending.once(id, lifeS));
   const families = new Families(db, audit, feed, {
     idleS: FAMILY_IDLE_S,
     absoluteS: FAMILY_ABSOLUTE_S,

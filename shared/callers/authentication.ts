@@ -14,11 +14,6 @@ export interface TokenAuthenticationOptions {
   revocations: Revocations;
   /** The addresses that callers know this system by, such as `https://api.example.com`. */
   origins: readonly string[];
-  /**
-   * Notes that something may be used once: true the first time, on any replica. Needed where a
-   * method's proof is for a single use.
-   */
-  spend?: (id: string, lifeS: number) => Promise<boolean>;
   /** Milliseconds since the Unix epoch. */
   now?: () => number;
 }
@@ -28,11 +23,26 @@ export class TokenAuthentication {
   readonly #options: TokenAuthenticationOptions;
   readonly tokens: AccessTokens;
   readonly proofs: Proofs;
+  #spend: ((id: string, lifeS: number) => Promise<boolean>) | undefined;
 
   constructor(options: TokenAuthenticationOptions) {
     this.#options = options;
     this.tokens = options.tokens;
     this.proofs = new Proofs(options.now);
+  }
+
+  /**
+   * Takes methods whose proofs are for a single use from now on.
+   *
+   * @param spend notes that something was used: true the first time, on any replica
+   */
+  spendBy(spend: (id: string, lifeS: number) => Promise<boolean>): void {
+    this.#spend = spend;
+  }
+
+  /** Whether a method's proofs can be checked as its contract says. */
+  canCheck({ singleUseProof }: MethodContract): boolean {
+    return !singleUseProof || this.#spend !== undefined;
   }
 
   /**
@@ -96,7 +106,7 @@ export class TokenAuthentication {
       const { thumbprint, id } = await this.proofs.verify(proof, this.urlsOf(method.path), jwt);
       if (thumbprint !== confirmation.thumbprint) throw new Error("the proof is of another key");
       if (!method.singleUseProof) return;
-      const first = await this.#options.spend?.(`dpop/${thumbprint}/${id}`, 2 * PROOF_LIFE_S);
+      const first = await this.#spend?.(JSON.stringify(["dpop", thumbprint, id]), 2 * PROOF_LIFE_S);
       if (!first) throw new Error("the proof was used before");
     } catch (cause) {
       if (cause instanceof StatusError) throw cause;

@@ -17,8 +17,8 @@ const MAX_BACKOFF_MS = 1000;
 export interface RevocationFeedOptions extends RevocationsOptions {
   /** gRPC target of the key service. */
   target: string;
-  /** TLS and the like. Default: plaintext. */
-  client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
+  /** TLS and the like. Default: plaintext, and nothing is repeated. */
+  client?: Pick<ClientOptions, "contract" | "credentials" | "channel"> | undefined;
   /** The service that this process is. */
   service: string;
   credentials: Credentials;

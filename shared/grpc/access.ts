@@ -9,6 +9,8 @@ export type Authenticate = (authorization: string | undefined, method: string) =
 
 /** Finds out who calls by an access token; undefined: the call brings none. */
 export interface Authentication {
+  /** Whether it can check what the method's contract demands of a proof. */
+  canCheck(method: MethodContract): boolean;
   caller(call: Call, method: MethodContract): Promise<Caller | undefined>;
 }
 
@@ -29,6 +31,9 @@ export function access(
   next: Handler,
   { services, tokens }: Authentications,
 ): Handler {
+  if (tokens?.canCheck(method) === false) {
+    throw new Error(`${method.path} has proofs for a single use: nothing here remembers them`);
+  }
   switch (method.access) {
     case Access.ACCESS_PUBLIC:
       // Who owns a session must be known, if he says who he is; elsewhere it makes no difference.

@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { beforeEach, expect, test, vi } from "vitest";
 import { makeKey, makeRingSource } from "../../test/fixtures/rings.ts";
+import type { StatusError } from "../errors/errors.ts";
 import { Opener } from "./opener.ts";
 import { Sealer } from "./sealer.ts";
+import { Sessions } from "./sessions.ts";
 
 /** What opening costs: each derived key and each decryption is counted. */
 const work = vi.hoisted(() => ({ derived: 0, decrypted: 0 }));
@@ -42,6 +44,37 @@ test("K5 a bad tag and a wrong audience get the same answer for the same work", 
   for (const refusal of refusals) {
     expect(refusal).toEqual({ plaintext: undefined, cached: 0, derived: 1, decrypted: 1 });
   }
+});
+
+test("K5 a bad tag and a wrong subject get the same answer for the same work", async () => {
+  const contract = { audience: "a", stateType: "t", revision: 1, idleS: 60, absoluteS: 60 };
+  const codec = {
+    create: () => Buffer.alloc(0),
+    decode: (bytes: Uint8Array) => Buffer.from(bytes),
+    encode: (bytes: Buffer) => ({ finish: () => bytes }),
+  };
+  const ada = { subject: "users/ada", client: "", epoch: 1 };
+  const sessions = () => new Sessions(contract, codec, ringOf("a"));
+  const made = sessions();
+  const sealed = made.seal(made.begin(ada), Buffer.alloc(0), 1);
+  expect((await sessions().open(sealed, ada)).subject).toBe(ada.subject);
+  const bob = { ...ada, subject: "users/bob" };
+  const refusals = [];
+  for (const [presented, holder] of [
+    [otherTag(sealed), ada],
+    [sealed, bob],
+    [sealed, { ...ada, client: "serviceAccounts/other" }],
+    [sealed, undefined],
+  ] as const) {
+    Object.assign(work, { derived: 0, decrypted: 0 });
+    const error = await sessions()
+      .open(presented, holder)
+      .catch((thrown: StatusError) => thrown);
+    const { reason, message } = error as StatusError;
+    refusals.push({ reason, message, ...work });
+  }
+  expect(refusals[0]).toMatchObject({ reason: "WAYBILL_INVALID", derived: 1, decrypted: 1 });
+  for (const refusal of refusals) expect(refusal).toEqual(refusals[0]);
 });
 
 test("K5 what opens costs as much as what does not, the first time and later", () => {

@@ -5,12 +5,20 @@
  */
 import { cpus, totalmem } from "node:os";
 import { calls } from "./calls.ts";
+import { revocation } from "./revocation.ts";
 import { start } from "./start.ts";
 import { tokens } from "./tokens.ts";
 import { transfer } from "./transfer.ts";
 import { validation } from "./validation.ts";
 
-const SUITES: Record<string, () => Promise<void>> = { start, transfer, validation, calls, tokens };
+const SUITES: Record<string, () => Promise<void>> = {
+  start,
+  transfer,
+  validation,
+  calls,
+  tokens,
+  revocation,
+};
 
 const names = process.argv.slice(2);
 for (const name of names) {

@@ -481,6 +481,21 @@ test("P1 P2 P3 P4 a token that is bound to a key is of use with that key alone",
   }
 });
 
+test("P2 where a method declares it, a proof is good for one call", async () => {
+  const { client } = await callers.account({ scopes: ["token.admin"] });
+  const key = new ProofKey();
+  const { accessToken: jwt } = await callers.token.grantClientCredentials(
+    { client, wanted: undefined },
+    key.proving(url("grantClientCredentials")),
+  );
+  const rotate = (settings: { metadata: Metadata }) =>
+    callers.token.rotateSigningKey({ algorithm: "ES256" }, settings);
+  const proof = key.proving(url("rotateSigningKey"), jwt);
+  expect((await rotate(proof)).state).toBe(1);
+  expect(await refusal(rotate(proof))).toMatchObject({ reason: "CREDENTIAL_INVALID" });
+  await rotate(key.proving(url("rotateSigningKey"), jwt));
+});
+
 test("an account whose tokens must be bound is given none that is not", async () => {
   const { client } = await callers.account({ requireBinding: true });
   expect(await refusal(callers.grant(client))).toMatchObject({ reason: "BINDING_REQUIRED" });

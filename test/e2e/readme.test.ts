@@ -51,6 +51,25 @@ test.skipIf(toolPath("grpcurl") === undefined)(
   },
 );
 
+test.skipIf(toolPath("grpcurl") === undefined)(
+  "signing in by hand works as it is pasted (needs grpcurl)",
+  async () => {
+    const cluster = await startTestCluster();
+    const script = block("shell")
+      .replaceAll("127.0.0.1:8080", cluster.target)
+      .replaceAll("/tmp/waybill-tokens", join(cluster.dataDir, "tokens"));
+    const { stdout, stderr } = spawnSync("bash", ["-c", script], {
+      cwd: PROJECT,
+      encoding: "utf8",
+    });
+    await cluster.remove();
+    expect(stderr).toBe("");
+    expect(stdout.match(/"displayName": "Ada"/g)).toHaveLength(2);
+    expect(stdout).toContain('"device": "terminal"');
+    expect(stdout).toContain('"current": true');
+  },
+);
+
 test("the ten lines for a service work as they stand, on the package installed in an empty project", () => {
   const folder = mkdtempSync(join(tmpdir(), "waybill-readme-"));
   const run = (command: string, ...args: string[]) =>

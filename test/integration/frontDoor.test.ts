@@ -27,6 +27,7 @@ let target: string;
 let clients: Clients;
 
 /** What the server does with the next calls. */
+const SECRET = "the secret of the front door of this test";
 let answer: (name: string, metadata: Metadata) => Promise<Product>;
 const product = (name: string) => Product.create({ name });
 
@@ -52,7 +53,7 @@ beforeAll(async () => {
     tlsDir: await makeCertificates(folder),
     replicaTls: false,
     issuer: `http://${target}`,
-    secret: "the secret of the front door of this test",
+    secret: SECRET,
     endpoints,
   });
   await envoy.follows([replica]);
@@ -75,6 +76,7 @@ test("E1 internal headers that a client sends are stripped, its own go through",
   const metadata = new Metadata();
   for (const key of [
     "x-waybill-subject",
+    "x-waybill-front-door",
     "x-envoy-retry-on",
     "x-forwarded-client-cert",
     "waybill",
@@ -85,28 +87,33 @@ test("E1 internal headers that a client sends are stripped, its own go through",
   expect(arrived.get("waybill")).toEqual(["hello"]);
   expect(
     Object.keys(arrived.getMap()).filter((key) => /^x-(waybill|envoy)|cert/.test(key)),
-  ).toEqual([]);
+  ).toEqual(["x-waybill-front-door"]);
+  // What it proves to be the front door with is its own, whatever was sent under that name.
+  expect(arrived.get("x-waybill-front-door")).toEqual([SECRET]);
 });
 
 // Node's client does not send it twice.
 const grpcurl = toolPath("grpcurl");
 test.skipIf(!grpcurl)(
-  "E2 authorization that is sent twice is refused at the door (needs grpcurl)",
+  "E2 a credential that is sent twice is refused at the door (needs grpcurl)",
   async () => {
     let calls = 0;
     answer = async (name) => {
       calls += 1;
       return product(name);
     };
-    const call = (...credentials: string[]) => {
-      const headers = credentials.flatMap((each) => ["-H", `authorization: ${each}`]);
+    const call = (...values: string[]) => {
+      const headers = values.flatMap((each) => ["-H", each]);
       const method = "waybill.catalog.v1.CatalogService/GetProduct";
       const args = ["-plaintext", ...headers, "-d", '{"name": "products/1"}', target, method];
       return promisify(execFile)(grpcurl!, args);
     };
-    expect((await call("Bearer a")).stdout).toContain("products/1");
-    await expect(call("Bearer a", "Bearer b")).rejects.toThrow("authorization was sent twice");
-    expect(calls).toBe(1);
+    for (const key of ["authorization", "dpop"]) {
+      expect((await call(`${key}: a`)).stdout).toContain("products/1");
+      const twice = call(`${key}: a`, `${key}: b`);
+      await expect(twice).rejects.toThrow('"reason": "CREDENTIAL_INVALID"');
+    }
+    expect(calls).toBe(2);
   },
 );
 

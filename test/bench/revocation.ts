@@ -1,0 +1,54 @@
+import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
+import { createClient } from "#shared/grpc/client.ts";
+import { bearer, Callers } from "../fixtures/callers.ts";
+import { startTestCluster } from "../fixtures/cluster.ts";
+
+const REVOCATIONS = 300;
+const REPLICAS = 3;
+
+/** From a revocation to its being refused on every replica. */
+export async function revocation(): Promise<void> {
+  const cluster = await startTestCluster({ replicas: REPLICAS });
+  const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  const sessions = cluster.status().replicas.map(({ address }) =>
+    createClient(SessionServiceService, address, {
+      channel: { "grpc.use_local_subchannel_pool": 1 },
+    }),
+  );
+  const { client } = await callers.account();
+  const state = { value: { $case: "json", value: {} } } as const;
+  const acknowledged: number[] = [];
+  const everywhere: number[] = [];
+  for (let count = 0; count < REVOCATIONS; count += 1) {
+    const { accessToken } = await callers.grant(client);
+    const uses = sessions.map(
+      (session) => () => session.beginSession({ state, waybill: undefined }, bearer(accessToken)),
+    );
+    await Promise.all(uses.map((use) => use()));
+    const startedAt = performance.now();
+    const refused = uses.map(async (use) => {
+      for (;;) {
+        const isServed = await use().then(
+          () => true,
+          () => false,
+        );
+        if (!isServed) return performance.now() - startedAt;
+      }
+    });
+    await callers.token.revoke({ client, token: accessToken });
+    acknowledged.push(performance.now() - startedAt);
+    everywhere.push(Math.max(...(await Promise.all(refused))));
+  }
+  for (const [what, figures] of [
+    ["until it is acknowledged", acknowledged],
+    [`until ${REPLICAS} replicas refuse, under calls`, everywhere],
+  ] as const) {
+    const sorted = figures.toSorted((a, b) => a - b);
+    const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)]!.toFixed(1);
+    console.log(`  ${what.padEnd(40)} p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, worst ${at(1)} ms`);
+  }
+  console.log(`  cut off from the feed: 30 s at most, then refused (test/integration/revocation)`);
+  for (const session of sessions) session.close();
+  callers.close();
+  await cluster.remove();
+}

@@ -1,0 +1,154 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
+import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
+import { createLog } from "#shared/lifecycle/log.ts";
+import { makeSecrets } from "../../deploy/local/credentials.ts";
+import { runMigrations } from "../../deploy/local/runMigrations.ts";
+import { type Config, DATABASE_ROLES, readConfig } from "../../services/config.ts";
+import { type Replica, startReplica } from "../../services/replica.ts";
+import { type Account, bearer, Callers } from "../fixtures/callers.ts";
+import { type Cuttable, startCuttable } from "../fixtures/cuttable.ts";
+import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { refusal, untilRefused } from "../fixtures/refusal.ts";
+
+const BOUND_MS = 2000;
+
+let postgres: TestPostgres;
+let callers: Callers;
+let account: Account;
+const folder = mkdtempSync(join(tmpdir(), "waybill-revocation-"));
+const replicas: Replica[] = [];
+/** Two replicas that verify, each with a way of its own to the key service. */
+const ways: Cuttable[] = [];
+const sessions: ServiceClient<typeof SessionServiceService>[] = [];
+
+beforeAll(async () => {
+  postgres = await startTestPostgres();
+  const secrets = await makeSecrets(folder);
+  await runMigrations(postgres.url, secrets.passwords, () => {}, secrets.adminSecretFile);
+  const env: Record<string, string> = {
+    WAYBILL_CREDENTIALS_DIR: secrets.credentialsDir,
+    WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
+    WAYBILL_ORIGINS: "http://127.0.0.1:1",
+    WAYBILL_REVOCATION_BOUND_MS: `${BOUND_MS}`,
+  };
+  for (const role of DATABASE_ROLES) {
+    const url = new URL(postgres.url);
+    url.username = `waybill_${role}`;
+    url.password = secrets.passwords[role];
+    env[`WAYBILL_DATABASE_URL_${role.toUpperCase()}`] = url.href;
+  }
+  const start = async (roles: string, more: Record<string, string> = {}) => {
+    const config = readConfig(["--roles", roles], { ...env, ...more }) as Config;
+    const replica = await startReplica(config, createLog("fatal"));
+    replicas.push(replica);
+    return replica;
+  };
+  const keys = await start("keys");
+  const issuing = await start("identity,token", { WAYBILL_KEYS_ADDRESS: keys.address });
+  for (let n = 0; n < 2; n += 1) {
+    const way = await startCuttable(keys.address);
+    ways.push(way);
+    const addresses = { WAYBILL_KEYS_ADDRESS: way.target, WAYBILL_TOKEN_ADDRESS: issuing.address };
+    const { address } = await start("session", addresses);
+    sessions.push(
+      createClient(SessionServiceService, address, {
+        channel: { "grpc.use_local_subchannel_pool": 1 },
+      }),
+    );
+  }
+  await Promise.all(replicas.map(({ ready }) => ready));
+  callers = new Callers(issuing.address, secrets.adminSecretFile, "http://127.0.0.1:1");
+  account = await callers.account();
+});
+afterAll(async () => {
+  callers?.close();
+  for (const client of sessions) client.close();
+  for (const replica of replicas.toReversed()) await replica.stop();
+  await Promise.all(ways.map((way) => way.close()));
+  await postgres?.remove();
+  rmSync(folder, { recursive: true });
+});
+
+const state = { value: { $case: "json", value: {} } } as const;
+/** A call that looks at its token, at one of the two. */
+const use = (replica: number, jwt?: string) =>
+  sessions[replica]!.beginSession({ state, waybill: undefined }, jwt ? bearer(jwt) : {});
+const grant = async () => (await callers.grant(account.client)).accessToken;
+const revoke = (token: string) => callers.token.revoke({ client: account.client, token });
+const REVOKED = { reason: "CREDENTIAL_INVALID" };
+const STALE = { reason: "REVOCATIONS_STALE" };
+
+test("X4 what is revoked is refused on every replica", async () => {
+  const [jwt, other] = [await grant(), await grant()];
+  for (const replica of [0, 1]) await use(replica, jwt);
+  await revoke(jwt);
+  for (const replica of [0, 1]) {
+    expect(await untilRefused(() => use(replica, jwt))).toMatchObject(REVOKED);
+    await use(replica, other);
+  }
+});
+
+test("X4 a replica that is cut off from the feed fails closed, and catches up", async () => {
+  const [jwt, other] = [await grant(), await grant()];
+  for (const replica of [0, 1]) await use(replica, jwt);
+  ways[0]!.cut();
+  await revoke(jwt);
+  expect(await untilRefused(() => use(1, jwt))).toMatchObject(REVOKED);
+  // Whatever it has not heard of, it does not take it for good for longer than its bound.
+  expect(await untilRefused(() => use(0, jwt))).toMatchObject(STALE);
+  expect(await refusal(use(0, other))).toMatchObject({ ...STALE, retryAfterMs: 1000 });
+  await use(1, other);
+  // Who needs no token is served.
+  await use(0);
+  ways[0]!.mend();
+  for (;;) {
+    const isServed = await use(0, other).then(
+      () => true,
+      () => false,
+    );
+    if (isServed) break;
+  }
+  expect(await refusal(use(0, jwt))).toMatchObject(REVOKED);
+});
+
+test("a revocation that the key service was not told of at once is delivered when it can be", async () => {
+  const { default: pg } = await import("pg");
+  const person = await callers.person();
+  const { accessToken: jwt } = await callers.signIn(person);
+  await use(0, jwt);
+  const database = new pg.Client({ connectionString: postgres.url });
+  await database.connect();
+  // As a replica leaves it that was killed after its commit.
+  const family = JSON.parse(Buffer.from(jwt.split(".")[1]!, "base64url").toString()).sid;
+  await database.query("BEGIN");
+  await database.query("UPDATE token.family SET ended_at = now() WHERE id = $1", [family]);
+  await database.query(
+    "INSERT INTO token.outbox VALUES (uuid_send($1::uuid), $1, now() - interval '1 minute')",
+    [family],
+  );
+  await database.query("COMMIT");
+  expect(await untilRefused(() => use(0, jwt))).toMatchObject(REVOKED);
+  const { accessToken: second } = await callers.signIn(person);
+  await use(1, second);
+  const id = person.name.slice("users/".length);
+  const { rows } = await database.query<{ epoch: number }>(
+    `UPDATE identity."user" SET epoch = nextval('identity.epoch') WHERE id = $1 RETURNING epoch`,
+    [id],
+  );
+  await database.query(
+    "INSERT INTO identity.outbox VALUES (uuid_send($1::uuid), $2, $3, now() - interval '1 minute')",
+    [id, person.name, rows[0]!.epoch],
+  );
+  expect(await untilRefused(() => use(1, second))).toMatchObject(REVOKED);
+  for (;;) {
+    const left = await database.query(
+      "SELECT FROM identity.outbox UNION ALL SELECT FROM token.outbox",
+    );
+    if (left.rowCount === 0) break;
+  }
+  await database.end();
+});
