@@ -481,6 +481,24 @@ test("P1 P2 P3 P4 a token that is bound to a key is of use with that key alone",
   }
 });
 
+test("E2 two proofs in one call are refused", async () => {
+  const person = await callers.person();
+  const key = new ProofKey();
+  const signInUrl = url("signIn");
+  const { accessToken: jwt } = await callers.signIn(person, {}, key.proving(signInUrl));
+  const twice = (settings: { metadata: Metadata }) => {
+    const [proof] = key.proving(url("listSignIns"), jwt).metadata.get("dpop");
+    settings.metadata.add("dpop", proof!);
+    return settings;
+  };
+  const duplicated = { reason: "METADATA_DUPLICATED", metadata: { key: "dpop" } };
+  const listing = twice(key.proving(url("listSignIns"), jwt));
+  const list = callers.token.listSignIns({ pageSize: 1, pageToken: "" }, listing);
+  expect(await refusal(list)).toMatchObject(duplicated);
+  const signIn = callers.signIn(person, {}, twice(key.proving(signInUrl)));
+  expect(await refusal(signIn)).toMatchObject(duplicated);
+});
+
 test("P2 where a method declares it, a proof is good for one call", async () => {
   const { client } = await callers.account({ scopes: ["token.admin"] });
   const key = new ProofKey();

@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
+import { bearer, Callers, ProofKey } from "../fixtures/callers.ts";
 import { makeClients } from "../fixtures/clients.ts";
-import { startTestCluster } from "../fixtures/cluster.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { ADDRESS, shop } from "../fixtures/shopper.ts";
 
@@ -18,11 +20,15 @@ test("K8 nothing that a run writes holds a waybill, a key, a password or what a 
   // What is refused is logged with its reason, and without the token.
   clients.jar.put("session", clients.jar.peek("checkout")!);
   await refusal(clients.session.openSession({ waybill: undefined }));
+  const tokens = await useTokens(cluster);
+  for (const token of tokens) secrets.add(token);
   const folder = join(cluster.dataDir, "secrets");
   let privateKeys = 0;
   for (const file of files(folder)) {
     const text = readFileSync(file, "utf8");
-    for (const [, secret] of text.matchAll(/"(?:d|owner|keys|catalog|checkout)":"([\w-]{32,})"/g)) {
+    for (const [, secret] of text.matchAll(
+      /"(?:d|owner|keys|identity|token|catalog|checkout)":"([\w-]{32,})"/g,
+    )) {
       secrets.add(secret!);
     }
     // The first line of a private key begins alike in all of them.
@@ -32,7 +38,7 @@ test("K8 nothing that a run writes holds a waybill, a key, a password or what a 
       secrets.add(secret!);
       privateKeys += 1;
     }
-    if (file.endsWith("key-encryption-key")) secrets.add(text.trim());
+    if (/(key-encryption-key|-secret)$/.test(file)) secrets.add(text.trim());
   }
   expect(secrets.size).toBeGreaterThan(20);
   expect(privateKeys).toBe(2);
@@ -50,6 +56,44 @@ test("K8 nothing that a run writes holds a waybill, a key, a password or what a 
   }
   expect(bytes).toBeGreaterThan(1000);
 });
+
+/** Signs in, refreshes, is refused, and gives everything that must not be found anywhere. */
+async function useTokens(cluster: TestCluster): Promise<string[]> {
+  const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  const { client, secret } = await callers.account();
+  const { accessToken } = await callers.grant(client);
+  const person = await callers.person();
+  const key = new ProofKey();
+  const proof = key.proving(`${callers.issuer}${TokenServiceService.signIn.path}`);
+  const first = await callers.signIn(person);
+  const bound = await callers.signIn(person, {}, proof);
+  const idempotencyKey = "an-idempotency-key-of-this-test";
+  const next = await callers.refresh(first.refreshToken, { key: idempotencyKey });
+  // Reuse, wrong secrets, tokens where they do not belong: what is refused is logged, too.
+  await refusal(callers.refresh(first.refreshToken, { key: `${idempotencyKey}-2` }));
+  await refusal(callers.signIn({ ...person, secret: "a secret that is wrong" }));
+  await refusal(callers.refresh(bound.refreshToken));
+  await refusal(
+    callers.token.listSignIns({ pageSize: 1, pageToken: "" }, bearer(bound.accessToken)),
+  );
+  await refusal(callers.token.grantJwtBearer({ assertion: next.accessToken, wanted: undefined }));
+  await callers.token.revoke({ client, token: accessToken });
+  callers.close();
+  const signatures = [accessToken, first.accessToken, bound.accessToken, next.accessToken].map(
+    (jwt) => jwt.split(".")[2]!,
+  );
+  const refreshTokens = [first, bound, next].map(({ refreshToken }) => refreshToken.slice(-43));
+  const [sentProof] = proof.metadata.get("dpop");
+  return [
+    ...signatures,
+    ...refreshTokens,
+    `${sentProof}`.split(".")[2]!,
+    secret,
+    person.secret,
+    "a secret that is wrong",
+    idempotencyKey,
+  ];
+}
 
 function files(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })

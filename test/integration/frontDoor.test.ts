@@ -108,12 +108,10 @@ test.skipIf(!grpcurl)(
       const args = ["-plaintext", ...headers, "-d", '{"name": "products/1"}', target, method];
       return promisify(execFile)(grpcurl!, args);
     };
-    for (const key of ["authorization", "dpop"]) {
-      expect((await call(`${key}: a`)).stdout).toContain("products/1");
-      const twice = call(`${key}: a`, `${key}: b`);
-      await expect(twice).rejects.toThrow('"reason": "CREDENTIAL_INVALID"');
-    }
-    expect(calls).toBe(2);
+    expect((await call("authorization: a")).stdout).toContain("products/1");
+    const twice = call("authorization: a", "authorization: b");
+    await expect(twice).rejects.toThrow("needs a valid credential");
+    expect(calls).toBe(1);
   },
 );
 
