@@ -55,12 +55,18 @@ export function routes(contract: Contract): object[] {
     // Reflection and health watches stay open.
     route: toCluster(ANY_CLUSTER, NEVER_PROCESSED, "0s"),
   }));
-  const twice = ["authorization", "dpop"].map((name) => ({
-    // Values of a key that is sent twice are joined by a comma, which no credential contains.
-    match: { prefix: "/", headers: [{ name, string_match: { contains: "," } }] },
-    direct_response: { status: 401 },
-  }));
-  return [...twice, ...exact, ...everywhere];
+  return [
+    {
+      // Values of a key that is sent twice are joined by a comma, which no credential contains.
+      match: {
+        prefix: "/",
+        headers: [{ name: "authorization", string_match: { contains: "," } }],
+      },
+      direct_response: { status: 401 },
+    },
+    ...exact,
+    ...everywhere,
+  ];
 }
 
 function toCluster(cluster: string, retryOn: string, timeout: string): object {
