@@ -75,6 +75,7 @@ test("P1 a proof is refused when anything of it is not as it must be", async () 
     "no address": make({ htu: undefined }),
     "no time": make({ iat: undefined }),
     "a text for a time": make({ iat: `${Math.floor(clock.now / 1000)}` }),
+    "a fraction of a second": make({ iat: Math.floor(clock.now / 1000) + 0.5 }),
     "no id": make({ jti: undefined }),
     "an empty id": make({ jti: "" }),
     "an endless id": make({ jti: "x".repeat(129) }),

@@ -4,6 +4,7 @@ import { credentials, type Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { Jar } from "#shared/jar/jar.ts";
+import { MemoryStore } from "#shared/jar/stores.ts";
 import { bearer, Callers, claimsOf, type Person, ProofKey } from "../fixtures/callers.ts";
 import { makeClientCertificate } from "../fixtures/clientCertificate.ts";
 import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
@@ -222,8 +223,10 @@ test("P5 a token that is bound to a certificate is of use with that one alone, a
 });
 
 test("the jar signs in, renews by itself, and signs out: no token code", async () => {
+  const store = new MemoryStore();
   const jar = new Jar({
     contract,
+    store,
     signIn: { target: cluster.target, origin: callers.issuer },
   });
   const { checkout, close } = makeClients(cluster.target, { jar });
@@ -235,6 +238,12 @@ test("the jar signs in, renews by itself, and signs out: no token code", async (
   await checkout.addItem({ product: "products/8" });
   const waybill = jar.peek("checkout")!;
   expect(await refusal(get(waybill))).toMatchObject(INVALID);
+  // A token that is refused before its time is renewed, and the call made once more.
+  const held = JSON.parse(store.get("sign-in/tokens")!) as { accessToken: string };
+  const before = held.accessToken;
+  await callers.token.revoke({ client: undefined, token: before });
+  for (let call = 0; call < 20; call += 1) await checkout.addItem({ product: "products/9" });
+  expect(JSON.parse(store.get("sign-in/tokens")!).accessToken).not.toBe(before);
   await jar.signOut();
   expect(jar.isSignedIn).toBe(false);
   expect(jar.peek("checkout")).toBeUndefined();

@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { service as healthService } from "grpc-health-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { type Child, Children } from "../../deploy/local/children.ts";
 import { makeSecrets } from "../../deploy/local/credentials.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
@@ -16,6 +17,7 @@ import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { DATABASE_ROLES, ROLES } from "../../services/config.ts";
+import { Callers, ProofKey } from "../fixtures/callers.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { shop } from "../fixtures/shopper.ts";
@@ -225,6 +227,22 @@ test.skipIf(!canRun)(
     });
     expect((await shop(clients, 17)).name).toMatch(/^orders\//);
     clients.close();
+
+    // The chart's issuer, origins, secrets and addresses, all the way: a user of an administrator's.
+    const callers = new Callers(
+      `localhost:${tlsPort}`,
+      join(folder, "secrets", "admin-secret"),
+      "https://waybill.example.com",
+      { credentials: grpcCredentials.createSsl(ca) },
+    );
+    const key = new ProofKey();
+    const proving = (method: "signIn" | "listSignIns", token?: string) =>
+      key.proving(`${callers.issuer}${TokenServiceService[method].path}`, token);
+    const { accessToken } = await callers.signIn(await callers.person(), {}, proving("signIn"));
+    const request = { pageSize: 1, pageToken: "" };
+    const settings = proving("listSignIns", accessToken);
+    expect((await callers.token.listSignIns(request, settings)).signIns).toHaveLength(1);
+    callers.close();
 
     const ends = ROLES.map((role) => {
       const { exited, process: running } = pods.get(role)!;
