@@ -32,7 +32,7 @@ const access = (["EdDSA", "ES256"] as const).map((algorithm) => {
     expiresAt: ISSUED_AT + 300,
   };
   const key = keyOf(
-    "kid-1",
+    `kid-${algorithm}`,
     algorithm,
     createPrivateKey(privateKey.export({ format: "pem", type: "pkcs8" })),
   );
