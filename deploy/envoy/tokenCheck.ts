@@ -24,7 +24,7 @@ export function tokenCheck(contract: Contract, issuer: string): object {
         [PROVIDER]: {
           issuer,
           forward: true,
-          from_headers: ["Bearer ", "DPoP "].map((value_prefix) => ({
+          from_headers: ["Bearer ", "bearer ", "DPoP ", "dpop "].map((value_prefix) => ({
             name: "authorization",
             value_prefix,
           })),

@@ -5,7 +5,6 @@ import { audienceHandlers } from "./audiences.ts";
 import { changeSecret } from "./changeSecret.ts";
 import { findClient } from "./findClient.ts";
 import { findIssuer } from "./findIssuer.ts";
-import { findSubject } from "./findSubject.ts";
 import { issuerHandlers } from "./issuers.ts";
 import { listKeyAuditEvents } from "./listKeyAuditEvents.ts";
 import type { IdentityParts } from "./parts.ts";
@@ -27,7 +26,6 @@ export function identityHandlers(parts: IdentityParts): Handlers<typeof Identity
     listAuditEvents: listAuditEvents(parts.db, "identity", parts.cursors),
     listKeyAuditEvents: listKeyAuditEvents(parts),
     findClient: findClient(parts),
-    findSubject: findSubject(parts),
     verifyUser: verifyUser(parts),
     findIssuer: findIssuer(parts),
   };

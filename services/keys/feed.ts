@@ -110,13 +110,17 @@ export class Feed {
   }
 }
 
-function toMessage({ id, kind, target, epoch, ttlS }: RevocationRow): Revocation {
-  return {
-    id,
-    target:
-      kind === "subjectEpoch"
-        ? { $case: kind, value: { subject: target, epoch } }
-        : { $case: kind, value: target },
-    ttl: { seconds: BigInt(ttlS), nanos: 0 },
-  };
+function toMessage(row: RevocationRow): Revocation {
+  return { id: row.id, target: targetOf(row), ttl: { seconds: BigInt(row.ttlS), nanos: 0 } };
+}
+
+function targetOf({ kind, target, epoch, owner }: RevocationRow): Revocation["target"] {
+  switch (kind) {
+    case "subjectEpoch":
+      return { $case: kind, value: { subject: target, epoch } };
+    case "session":
+      return { $case: kind, value: { id: target, owner } };
+    default:
+      return { $case: kind, value: target };
+  }
 }

@@ -2,12 +2,16 @@ import type { Revocation, RevokeRequest, RevokeResponse } from "#proto/waybill/k
 import { actorOf } from "#shared/audit/auditLog.ts";
 import { Errors } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { during } from "#shared/pg/during.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import type { KeysParts } from "./parts.ts";
+import { countSessionRevocations } from "./sql/countSessionRevocations.ts";
 import { insertRevocations, type NewRevocation } from "./sql/insertRevocations.ts";
 
 /** Who knows of accounts and sign-ins. Sessions may be revoked by every service. */
 const REVOKERS = new Set(["identity", "token"]);
+/** Ended sessions of one owner that the feed remembers. */
+const MOST_SESSIONS = 1000;
 const MAX_TTL_S = 400 * 24 * 60 * 60;
 
 export const revoke =
@@ -24,6 +28,12 @@ export const revoke =
       target: kind === "subjectEpoch" ? target : `${kind}/${target}`,
       ...(kind === "subjectEpoch" && { details: { epoch: `${epoch}` } }),
     }));
+    const owners = rows.flatMap(({ kind, owner }) => (kind === "session" ? [owner] : []));
+    if (owners.length > 0) {
+      // Everything on the feed is in every replica's memory: nobody fills it alone.
+      const most = await countSessionRevocations(during(db, context), owners);
+      if (most >= MOST_SESSIONS) throw Errors.TOO_MANY_SESSIONS_ENDED({ retryAfterMs: 60_000 });
+    }
     const number = await transaction(db, async (tx) => {
       // The events first: the feed's row is locked from the next statement until the commit.
       await audit.writeWith(tx, ...events);
@@ -34,12 +44,14 @@ export const revoke =
   };
 
 function toRow({ id, target, ttl }: Revocation): NewRevocation {
+  const row = { id, epoch: 0, owner: "", ttlS: Math.min(Number(ttl?.seconds ?? 0n), MAX_TTL_S) };
   const { $case: kind, value } = target!;
-  return {
-    id,
-    kind,
-    target: kind === "subjectEpoch" ? value.subject : value,
-    epoch: kind === "subjectEpoch" ? value.epoch : 0,
-    ttlS: Math.min(Number(ttl?.seconds ?? 0n), MAX_TTL_S),
-  };
+  switch (kind) {
+    case "subjectEpoch":
+      return { ...row, kind, target: value.subject, epoch: value.epoch };
+    case "session":
+      return { ...row, kind, target: value.id, owner: value.owner };
+    default:
+      return { ...row, kind, target: value };
+  }
 }

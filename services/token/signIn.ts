@@ -11,7 +11,7 @@ import { deriveRefreshToken } from "./refreshTokens.ts";
 import { common, narrow } from "./wanted.ts";
 
 export const signIn =
-  ({ clients, identity, assertions, binding, families, keys, issuing, audit }: TokenParts) =>
+  ({ clients, identity, assertions, binding, families, keys, issuing }: TokenParts) =>
   async (
     { client: given, username, secret, wanted, device }: SignInRequest,
     context: Context,
@@ -24,11 +24,7 @@ export const signIn =
     const user = await askIdentity(
       identity.verifyUser({ username, secret, address }, { metadata, context }),
     );
-    if (user.name === "") {
-      const details = { username };
-      await audit.write({ action: "token.signIn", outcome: "INVALID_GRANT", address, details });
-      throw TokenErrors.INVALID_GRANT({ cause: "username or secret" });
-    }
+    if (user.name === "") throw TokenErrors.INVALID_GRANT({ cause: "username or secret" });
     const reach = narrow(wanted, client === undefined ? user : common(user, client));
     const key = keys.current("refresh");
     const family = {

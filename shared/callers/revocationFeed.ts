@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import type { ServiceError } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { KeysServiceService, type Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import type { Credentials } from "../credentials/credentials.ts";
-import { Errors } from "../errors/errors.ts";
+import { Errors, readError } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { Revocations, type RevocationsOptions } from "../token/revocations.ts";
 import { Assertions } from "./assertions.ts";
@@ -68,13 +69,17 @@ export class RevocationFeed {
   /**
    * The same, with ids of the caller's: for what he may have to send again.
    *
-   * @throws StatusError KEYS_UNAVAILABLE: whether it was revoked is not known
+   * @throws StatusError KEYS_UNAVAILABLE: whether it was revoked is not known;
+   *   TOO_MANY_SESSIONS_ENDED
    */
   async send(revocations: readonly Revocation[]): Promise<void> {
     const request = { revocations: [...revocations] };
     const metadata = await this.#assertions.to(KeysServiceService.revoke);
-    await this.#client.revoke(request, { metadata }).catch((cause: unknown) => {
-      throw Errors.KEYS_UNAVAILABLE({ cause, retryAfterMs: 1000 });
+    await this.#client.revoke(request, { metadata }).catch((cause: ServiceError) => {
+      const { reason, retryAfterMs = 1000 } = readError(cause);
+      const isFull = reason === "TOO_MANY_SESSIONS_ENDED";
+      const refusal = isFull ? Errors.TOO_MANY_SESSIONS_ENDED : Errors.KEYS_UNAVAILABLE;
+      throw refusal({ cause, retryAfterMs });
     });
   }
 

@@ -186,6 +186,10 @@ export const Errors = vocabulary("waybill", {
     status.UNAUTHENTICATED,
     "The session has been ended, by its owner or for him. Begin a new one.",
   ],
+  TOO_MANY_SESSIONS_ENDED: [
+    status.RESOURCE_EXHAUSTED,
+    "The owner has ended too many sessions. Wait until some of them would have expired.",
+  ],
   WAYBILL_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
     "The session's state is too large to be carried in the metadata.",

@@ -19,7 +19,10 @@ import type { MethodContract } from "./contract.ts";
 export interface SessionRevocations {
   readonly revocations: Pick<Revocations, "assertFresh" | "has">;
   revoke(
-    targets: readonly { readonly $case: "session"; readonly value: string }[],
+    targets: readonly {
+      readonly $case: "session";
+      readonly value: { readonly id: string; readonly owner: string };
+    }[],
     ttlS: number,
   ): Promise<void>;
 }
@@ -90,9 +93,9 @@ export function sessionInterceptor<State>(
   };
 
   /** Refuses a session's waybills from now on, wherever they are. */
-  const end = async ({ id, expiresAt }: OpenSession<State>): Promise<void> => {
+  const end = async ({ id, expiresAt }: OpenSession<State>, owner: string): Promise<void> => {
     const ttlS = Math.max(0, expiresAt - Date.now()) / 1000 + MAX_SKEW_S;
-    await feed?.revoke([{ $case: "session", value: id }], ttlS);
+    await feed?.revoke([{ $case: "session", value: { id, owner } }], ttlS);
   };
 
   switch (method.step) {
@@ -119,7 +122,7 @@ export function sessionInterceptor<State>(
         const { session } = await open(request, call);
         const response = await next(request, call);
         // Strangers could begin and end sessions without limit: theirs are not worth remembering.
-        if (!isAnonymous(session.subject)) await end(session);
+        if (!isAnonymous(session.subject)) await end(session, session.subject);
         call.reply.set(WAYBILL_KEY, "");
         return response;
       };
@@ -132,7 +135,7 @@ export function sessionInterceptor<State>(
         const response = await next(request, call);
         const state = sessions.encode(session.state);
         const answer = reply(call, response, carrier, session, state, 1);
-        await end(old);
+        await end(old, session.subject);
         return answer;
       };
     default:

@@ -27,7 +27,7 @@ test("each kind of entry hits what it names, and nothing else", () => {
   for (const [target, other] of [
     [{ $case: "family", value: "f" }, { family: "g" }],
     [{ $case: "token", value: "t" }, { token: "u" }],
-    [{ $case: "session", value: "s" }, { session: "r" }],
+    [{ $case: "session", value: { id: "s", owner: "users/a" } }, { session: "r" }],
     [{ $case: "subjectEpoch", value: { subject: "users/a", epoch: 6 } }, { subject: "users/b" }],
   ] as const) {
     revocations = new Revocations({ monotonic: () => clock.now });

@@ -111,7 +111,8 @@ export class Revocations {
       case "family":
       case "token":
       case "session": {
-        const key = `${target.$case}/${target.value}`;
+        const id = target.$case === "session" ? target.value.id : target.value;
+        const key = `${target.$case}/${id}`;
         this.#ids.set(key, Math.max(until, this.#ids.get(key) ?? 0));
         break;
       }

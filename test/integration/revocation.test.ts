@@ -115,6 +115,37 @@ test("X4 a replica that is cut off from the feed fails closed, and catches up", 
   expect(await refusal(use(0, jwt))).toMatchObject(REVOKED);
 });
 
+test("nobody fills the feed alone: of one owner's ended sessions it remembers so many", async () => {
+  const { default: pg } = await import("pg");
+  const [full, other] = [await callers.person(), await callers.person()];
+  const database = new pg.Client({ connectionString: postgres.url });
+  await database.connect();
+  await database.query(
+    `INSERT INTO keys.revocation (number, id, kind, target, epoch, owner, expires_at)
+     SELECT -n, uuid_send(gen_random_uuid()), 'session', gen_random_uuid()::text, 0, $1,
+            now() + interval '1 hour'
+       FROM generate_series(1, 1000) AS n`,
+    [full.name],
+  );
+  const end = async (person: typeof full) => {
+    const { accessToken } = await callers.signIn(person);
+    let waybill = "";
+    const onMetadata = (reply: { get(key: string): unknown[] }) => {
+      waybill = String(reply.get("waybill")[0]);
+    };
+    const settings = { ...bearer(accessToken), onMetadata };
+    await sessions[0]!.beginSession({ state, waybill: undefined }, settings);
+    const { metadata } = bearer(accessToken);
+    metadata.set("waybill", waybill);
+    return sessions[0]!.endSession({ waybill: undefined }, { metadata });
+  };
+  expect((await end(other)).session?.version).toBe(1);
+  expect(await refusal(end(full))).toMatchObject({ reason: "TOO_MANY_SESSIONS_ENDED" });
+  await database.query("DELETE FROM keys.revocation WHERE number = -1");
+  expect((await end(full)).session?.version).toBe(1);
+  await database.end();
+});
+
 test("a revocation that the key service was not told of at once is delivered when it can be", async () => {
   const { default: pg } = await import("pg");
   const person = await callers.person();

@@ -267,7 +267,7 @@ test("a key that signs before caches know it fails calls; one that is published 
 });
 
 const revocation = () => ({
-  ...{ id: randomBytes(16), kind: "family", target: newUuid(), epoch: 0, ttlS: 60 },
+  ...{ id: randomBytes(16), kind: "family", target: newUuid(), epoch: 0, owner: "", ttlS: 60 },
   kind: "family" as const,
 });
 

@@ -15,8 +15,11 @@ CREATE TABLE keys.revocation (
   target text NOT NULL,
   -- Of a subject: below it everything is revoked.
   epoch integer NOT NULL,
+  -- Of a session: by whom its entry counts. Empty for the others.
+  owner text NOT NULL,
   expires_at timestamptz NOT NULL
 );
+CREATE INDEX revocation_owner ON keys.revocation (owner) WHERE kind = 'session';
 CREATE INDEX revocation_expires_at ON keys.revocation (expires_at);
 
 CREATE TABLE keys.audit_event (

@@ -5,6 +5,8 @@ export interface NewRevocation {
   kind: "subjectEpoch" | "family" | "token" | "session";
   target: string;
   epoch: number;
+  /** Of a session: by whom it counts. */
+  owner: string;
   ttlS: number;
 }
 
@@ -20,14 +22,15 @@ export async function insertRevocations(db: Db, rows: NewRevocation[]): Promise<
   const { rows: answer } = await db.query<{ number: bigint }>(
     `WITH fresh AS (
        SELECT given.*, row_number() OVER (ORDER BY place) AS nth, count(*) OVER () AS total
-         FROM unnest($1::bytea[], $2::text[], $3::text[], $4::integer[], $5::integer[])
-              WITH ORDINALITY AS given (id, kind, target, epoch, ttl_s, place)
+         FROM unnest($1::bytea[], $2::text[], $3::text[], $4::integer[], $5::text[],
+                     $6::integer[])
+              WITH ORDINALITY AS given (id, kind, target, epoch, owner, ttl_s, place)
         WHERE NOT EXISTS (SELECT FROM keys.revocation AS known WHERE known.id = given.id)
      ), head AS (
        UPDATE keys.feed SET number = number + (SELECT count(*) FROM fresh) RETURNING number
      ), added AS (
-       INSERT INTO keys.revocation (number, id, kind, target, epoch, expires_at)
-       SELECT head.number - total + nth, id, kind, target, epoch, now() + ttl_s * interval '1 second'
+       INSERT INTO keys.revocation (number, id, kind, target, epoch, owner, expires_at)
+       SELECT head.number - total + nth, id, kind, target, epoch, owner, now() + ttl_s * interval '1 second'
          FROM fresh, head
        ON CONFLICT (id) DO NOTHING
      )
@@ -37,6 +40,7 @@ export async function insertRevocations(db: Db, rows: NewRevocation[]): Promise<
       rows.map((row) => row.kind),
       rows.map((row) => row.target),
       rows.map((row) => row.epoch),
+      rows.map((row) => row.owner),
       rows.map((row) => row.ttlS),
     ],
   );

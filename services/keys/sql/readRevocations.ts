@@ -6,6 +6,7 @@ export interface RevocationRow {
   kind: "subjectEpoch" | "family" | "token" | "session";
   target: string;
   epoch: number;
+  owner: string;
   /** How long it stays in force, in whole seconds. */
   ttlS: number;
 }
@@ -25,7 +26,7 @@ export async function readRevocations(
   const { rows } = await db.query<
     { [Column in keyof RevocationRow]: RevocationRow[Column] | null } & { head: bigint }
   >(
-    `SELECT feed.number AS head, revocation.number, id, kind, target, epoch,
+    `SELECT feed.number AS head, revocation.number, id, kind, target, epoch, owner,
             ceil(extract(epoch FROM expires_at - now()))::integer AS "ttlS"
        FROM keys.feed
        LEFT JOIN LATERAL (

@@ -492,12 +492,6 @@ export interface Client {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-export interface FindSubjectRequest {
-  /** `serviceAccounts/{id}` or `users/{uuid}`. */
-  name: string;
-  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
-}
-
 /** Whom tokens are about, and what they may say. */
 export interface Subject {
   /** Empty: there is none, or it is disabled. */
@@ -5228,77 +5222,6 @@ export const Client: MessageFns<Client> = {
   },
 };
 
-function createBaseFindSubjectRequest(): FindSubjectRequest {
-  return { name: "", _unknownFields: {} };
-}
-
-export const FindSubjectRequest: MessageFns<FindSubjectRequest> = {
-  encode(message: FindSubjectRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== "") {
-      writer.uint32(10).string(message.name);
-    }
-    if (message._unknownFields !== undefined) {
-      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
-        const tag = parseInt(key, 10);
-        for (const value of values) {
-          writer.uint32(tag).raw(value);
-        }
-      }
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): FindSubjectRequest {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseFindSubjectRequest();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.name = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        const buf = reader.skip(tag & 7);
-
-        const list = message._unknownFields![tag];
-
-        if (list === undefined) {
-          message._unknownFields![tag] = [buf];
-        } else {
-          list.push(buf);
-        }
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<FindSubjectRequest>): FindSubjectRequest {
-    return FindSubjectRequest.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<FindSubjectRequest>): FindSubjectRequest {
-    const message = createBaseFindSubjectRequest();
-    message.name = object.name ?? "";
-    return message;
-  },
-};
-
 function createBaseSubject(): Subject {
   return { name: "", epoch: 0, scopes: [], audiences: [], _unknownFields: {} };
 }
@@ -6012,16 +5935,6 @@ export const IdentityServiceService = {
     responseSerialize: (value: FindClientResponse): Buffer => Buffer.from(FindClientResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): FindClientResponse => FindClientResponse.decode(value),
   },
-  /** A user or service account as tokens speak of it. */
-  findSubject: {
-    path: "/waybill.identity.v1.IdentityService/FindSubject" as const,
-    requestStream: false as const,
-    responseStream: false as const,
-    requestSerialize: (value: FindSubjectRequest): Buffer => Buffer.from(FindSubjectRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): FindSubjectRequest => FindSubjectRequest.decode(value),
-    responseSerialize: (value: Subject): Buffer => Buffer.from(Subject.encode(value).finish()),
-    responseDeserialize: (value: Buffer): Subject => Subject.decode(value),
-  },
   /** Checks what a user signs in with. Limited by account and address. */
   verifyUser: {
     path: "/waybill.identity.v1.IdentityService/VerifyUser" as const,
@@ -6117,8 +6030,6 @@ export interface IdentityServiceServer extends UntypedServiceImplementation {
   listKeyAuditEvents: handleUnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
   /** What the token service checks a service account's proof with. */
   findClient: handleUnaryCall<FindClientRequest, FindClientResponse>;
-  /** A user or service account as tokens speak of it. */
-  findSubject: handleUnaryCall<FindSubjectRequest, Subject>;
   /** Checks what a user signs in with. Limited by account and address. */
   verifyUser: handleUnaryCall<VerifyUserRequest, Subject>;
   /** The trusted issuer of a JWT, by its `iss`. */
@@ -6650,22 +6561,6 @@ export interface IdentityServiceClient extends Client1 {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: FindClientResponse) => void,
-  ): ClientUnaryCall;
-  /** A user or service account as tokens speak of it. */
-  findSubject(
-    request: FindSubjectRequest,
-    callback: (error: ServiceError | null, response: Subject) => void,
-  ): ClientUnaryCall;
-  findSubject(
-    request: FindSubjectRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: Subject) => void,
-  ): ClientUnaryCall;
-  findSubject(
-    request: FindSubjectRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: Subject) => void,
   ): ClientUnaryCall;
   /** Checks what a user signs in with. Limited by account and address. */
   verifyUser(

@@ -158,11 +158,20 @@ export interface Revocation {
     /** One access token, by its `jti`. */
     { $case: "token"; value: string }
     | //
-    /** Every waybill of one session: its UUID. */
-    { $case: "session"; value: string }
+    /** Every waybill of one session. */
+    { $case: "session"; value: SessionTarget }
     | undefined;
   /** How long it stays in force, from when it is put on the feed: as long as what it hits may live. */
   ttl: Duration | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A session that was ended before its time. */
+export interface SessionTarget {
+  /** Its UUID. */
+  id: string;
+  /** Whose it was, or whose it is from now on: everybody may end so many of his a day, and no more. */
+  owner: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1236,7 +1245,7 @@ export const Revocation: MessageFns<Revocation> = {
         writer.uint32(34).string(message.target.value);
         break;
       case "session":
-        writer.uint32(42).string(message.target.value);
+        SessionTarget.encode(message.target.value, writer.uint32(42).fork()).join();
         break;
     }
     if (message.ttl !== undefined) {
@@ -1303,7 +1312,7 @@ export const Revocation: MessageFns<Revocation> = {
               break;
             }
 
-            message.target = { $case: "session", value: reader.string() };
+            message.target = { $case: "session", value: SessionTarget.decode(reader, reader.uint32()) };
             continue;
           }
           case 6: {
@@ -1361,12 +1370,95 @@ export const Revocation: MessageFns<Revocation> = {
       }
       case "session": {
         if (object.target?.value !== undefined && object.target?.value !== null) {
-          message.target = { $case: "session", value: object.target.value };
+          message.target = { $case: "session", value: SessionTarget.fromPartial(object.target.value) };
         }
         break;
       }
     }
     message.ttl = (object.ttl !== undefined && object.ttl !== null) ? Duration.fromPartial(object.ttl) : undefined;
+    return message;
+  },
+};
+
+function createBaseSessionTarget(): SessionTarget {
+  return { id: "", owner: "", _unknownFields: {} };
+}
+
+export const SessionTarget: MessageFns<SessionTarget> = {
+  encode(message: SessionTarget, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.owner !== "") {
+      writer.uint32(18).string(message.owner);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionTarget {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionTarget();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SessionTarget>): SessionTarget {
+    return SessionTarget.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SessionTarget>): SessionTarget {
+    const message = createBaseSessionTarget();
+    message.id = object.id ?? "";
+    message.owner = object.owner ?? "";
     return message;
   },
 };
