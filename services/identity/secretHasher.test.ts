@@ -45,6 +45,7 @@ test("so many at a time, so many wait, and more are refused", async () => {
 
 test("a cost is read from its usual form", () => {
   expect(parseCost("m=19456,t=2,p=1")).toEqual(DEFAULT_COST);
+  expect(parseCost("m=2097152,t=100,p=16")).toEqual({ memoryKib: 2 ** 21, passes: 100, lanes: 16 });
   for (const bad of [
     "",
     "m=7,t=1,p=1",

@@ -99,6 +99,15 @@ test("a token says what its claims say", async () => {
     mayAct: "m",
     confirmation: { method: "jkt", thumbprint: "x".repeat(43) },
   });
+  const { sid: _none, ...least } = CLAIMS;
+  expect(await tokens.verify(make({ ...least, aud: "checkout", scope: undefined }))).toMatchObject({
+    audiences: ["checkout"],
+    scopes: [],
+    family: undefined,
+    actors: [],
+    mayAct: undefined,
+    confirmation: undefined,
+  });
 });
 
 test("J1 J2 algorithms are an allow-list, and a key has one", async () => {
