@@ -60,7 +60,11 @@ export function sessionInterceptor<State>(
   /** The waybill's session, if it is the caller's and nobody has ended it. */
   const openFor = async (sealed: Sealed, call: Call): Promise<OpenSession<State>> => {
     const session = await sessions.open(sealed, ownerOf(call));
-    if (feed !== undefined) assertNotRevoked(session, feed.revocations);
+    if (feed !== undefined) {
+      // Ending what has been ended already is what a caller does who has lost the answer.
+      const isEnd = method.step === Step.STEP_END;
+      assertNotRevoked(session, feed.revocations, isEnd ? undefined : session.id);
+    }
     return session;
   };
 
@@ -69,7 +73,7 @@ export function sessionInterceptor<State>(
     try {
       return (await openFor(sealed, call)).subject;
     } catch (error) {
-      if (error instanceof StatusError && error.reason === "WAYBILL_EXPIRED") return undefined;
+      if (error instanceof StatusError && OVER.has(error.reason)) return undefined;
       throw error;
     }
   };
@@ -143,19 +147,23 @@ export function sessionInterceptor<State>(
   }
 }
 
+/** Of a waybill that was good once: it is no hindrance to a new session. */
+const OVER: ReadonlySet<string> = new Set(["WAYBILL_EXPIRED", "WAYBILL_REVOKED"]);
+
 /** How far another replica's clock may be off, in seconds. */
 const MAX_SKEW_S = 60;
 
 /** @throws StatusError WAYBILL_REVOKED, REVOCATIONS_STALE */
 function assertNotRevoked(
-  { id, envelope }: OpenSession<unknown>,
+  { envelope }: OpenSession<unknown>,
   revocations: SessionRevocations["revocations"],
+  session: string | undefined,
 ): void {
   const { subject, subjectEpoch: epoch, familyId } = envelope;
   // Who has no owner has nobody who could have him ended: that goes on being served.
   if (!isAnonymous(subject)) revocations.assertFresh();
   const family = familyId.length === 16 ? uuidFromBytes(familyId) : undefined;
-  if (revocations.has({ subject, epoch, family, session: id })) throw Errors.WAYBILL_REVOKED();
+  if (revocations.has({ subject, epoch, family, session })) throw Errors.WAYBILL_REVOKED();
 }
 
 function ownerOf({ caller: { token } }: Call): Owner | undefined {

@@ -112,6 +112,8 @@ test("S3 a waybill and a token that were captured before sign-out are refused af
   expect(await untilRefused(() => get(waybill, jwt))).toMatchObject({
     reason: "CREDENTIAL_INVALID",
   });
+  // It is no hindrance to a new one.
+  expect(await begin(stays, waybill)).not.toBe("");
   // The session descends from the sign-in that has ended: another one does not keep it.
   expect(await untilRefused(() => get(waybill, stays))).toMatchObject(REVOKED);
 });
@@ -119,7 +121,12 @@ test("S3 a waybill and a token that were captured before sign-out are refused af
 test("S3 a session that has an owner and was ended is refused afterwards", async () => {
   const { accessToken: jwt } = await callers.signIn(ada);
   const waybill = await begin(jwt);
-  await clients.checkout.endCheckout({}, { metadata: having(jwt, waybill) });
+  const end = (by: string) => clients.checkout.endCheckout({}, { metadata: having(by, waybill) });
+  await end(jwt);
+  // Who has lost the answer asks again.
+  await end(jwt);
+  const { accessToken: other } = await callers.signIn(await callers.person());
+  expect(await refusal(end(other))).toMatchObject(INVALID);
   expect(await untilRefused(() => get(waybill, jwt))).toMatchObject(REVOKED);
 });
 

@@ -38,7 +38,7 @@ export const Step = {
   STEP_UNSPECIFIED: 0,
   /**
    * STEP_BEGIN - Begins a session. A waybill sent along names the subject that the new session belongs to; one
-   * that has expired says nothing any more, and is no hindrance.
+   * that has expired or was revoked says nothing any more, and is no hindrance.
    */
   STEP_BEGIN: 1,
   /** STEP_READ - Reads the state. Changes made to it are not sealed. */
