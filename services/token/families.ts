@@ -10,7 +10,13 @@ import { endFamilies, type Which } from "./sql/endFamilies.ts";
 import { endSubject } from "./sql/endSubject.ts";
 import { insertFamily, type NewFamily } from "./sql/insertFamily.ts";
 import { lockSubject } from "./sql/lockSubject.ts";
-import { deleteOutbox, insertOutbox, type OutboxRow, readOutbox } from "./sql/outbox.ts";
+import {
+  deleteOutbox,
+  insertOutbox,
+  type OutboxRow,
+  readOutbox,
+  readOutboxOf,
+} from "./sql/outbox.ts";
 import { type Presented, type Redeemed, redeem } from "./sql/redeem.ts";
 
 /** How long families and what descends from them may live, in seconds. */
@@ -80,7 +86,9 @@ export class Families {
       await this.#audit.writeWith(tx, ...entries);
       return rows;
     });
-    await this.#deliver(left);
+    // Who asks again, because the feed was not told the first time, waits for that too.
+    const isAgain = left.length === 0 && "only" in which;
+    await this.#deliver(isAgain ? await readOutboxOf(this.#db, which.only) : left);
     return left.length;
   }
 

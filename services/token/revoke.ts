@@ -4,7 +4,7 @@ import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
 import type { AccessToken } from "#shared/token/claims.ts";
 import type { TokenParts } from "./parts.ts";
 import { readRefreshToken } from "./refreshTokens.ts";
-import { readFamily } from "./sql/readFamily.ts";
+import { readFamilyOwner } from "./sql/readFamilyOwner.ts";
 
 /** Whatever the token is, the answer is the same (RFC 7009 section 2.2): it is not in force any more. */
 export const revoke =
@@ -14,10 +14,9 @@ export const revoke =
     const client = (await clients.identify(given))?.name ?? "";
     const position = await readRefreshToken(token, (id) => keys.refreshKey(id));
     if (position !== undefined) {
-      const family = await readFamily(db, position.family);
-      if (family?.client === client) {
-        await families.end(family.subject, { only: family.id }, "revoked", context);
-      }
+      const { family: only } = position;
+      const owner = await readFamilyOwner(db, only);
+      if (owner?.client === client) await families.end(owner.subject, { only }, "revoked", context);
       return {};
     }
     const access = await verified(parts, token);

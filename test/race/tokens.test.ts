@@ -160,6 +160,27 @@ test("a refresh that meets a revocation comes before it, or is refused", async (
   expect(later?.outcome).toBe("ended");
 });
 
+test("who asks for an end again, because the feed could not be told, waits until it is", async () => {
+  const feed = {
+    fails: true,
+    send: async (sent: readonly unknown[]) => {
+      if (feed.fails) throw new Error("the feed is away");
+      told.push(...sent);
+    },
+  };
+  const lives = { idleS: 3600, absoluteS: 7200, descendantS: 7200 };
+  const replica = new Families(pools[0], new AuditLog(pools[0], "token"), feed, lives);
+  const family = await begin();
+  const end = () => replica.end(`users/${family}`, { only: family }, "test", context);
+  await expect(end()).rejects.toThrow("the feed is away");
+  await expect(end()).rejects.toThrow("the feed is away");
+  feed.fails = false;
+  expect(await end()).toBe(0);
+  expect(told).toMatchObject([{ target: { $case: "family", value: family } }]);
+  await end();
+  expect(told).toHaveLength(1);
+});
+
 test("without the lock: a sign-in that is under way when all sign-ins end outlives them", async () => {
   const subject = "users/unlocked";
   await gate.query("BEGIN");

@@ -72,6 +72,8 @@ CREATE TABLE token.outbox (
   created_at timestamptz NOT NULL DEFAULT now()
 );
 
+CREATE INDEX outbox_family ON token.outbox (family);
+
 CREATE TABLE token.audit_event (
   id uuid PRIMARY KEY,
   created_at timestamptz NOT NULL DEFAULT now(),

@@ -24,6 +24,15 @@ export async function readOutbox(db: Db): Promise<OutboxRow[]> {
   return rows;
 }
 
+/** What waits of one family. */
+export async function readOutboxOf(db: Db, family: string): Promise<OutboxRow[]> {
+  const { rows } = await db.query<OutboxRow>(
+    "SELECT id, family FROM token.outbox WHERE family = $1::uuid",
+    [family],
+  );
+  return rows;
+}
+
 export async function deleteOutbox(db: Db, ids: Buffer[]): Promise<void> {
   await db.query("DELETE FROM token.outbox WHERE id = ANY ($1::bytea[])", [ids]);
 }

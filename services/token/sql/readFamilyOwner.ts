@@ -1,0 +1,13 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+/** Whose a family is, or was. */
+export async function readFamilyOwner(
+  db: Db,
+  id: string,
+): Promise<{ subject: string; client: string } | undefined> {
+  const { rows } = await db.query<{ subject: string; client: string }>(
+    "SELECT subject, client FROM token.family WHERE id = $1::uuid",
+    [id],
+  );
+  return rows[0];
+}
