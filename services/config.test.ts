@@ -42,6 +42,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
     frontDoorSecret: undefined,
     revocationBoundMs: 30_000,
     argon2: { memoryKib: 19_456, passes: 2, lanes: 1 },
+    openSignUp: true,
     signingAlgorithm: "EdDSA",
     accessTokenLifeS: 300,
     keyPublishS: 1200,
@@ -113,6 +114,7 @@ test("what is wrong is named, with what was expected", () => {
     ["WAYBILL_ARGON2", "cheap"],
     ["WAYBILL_SIGNING_ALGORITHM", "none"],
     ["WAYBILL_SIGNING_ALGORITHM", "HS256"],
+    ["WAYBILL_SIGN_UP", "perhaps"],
     ["WAYBILL_FRONT_DOOR_SECRET_FILE", "/nowhere"],
     ["WAYBILL_ACCESS_TOKEN_LIFE_S", "9"],
   ] as const) {

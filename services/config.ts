@@ -37,6 +37,8 @@ export interface Config {
   /** Past it a replica that has not heard of revocations refuses protected calls. */
   readonly revocationBoundMs: number;
   readonly argon2: Argon2Cost;
+  /** Whether anybody may make himself an account. */
+  readonly openSignUp: boolean;
   readonly signingAlgorithm: SigningAlgorithm;
   readonly accessTokenLifeS: number;
   /** How long a signing key is published before it signs. */
@@ -84,6 +86,8 @@ Environment:
   WAYBILL_KEY_PUBLISH_S             0 to 86400; default: 1200. How long a signing key is published
                                     before it signs: twice the slowest cache (role token)
   WAYBILL_GRANTS_PER_MINUTE         1 or more; default: 6000. For each client (role token)
+  WAYBILL_SIGN_UP                   open or closed; default: open. Closed: administrators make the
+                                    accounts (role identity)
   WAYBILL_ARGON2                    cost of users' secrets; default: m=19456,t=2,p=1 (role identity)
   WAYBILL_KEYS_ADDRESS              gRPC target of the key service; default: this replica
   WAYBILL_IDENTITY_ADDRESS          … of the identity service; default: this replica (role token)
@@ -116,6 +120,12 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
       throw new ConfigError(`${name}=${env[name]}: expected a whole number from ${min} to ${max}`);
     }
     return value;
+  };
+  /** One of some words; the first by default. */
+  const readChoice = (name: string, choices: readonly string[]): string => {
+    const value = env[name] ?? choices[0]!;
+    if (choices.includes(value)) return value;
+    throw new ConfigError(`${name}=${value}: expected ${choices.join(" or ")}`);
   };
   const has = (role: Role) => roles.includes(role);
   const databaseUrls: Partial<Record<Role, string>> = {};
@@ -175,7 +185,11 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     frontDoorSecret: readSecret(env["WAYBILL_FRONT_DOOR_SECRET_FILE"]),
     revocationBoundMs: whole("WAYBILL_REVOCATION_BOUND_MS", 30_000, 1000, 300_000),
     argon2: readCost(env["WAYBILL_ARGON2"]),
-    signingAlgorithm: readAlgorithm(env["WAYBILL_SIGNING_ALGORITHM"]),
+    openSignUp: readChoice("WAYBILL_SIGN_UP", ["open", "closed"]) === "open",
+    signingAlgorithm: readChoice(
+      "WAYBILL_SIGNING_ALGORITHM",
+      SIGNING_ALGORITHMS,
+    ) as SigningAlgorithm,
     accessTokenLifeS: whole("WAYBILL_ACCESS_TOKEN_LIFE_S", 300, 10, 3600),
     keyPublishS: whole("WAYBILL_KEY_PUBLISH_S", 1200, 0, 86_400),
     grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
@@ -218,15 +232,6 @@ function readCost(text: string | undefined): Argon2Cost {
   } catch (error) {
     throw new ConfigError(`WAYBILL_ARGON2=${text}: ${(error as Error).message}`);
   }
-}
-
-/** @throws ConfigError */
-function readAlgorithm(text = "EdDSA"): SigningAlgorithm {
-  const algorithm = SIGNING_ALGORITHMS.find((each) => each === text);
-  if (algorithm !== undefined) return algorithm;
-  throw new ConfigError(
-    `WAYBILL_SIGNING_ALGORITHM=${text}: expected ${SIGNING_ALGORITHMS.join(" or ")}`,
-  );
 }
 
 function parseFlags(argv: string[]) {

@@ -15,6 +15,8 @@ export interface IdentityParts {
   audit: AuditLog;
   outbox: Outbox;
   hasher: SecretHasher;
+  /** Whether anybody may make himself an account. */
+  openSignUp: boolean;
   attempts: Attempts;
   keys: Pick<ServiceClient<typeof KeysServiceService>, "listAuditEvents">;
   assertions: Assertions;

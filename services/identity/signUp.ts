@@ -1,4 +1,5 @@
 import { type SignUpRequest, User } from "#proto/waybill/identity/v1/identity.ts";
+import { Errors } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import type { IdentityParts } from "./parts.ts";
@@ -11,6 +12,7 @@ export const signUp = (parts: IdentityParts) => {
     { username, secret, displayName }: SignUpRequest,
     context: Context,
   ): Promise<User> => {
+    if (!parts.openSignUp) throw Errors.ACCESS_DENIED({ metadata: { method: context.method } });
     await parts.attempts.signUp(context.origin.address);
     const secret_hash = await parts.hasher.hash(secret);
     const user = User.fromPartial({ username, displayName });

@@ -46,6 +46,7 @@ export function startIdentity(replica: ReplicaParts): void {
       assertions,
       cursors: new Cursors("identity", replica.ringOf("identity")),
       audit: new AuditLog(db, "identity"),
+      openSignUp: config.openSignUp,
       hasher: new SecretHasher(config.argon2),
       attempts: new Attempts(db),
     }),

@@ -34,6 +34,7 @@ beforeAll(async () => {
     WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
     WAYBILL_ORIGINS: "http://127.0.0.1:1",
     WAYBILL_REVOCATION_BOUND_MS: `${BOUND_MS}`,
+    WAYBILL_SIGN_UP: "closed",
   };
   for (const role of DATABASE_ROLES) {
     const url = new URL(postgres.url);
@@ -81,6 +82,13 @@ const grant = async () => (await callers.grant(account.client)).accessToken;
 const revoke = (token: string) => callers.token.revoke({ client: account.client, token });
 const REVOKED = { reason: "CREDENTIAL_INVALID" };
 const STALE = { reason: "REVOCATIONS_STALE" };
+
+test("where sign-up is closed, only an administrator makes accounts", async () => {
+  const secret = "a secret of some length";
+  const signUp = callers.identity.signUp({ username: "eve", secret, displayName: "" });
+  expect(await refusal(signUp)).toMatchObject({ reason: "ACCESS_DENIED" });
+  expect((await callers.person("eve")).name).toMatch(/^users\//);
+});
 
 test("X4 what is revoked is refused on every replica", async () => {
   const [jwt, other] = [await grant(), await grant()];

@@ -5574,7 +5574,7 @@ export const FindIssuerResponse: MessageFns<FindIssuerResponse> = {
  */
 export type IdentityServiceService = typeof IdentityServiceService;
 export const IdentityServiceService = {
-  /** Makes a user of whoever calls. Limited by address. */
+  /** Makes a user of whoever calls, where that is open to everybody. Limited by address. */
   signUp: {
     path: "/waybill.identity.v1.IdentityService/SignUp" as const,
     requestStream: false as const,
@@ -5958,7 +5958,7 @@ export const IdentityServiceService = {
 } as const;
 
 export interface IdentityServiceServer extends UntypedServiceImplementation {
-  /** Makes a user of whoever calls. Limited by address. */
+  /** Makes a user of whoever calls, where that is open to everybody. Limited by address. */
   signUp: handleUnaryCall<SignUpRequest, User>;
   /**
    * Gives the calling user another secret. Ends all of his sign-ins and sessions, the one that he calls
@@ -6037,7 +6037,7 @@ export interface IdentityServiceServer extends UntypedServiceImplementation {
 }
 
 export interface IdentityServiceClient extends Client1 {
-  /** Makes a user of whoever calls. Limited by address. */
+  /** Makes a user of whoever calls, where that is open to everybody. Limited by address. */
   signUp(request: SignUpRequest, callback: (error: ServiceError | null, response: User) => void): ClientUnaryCall;
   signUp(
     request: SignUpRequest,
