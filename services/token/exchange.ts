@@ -47,6 +47,7 @@ export const exchange =
       family,
       actors,
       confirmation,
+      mayAct: wanted?.mayAct || subject.mayAct,
       until,
     });
     await audit.write({

@@ -33,6 +33,7 @@ export async function grantToClient(
     epoch,
     ...reach,
     confirmation,
+    mayAct: wanted?.mayAct || undefined,
     ...(until !== undefined && { until }),
   });
   await audit.write({

@@ -70,6 +70,7 @@ export const refresh =
         family,
         ...narrow(wanted, redeemed),
         confirmation,
+        mayAct: wanted?.mayAct || undefined,
         until,
       },
       deriveRefreshToken({ family, generation: redeemed.generation, keyId: key.id }, key),

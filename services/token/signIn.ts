@@ -43,7 +43,7 @@ export const signIn =
     }
     const position = { family: family.id, generation: 1, keyId: key.id };
     return issuing.issue(
-      { ...family, family: family.id, confirmation },
+      { ...family, family: family.id, confirmation, mayAct: wanted?.mayAct || undefined },
       deriveRefreshToken(position, key),
     );
   };

@@ -9,7 +9,7 @@ import {
   type VerificationKeys,
 } from "../token/verificationKeys.ts";
 
-/** Half of what a new key is published before it signs, and shorter than any HTTP cache of it. */
+/** Far less than a key is published before it signs. */
 const POLL_MS = 60_000;
 const MIN_INTERVAL_MS = 1000;
 const BACKOFF_MS = 250;

@@ -80,7 +80,7 @@ export class ServiceTokens {
     return this.#use(held, async () =>
       this.#token.grantClientCredentials({
         client: await this.#authentication(),
-        wanted: { scopes: [], audiences: [audience] },
+        wanted: { scopes: [], audiences: [audience], mayAct: "" },
       }),
     );
   }
@@ -103,7 +103,7 @@ export class ServiceTokens {
         subjectToken: jwt,
         subjectTokenType: TokenKind.TOKEN_KIND_ACCESS_TOKEN,
         actorToken: "",
-        wanted: { scopes: [], audiences: [audience] },
+        wanted: { scopes: [], audiences: [audience], mayAct: "" },
         impersonate: false,
       }),
     );

@@ -47,6 +47,7 @@ test("E4 every method that is not for everyone refuses who has no token, or not 
   const { accessToken: elsewhere } = await callers.grant(narrow.client, {
     scopes: [],
     audiences: ["session"],
+    mayAct: "",
   });
   const forged = await (await makeSigner("k")).sign({ iss: callers.issuer, sub: "x" });
   const counts = { authenticated: 0, service: 0, scoped: 0 };

@@ -43,11 +43,11 @@ const exchange = (subjectToken: string, changes: Partial<ExchangeRequest> = {}) 
 
 test("X1 an exchanged token is never wider or longer than its subject's, and says who acts", async () => {
   const person = await callers.person();
-  const wanted = { scopes: [], audiences: ["checkout", "session"] };
+  const wanted = { scopes: [], audiences: ["checkout", "session"], mayAct: "" };
   const { accessToken: subject } = await callers.signIn(person, { wanted });
   const before = claimsOf(subject);
   const { accessToken } = await exchange(subject, {
-    wanted: { scopes: [], audiences: ["checkout"] },
+    wanted: { scopes: [], audiences: ["checkout"], mayAct: "" },
   });
   const after = claimsOf(accessToken);
   expect(after).toMatchObject({
@@ -61,8 +61,8 @@ test("X1 an exchanged token is never wider or longer than its subject's, and say
   });
   expect(after["exp"]).toBeLessThanOrEqual(before["exp"] as number);
   for (const wider of [
-    { scopes: [], audiences: ["identity"] },
-    { scopes: ["audit.read"], audiences: [] },
+    { scopes: [], audiences: ["identity"], mayAct: "" },
+    { scopes: ["audit.read"], audiences: [], mayAct: "" },
   ]) {
     expect(await refusal(exchange(subject, { wanted: wider }))).toMatchObject({
       reason: "INVALID_SCOPE",
@@ -106,6 +106,28 @@ test("X1 impersonation and delegation are for those who may", async () => {
   });
 });
 
+test("X1 whom a token names as the one who may act, and nobody else, acts with it", async () => {
+  const person = await callers.person();
+  const mayAct = delegate.name;
+  const wanted = { scopes: [], audiences: [], mayAct };
+  const { accessToken, refreshToken } = await callers.signIn(person, { wanted });
+  expect(claimsOf(accessToken)["may_act"]).toEqual({ sub: mayAct });
+  const acting = await exchange(accessToken, { client: delegate.client });
+  expect(claimsOf(acting.accessToken)).toMatchObject({
+    act: { sub: mayAct },
+    may_act: { sub: mayAct },
+  });
+  for (const impersonate of [true, false]) {
+    expect(await refusal(exchange(accessToken, { impersonate }))).toMatchObject({
+      reason: "UNAUTHORIZED_CLIENT",
+    });
+  }
+  const renewed = await callers.refresh(refreshToken, { wanted });
+  expect(claimsOf(renewed.accessToken)["may_act"]).toEqual({ sub: mayAct });
+  const own = await callers.grant(impersonator.client, wanted);
+  expect(claimsOf(own.accessToken)["may_act"]).toEqual({ sub: mayAct });
+});
+
 test("a service calls the next one on its caller's behalf, and its own tokens are its own", async () => {
   const credentials = loadCredentials(`${cluster.dataDir}/secrets/credentials`);
   const { issuer } = callers;
@@ -120,7 +142,7 @@ test("a service calls the next one on its caller's behalf, and its own tokens ar
   const acting = claimsOf(await tokens.onBehalfOf(accessToken, "identity"));
   expect(acting).toMatchObject({ sub: person.name, act: { sub: "services/checkout" } });
   // Somebody who never called checkout is none on whose behalf it could call.
-  const wanted = { scopes: [], audiences: ["identity"] };
+  const wanted = { scopes: [], audiences: ["identity"], mayAct: "" };
   const { accessToken: elsewhere } = await callers.signIn(person, { wanted });
   expect(await refusal(tokens.onBehalfOf(elsewhere, "identity"))).toMatchObject({
     reason: "UNAUTHORIZED_CLIENT",
@@ -159,6 +181,12 @@ test("X5 a cluster's service-account token becomes an access token, with no secr
     const { accessToken } = await grant(token);
     expect(claimsOf(accessToken)).toMatchObject({ sub: account.name, client_id: account.name });
   }
+  // What is given for it does not outlive it.
+  const exp = Math.floor(Date.now() / 1000) + 100;
+  const { accessToken: short } = await exchangeJwt(
+    await external.sign({ aud: callers.issuer, exp }),
+  );
+  expect(claimsOf(short)["exp"]).toBe(exp);
   await external.rotate();
   // A key that is not known yet is asked for at once, by each replica.
   for (let call = 0; call < 4; call += 1) {

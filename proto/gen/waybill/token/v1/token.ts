@@ -71,6 +71,11 @@ export interface Wanted {
   scopes: string[];
   /** Audiences, such as `checkout` (RFC 8707 calls them resources). Default: all that may be had. */
   audiences: string[];
+  /**
+   * The only one who may act with this access token in an exchange (RFC 8693 section 4.4), such as
+   * `services/checkout`. Default: whoever may exchange at all.
+   */
+  mayAct: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -436,7 +441,7 @@ export const ClientAuthentication: MessageFns<ClientAuthentication> = {
 };
 
 function createBaseWanted(): Wanted {
-  return { scopes: [], audiences: [], _unknownFields: {} };
+  return { scopes: [], audiences: [], mayAct: "", _unknownFields: {} };
 }
 
 export const Wanted: MessageFns<Wanted> = {
@@ -446,6 +451,9 @@ export const Wanted: MessageFns<Wanted> = {
     }
     for (const v of message.audiences) {
       writer.uint32(18).string(v!);
+    }
+    if (message.mayAct !== "") {
+      writer.uint32(26).string(message.mayAct);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -487,6 +495,14 @@ export const Wanted: MessageFns<Wanted> = {
             message.audiences.push(reader.string());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.mayAct = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -514,6 +530,7 @@ export const Wanted: MessageFns<Wanted> = {
     const message = createBaseWanted();
     message.scopes = object.scopes?.map((e) => e) || [];
     message.audiences = object.audiences?.map((e) => e) || [];
+    message.mayAct = object.mayAct ?? "";
     return message;
   },
 };
