@@ -30,6 +30,8 @@ export interface ServiceTokensOptions {
   /** The service that this process is. */
   service: string;
   credentials: Credentials;
+  /** Milliseconds of a clock that only goes forwards. */
+  monotonic?: () => number;
 }
 
 interface Held {
@@ -45,12 +47,14 @@ interface Held {
 export class ServiceTokens {
   readonly #options: ServiceTokensOptions;
   readonly #token: ServiceClient<typeof TokenServiceService>;
+  readonly #monotonic: () => number;
   readonly #own = new Map<string, Held>();
   readonly #exchanged = new Map<string, Held>();
 
   constructor(options: ServiceTokensOptions) {
     this.#options = options;
     const { target, client, contract } = options;
+    this.#monotonic = options.monotonic ?? (() => performance.now());
     this.#token = createClient(TokenServiceService, target, { contract, ...client });
   }
 
@@ -114,7 +118,7 @@ export class ServiceTokens {
   }
 
   async #use(held: Held, grant: () => Promise<TokenResponse>): Promise<string> {
-    const now = performance.now();
+    const now = this.#monotonic();
     const { current } = held;
     if (current !== undefined && now < current.renewAt) return current.jwt;
     held.fetching ??= this.#fetch(held, grant).finally(() => {
@@ -129,7 +133,7 @@ export class ServiceTokens {
   }
 
   async #fetch(held: Held, grant: () => Promise<TokenResponse>): Promise<string> {
-    const askedAt = performance.now();
+    const askedAt = this.#monotonic();
     const { accessToken: jwt, expiresInSeconds } = await grant();
     const lifeMs = expiresInSeconds * 1000;
     held.current = {

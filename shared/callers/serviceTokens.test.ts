@@ -1,0 +1,127 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import {
+  type ExchangeRequest,
+  type GrantClientCredentialsRequest,
+  TokenResponse,
+  TokenServiceService,
+} from "../../proto/gen/waybill/token/v1/token.ts";
+import { contract } from "../../test/fixtures/clients.ts";
+import { makeCredentials } from "../../test/fixtures/credentials.ts";
+import type { Credentials } from "../credentials/credentials.ts";
+import { vocabulary } from "../errors/errors.ts";
+import type { Caller, Handlers } from "../grpc/handlers.ts";
+import { Server } from "../grpc/server.ts";
+import { ServiceTokens } from "./serviceTokens.ts";
+
+const { AWAY } = vocabulary("test", { AWAY: [13, "away"] });
+
+let server: Server;
+let credentials: Credentials;
+let tokens: ServiceTokens;
+let clock: { now: number };
+let isAway = false;
+const granted: GrantClientCredentialsRequest[] = [];
+const exchanged: ExchangeRequest[] = [];
+
+beforeEach(async () => {
+  credentials ??= await makeCredentials();
+  granted.length = 0;
+  exchanged.length = 0;
+  isAway = false;
+  clock = { now: 0 };
+  const answer = (accessToken: string) => {
+    if (isAway) throw AWAY();
+    return TokenResponse.fromPartial({ accessToken, expiresInSeconds: 100 });
+  };
+  const rest = Object.fromEntries(
+    Object.keys(TokenServiceService).map((name) => [name, async () => ({})]),
+  );
+  server = new Server({ contract }).add(TokenServiceService, {
+    ...rest,
+    grantClientCredentials: async (request: GrantClientCredentialsRequest) => {
+      granted.push(request);
+      return answer(`own-${granted.length}`);
+    },
+    exchange: async (request: ExchangeRequest) => {
+      exchanged.push(request);
+      return answer(`acting-${exchanged.length}`);
+    },
+  } as unknown as Handlers<typeof TokenServiceService>);
+  tokens = new ServiceTokens({
+    ...{ contract, credentials, issuer: "https://a", service: "checkout" },
+    target: `127.0.0.1:${await server.listen("127.0.0.1:0")}`,
+    monotonic: () => clock.now,
+  });
+});
+afterEach(async () => {
+  tokens.close();
+  await server.drain();
+});
+
+/** Settles when so many grants have been asked for. */
+async function untilGranted(count: number): Promise<void> {
+  while (granted.length < count) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test("many who wait for a token wait for the same one, and another audience has another", async () => {
+  const all = await Promise.all(Array.from({ length: 50 }, () => tokens.own("catalog")));
+  expect(new Set(all)).toEqual(new Set(["own-1"]));
+  expect(await tokens.own("identity")).toBe("own-2");
+  expect(granted.map(({ wanted }) => wanted?.audiences)).toEqual([["catalog"], ["identity"]]);
+  expect(granted[0]!.client).toMatchObject({
+    client: "services/checkout",
+    proof: { $case: "assertion" },
+  });
+});
+
+test("a token is renewed in the background before it expires, and nobody waits for it", async () => {
+  expect(await tokens.own("a")).toBe("own-1");
+  clock.now = 62_000;
+  expect(await tokens.own("a")).toBe("own-1");
+  expect(granted).toHaveLength(1);
+  // At seventy seconds of a hundred, give or take a tenth.
+  clock.now = 78_000;
+  expect(await tokens.own("a")).toBe("own-1");
+  await untilGranted(2);
+  let next = "own-1";
+  while (next === "own-1") {
+    await new Promise((resolve) => setImmediate(resolve));
+    next = await tokens.own("a");
+  }
+  expect(next).toBe("own-2");
+  expect(granted).toHaveLength(2);
+});
+
+test("while it can't be renewed the one that is there is used, as long as it is good", async () => {
+  await tokens.own("a");
+  isAway = true;
+  clock.now = 90_000;
+  for (let call = 0; call < 3; call += 1) expect(await tokens.own("a")).toBe("own-1");
+  clock.now = 95_001;
+  await expect(tokens.own("a")).rejects.toThrow("away");
+  isAway = false;
+  expect(await tokens.own("a")).toMatch(/^own-[3-9]$/);
+});
+
+test("a call goes with the service's own token, or on behalf of whoever it is made for", async () => {
+  const caller = (jwt: string) => ({ token: { jwt } }) as Caller;
+  const path = "/waybill.identity.v1.IdentityService/GetUser";
+  expect(await tokens.authorize(path, undefined)).toBe("Bearer own-1");
+  expect(await tokens.authorize(path, {})).toBe("Bearer own-1");
+  expect(await tokens.authorize(path, caller("a"))).toBe("Bearer acting-1");
+  expect(await tokens.authorize(path, caller("b"))).toBe("Bearer acting-2");
+  expect(await tokens.authorize(path, caller("a"))).toBe("Bearer acting-1");
+  expect(exchanged.map(({ subjectToken, wanted }) => [subjectToken, wanted?.audiences])).toEqual([
+    ["a", ["identity"]],
+    ["b", ["identity"]],
+  ]);
+  // What looks at no token is sent none.
+  for (const method of [
+    "/waybill.catalog.v1.CatalogService/GetProduct",
+    "/waybill.token.v1.TokenService/Refresh",
+    "/waybill.keys.v1.KeysService/GetRing",
+  ]) {
+    expect(await tokens.authorize(method, caller("a"))).toBeUndefined();
+  }
+  expect(granted).toHaveLength(1);
+});
