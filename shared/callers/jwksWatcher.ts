@@ -12,7 +12,8 @@ import {
 /** Far less than a key is published before it signs. */
 const POLL_MS = 60_000;
 const MIN_INTERVAL_MS = 1000;
-const BACKOFF_MS = 250;
+const MIN_BACKOFF_MS = 20;
+const MAX_BACKOFF_MS = 2000;
 
 /** Where the keys are asked for. */
 export interface JwksWatcherOptions {
@@ -80,17 +81,21 @@ export class JwksWatcher implements VerificationKeys {
 
   async #poll(): Promise<void> {
     const { signal } = this.#closing;
+    let backoffMs = MIN_BACKOFF_MS;
     while (!signal.aborted) {
-      let waitMs = POLL_MS * (0.9 + Math.random() * 0.2);
+      let waitMs = POLL_MS;
       try {
         await this.#fetch();
-        if (this.#keys.size === 0) waitMs = BACKOFF_MS;
+        if (this.#keys.size > 0) backoffMs = MIN_BACKOFF_MS;
+        // The token service is about to make its first keys.
+        else waitMs = backoffMs;
       } catch (error) {
         const { message } = error as Error;
         if (!signal.aborted) this.#log?.warn({ cause: message }, "cannot read the signing keys");
-        waitMs = BACKOFF_MS * (1 + Math.random());
+        waitMs = backoffMs;
       }
-      await delay(waitMs, undefined, { signal }).catch(() => {});
+      if (waitMs === backoffMs) backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      await delay(waitMs * (0.9 + Math.random() * 0.2), undefined, { signal }).catch(() => {});
     }
   }
 }
