@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { AuditLog } from "#shared/audit/auditLog.ts";
 import type { Contract } from "#shared/grpc/contract.ts";
 import type { Db } from "#shared/pg/pool.ts";
 
@@ -46,5 +47,12 @@ export async function seedIdentity(
      ON CONFLICT DO NOTHING`,
     [ADMINISTRATOR, scopes, audiences, createHash("sha256").update(secret).digest()],
   );
-  return rowCount === 1;
+  if (rowCount !== 1) return false;
+  await new AuditLog(db, "identity").writeWith(db, {
+    action: "serviceAccount.create",
+    actor: "migration",
+    target: `serviceAccounts/${ADMINISTRATOR}`,
+    details: { scopes: scopes.join(" ") },
+  });
+  return true;
 }

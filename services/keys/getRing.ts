@@ -1,4 +1,5 @@
 import type { GetRingRequest, SealedRing } from "#proto/waybill/keys/v1/keys.ts";
+import { actorOf } from "#shared/audit/auditLog.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
@@ -6,9 +7,15 @@ import type { KeysParts } from "./parts.ts";
 import { getOrMakeRing } from "./rings.ts";
 
 export const getRing =
-  ({ db, wrapping, credentials }: KeysParts) =>
+  ({ db, wrapping, credentials, audit }: KeysParts) =>
   async ({ audience }: GetRingRequest, context: Context): Promise<SealedRing> => {
     const service = await authorize(context, audience, credentials);
-    const ring = await getOrMakeRing(db, wrapping, audience);
+    const ring = await getOrMakeRing(db, wrapping, audience, (tx) =>
+      audit.writeWith(tx, {
+        ...actorOf(context),
+        action: "ring.make",
+        target: `rings/${audience}`,
+      }),
+    );
     return sealRing(ring, service, oneTimeKeyOf(context), credentials);
   };

@@ -15,8 +15,17 @@ const STATES = {
   retired: RingKey_State.STATE_RETIRED,
 } as const;
 
-/** The ring of an audience, made when there is none: one key that seals, one that stands by. */
-export async function getOrMakeRing(db: Pool, wrapping: Wrapping, audience: string): Promise<Ring> {
+/**
+ * The ring of an audience, made when there is none: one key that seals, one that stands by.
+ *
+ * @param record notes that it was made, in the same transaction
+ */
+export async function getOrMakeRing(
+  db: Pool,
+  wrapping: Wrapping,
+  audience: string,
+  record: (tx: Db) => Promise<void>,
+): Promise<Ring> {
   const found = await readRing(db, audience);
   if (found !== undefined) return toMessage(audience, found, wrapping);
   await transaction(db, async (tx) => {
@@ -24,6 +33,7 @@ export async function getOrMakeRing(db: Pool, wrapping: Wrapping, audience: stri
     if (!(await insertRing(tx, audience))) return;
     await insertKey(tx, newKey(wrapping, audience, "active"));
     await insertKey(tx, newKey(wrapping, audience, "pending"));
+    await record(tx);
   });
   const made = await readRing(db, audience);
   if (made === undefined) throw new Error(`the ring of ${audience} was made, but is not there`);

@@ -1,11 +1,12 @@
 import type { WatchRingRequest, WatchRingResponse } from "#proto/waybill/keys/v1/keys.ts";
+import { actorOf } from "#shared/audit/auditLog.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
 import type { KeysParts } from "./parts.ts";
 import { getOrMakeRing } from "./rings.ts";
 
-export const watchRing = ({ db, wrapping, credentials, versions }: KeysParts) =>
+export const watchRing = ({ db, wrapping, credentials, versions, audit }: KeysParts) =>
   async function* (
     { audience }: WatchRingRequest,
     context: Context,
@@ -24,7 +25,13 @@ export const watchRing = ({ db, wrapping, credentials, versions }: KeysParts) =>
 
     try {
       for (let sent = 0; !signal.aborted; ) {
-        const ring = await getOrMakeRing(db, wrapping, audience);
+        const ring = await getOrMakeRing(db, wrapping, audience, (tx) =>
+          audit.writeWith(tx, {
+            ...actorOf(context),
+            action: "ring.make",
+            target: `rings/${audience}`,
+          }),
+        );
         if (ring.version > sent) {
           yield {
             ring: await sealRing(ring, service, oneTimeKey, credentials),

@@ -7,6 +7,7 @@ import {
   randomBytes,
 } from "node:crypto";
 import type { JWK } from "jose";
+import type { AuditLog } from "#shared/audit/auditLog.ts";
 import type { Wrapping } from "#shared/credentials/wrapping.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
@@ -53,12 +54,20 @@ export class SigningKeys {
   readonly #db: Pool;
   readonly #wrapping: Wrapping;
   readonly #schedule: KeySchedule;
+  readonly #audit: Pick<AuditLog, "writeWith"> | undefined;
   /** Newest first. */
   #keys: readonly (SigningKey & { readonly activeFrom: number })[] = [];
   #reloadedAt = Number.NEGATIVE_INFINITY;
   #reloading: Promise<void> | undefined;
 
-  constructor(db: Pool, wrapping: Wrapping, schedule: KeySchedule) {
+  /** @param audit where it is noted that a key was made of itself; undefined: nowhere */
+  constructor(
+    db: Pool,
+    wrapping: Wrapping,
+    schedule: KeySchedule,
+    audit?: Pick<AuditLog, "writeWith">,
+  ) {
+    this.#audit = audit;
     this.#db = db;
     this.#wrapping = wrapping;
     this.#schedule = schedule;
@@ -75,7 +84,14 @@ export class SigningKeys {
         if (newest !== undefined && newest.ageS < this.#schedule.rotateS) continue;
         const publishS = newest === undefined ? 0 : this.#schedule.publishS;
         const algorithm = use === "refresh" ? "HMAC" : this.#schedule.algorithm;
-        await insertSigningKey(tx, this.#make(algorithm), publishS);
+        const made = this.#make(algorithm);
+        await insertSigningKey(tx, made, publishS);
+        await this.#audit?.writeWith(tx, {
+          action: "signingKey.make",
+          actor: "services/token",
+          target: `signingKeys/${made.id}`,
+          details: { algorithm },
+        });
       }
       const { accessKeepS, refreshKeepS } = this.#schedule;
       await deleteSigningKeys(tx, accessKeepS, refreshKeepS);

@@ -38,15 +38,17 @@ export function startToken(replica: ReplicaParts): void {
   const identity = createClient(IdentityServiceService, target, replica.clientOptions());
   releasers.push("the client of identity", () => identity.close());
   const { issuer, accessTokenLifeS, signingAlgorithm: algorithm, keyPublishS: publishS } = config;
-  const keys = new SigningKeys(db, loadWrapping(config.keyEncryptionKeyFile!), {
+  const schedule = {
     algorithm,
     publishS,
     rotateS: ROTATE_S,
     accessKeepS: accessTokenLifeS + 2 * MAX_SKEW_S + publishS,
     refreshKeepS: FAMILY_ABSOLUTE_S + DAY_S,
-  });
-  const { revocations } = feed;
+  };
   const audit = new AuditLog(db, "token");
+  const wrapping = loadWrapping(config.keyEncryptionKeyFile!);
+  const keys = new SigningKeys(db, wrapping, schedule, audit);
+  const { revocations } = feed;
   const spending = new Spending(db);
   authentication.spendBy((id, lifeS) => spending.once(id, lifeS));
   const families = new Families(db, audit, feed, {

@@ -410,6 +410,28 @@ test("an outdated hash is brought up to date at the next sign-in", async () => {
   await callers.signIn(person);
 });
 
+test("keys that are made of themselves, and the first administrator, are on record too", async () => {
+  const filter = { ...page, actor: "", target: "", action: "" };
+  const actions = async (list: typeof callers.token.listAuditEvents, action: string) =>
+    (await list({ ...filter, action }, admin)).auditEvents.map(({ actor, target }) => [
+      actor,
+      target,
+    ]);
+  const { listAuditEvents, listKeyAuditEvents } = callers.identity;
+  // An access key and a refresh key, by whichever replica came first.
+  const made = await actions(callers.token.listAuditEvents, "signingKey.make");
+  expect(made).toHaveLength(2);
+  expect(made[0]![0]).toBe("services/token");
+  const rings = await actions(listKeyAuditEvents, "ring.make");
+  expect(rings.map(([actor]) => actor).sort()).toEqual(
+    ["catalog", "checkout", "identity", "session", "token"].map((role) => `services/${role}`),
+  );
+  expect(await actions(listAuditEvents, "serviceAccount.create")).toContainEqual([
+    "migration",
+    "serviceAccounts/admin",
+  ]);
+});
+
 test("every change leaves one audit event: who, what, when, from where, and no secret", async () => {
   const person = await callers.person("audited");
   const { accessToken, refreshToken } = await callers.signIn(person);

@@ -114,6 +114,13 @@ test("the ten lines for a service work as they stand, on the package installed i
   }
 });
 
+test("what the README makes anew is what the package exports", async () => {
+  const made = [...README.matchAll(/\bnew ([A-Z]\w+)\(/g)].map(([, name]) => name!);
+  expect(made.length).toBeGreaterThan(5);
+  const exported = Object.keys(await import("#shared/index.ts"));
+  for (const name of new Set(made)) expect(exported).toContain(name);
+});
+
 test("the commands that show a promise or a figure name tests and suites that exist", () => {
   const files = globSync("{shared,services,deploy,test}/**/*.test.ts", { cwd: PROJECT });
   const commands = [...README.matchAll(/`npm test -- ([^`]+)`/g)].map(([, words]) => words!);

@@ -48,6 +48,8 @@ export interface FleetReport {
   readonly forked: number;
   /** Honest clients that were refused. */
   readonly signedOut: number;
+  /** Replicas that were killed meanwhile. */
+  readonly kills: number;
 }
 
 interface Member {
@@ -104,6 +106,16 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
   const members = await makeMembers(cluster, account, options.clients, pick, random.below);
   const issued = new Map<string, Set<string>>();
   let refreshes = 0;
+  let kills = 0;
+  /** Twice a round a replica is killed, in the midst of it; the cluster starts it anew. */
+  const killNow = () => {
+    const { replicas } = cluster.status();
+    const victim = replicas[random.below(replicas.length)];
+    if (victim === undefined || replicas.length < 2) return;
+    process.kill(victim.pid, "SIGKILL");
+    kills += 1;
+  };
+  const killEvery = Math.max(100, Math.floor(options.clients / 2));
 
   /** One refresh, as often as it takes to hear of it. Undefined: refused. */
   const refresh = async (
@@ -123,6 +135,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
     };
     for (let attempt = 1; ; attempt += 1) {
       refreshes += 1;
+      if (refreshes % killEvery === 0) killNow();
       try {
         const metadata = proof && skewed(proof, callers.issuer, member.skewMs);
         const settings = { timeoutMs: 20_000, ...(metadata && { metadata }) };
@@ -133,6 +146,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
         const { reason } = readError(error as ServiceError);
         if (reason === "INVALID_GRANT" || reason === "INVALID_CLIENT") return undefined;
         if (attempt === MAX_ATTEMPTS) throw error;
+        await delay(10 * 2 ** Math.min(attempt, 7) * (0.5 + Math.random()));
       }
     }
   };
@@ -233,7 +247,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
     await Promise.all(waiting);
     await markEnded(callers, cluster, members);
     options.tell(
-      `round ${round + 1} of ${options.rounds}: ${refreshes} refreshes, ${proxy.lost()} answers lost`,
+      `round ${round + 1} of ${options.rounds}: ${refreshes} refreshes, ${proxy.lost()} answers lost, ${kills} replicas killed`,
     );
   }
   for (const client of lanes) client.close();
@@ -241,6 +255,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
     outcomes: summarize(members),
     refreshes,
     lost: proxy.lost(),
+    kills,
     forked: [...issued.values()].filter(isForked).length,
     signedOut: members.filter(({ fate, refused, ended }) => fate === "honest" && (refused || ended))
       .length,

@@ -1,6 +1,6 @@
 /**
- * Lets thousands of clients refresh their tokens through a net that loses answers, with thieves among
- * them, and reports what the token service made of it.
+ * Lets thousands of clients refresh their tokens through a net that loses answers, while replicas are
+ * killed, with thieves among them, and reports what the token service made of it.
  *
  * Usage: npm run fleet [-- --clients 3000 --rounds 12 --loss 5]
  */
@@ -35,7 +35,7 @@ if (values.json) {
     console.log(`  ${fate.padEnd(11)} ${kind.padEnd(14)}${numbers.join("")}  ${slowest}`);
   }
   console.log(`
-  ${report.refreshes} refreshes, ${report.lost} answers lost
+  ${report.refreshes} refreshes, ${report.lost} answers lost, ${report.kills} replicas killed
   false alarms                     ${of(({ ended }) => ended, "honest")}
   users signed out without cause   ${report.signedOut}
   forked families                  ${report.forked}

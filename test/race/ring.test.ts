@@ -37,7 +37,7 @@ test("the anomaly: who looks for a ring and then makes it makes two, with differ
 test("replicas that all ask for a ring that is not there get the same one", async () => {
   // While the gate holds the table, all come to the insert having seen no ring.
   await gate!.query("BEGIN; LOCK TABLE keys.ring IN SHARE MODE");
-  const asked = Array.from({ length: 5 }, () => getOrMakeRing(pool, wrap, "a"));
+  const asked = Array.from({ length: 5 }, () => getOrMakeRing(pool, wrap, "a", async () => {}));
   await untilBlocked(watcher!, 5);
   await gate!.query("COMMIT");
   const rings = await Promise.all(asked);
@@ -46,7 +46,7 @@ test("replicas that all ask for a ring that is not there get the same one", asyn
 });
 
 test("rotations at once come one after another, and each promotes the key that stood by", async () => {
-  const before = await getOrMakeRing(pool, wrap, "b");
+  const before = await getOrMakeRing(pool, wrap, "b", async () => {});
   await gate!.query("BEGIN; SELECT FROM keys.ring WHERE audience = 'b' FOR UPDATE");
   const rotations = Array.from({ length: 3 }, () => rotateRing(pool, wrap, "b", async () => {}));
   await untilBlocked(watcher!, 3);
@@ -54,7 +54,7 @@ test("rotations at once come one after another, and each promotes the key that s
   const rotated = await Promise.all(rotations);
   expect(rotated.map((each) => each?.version).sort()).toEqual([2, 3, 4]);
   expect(new Set(rotated.map((each) => each?.activeKeyId)).size).toBe(3);
-  const after = await getOrMakeRing(pool, wrap, "b");
+  const after = await getOrMakeRing(pool, wrap, "b", async () => {});
   // Nothing that was ever sealed under is lost.
   for (const { id } of before.keys) expect(after.keys.map((key) => key.id)).toContain(id);
   expect(after.keys).toHaveLength(5);
