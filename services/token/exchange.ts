@@ -47,7 +47,7 @@ export const exchange =
       family,
       actors,
       confirmation,
-      mayAct: wanted?.mayAct || subject.mayAct,
+      mayAct: subject.mayAct ?? (wanted?.mayAct || undefined),
       until,
     });
     await audit.write({

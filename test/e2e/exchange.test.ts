@@ -117,6 +117,12 @@ test("X1 whom a token names as the one who may act, and nobody else, acts with i
     act: { sub: mayAct },
     may_act: { sub: mayAct },
   });
+  // Nor does he hand that on to another.
+  const handedOn = await exchange(accessToken, {
+    client: delegate.client,
+    wanted: { scopes: [], audiences: [], mayAct: impersonator.name },
+  });
+  expect(claimsOf(handedOn.accessToken)["may_act"]).toEqual({ sub: mayAct });
   for (const impersonate of [true, false]) {
     expect(await refusal(exchange(accessToken, { impersonate }))).toMatchObject({
       reason: "UNAUTHORIZED_CLIENT",
