@@ -36,7 +36,7 @@ export function table(status: ClusterStatus): string {
 }
 
 /** Commands to paste. */
-export function commands({ frontDoor, replicas }: ClusterStatus): string {
+export function commands({ frontDoor, replicas, adminSecretFile }: ClusterStatus): string {
   if (frontDoor === undefined) {
     const addresses = replicas.map((replica) => replica.address).join(",");
     return `round robin over the replicas: ipv4:${addresses}`;
@@ -52,6 +52,7 @@ export function commands({ frontDoor, replicas }: ClusterStatus): string {
     `${grpcurl} -plaintext -d '{"name":"products/1"}' ${target} waybill.catalog.v1.CatalogService/GetProduct`,
     `${grpcurl} -plaintext -v ${target} waybill.checkout.v1.CheckoutService/BeginCheckout`,
     `${grpcurl} -cacert ${frontDoor.caFile} 127.0.0.1:${frontDoor.tlsPort} list`,
+    `${grpcurl} -plaintext -d '{"client":{"client":"serviceAccounts/admin","secret":"'$(cat ${adminSecretFile})'"}}' ${target} waybill.token.v1.TokenService/GrantClientCredentials`,
     "npm run scale -- 4",
   ].join("\n");
 }

@@ -2,10 +2,13 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-/** Where a jar keeps its waybills. A key is an audience and a session's name: `checkout/default`. */
+/**
+ * Where a jar keeps its waybills, by audience and session's name (`checkout/default`), and, at
+ * `sign-in/tokens`, the tokens of whoever is signed in. What is kept here is as good as a password.
+ */
 export interface Store {
   get(key: string): string | undefined;
-  set(key: string, waybill: string): void;
+  set(key: string, value: string): void;
   delete(key: string): void;
 }
 
