@@ -1,0 +1,49 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { makeSecrets } from "./credentials.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "waybill-secrets-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+test("what is there already stays, and what a newer program needs besides is added", async () => {
+  const first = await makeSecrets(folder);
+  const read = (name: string) => readFileSync(join(folder, name), "utf8");
+  const jwks = join("credentials", "services.jwks.json");
+  // As an older program has left it, which knew fewer services.
+  const { keys } = JSON.parse(read(jwks)) as { keys: { kid: string }[] };
+  const known = keys.filter(({ kid }) => kid !== "identity" && kid !== "token");
+  writeFileSync(join(folder, jwks), JSON.stringify({ keys: known }));
+  const { identity: _identity, token: _token, ...passwords } = first.passwords;
+  writeFileSync(join(folder, "database-passwords.json"), JSON.stringify(passwords));
+  const secrets = ["key-encryption-key", "front-door-secret", "admin-secret"].map(read);
+
+  const second = await makeSecrets(folder);
+  expect(second.passwords).toMatchObject(passwords);
+  expect(second.passwords.identity).toMatch(/^[\w-]{43}$/);
+  expect(["key-encryption-key", "front-door-secret", "admin-secret"].map(read)).toEqual(secrets);
+  const { keys: after } = JSON.parse(read(jwks)) as { keys: { kid: string; x: string }[] };
+  expect(after).toEqual(expect.arrayContaining(known));
+  expect(after.map(({ kid }) => kid).sort()).toEqual(keys.map(({ kid }) => kid).sort());
+  const credentials = loadCredentials(second.credentialsDir);
+  for (const { kid } of after) expect(await credentials.own(kid)).toBeDefined();
+  expect((await credentials.peer("checkout"))?.calls).toEqual(["catalog"]);
+  expect(await makeSecrets(folder)).toEqual(second);
+});
+
+test("secrets are their owner's alone to read", async () => {
+  const { adminSecretFile, frontDoorSecretFile, credentialsDir } = await makeSecrets(folder);
+  for (const file of [
+    adminSecretFile,
+    frontDoorSecretFile,
+    join(credentialsDir, "token.jwk.json"),
+  ]) {
+    expect(statSync(file).mode & 0o777, file).toBe(0o600);
+  }
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
+});
