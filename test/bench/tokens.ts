@@ -15,7 +15,8 @@ import { Callers } from "../fixtures/callers.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { makeFamilies } from "../fixtures/families.ts";
 import { row } from "./figures.ts";
-import { oidcProvider } from "./oidcProvider.ts";
+import { keycloak } from "./keycloak.ts";
+import { type OtherServer, oidcProvider } from "./oidcProvider.ts";
 import { cpuSecondsOf, cpuSecondsOfTree, writesOfTree } from "./processTimes.ts";
 
 const ROUNDS = 3;
@@ -89,8 +90,16 @@ export async function tokens(): Promise<void> {
     }),
   ];
   const costs = new Map<string, Cost[]>();
-  const other = await oidcProvider(CALLS, CONCURRENCY);
-  const otherUs: number[] = [];
+  const others: [name: string, server: OtherServer, figures: number[]][] = [];
+  const add = (name: string, server: OtherServer | undefined) => {
+    if (server !== undefined) others.push([name, server, []]);
+    else console.log(`  left out: ${name}`);
+  };
+  add("node-oidc-provider 9, in memory", await oidcProvider(CALLS, CONCURRENCY));
+  add(
+    "Keycloak 26.4 (needs Java and Maven)",
+    await keycloak(cluster.databaseUrl, CALLS, CONCURRENCY),
+  );
   // Interleaved: what else the machine does meets all alike. The first round warms up.
   for (let round = 0; round <= ROUNDS; round += 1) {
     for (const make of loads) {
@@ -98,8 +107,10 @@ export async function tokens(): Promise<void> {
       const cost = await run(ghz, cluster, address, replica!.pid, load);
       if (round > 0) costs.set(load.name, [...(costs.get(load.name) ?? []), cost]);
     }
-    const us = await other();
-    if (round > 0) otherUs.push(us);
+    for (const [, server, figures] of others) {
+      const us = await server.measure();
+      if (round > 0) figures.push(us);
+    }
   }
   for (const [name, rounds] of costs) {
     const middle = (of: keyof Cost) =>
@@ -108,8 +119,10 @@ export async function tokens(): Promise<void> {
       `  ${name.padEnd(36)} ${middle("rate").toFixed(0).padStart(7)} ${`${middle("serviceUs").toFixed(0)} µs`.padStart(8)} ${`${middle("postgresUs").toFixed(0)} µs`.padStart(9)} ${`${middle("logBytes").toFixed(0)} bytes`.padStart(13)} ${middle("writes").toFixed(3).padStart(17)}`,
     );
   }
-  other.close();
-  row("node-oidc-provider 9, in memory: client credentials, CPU", otherUs, "µs");
+  for (const [name, server, figures] of others) {
+    await server.close();
+    row(`client credentials, CPU without a database's: ${name}`, figures, "µs");
+  }
   callers.close();
   await cluster.remove();
   await verification();

@@ -1,14 +1,18 @@
 import { randomBytes } from "node:crypto";
+import { Metadata } from "@grpc/grpc-js";
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { AuditLog } from "#shared/audit/auditLog.ts";
+import type { Assertions } from "#shared/callers/assertions.ts";
 import { wrapping } from "#shared/credentials/wrapping.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { transaction } from "#shared/pg/transaction.ts";
 import { AccessTokens } from "#shared/token/accessTokens.ts";
 import { importKeys } from "#shared/token/verificationKeys.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { Attempts } from "../../services/identity/attempts.ts";
+import { Outbox } from "../../services/identity/outbox.ts";
 import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
 import { readRevocations } from "../../services/keys/sql/readRevocations.ts";
 import { Families } from "../../services/token/families.ts";
@@ -179,6 +183,36 @@ test("who asks for an end again, because the feed could not be told, waits until
   expect(told).toMatchObject([{ target: { $case: "family", value: family } }]);
   await end();
   expect(told).toHaveLength(1);
+});
+
+test("what identity could not deliver waits in its outbox, and is delivered by whoever looks next", async () => {
+  let isAway = true;
+  const sent: unknown[] = [];
+  const reach = async (what: unknown) => {
+    if (isAway) throw new Error("away");
+    sent.push(what);
+  };
+  const outbox = new Outbox({
+    db: pools[0],
+    feed: { send: reach },
+    token: { endSubject: (request) => reach(request).then(() => ({})) },
+    assertions: { to: async () => new Metadata() } as unknown as Assertions,
+    ttlS: 60,
+  });
+  const rows = await transaction(pools[0], async (tx) => [await outbox.put(tx, "users/a", 7)]);
+  await expect(outbox.deliver(rows)).rejects.toThrow("away");
+  // Whoever wrote it has his time to deliver it himself.
+  await outbox.deliverLeftOvers();
+  await gate.query("UPDATE identity.outbox SET created_at = now() - interval '1 minute'");
+  await expect(outbox.deliverLeftOvers()).rejects.toThrow("away");
+  isAway = false;
+  await outbox.deliverLeftOvers();
+  expect(sent).toMatchObject([
+    [{ id: rows[0]!.id, target: { value: { subject: "users/a", epoch: 7 } } }],
+    { subject: "users/a", epoch: 7 },
+  ]);
+  await outbox.deliverLeftOvers();
+  expect(sent).toHaveLength(2);
 });
 
 test("without the lock: a sign-in that is under way when all sign-ins end outlives them", async () => {
