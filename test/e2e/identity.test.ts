@@ -266,6 +266,22 @@ test("what is wrong with a resource is named by its field", async () => {
   }
 });
 
+test("an issuer's tokens are of RS256 unless it says something else", async () => {
+  for (const [given, kept] of [
+    [[], ["RS256"]],
+    [
+      ["ES256", "EdDSA"],
+      ["ES256", "EdDSA"],
+    ],
+  ]) {
+    const issuer = Issuer.fromPartial({ issuer: "https://alg.example", jwksUri: "https://i/j" });
+    const request = { issuer: { ...issuer, algorithms: given! }, issuerId: "alg" };
+    const made = await callers.identity.createIssuer(request, admin);
+    expect(made.algorithms).toEqual(kept);
+    await callers.identity.deleteIssuer({ name: made.name, etag: made.etag }, admin);
+  }
+});
+
 test("a user reads himself, and nobody else", async () => {
   const [ada, bob] = [await callers.person(), await callers.person()];
   const { accessToken } = await callers.signIn(ada);
