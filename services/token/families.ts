@@ -34,10 +34,19 @@ export class Families {
   readonly #audit: AuditLog;
   readonly #feed: Pick<RevocationFeed, "send">;
   readonly #lives: FamilyLives;
+  readonly #log: Pick<Logger, "warn"> | undefined;
   readonly #redemptions: Groups<Presented, Redeemed | undefined>;
 
-  constructor(db: Pool, audit: AuditLog, feed: Pick<RevocationFeed, "send">, lives: FamilyLives) {
+  /** @param log where the alarm of a reuse is raised; undefined: on the record alone */
+  constructor(
+    db: Pool,
+    audit: AuditLog,
+    feed: Pick<RevocationFeed, "send">,
+    lives: FamilyLives,
+    log?: Pick<Logger, "warn">,
+  ) {
     this.#db = db;
+    this.#log = log;
     this.#audit = audit;
     this.#feed = feed;
     this.#lives = lives;
@@ -66,7 +75,12 @@ export class Families {
   async present(token: Omit<Presented, "eventId">): Promise<Redeemed | undefined> {
     const redeemed = await this.#redemptions.add({ ...token, eventId: newUuid() });
     const { revocationId: id } = redeemed ?? {};
-    if (redeemed && id) await this.#deliver([{ id, family: redeemed.family }]);
+    if (redeemed && id) {
+      const { family, subject, client } = redeemed;
+      const { address } = token;
+      this.#log?.warn({ family, subject, client, address }, "a refresh token was used again");
+      await this.#deliver([{ id, family }]);
+    }
     return redeemed;
   }
 

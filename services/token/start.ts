@@ -51,11 +51,12 @@ export function startToken(replica: ReplicaParts): void {
   const { revocations } = feed;
   const spending = new Spending(db);
   authentication.spendBy((id, lifeS) => spending.once(id, lifeS));
-  const families = new Families(db, audit, feed, {
+  const lives = {
     idleS: FAMILY_IDLE_S,
     absoluteS: FAMILY_ABSOLUTE_S,
     descendantS: longestSessionS(replica),
-  });
+  };
+  const families = new Families(db, audit, feed, lives, log);
   const repeat = (what: string, intervalMs: number, work: () => Promise<unknown>) =>
     releasers.push(what, every(`${what} of token`, intervalMs, work, log));
   repeat("reload of keys", RELOAD_MS, () => keys.reload());

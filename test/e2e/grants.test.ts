@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Metadata } from "@grpc/grpc-js";
 import { createLocalJWKSet, jwtVerify } from "jose";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -258,6 +260,16 @@ test("G4 any other reuse ends the family, its access tokens too, and is on recor
     const { auditEvents } = await callers.token.listAuditEvents(request, await callers.admin());
     expect(auditEvents).toHaveLength(1);
     expect(auditEvents[0]).toMatchObject({ actor: person.name, outcome: "INVALID_GRANT" });
+    // The alarm: whoever watches the logs hears of it.
+    const alarms = cluster
+      .status()
+      .replicas.flatMap(({ number }) =>
+        readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8").split("\n"),
+      )
+      .filter((line) => line.includes("was used again"))
+      .map((line) => JSON.parse(line));
+    const alarm = alarms.find((each) => `signIns/${each.family}` === family);
+    expect(alarm).toMatchObject({ level: 40, subject: person.name });
   }
 });
 
