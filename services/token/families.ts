@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { Logger } from "pino";
 import { type AuditLog, actorOf } from "#shared/audit/auditLog.ts";
 import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
