@@ -17,13 +17,16 @@ const SWEEP_MS = 10 * 60_000;
 export class Feed {
   readonly #db: Pool;
   readonly #log: Logger;
+  readonly #pollMs: number;
   readonly #closing = new AbortController();
   readonly #watchers = new Set<() => void>();
   /** Reads that have not begun yet, by the number they start from. */
   readonly #next = new Map<bigint, Promise<Revocations>>();
   #reading: Promise<unknown> = Promise.resolve();
 
-  constructor(db: Pool, log: Logger) {
+  /** @param pollMs how often watchers are woken though nothing was heard of */
+  constructor(db: Pool, log: Logger, pollMs: number = POLL_MS) {
+    this.#pollMs = pollMs;
     this.#db = db;
     this.#log = log;
     void this.#listen();
@@ -93,7 +96,7 @@ export class Feed {
   async #keepAwake(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      await delay(POLL_MS, undefined, { signal }).catch(() => {});
+      await delay(this.#pollMs, undefined, { signal }).catch(() => {});
       this.wake();
     }
   }

@@ -6,6 +6,7 @@ import { AuditLog } from "#shared/audit/auditLog.ts";
 import type { Assertions } from "#shared/callers/assertions.ts";
 import { wrapping } from "#shared/credentials/wrapping.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { createLog } from "#shared/lifecycle/log.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { AccessTokens } from "#shared/token/accessTokens.ts";
@@ -13,6 +14,7 @@ import { importKeys } from "#shared/token/verificationKeys.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { Attempts } from "../../services/identity/attempts.ts";
 import { Outbox } from "../../services/identity/outbox.ts";
+import { Feed } from "../../services/keys/feed.ts";
 import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
 import { readRevocations } from "../../services/keys/sql/readRevocations.ts";
 import { Families } from "../../services/token/families.ts";
@@ -283,6 +285,26 @@ test("replicas that start at once make one key of each use", async () => {
   expect(new Set(replicas.map((keys) => keys.current("refresh").id)).size).toBe(1);
 });
 
+test("a refresh token of a key that another replica has made is known at once", async () => {
+  await gate.query("DELETE FROM token.signing_key");
+  const wrap = wrapping(randomBytes(32));
+  const keys = new SigningKeys(pools[0], wrap, { ...schedule, publishS: 0 });
+  await keys.maintain();
+  const before = keys.current("refresh").id;
+  const other = new SigningKeys(pools[1], wrap, { ...schedule, publishS: 0, rotateS: -1 });
+  await other.maintain();
+  const after = other.current("refresh").id;
+  expect(after).not.toBe(before);
+  expect((await keys.refreshKey(after))?.id).toBe(after);
+  expect((await keys.refreshKey(before))?.id).toBe(before);
+  expect(keys.current("refresh").id).toBe(after);
+  // A key of the other use is none, and an unknown one is not asked for again and again.
+  expect(await keys.refreshKey(keys.current("access").id)).toBeUndefined();
+  await gate.query("DELETE FROM token.signing_key");
+  expect(await keys.refreshKey("unknown")).toBeUndefined();
+  expect(keys.current("refresh").id).toBe(after);
+});
+
 test("a key that signs before caches know it fails calls; one that is published before does not", async () => {
   const wrap = wrapping(randomBytes(32));
   for (const [publishS, isRefused] of [
@@ -358,6 +380,37 @@ test("X4 the feed's numbers appear in order: who has read one has read all befor
   await insertRevocations(pools[0], [again]);
   await insertRevocations(pools[1], [again]);
   expect((await readRevocations(pools[0], number)).rows).toHaveLength(1);
+});
+
+test("what one key service puts on the feed wakes the watchers of another, also after a broken connection", async () => {
+  const log = createLog("silent");
+  // It never wakes by itself.
+  const other = new Feed(pools[1], log, 2 ** 30);
+  const listening = async (): Promise<number> => {
+    for (;;) {
+      const { rows } = await watcher.query<{ pid: number }>(
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND state = 'idle'",
+      );
+      if (rows[0] !== undefined) return rows[0].pid;
+    }
+  };
+  const woken = () =>
+    new Promise<void>((resolve) => {
+      const stop = other.watch(() => {
+        stop();
+        resolve();
+      });
+    });
+  const pid = await listening();
+  const first = woken();
+  await insertRevocations(pools[0], [revocation()]);
+  await first;
+  await gate.query("SELECT pg_terminate_backend($1)", [pid]);
+  while ((await listening()) === pid);
+  const second = woken();
+  await insertRevocations(pools[0], [revocation()]);
+  await second;
+  other.close();
 });
 
 test("attempts at once over two replicas are all counted", async () => {
