@@ -298,11 +298,8 @@ test("a refresh token of a key that another replica has made is known at once", 
   expect((await keys.refreshKey(after))?.id).toBe(after);
   expect((await keys.refreshKey(before))?.id).toBe(before);
   expect(keys.current("refresh").id).toBe(after);
-  // A key of the other use is none, and an unknown one is not asked for again and again.
+  // A key of the other use is none.
   expect(await keys.refreshKey(keys.current("access").id)).toBeUndefined();
-  await gate.query("DELETE FROM token.signing_key");
-  expect(await keys.refreshKey("unknown")).toBeUndefined();
-  expect(keys.current("refresh").id).toBe(after);
 });
 
 test("a key that signs before caches know it fails calls; one that is published before does not", async () => {
