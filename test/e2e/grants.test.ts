@@ -539,3 +539,56 @@ test("an account whose tokens must be bound is given none that is not", async ()
   );
   expect(tokenType).toBe("DPoP");
 });
+
+// The last one here: the front door has not had its twenty minutes to hear of the key.
+test("a signing key is published, then signs, then retires; tokens of each are good", async () => {
+  const { default: pg } = await import("pg");
+  const { SigningKey_State: State } = await import("#proto/waybill/token/v1/token.ts");
+  const { client } = await callers.account({ scopes: ["token.admin"] });
+  const direct = cluster
+    .status()
+    .replicas.map(({ address }) => new Callers(address, cluster.status().adminSecretFile));
+  const [replica] = direct as [Callers];
+  const { accessToken: before } = await replica.grant(client);
+  const list = async () =>
+    (await replica.token.listSigningKeys({}, bearer(before))).signingKeys.map(
+      ({ name, state, algorithm }) => ({ name, state, algorithm }),
+    );
+  const made = await replica.token.rotateSigningKey({ algorithm: "ES256" }, bearer(before));
+  expect(made).toMatchObject({ state: State.STATE_PENDING, algorithm: "ES256" });
+  expect(made.activateTime!.getTime() - made.createTime!.getTime()).toBe(1_200_000);
+  const kidOf = (jwt: string) =>
+    `signingKeys/${JSON.parse(Buffer.from(jwt.split(".")[0]!, "base64url").toString()).kid}`;
+  const old = { name: kidOf(before), algorithm: "EdDSA" };
+  expect(await list()).toContainEqual({ ...old, state: State.STATE_ACTIVE });
+  const kid = made.name.slice("signingKeys/".length);
+  for (const each of direct) {
+    // Every replica publishes it, within seconds.
+    while (!(await each.token.getJwks({})).data.toString().includes(kid));
+  }
+  expect(kidOf((await replica.grant(client)).accessToken)).toBe(old.name);
+
+  // Twenty minutes later.
+  const database = new pg.Client({ connectionString: cluster.databaseUrl });
+  await database.connect();
+  await database.query(
+    "UPDATE token.signing_key SET activates_at = now() - interval '1 second' WHERE id = $1",
+    [made.name.slice("signingKeys/".length)],
+  );
+  await database.end();
+  expect(await list()).toEqual(
+    expect.arrayContaining([
+      { name: made.name, algorithm: "ES256", state: State.STATE_ACTIVE },
+      { ...old, state: State.STATE_RETIRED },
+    ]),
+  );
+  const { accessToken: after } = await replica.grant(client);
+  expect(kidOf(after)).toBe(made.name);
+  for (const each of direct) {
+    for (const jwt of [before, after]) {
+      const { signIns } = await each.token.listSignIns({ pageSize: 1, pageToken: "" }, bearer(jwt));
+      expect(signIns).toEqual([]);
+    }
+    each.close();
+  }
+});
