@@ -8,8 +8,8 @@ test("a lossy fleet with thieves in it: no false alarm, no fork, nobody signed o
       .filter((outcome) => fate === undefined || outcome.fate === fate)
       .reduce((total, outcome) => total + pick(outcome), 0);
   expect(report.lost).toBeGreaterThan(100);
-  expect(report.kills).toBeGreaterThan(5);
-  expect(sum(({ robbed }) => robbed)).toBeGreaterThan(10);
+  expect(report.kills).toBeGreaterThan(1);
+  expect(sum(({ robbed }) => robbed)).toBeGreaterThan(3);
   expect({
     falseAlarms: sum(({ ended }) => ended, "honest"),
     signedOut: report.signedOut,
