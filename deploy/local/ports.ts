@@ -10,10 +10,16 @@ const LOWEST = 20_000;
 const HIGHEST = 32_000;
 const ATTEMPTS = 100;
 
-/** A port of the loopback interface that is free now. */
+/** Given to somebody who may not have begun to listen yet. */
+const given = new Set<number>();
+
+/** A port of the loopback interface that is free now, and that was given to nobody here before. */
 export async function freePort(): Promise<number> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     const port = randomInt(LOWEST, HIGHEST);
+    if (given.has(port)) continue;
+    // Before the look: others may look at the same time.
+    given.add(port);
     if (await isFree(port)) return port;
   }
   throw new Failure(`no port from ${LOWEST} to ${HIGHEST} of 127.0.0.1 is free`);
