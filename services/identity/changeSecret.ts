@@ -6,9 +6,10 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { IdentityErrors } from "./errors.ts";
 import type { IdentityParts } from "./parts.ts";
+import type { UserRow } from "./sql/readUserByName.ts";
 import { readRow } from "./sql/rows.ts";
 import { StandardMethods } from "./standardMethods.ts";
-import { USERS, type UserRow } from "./users.ts";
+import { USERS } from "./users.ts";
 
 export const changeSecret = (parts: IdentityParts) => {
   const methods = new StandardMethods(USERS, parts);

@@ -5,7 +5,6 @@ import type {
   DeleteIssuerResponse,
   GetIssuerRequest,
   Issuer,
-  IssuerBinding,
   ListIssuersRequest,
   ListIssuersResponse,
   UpdateIssuerRequest,
@@ -13,17 +12,8 @@ import type {
 import { Errors } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import type { IdentityParts } from "./parts.ts";
-import type { ResourceRow } from "./sql/rows.ts";
+import type { IssuerRow } from "./sql/readIssuer.ts";
 import { common, type Resource, StandardMethods } from "./standardMethods.ts";
-
-export interface IssuerRow extends ResourceRow {
-  issuer: string;
-  jwks_uri: string;
-  ca_certificate: string;
-  algorithms: string[];
-  audience: string;
-  bindings: IssuerBinding[];
-}
 
 export const ISSUERS: Resource<Issuer, IssuerRow> = {
   table: "issuer",

@@ -2,7 +2,7 @@ import type { Subject } from "#proto/waybill/identity/v1/identity.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import type { ServiceAccountRow } from "./serviceAccounts.ts";
 import { readGrantedToUsers } from "./sql/readGrantedToUsers.ts";
-import type { UserRow } from "./users.ts";
+import type { UserRow } from "./sql/readUserByName.ts";
 
 /** What is answered of a subject that is not there, or is disabled. */
 export const NOBODY: Subject = Object.freeze({ name: "", epoch: 0, scopes: [], audiences: [] });

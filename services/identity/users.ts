@@ -17,17 +17,8 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { IdentityErrors } from "./errors.ts";
 import type { IdentityParts } from "./parts.ts";
-import type { ResourceRow } from "./sql/rows.ts";
+import type { UserRow } from "./sql/readUserByName.ts";
 import { common, type Resource, StandardMethods } from "./standardMethods.ts";
-
-export interface UserRow extends ResourceRow {
-  username: string;
-  display_name: string;
-  scopes: string[];
-  disabled: boolean;
-  secret_hash: string;
-  epoch: number;
-}
 
 export const USERS: Resource<User, UserRow> = {
   table: '"user"',

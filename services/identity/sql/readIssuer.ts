@@ -1,5 +1,15 @@
+import type { IssuerBinding } from "#proto/waybill/identity/v1/identity.ts";
 import type { Db } from "#shared/pg/pool.ts";
-import type { IssuerRow } from "../issuers.ts";
+import type { ResourceRow } from "./rows.ts";
+
+export interface IssuerRow extends ResourceRow {
+  issuer: string;
+  jwks_uri: string;
+  ca_certificate: string;
+  algorithms: string[];
+  audience: string;
+  bindings: IssuerBinding[];
+}
 
 /** By its `iss`, to the letter. */
 export async function readIssuer(db: Db, issuer: string): Promise<IssuerRow | undefined> {

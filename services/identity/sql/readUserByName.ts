@@ -1,5 +1,14 @@
 import type { Db } from "#shared/pg/pool.ts";
-import type { UserRow } from "../users.ts";
+import type { ResourceRow } from "./rows.ts";
+
+export interface UserRow extends ResourceRow {
+  username: string;
+  display_name: string;
+  scopes: string[];
+  disabled: boolean;
+  secret_hash: string;
+  epoch: number;
+}
 
 export async function readUserByName(db: Db, username: string): Promise<UserRow | undefined> {
   const { rows } = await db.query<UserRow>(
