@@ -1,9 +1,9 @@
 import type { TokenAuthentication } from "#shared/callers/authentication.ts";
-import { single } from "#shared/callers/authentication.ts";
 import { StatusError } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import type { Confirmation } from "#shared/token/claims.ts";
 import { PROOF_LIFE_S } from "#shared/token/dpop.ts";
+import { singleValue } from "#shared/waybill/singleValue.ts";
 import { TokenErrors } from "./errors.ts";
 import type { Spending } from "./spending.ts";
 
@@ -25,7 +25,7 @@ export class Binding {
    * @throws StatusError INVALID_DPOP_PROOF
    */
   async of({ metadata, method, origin }: Context): Promise<Confirmation | undefined> {
-    const proof = single(metadata, "dpop");
+    const proof = singleValue(metadata, "dpop");
     if (proof === undefined) {
       const { certificate: thumbprint } = origin;
       return thumbprint === undefined ? undefined : { method: "x5t#S256", thumbprint };

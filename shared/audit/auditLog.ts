@@ -56,7 +56,7 @@ export class AuditLog {
 }
 
 /** A row of a new event. */
-export function toRow(entry: AuditEntry): AuditRow {
+function toRow(entry: AuditEntry): AuditRow {
   return {
     id: newUuid(),
     action: entry.action,

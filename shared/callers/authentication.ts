@@ -7,6 +7,7 @@ import type { AccessTokens } from "../token/accessTokens.ts";
 import type { AccessToken } from "../token/claims.ts";
 import { PROOF_LIFE_S, Proofs } from "../token/dpop.ts";
 import type { Revocations } from "../token/revocations.ts";
+import { singleValue } from "../waybill/singleValue.ts";
 
 /** What the check of access tokens needs. */
 export interface TokenAuthenticationOptions {
@@ -56,25 +57,24 @@ export class TokenAuthentication {
   async caller(call: Call, method: MethodContract): Promise<Caller | undefined> {
     const presented = presentedToken(call.metadata);
     if (presented === undefined) return undefined;
-    const { tokens, revocations } = this.#options;
-    const verified = tokens.verify(presented.jwt);
+    const verified = this.tokens.verify(presented.jwt);
     const token = verified instanceof Promise ? await verified : verified;
     if (method.audience === undefined || !token.audiences.includes(method.audience)) {
       throw Errors.CREDENTIAL_INVALID({ cause: "it is for another audience" });
     }
-    this.assertNotRevoked(token, revocations);
+    this.assertNotRevoked(token);
     await this.#assertPossession(call, method, presented, token);
     for (const scope of method.scopes) {
       if (token.scopes.includes(scope)) continue;
       throw Errors.ACCESS_DENIED({ metadata: { method: method.path, scope } });
     }
-    return { token: { ...token, jwt: presented.jwt } };
+    return { token, jwt: presented.jwt };
   }
 
   /** @throws StatusError CREDENTIAL_INVALID, REVOCATIONS_STALE */
-  assertNotRevoked(token: AccessToken, revocations = this.#options.revocations): void {
+  assertNotRevoked({ subject, epoch, family, id }: AccessToken): void {
+    const { revocations } = this.#options;
     revocations.assertFresh();
-    const { subject, epoch, family, id } = token;
     if (revocations.has({ subject, epoch, family, token: id })) {
       throw Errors.CREDENTIAL_INVALID({ cause: "it is revoked" });
     }
@@ -101,7 +101,7 @@ export class TokenAuthentication {
       throw Errors.CREDENTIAL_INVALID({ cause: "the certificate is not the token's" });
     }
     try {
-      const proof = single(call.metadata, "dpop");
+      const proof = singleValue(call.metadata, "dpop");
       if (proof === undefined) throw new Error("there is no proof");
       const { thumbprint, id } = await this.proofs.verify(proof, this.urlsOf(method.path), jwt);
       if (thumbprint !== confirmation.thumbprint) throw new Error("the proof is of another key");
@@ -122,22 +122,11 @@ interface Presented {
 
 /** @throws StatusError METADATA_DUPLICATED, CREDENTIAL_INVALID */
 function presentedToken(metadata: Metadata): Presented | undefined {
-  const text = single(metadata, "authorization");
+  const text = singleValue(metadata, "authorization");
   if (text === undefined) return undefined;
   const [, scheme, jwt] = /^(bearer|dpop) ([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(text) ?? [];
   if (scheme === undefined || jwt === undefined) {
     throw Errors.CREDENTIAL_INVALID({ cause: "authorization is no Bearer or DPoP token" });
   }
   return { jwt, scheme: scheme.toLowerCase() as Presented["scheme"] };
-}
-
-/** The one value of a key. @throws StatusError METADATA_DUPLICATED */
-export function single(metadata: Metadata, key: string): string | undefined {
-  const values = metadata.get(key);
-  const [value] = values;
-  // Node joins values of one key with a comma, which neither a token nor a proof contains.
-  if (values.length > 1 || (typeof value === "string" && value.includes(","))) {
-    throw Errors.METADATA_DUPLICATED({ metadata: { key } });
-  }
-  return value?.toString();
 }

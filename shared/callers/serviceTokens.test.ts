@@ -9,7 +9,7 @@ import { contract } from "../../test/fixtures/clients.ts";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
 import type { Credentials } from "../credentials/credentials.ts";
 import { vocabulary } from "../errors/errors.ts";
-import type { Caller, Handlers } from "../grpc/handlers.ts";
+import type { Handlers } from "../grpc/handlers.ts";
 import { Server } from "../grpc/server.ts";
 import { ServiceTokens } from "./serviceTokens.ts";
 
@@ -104,7 +104,7 @@ test("while it can't be renewed the one that is there is used, as long as it is 
 });
 
 test("a call goes with the service's own token, or on behalf of whoever it is made for", async () => {
-  const caller = (jwt: string) => ({ token: { jwt } }) as Caller;
+  const caller = (jwt: string) => ({ jwt });
   const path = "/waybill.identity.v1.IdentityService/GetUser";
   expect(await tokens.authorize(path, undefined)).toBe("Bearer own-1");
   expect(await tokens.authorize(path, {})).toBe("Bearer own-1");

@@ -17,6 +17,8 @@ const ASSERTION_LIFE_S = 60;
 const RENEW_AT = 0.7;
 /** One with less left than this is not used any more. */
 const LEAST_LEFT_MS = 5000;
+/** The call that waits for a token has its own deadline on top of this. */
+const TIMEOUT_MS = 2000;
 const MAX_EXCHANGED = 10_000;
 
 /** Whose tokens these are. */
@@ -55,7 +57,11 @@ export class ServiceTokens {
     this.#options = options;
     const { target, client, contract } = options;
     this.#monotonic = options.monotonic ?? (() => performance.now());
-    this.#token = createClient(TokenServiceService, target, { contract, ...client });
+    this.#token = createClient(TokenServiceService, target, {
+      contract,
+      timeoutMs: TIMEOUT_MS,
+      ...client,
+    });
   }
 
   /**
@@ -73,7 +79,7 @@ export class ServiceTokens {
     if (audience === undefined || !(access === Access.ACCESS_AUTHENTICATED || isOwned)) {
       return undefined;
     }
-    const jwt = caller?.token?.jwt;
+    const jwt = caller?.jwt;
     return `Bearer ${await (jwt === undefined ? this.own(audience) : this.onBehalfOf(jwt, audience))}`;
   };
 

@@ -26,8 +26,10 @@ export interface Context<State = never> {
 
 /** Who calls. Nothing of it is there unless it was proven. */
 export interface Caller {
-  /** What the caller's access token says, and the token. */
-  readonly token?: AccessToken & { readonly jwt: string };
+  /** What the caller's access token says. */
+  readonly token?: AccessToken;
+  /** The token itself. */
+  readonly jwt?: string;
   /** The service that has proven to be the caller, for methods with ACCESS_SERVICE. */
   readonly service?: string;
   /** The one-time public key (JWK) that the calling service has vouched for. */

@@ -2,6 +2,7 @@ import type { Metadata } from "@grpc/grpc-js";
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors } from "../errors/errors.ts";
 import { fromCompact, IV_BYTES, type Sealed, TAG_BYTES, toCompact } from "./jwe.ts";
+import { singleValue } from "./singleValue.ts";
 
 /** The metadata key, in requests and in responses. */
 export const WAYBILL_KEY = "waybill";
@@ -28,17 +29,12 @@ export interface Arrival {
  *   one)
  */
 export function receive(metadata: Metadata, field: Waybill | undefined): Arrival {
-  const texts = metadata.get(WAYBILL_KEY);
-  const text = texts[0];
-  // Node joins values of one key with a comma, which no waybill contains.
-  if (texts.length > 1 || (typeof text === "string" && text.includes(","))) {
-    throw Errors.METADATA_DUPLICATED({ metadata: { key: WAYBILL_KEY } });
-  }
+  const text = singleValue(metadata, WAYBILL_KEY);
   if (field !== undefined) {
     if (text !== undefined) throw Errors.METADATA_DUPLICATED({ metadata: { key: WAYBILL_KEY } });
     return { sealed: fromField(field), carrier: "message" };
   }
-  if (typeof text !== "string" || text === "") return { sealed: undefined, carrier: "metadata" };
+  if (text === undefined || text === "") return { sealed: undefined, carrier: "metadata" };
   if (text.length > MAX_METADATA_WAYBILL) {
     throw Errors.WAYBILL_TOO_LARGE({
       metadata: { limit: `${MAX_METADATA_WAYBILL}` },
