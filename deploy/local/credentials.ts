@@ -1,5 +1,5 @@
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeCertificates } from "./authority.ts";
 
@@ -92,8 +92,11 @@ function readJson(file: string): Record<string, unknown> {
   return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
 }
 
+/** What is there already is not written again: a start that is cut off must lose nothing. */
 function writePrivate(file: string, content: string): void {
-  writeFileSync(file, content, { mode: 0o600 });
+  if (existsSync(file) && readFileSync(file, "utf8") === content) return;
+  writeFileSync(`${file}.new`, content, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
 }
 
 /** A short name for a folder, such as for a socket whose path must stay short. */
