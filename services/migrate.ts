@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import pg from "pg";
+import { migrateAnchors } from "#shared/anchors/migrate.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
 import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
@@ -12,6 +13,8 @@ import { ConfigError, fail } from "./failure.ts";
 import { seedIdentity } from "./identity/seed.ts";
 
 const CONTRACT = new URL("../proto/gen/image.binpb", import.meta.url);
+/** Those whose sessions are anchored. */
+const ANCHORED: ReadonlySet<string> = new Set(["checkout"]);
 const WAIT_MS = 60_000;
 
 const USAGE = `Usage: node services/migrate.ts
@@ -88,9 +91,9 @@ async function main(): Promise<void> {
       for (const [schema, password] of passwords) {
         await makeServiceRole(client, schema, password);
         const folder = join(import.meta.dirname, schema, "migrations");
-        for (const name of await migrateSchema(client, schema, folder)) {
-          console.log(`migrated ${schema}: ${name}`);
-        }
+        const names = await migrateSchema(client, schema, folder);
+        if (ANCHORED.has(schema)) names.push(...(await migrateAnchors(client, schema)));
+        for (const name of names) console.log(`migrated ${schema}: ${name}`);
         await grantTables(client, schema);
       }
       const products = await seedCatalog(client);

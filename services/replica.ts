@@ -1,5 +1,8 @@
+import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { Answers, savedAudience } from "#shared/anchors/answers.ts";
 import { Assertions } from "#shared/callers/assertions.ts";
 import { TokenAuthentication } from "#shared/callers/authentication.ts";
 import { JwksWatcher } from "#shared/callers/jwksWatcher.ts";
@@ -10,6 +13,7 @@ import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { loadTls } from "#shared/credentials/tls.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Server } from "#shared/grpc/server.ts";
+import { every } from "#shared/lifecycle/every.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
 import { databaseError } from "#shared/pg/errors.ts";
 import { createPool } from "#shared/pg/pool.ts";
@@ -20,9 +24,12 @@ import { startCheckout } from "./checkout/start.ts";
 import type { Config, Role } from "./config.ts";
 import { startIdentity } from "./identity/start.ts";
 import { startKeys } from "./keys/start.ts";
+import { longestSessionS } from "./longestSession.ts";
 import type { ReplicaParts } from "./replicaParts.ts";
 import { startSession } from "./session/start.ts";
 import { startToken } from "./token/start.ts";
+
+const MINUTE_MS = 60_000;
 
 const CONTRACT = new URL("../proto/gen/image.binpb", import.meta.url);
 
@@ -140,12 +147,20 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
       feed,
       authentication,
       database,
-      ringOf(role) {
+      ringOf(role, audience = role) {
         const options = { target: keysTarget, client: tls?.client, credentials, log };
-        const ring = new RingWatcher({ ...options, service: role, audience: role });
-        releasers.push(`the ring of ${role}`, () => ring.close());
+        const ring = new RingWatcher({ ...options, service: role, audience });
+        releasers.push(`the ring of ${audience}`, () => ring.close());
         awaited.push(ring.ready);
         return ring;
+      },
+      anchorage(role, db) {
+        const anchors = new Anchors(db, role, `${hostname()}/${process.pid}`);
+        const keepS = longestSessionS(replica);
+        // Some partitions to a session's life: as many as can be dropped one by one.
+        const keep = () => anchors.keepPartitions(keepS / 4, keepS);
+        releasers.push(`the partitions of ${role}`, every("keep partitions", MINUTE_MS, keep, log));
+        return { anchors, answers: new Answers(role, replica.ringOf(role, savedAudience(role))) };
       },
       serviceTokens(service) {
         if (tokenTarget === undefined) return undefined;

@@ -5,6 +5,7 @@ import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
 import type { ServiceTokens } from "#shared/callers/serviceTokens.ts";
 import type { Credentials } from "#shared/credentials/credentials.ts";
 import type { Tls } from "#shared/credentials/tls.ts";
+import type { Anchorage } from "#shared/grpc/anchored.ts";
 import type { ClientOptions } from "#shared/grpc/client.ts";
 import type { Contract } from "#shared/grpc/contract.ts";
 import type { Server } from "#shared/grpc/server.ts";
@@ -29,8 +30,10 @@ export interface ReplicaParts {
   readonly authentication: TokenAuthentication | undefined;
   /** The role's own pool, let go at the end. */
   database(role: Role): Pool;
-  /** The ring of the role's audience; the replica is ready when it has it. */
-  ringOf(role: Role): RingWatcher;
+  /** The ring of one of the role's audiences; the replica is ready when it has it. */
+  ringOf(role: Role, audience?: string): RingWatcher;
+  /** Where the role's sessions are anchored: in its own schema. */
+  anchorage(role: Role, db: Pool): Anchorage;
   assertions(role: Role): Assertions;
   /** The tokens that a role calls others with; undefined where none is taken. */
   serviceTokens(role: Role): ServiceTokens | undefined;

@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { savedAudience } from "#shared/anchors/answers.ts";
 import { makeCertificates } from "./authority.ts";
 
 /** Each service, and whom it calls with access tokens of its own. */
@@ -67,7 +68,8 @@ function makeCredentials(folder: string): void {
   const before = (readJson(jwksFile)["keys"] ?? []) as { kid: string }[];
   const keys = Object.entries(SERVICES).map(([service, { calls }]) => {
     const known = before.find(({ kid }) => kid === service);
-    const audiences = service === "keys" ? [] : [service];
+    // The ring of what it keeps of its sessions is another than that of their waybills.
+    const audiences = service === "keys" ? [] : [service, savedAudience(service)];
     if (known !== undefined) return { ...known, audiences, calls };
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     const secret = { ...privateKey.export({ format: "jwk" }), kid: service };

@@ -18,9 +18,5 @@ export const CheckoutErrors = vocabulary("checkout.waybill", {
     "The checkout has changed since it was quoted, or was never quoted. Call QuoteCheckout first.",
   ],
   STOCK_TOO_SMALL: [status.FAILED_PRECONDITION, "The stock is too small for this order."],
-  ORDER_ALREADY_PLACED: [
-    status.ALREADY_EXISTS,
-    "This checkout has placed another order already. Begin a new checkout.",
-  ],
   ORDER_NOT_FOUND: [status.NOT_FOUND, "The owner of this checkout has no such order."],
 });

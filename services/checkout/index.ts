@@ -31,7 +31,7 @@ export function checkoutHandlers(
     listDeliveryOptions,
     chooseDelivery,
     quoteCheckout,
-    placeOrder: placeOrder(parts),
+    placeOrder,
     endCheckout,
     getOrder: getOrder(parts),
     listOrders: listOrders(parts),

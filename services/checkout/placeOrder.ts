@@ -1,10 +1,9 @@
-import { createHash } from "node:crypto";
 import type { Order, PlaceOrderRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
-import { transaction } from "#shared/pg/transaction.ts";
+import type { Db } from "#shared/pg/pool.ts";
+import type { Session } from "#shared/waybill/sessions.ts";
 import { CheckoutErrors } from "./errors.ts";
-import type { CheckoutParts } from "./parts.ts";
 import { insertOrder } from "./sql/insertOrder.ts";
 import { type OrderRow, readOrder } from "./sql/readOrder.ts";
 import { readShort } from "./sql/readShort.ts";
@@ -12,51 +11,38 @@ import { takeStock } from "./sql/takeStock.ts";
 import { toOrder } from "./view.ts";
 
 /**
- * The order's key is the session's id, so of any number of calls, retried or at once, one inserts it
- * and takes the stock, in one transaction; the others find it.
+ * The order, its stock and the session's step are one transaction: there is an order exactly when the
+ * session says so. Its key is the session's id, so a checkout places one.
  */
-export const placeOrder =
-  ({ db }: CheckoutParts) =>
-  async (_request: PlaceOrderRequest, { session }: Context<CheckoutState>): Promise<Order> => {
-    const { state } = session;
-    if (state.items.length === 0) throw CheckoutErrors.ORDER_EMPTY();
-    if (state.quote === undefined) throw CheckoutErrors.QUOTE_MISSING();
-    const order = toRow(session.id, session.subject, state);
-    const placed = (await place(db, order)) ?? (await found(db, order));
-    state.order = `orders/${placed.id}`;
-    return toOrder(placed);
-  };
-
-function toRow(id: string, subject: string, state: CheckoutState): Omit<OrderRow, "createdAt"> {
-  const content = Buffer.from(CheckoutState.encode({ ...state, order: "" }).finish());
-  return { id, subject, content, digest: createHash("sha256").update(content).digest() };
+export async function placeOrder(
+  _request: PlaceOrderRequest,
+  context: Context<CheckoutState>,
+): Promise<Order> {
+  const { session } = context;
+  const { state } = session;
+  if (state.items.length === 0) throw CheckoutErrors.ORDER_EMPTY();
+  if (state.quote === undefined) throw CheckoutErrors.QUOTE_MISSING();
+  const tx = await context.transaction();
+  const order = state.order === "" ? await place(tx, session) : await placed(tx, session);
+  state.order = `orders/${order.id}`;
+  return toOrder(order);
 }
 
-function place(
-  db: CheckoutParts["db"],
-  order: Omit<OrderRow, "createdAt">,
-): Promise<OrderRow | undefined> {
-  const lines = CheckoutState.decode(order.content).items.map(({ product, quantity }) => ({
+async function place(tx: Db, { id, subject, state }: Session<CheckoutState>): Promise<OrderRow> {
+  const content = Buffer.from(CheckoutState.encode(state).finish());
+  const lines = state.items.map(({ product, quantity }) => ({
     productId: BigInt(product.slice("products/".length)),
     quantity,
   }));
-  return transaction(db, async (tx) => {
-    const inserted = await insertOrder(tx, order);
-    if (inserted !== undefined && (await takeStock(tx, lines)) !== lines.length) {
-      const short = await readShort(tx, lines);
-      const products = short.map((id) => `products/${id}`).join(", ");
-      throw CheckoutErrors.STOCK_TOO_SMALL({ metadata: { products } });
-    }
-    return inserted;
-  });
+  const order = await insertOrder(tx, { id, subject, content });
+  if ((await takeStock(tx, lines)) === lines.length) return order;
+  const products = (await readShort(tx, lines)).map((short) => `products/${short}`).join(", ");
+  throw CheckoutErrors.STOCK_TOO_SMALL({ metadata: { products } });
 }
 
-async function found(
-  db: CheckoutParts["db"],
-  order: Omit<OrderRow, "createdAt">,
-): Promise<OrderRow> {
-  const existing = await readOrder(db, order.id, order.subject);
-  if (existing === undefined) throw new Error(`order ${order.id} is of another subject`);
-  if (existing.digest.equals(order.digest)) return existing;
-  throw CheckoutErrors.ORDER_ALREADY_PLACED({ metadata: { order: `orders/${order.id}` } });
+async function placed(tx: Db, { id, subject }: Session<CheckoutState>): Promise<OrderRow> {
+  const order = await readOrder(tx, id, subject);
+  if (order === undefined)
+    throw new Error(`session ${id} says it has placed an order: there is none`);
+  return order;
 }

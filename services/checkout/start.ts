@@ -17,7 +17,8 @@ export function startCheckout(replica: ReplicaParts): void {
   const identity = identityClient(replica);
   const db = replica.database("checkout");
   const handlers = checkoutHandlers({ db, catalog, cursors, identity, log: replica.log });
-  const parts = { state: CheckoutState, ring, revocations: feed };
+  const anchorage = replica.anchorage("checkout", db);
+  const parts = { state: CheckoutState, ring, revocations: feed, anchorage };
   server.add(CheckoutServiceService, handlers, parts);
 }
 

@@ -186,6 +186,16 @@ export const Errors = vocabulary("waybill", {
     status.UNAUTHENTICATED,
     "The session has been ended, by its owner or for him. Begin a new one.",
   ],
+  WAYBILL_STALE: [status.ABORTED, "A newer version of the session exists. Go on from its waybill."],
+  WAYBILL_ENDED: [status.UNAUTHENTICATED, "The session has ended. Begin a new one."],
+  IDEMPOTENCY_KEY_INVALID: [
+    status.INVALID_ARGUMENT,
+    "The metadata `idempotency-key` must have 1 to 255 visible ASCII characters.",
+  ],
+  IDEMPOTENCY_KEY_REUSED: [
+    status.FAILED_PRECONDITION,
+    "The idempotency key was sent with another request before. Make a new one for each call.",
+  ],
   TOO_MANY_SESSIONS_ENDED: [
     status.RESOURCE_EXHAUSTED,
     "The owner has ended too many sessions. Wait until some of them would have expired.",

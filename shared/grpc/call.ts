@@ -27,6 +27,10 @@ export class Call implements Context<unknown> {
   caller: Caller = NOBODY;
   /** Set by the session interceptor. */
   opened: OpenSession<unknown> | undefined;
+  /** Set by the interceptor of anchored sessions. */
+  transaction: Context["transaction"] = () => {
+    throw new Error(`${this.method} asks for a transaction, but its contract has none to offer`);
+  };
   readonly #call: GrpcCall;
   readonly #draining: AbortSignal | undefined;
   #reply: Metadata | undefined;

@@ -13,6 +13,7 @@ import {
 } from "@grpc/grpc-js";
 import type { Contract } from "./contract.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
+import { HandlerTransaction } from "./handlerTransaction.ts";
 import { retrying } from "./retry.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -94,6 +95,7 @@ export function createClient<Definition extends ServiceDefinition>(
   for (const [name, method] of Object.entries(definition)) {
     if (method.responseStream) {
       methods[name] = (request: unknown, settings: CallSettings = {}) => {
+        HandlerTransaction.assertNone(method.path);
         // A stream lives until it is cancelled, unless the call says otherwise.
         const deadline =
           settings.timeoutMs === undefined ? undefined : callOptions(settings).deadline;
@@ -135,6 +137,7 @@ export function createClient<Definition extends ServiceDefinition>(
     }
     const call = (request: unknown, settings: CallSettings) =>
       new Promise((resolve, reject) => {
+        HandlerTransaction.assertNone(method.path);
         const call = client.makeUnaryRequest(
           method.path,
           method.requestSerialize,

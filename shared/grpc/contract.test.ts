@@ -72,6 +72,7 @@ test("what the proto says of a session is read, with defaults for its lives", ()
     audience: "catalog",
     stateType: "waybill.catalog.v1.Product",
     revision: 1,
+    anchored: false,
     idleS: 1800,
     absoluteS: 86_400,
   });
@@ -83,7 +84,6 @@ test.each([
   [{ ...SESSION, audience: "Catalog/x" }, "audience must match"],
   [{ ...SESSION, state: "no.Such" }, "there is no message no.Such"],
   [{ ...SESSION, revision: 0 }, "revision starts at 1"],
-  [{ ...SESSION, mode: 2 }, "anchored sessions are not served yet"],
   [{ ...SESSION, idle: { seconds: 1n } }, "idle must be at least 2 s"],
   [{ ...SESSION, absolute: { seconds: 60n } }, "absolute no shorter"],
 ])("a session that contradicts itself is named: %o", (session, words) => {
@@ -96,6 +96,7 @@ test("the shortest lives that a session may have", () => {
   const seconds = { seconds: 2n };
   const session = { ...SESSION, idle: seconds, absolute: seconds };
   expect(withOptions({ session, method: READ }).method(WHERE).session).toMatchObject({
+    anchored: false,
     idleS: 2,
     absoluteS: 2,
   });

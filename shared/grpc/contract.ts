@@ -27,6 +27,9 @@ const DEFAULT_IDLE_S = 30 * 60;
 const DEFAULT_ABSOLUTE_S = 24 * 60 * 60;
 const AUDIENCE = /^[a-z][a-z0-9-]{0,62}$/;
 
+/** What an anchored session advances by. */
+const WRITES: ReadonlySet<Step> = new Set([Step.STEP_ADVANCE, Step.STEP_END, Step.STEP_BIND]);
+
 /** What the protos say of one method. */
 export interface MethodContract {
   /** `/package.Service/Method`. */
@@ -49,7 +52,7 @@ export interface MethodContract {
   readonly responseCarrier: string | undefined;
   /**
    * Asking twice does no more than asking once. A session begun twice is one too many that nobody
-   * holds: it leaves nothing behind.
+   * holds; a call of an anchored session that is made again is answered as it was before.
    */
   readonly repeatable: boolean;
   readonly request: DescMessage;
@@ -130,6 +133,7 @@ function sessionContract(
     audience,
     stateType: state,
     revision,
+    anchored: mode === Mode.MODE_ANCHORED,
     idleS: idle ? Number(idle.seconds) : DEFAULT_IDLE_S,
     absoluteS: absolute ? Number(absolute.seconds) : DEFAULT_ABSOLUTE_S,
   };
@@ -137,7 +141,6 @@ function sessionContract(
   if (!AUDIENCE.test(audience)) throw wrong(`audience must match ${AUDIENCE}`);
   if (registry.getMessage(state) === undefined) throw wrong(`there is no message ${state}`);
   if (revision < 1) throw wrong("revision starts at 1");
-  if (mode === Mode.MODE_ANCHORED) throw wrong("anchored sessions are not served yet");
   if (contract.idleS < 2 || contract.absoluteS < contract.idleS) {
     throw wrong("idle must be at least 2 s, and absolute no shorter");
   }
@@ -183,7 +186,10 @@ function methodContract(
     requestCarrier: carrier(registry, method.input),
     responseCarrier: carrier(registry, method.output),
     repeatable:
-      safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT || step === Step.STEP_BEGIN,
+      safe ||
+      level === MethodOptions_IdempotencyLevel.IDEMPOTENT ||
+      step === Step.STEP_BEGIN ||
+      (session?.anchored === true && WRITES.has(step)),
     request: method.input,
   };
 }

@@ -1,4 +1,5 @@
 import type { Metadata } from "@grpc/grpc-js";
+import type { Db } from "../pg/pool.ts";
 import type { AccessToken } from "../token/claims.ts";
 import type { Session } from "../waybill/sessions.ts";
 import type { Origin } from "./frontDoor.ts";
@@ -22,6 +23,13 @@ export interface Context<State = never> {
   readonly token: AccessToken;
   /** The call's session. Throws an error answered as INTERNAL when the contract opened none. */
   readonly session: Session<State>;
+  /**
+   * The transaction that an anchored session's step is committed with: all of it happens, or nothing,
+   * and once, however often the call is made. Asking for it locks the session until the answer, so
+   * ask other services before: a call to one throws from then on. The interceptor ends it. Throws an
+   * error answered as INTERNAL where the contract declares no step that writes an anchored session.
+   */
+  transaction(): Promise<Db>;
 }
 
 /** Who calls. Nothing of it is there unless it was proven. */

@@ -12,12 +12,14 @@ import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
+import type { Anchorage } from "./anchored.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
 import type { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { revalidation } from "./revalidation.ts";
-import { type SessionRevocations, sessionInterceptor } from "./session.ts";
+import { sessionInterceptor } from "./session.ts";
+import type { SessionRevocations } from "./sessionCalls.ts";
 import { validation } from "./validation.ts";
 
 /** What happens around every call of a server. */
@@ -40,6 +42,8 @@ export interface SessionParts<State> {
   ring: RingSource;
   /** What has been revoked. Default: nothing can be. */
   revocations?: SessionRevocations | undefined;
+  /** Where the sessions stand; required with MODE_ANCHORED. */
+  anchorage?: Anchorage | undefined;
 }
 
 /**
@@ -64,16 +68,15 @@ export function implement<Definition extends ServiceDefinition, State>(
       sessions ??= new Sessions(contract.session, parts.state, parts.ring);
     }
     const user = handlers[name] as unknown as Handler;
-    const handler = compose(
-      contract,
-      method,
-      user.bind(handlers),
-      around,
-      sessions,
-      parts?.revocations,
-    );
-    // The bytes come as they are: they are decoded after the caller may call at all.
-    wire[name] = { ...method, requestDeserialize: (bytes: Buffer) => bytes };
+    const handler = compose(contract, method, user.bind(handlers), around, sessions, parts);
+    wire[name] = {
+      ...method,
+      // The bytes come as they are: they are decoded after the caller may call at all.
+      requestDeserialize: (bytes: Buffer) => bytes,
+      // What was encoded already, to be saved, is not encoded again.
+      responseSerialize: (response: unknown) =>
+        Buffer.isBuffer(response) ? response : method.responseSerialize(response),
+    };
     if (method.requestStream && !method.responseStream) {
       throw new Error(`${method.path}: a stream of requests with one response is not served`);
     }
@@ -92,13 +95,15 @@ function compose<State>(
   user: Handler,
   around: Surroundings,
   sessions: Sessions<State> | undefined,
-  revocations: SessionRevocations | undefined,
+  parts: SessionParts<State> | undefined,
 ): Handler {
   let handler = revalidation(contract, user, method.responseSerialize, () =>
     method.responseDeserialize(Buffer.alloc(0)),
   );
-  if (sessions !== undefined)
-    handler = sessionInterceptor(contract, handler, sessions, revocations);
+  if (sessions !== undefined) {
+    const { revocations, anchorage } = parts!;
+    handler = sessionInterceptor(contract, method, handler, sessions, revocations, anchorage);
+  }
   return access(contract, decoding(contract, method, handler, around), around.authentications);
 }
 

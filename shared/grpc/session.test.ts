@@ -2,6 +2,7 @@ import { Metadata } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
 import {
   type OpenSessionResponse,
+  SessionServiceService,
   SessionState,
 } from "../../proto/gen/waybill/session/v1/session.ts";
 import { contract } from "../../test/fixtures/clients.ts";
@@ -22,7 +23,9 @@ function setUp() {
   const session = methodOf("OpenSession").session!;
   const sessions = new Sessions(session, SessionState, makeRingSource("session"), () => clock.now);
   const sealed = (subject?: string) =>
-    sessions.seal(sessions.begin(undefined, subject), sessions.encode(state("first")), 1);
+    sessions.seal(
+      sessions.successor(sessions.begin(undefined, subject), sessions.encode(state("first")), 1),
+    );
 
   /** Makes a call of a method, with a waybill in the metadata or in the message. */
   const call = async (
@@ -37,12 +40,14 @@ function setUp() {
     let seen: Session<SessionState> | undefined;
     const handler = sessionInterceptor<SessionState>(
       methodOf(name),
+      SessionServiceService.openSession,
       async (_request, { opened }) => {
         seen = opened as Session<SessionState>;
         handle(seen);
         return { waybill: undefined };
       },
       sessions,
+      undefined,
       undefined,
     );
     const response = await handler({ waybill }, made as unknown as Call);

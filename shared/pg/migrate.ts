@@ -30,6 +30,8 @@ export async function withMigrationLock<T>(client: Client, work: () => Promise<T
  * Brings a schema up to date: runs the files of `folder`, `0001_name.sql` and on, that it has not
  * had, each in a transaction of its own. Forward only. Call it under `withMigrationLock`.
  *
+ * @param part of the schema, where its files come from several folders: stands before their names.
+ *   Its files name their tables without a schema
  * @returns the names of those run now
  * @throws MigrationError when a file that was run has changed since, or when the database has had a
  *   migration that this program does not know and that starts with the line `-- breaking`
@@ -38,8 +40,9 @@ export async function migrateSchema(
   client: Client,
   schema: string,
   folder: string,
+  part = "",
 ): Promise<string[]> {
-  const migrations = readMigrations(folder);
+  const migrations = readMigrations(folder, part);
   await client.query(
     `CREATE TABLE IF NOT EXISTS ${client.escapeIdentifier(schema)}.migration (
        name text PRIMARY KEY,
@@ -48,14 +51,14 @@ export async function migrateSchema(
        applied_at timestamptz NOT NULL DEFAULT now()
      )`,
   );
-  const applied = await readApplied(client, schema);
+  const applied = await readApplied(client, schema, part);
   checkHistory(schema, migrations, applied);
   const missing = migrations.filter((migration) => !applied.has(migration.name));
   for (const migration of missing) await apply(client, schema, migration);
   return missing.map((migration) => migration.name);
 }
 
-function readMigrations(folder: string): Migration[] {
+function readMigrations(folder: string, part: string): Migration[] {
   const files = readdirSync(folder)
     .filter((file) => file.endsWith(".sql"))
     .sort();
@@ -65,7 +68,7 @@ function readMigrations(folder: string): Migration[] {
     }
     const sql = readFileSync(join(folder, file), "utf8");
     return {
-      name: file.replace(/\.sql$/, ""),
+      name: part + file.replace(/\.sql$/, ""),
       sql,
       sha256: createHash("sha256").update(sql).digest("hex"),
       breaking: /^-- breaking\b/.test(sql),
@@ -76,13 +79,15 @@ function readMigrations(folder: string): Migration[] {
 async function readApplied(
   client: Client,
   schema: string,
+  part: string,
 ): Promise<Map<string, { sha256: string; breaking: boolean }>> {
   const { rows } = await client.query<{
     name: string;
     sha256: string;
     breaking: boolean;
   }>(`SELECT name, sha256, breaking FROM ${client.escapeIdentifier(schema)}.migration`);
-  return new Map(rows.map((row) => [row.name, row]));
+  const own = rows.filter(({ name }) => name.slice(0, name.lastIndexOf("/") + 1) === part);
+  return new Map(own.map((row) => [row.name, row]));
 }
 
 function checkHistory(
@@ -111,6 +116,7 @@ function checkHistory(
 async function apply(client: Client, schema: string, migration: Migration): Promise<void> {
   await client.query("BEGIN");
   try {
+    await client.query(`SET LOCAL search_path TO ${client.escapeIdentifier(schema)}, pg_temp`);
     await client.query(migration.sql);
     await client.query(
       `INSERT INTO ${client.escapeIdentifier(schema)}.migration (name, sha256, breaking)

@@ -1,7 +1,7 @@
 import type { PoolClient } from "pg";
 import { Errors } from "../errors/errors.ts";
 import { withConnection } from "./connection.ts";
-import type { Pool } from "./pool.ts";
+import type { Db, Pool } from "./pool.ts";
 
 /**
  * Runs `work` in a transaction: committed when it resolves, rolled back when it rejects.
@@ -28,4 +28,38 @@ export function transaction<Result>(
     });
     return result;
   });
+}
+
+/** A transaction whose end lies elsewhere than its beginning. */
+export interface OpenTransaction {
+  readonly db: Db;
+  /** Call one of them, once. Rejects with DATABASE_UNAVAILABLE when nobody knows whether it happened. */
+  commit(): Promise<void>;
+  rollback(): Promise<void>;
+}
+
+/** Begins a transaction. Its connection is out of the pool until it is ended. */
+export async function openTransaction(pool: Pool): Promise<OpenTransaction> {
+  const opened = Promise.withResolvers<Db>();
+  const ended = Promise.withResolvers<"commit">();
+  const settled = transaction(pool, (tx) => {
+    opened.resolve(tx);
+    return ended.promise;
+  });
+  settled.catch(opened.reject);
+  const db = await opened.promise;
+  return {
+    db,
+    async commit() {
+      ended.resolve("commit");
+      await settled;
+    },
+    async rollback() {
+      const rolledBack = new Error("rolled back");
+      ended.reject(rolledBack);
+      await settled.catch((error: unknown) => {
+        if (error !== rolledBack) throw error;
+      });
+    },
+  };
 }

@@ -47,7 +47,14 @@ test("K5 a bad tag and a wrong audience get the same answer for the same work", 
 });
 
 test("K5 a bad tag and a wrong subject get the same answer for the same work", async () => {
-  const contract = { audience: "a", stateType: "t", revision: 1, idleS: 60, absoluteS: 60 };
+  const contract = {
+    audience: "a",
+    stateType: "t",
+    revision: 1,
+    anchored: false,
+    idleS: 60,
+    absoluteS: 60,
+  };
   const codec = {
     create: () => Buffer.alloc(0),
     decode: (bytes: Uint8Array) => Buffer.from(bytes),
@@ -56,7 +63,7 @@ test("K5 a bad tag and a wrong subject get the same answer for the same work", a
   const ada = { subject: "users/ada", client: "", epoch: 1 };
   const sessions = () => new Sessions(contract, codec, ringOf("a"));
   const made = sessions();
-  const sealed = made.seal(made.begin(ada), Buffer.alloc(0), 1);
+  const sealed = made.seal(made.successor(made.begin(ada), Buffer.alloc(0)));
   expect((await sessions().open(sealed, ada)).subject).toBe(ada.subject);
   const bob = { ...ada, subject: "users/bob" };
   const refusals = [];

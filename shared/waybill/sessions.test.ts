@@ -9,6 +9,7 @@ const CONTRACT = {
   audience: "session",
   stateType: "waybill.session.v1.SessionState",
   revision: 2,
+  anchored: false,
   idleS: 600,
   absoluteS: 3600,
 };
@@ -22,7 +23,7 @@ function setUp(contract = CONTRACT) {
     new Sessions({ ...contract, ...changes }, SessionState, ring, () => clock.now);
   const sessions = make();
   const seal = (subject?: string) =>
-    sessions.seal(sessions.begin(undefined, subject), new Uint8Array(), 1);
+    sessions.seal(sessions.successor(sessions.begin(undefined, subject), new Uint8Array(), 1));
   /** Seals whatever it is given, as some other program under the same key might. */
   const sealRaw = (plaintext: Uint8Array) => new Sealer("waybill", "session", ring).seal(plaintext);
   const sealWith = (changes: Partial<EnvelopeV1>) => {
@@ -39,7 +40,7 @@ test("S2 a waybill idles out, and a newer one lives on until the session's end",
   const first = seal();
   clock.now += 599_000;
   const opened = await sessions.open(first);
-  const second = sessions.seal(opened, new Uint8Array(), 2);
+  const second = sessions.seal(sessions.successor(opened, new Uint8Array(), 2));
   clock.now += 1000;
   await expect(sessions.open(first)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
   const renewed = await sessions.open(second);
@@ -103,7 +104,9 @@ test("S2 no waybill outlives the session's absolute life", async () => {
   let sealed = seal();
   for (let minute = 0; minute < 59; minute += 1) {
     clock.now += 60_000;
-    sealed = sessions.seal(await sessions.open(sealed), new Uint8Array(), minute + 2);
+    sealed = sessions.seal(
+      sessions.successor(await sessions.open(sealed), new Uint8Array(), minute + 2),
+    );
   }
   clock.now += 60_000;
   await expect(sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
@@ -162,7 +165,9 @@ test("fields of the state that are not known here travel on byte for byte", asyn
   // Field 1000, a string, and field 2000, a varint.
   const unknown = Buffer.from([0xc2, 0x3e, 3, 0x61, 0x62, 0x63, 0x80, 0x7d, 0x96, 1]);
   const session = sessions.begin();
-  const opened = await sessions.open(sessions.seal(session, Buffer.concat([known, unknown]), 1));
+  const opened = await sessions.open(
+    sessions.seal(sessions.successor(session, Buffer.concat([known, unknown]), 1)),
+  );
   opened.state.value = { $case: "json", value: { a: "changed" } };
   const encoded = Buffer.from(sessions.encode(opened.state));
   expect(encoded.includes(unknown.subarray(0, 6))).toBe(true);

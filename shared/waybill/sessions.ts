@@ -1,5 +1,6 @@
 import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
+import { CHAIN_RANDOM_BYTES, chainDigest } from "./chain.ts";
 import { Entropy, systemClocks } from "./entropy.ts";
 import type { Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
@@ -10,6 +11,7 @@ import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts
 /** How far another replica's clock may run ahead of this one's. */
 const MAX_CLOCK_SKEW_S = 60;
 const CARRIED = 1;
+const ANCHORED = 2;
 
 /** Encodes and decodes a state: the object that ts-proto makes for a message. */
 export interface StateCodec<State> {
@@ -24,6 +26,8 @@ export interface SessionContract {
   /** Full name of the state's message. */
   readonly stateType: string;
   readonly revision: number;
+  /** Whether Postgres keeps which version is the newest. */
+  readonly anchored: boolean;
   readonly idleS: number;
   readonly absoluteS: number;
 }
@@ -76,6 +80,7 @@ export class Sessions<State> {
   readonly #sealer: Sealer;
   readonly #opener: Opener;
   readonly #entropy: Entropy;
+  readonly #mode: number;
 
   /** @param now milliseconds since the Unix epoch */
   constructor(
@@ -85,6 +90,7 @@ export class Sessions<State> {
     now: () => number = Date.now,
   ) {
     this.contract = contract;
+    this.#mode = contract.anchored ? ANCHORED : CARRIED;
     this.#codec = codec;
     this.#now = now;
     this.#sealer = new Sealer("waybill", contract.audience, ring);
@@ -115,7 +121,7 @@ export class Sessions<State> {
         issuedAt: BigInt(nowS),
         idleExpiresAt: BigInt(nowS + this.contract.idleS),
         expiresAt: BigInt(nowS + this.contract.absoluteS),
-        mode: CARRIED,
+        mode: this.#mode,
         stateType: this.contract.stateType,
         stateRevision: this.contract.revision,
         confirmation: Buffer.from(owner?.thumbprint ?? "", "base64url"),
@@ -141,19 +147,37 @@ export class Sessions<State> {
     return this.#read(plaintext, holder);
   }
 
-  /** Seals the next version, or the same one anew when the state has not changed. */
-  seal(session: OpenSession<State>, state: Uint8Array, version: number): Sealed {
-    const nowS = this.#nowS();
+  /**
+   * What a session's next waybill says.
+   *
+   * @param version the session's own for the same state again, which may be used for longer
+   */
+  successor(
+    session: OpenSession<State>,
+    state: Uint8Array,
+    version = session.version + 1,
+  ): EnvelopeV1 {
     const { envelope } = session;
     const next: EnvelopeV1 = {
       ...envelope,
       version,
-      issuedAt: BigInt(nowS),
+      issuedAt: BigInt(this.#nowS()),
       idleExpiresAt: BigInt(this.#idleEndS(envelope)),
       stateRevision: this.contract.revision,
       content: { $case: "state", value: asBuffer(state) },
     };
-    return this.#sealer.seal(Envelope.encode({ version: { $case: "v1", value: next } }).finish());
+    if (!this.contract.anchored || version === envelope.version) return next;
+    const { digest: parentDigest, sessionId } = envelope;
+    this.#entropy.check();
+    const random = this.#entropy.take(CHAIN_RANDOM_BYTES);
+    const digest = chainDigest(parentDigest, sessionId, version, state, random);
+    return { ...next, digest, parentDigest };
+  }
+
+  seal(envelope: EnvelopeV1): Sealed {
+    return this.#sealer.seal(
+      Envelope.encode({ version: { $case: "v1", value: envelope } }).finish(),
+    );
   }
 
   encode(state: State): Uint8Array {
@@ -199,7 +223,8 @@ export class Sessions<State> {
     if (
       envelope.audience !== contract.audience ||
       envelope.sessionId.length !== 16 ||
-      envelope.mode !== CARRIED
+      envelope.mode !== this.#mode ||
+      envelope.digest.length !== (contract.anchored ? 32 : 0)
     ) {
       return Errors.WAYBILL_INVALID({
         cause: "its envelope is not of this audience and mode",

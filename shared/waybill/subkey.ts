@@ -1,7 +1,7 @@
 import { createSecretKey, hkdfSync, type KeyObject } from "node:crypto";
 
 /** What kind of token a key is for: the JWE header `typ` (RFC 8725 section 3.11). */
-export type TokenType = "waybill" | "cursor";
+export type TokenType = "waybill" | "cursor" | "answer";
 
 export const SALT_BYTES = 16;
 

@@ -1,5 +1,7 @@
 import type { Client } from "pg";
 
+/** Partitions are named by the moment that they begin at. */
+const PARTITION = "_[0-9]{8}_[0-9]{6}";
 const SCHEMAS = ["keys", "catalog", "checkout"];
 
 /** What the database says of the services' schemas: tables, columns, constraints, indexes, functions, rights. */
@@ -15,15 +17,17 @@ export async function describeSchemas(client: Client): Promise<string> {
                   CASE is_nullable WHEN 'NO' THEN ' NOT NULL' ELSE '' END,
                   ' DEFAULT ' || column_default) AS line
       FROM information_schema.columns
-     WHERE table_schema = ANY ($1::text[])
+     WHERE table_schema = ANY ($1::text[]) AND table_name !~ '${PARTITION}'
      ORDER BY table_schema, table_name, ordinal_position`);
   await add(`
     SELECT format('%s %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) AS line
       FROM pg_constraint
      WHERE connamespace::regnamespace::text = ANY ($1::text[]) AND contype <> 'n'
+       AND conrelid::regclass::text !~ '${PARTITION}'
      ORDER BY conrelid::regclass::text, conname`);
   await add(`
     SELECT indexdef AS line FROM pg_indexes WHERE schemaname = ANY ($1::text[])
+       AND tablename !~ '${PARTITION}'
      ORDER BY schemaname, tablename, indexname`);
   await add(`
     SELECT pg_get_functiondef(oid) AS line FROM pg_proc
@@ -34,6 +38,7 @@ export async function describeSchemas(client: Client): Promise<string> {
                   table_schema, table_name) AS line
       FROM information_schema.role_table_grants
      WHERE table_schema = ANY ($1::text[]) AND grantee LIKE 'waybill_%'
+       AND table_name !~ '${PARTITION}'
      GROUP BY grantee, table_schema, table_name
      ORDER BY grantee, table_schema, table_name`);
   return `${lines.join("\n").trim()}\n`;

@@ -27,6 +27,7 @@ const CONTRACT = {
   audience: "session",
   stateType: "waybill.session.v1.SessionState",
   revision: 1,
+  anchored: false,
   idleS: 1800,
   absoluteS: 86_400,
 };

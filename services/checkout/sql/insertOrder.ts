@@ -1,17 +1,13 @@
 import type { Db } from "#shared/pg/pool.ts";
 import { ORDER_COLUMNS, type OrderRow } from "./readOrder.ts";
 
-/** Places an order. Undefined when its checkout has placed one before. */
-export async function insertOrder(
-  tx: Db,
-  order: Omit<OrderRow, "createdAt">,
-): Promise<OrderRow | undefined> {
+/** Places an order. */
+export async function insertOrder(tx: Db, order: Omit<OrderRow, "createdAt">): Promise<OrderRow> {
   const { rows } = await tx.query<OrderRow>(
-    `INSERT INTO checkout."order" (id, subject, content, digest)
-     VALUES ($1::uuid, $2::text, $3::bytea, $4::bytea)
-     ON CONFLICT (id) DO NOTHING
+    `INSERT INTO checkout."order" (id, subject, content)
+     VALUES ($1::uuid, $2::text, $3::bytea)
      RETURNING ${ORDER_COLUMNS}`,
-    [order.id, order.subject, order.content, order.digest],
+    [order.id, order.subject, order.content],
   );
-  return rows[0];
+  return rows[0]!;
 }

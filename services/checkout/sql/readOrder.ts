@@ -5,12 +5,11 @@ export interface OrderRow {
   id: string;
   subject: string;
   content: Buffer;
-  digest: Buffer;
   createdAt: Date;
 }
 
 /** The columns of an OrderRow. */
-export const ORDER_COLUMNS = `id, subject, content, digest, created_at AS "createdAt"`;
+export const ORDER_COLUMNS = `id, subject, content, created_at AS "createdAt"`;
 
 /** One order of a subject. Undefined when he has no such order. */
 export async function readOrder(

@@ -70,6 +70,34 @@ export interface Spill {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/**
+ * What an anchored session's newest advance was answered: what its anchor keeps, sealed. The
+ * envelope in it is the session's checkpoint.
+ */
+export interface Answer {
+  version: { $case: "v1"; value: AnswerV1 } | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** The first format. */
+export interface AnswerV1 {
+  /** The anchor that it is of: session, version and chain digest. In another's place it is refused. */
+  sessionId: Buffer;
+  version: number;
+  digest: Buffer;
+  /** Chain digest of the waybill that the call came with. Empty for the answer that began the session. */
+  parentDigest: Buffer;
+  /** SHA-256 of the call's `idempotency-key`; without one, its request digest. */
+  idempotencyDigest: Buffer;
+  /** SHA-256 of the method and of the request as the server encodes it, without its waybill. */
+  requestDigest: Buffer;
+  /** The response, encoded, without its waybill. */
+  response: Buffer;
+  /** The successor that the call was answered with. Absent when the session ended. */
+  successor: EnvelopeV1 | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 /** The plaintext of a page token (AIP-158). */
 export interface Cursor {
   version: { $case: "v1"; value: CursorV1 } | undefined;
@@ -567,6 +595,253 @@ export const Spill: MessageFns<Spill> = {
     const message = createBaseSpill();
     message.address = object.address ?? Buffer.alloc(0);
     message.key = object.key ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseAnswer(): Answer {
+  return { version: undefined, _unknownFields: {} };
+}
+
+export const Answer: MessageFns<Answer> = {
+  encode(message: Answer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.version?.$case) {
+      case "v1":
+        AnswerV1.encode(message.version.value, writer.uint32(10).fork()).join();
+        break;
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Answer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.version = { $case: "v1", value: AnswerV1.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Answer>): Answer {
+    return Answer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Answer>): Answer {
+    const message = createBaseAnswer();
+    switch (object.version?.$case) {
+      case "v1": {
+        if (object.version?.value !== undefined && object.version?.value !== null) {
+          message.version = { $case: "v1", value: AnswerV1.fromPartial(object.version.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseAnswerV1(): AnswerV1 {
+  return {
+    sessionId: Buffer.alloc(0),
+    version: 0,
+    digest: Buffer.alloc(0),
+    parentDigest: Buffer.alloc(0),
+    idempotencyDigest: Buffer.alloc(0),
+    requestDigest: Buffer.alloc(0),
+    response: Buffer.alloc(0),
+    successor: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const AnswerV1: MessageFns<AnswerV1> = {
+  encode(message: AnswerV1, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sessionId.length !== 0) {
+      writer.uint32(10).bytes(message.sessionId);
+    }
+    if (message.version !== 0) {
+      writer.uint32(16).uint32(message.version);
+    }
+    if (message.digest.length !== 0) {
+      writer.uint32(26).bytes(message.digest);
+    }
+    if (message.parentDigest.length !== 0) {
+      writer.uint32(34).bytes(message.parentDigest);
+    }
+    if (message.idempotencyDigest.length !== 0) {
+      writer.uint32(42).bytes(message.idempotencyDigest);
+    }
+    if (message.requestDigest.length !== 0) {
+      writer.uint32(50).bytes(message.requestDigest);
+    }
+    if (message.response.length !== 0) {
+      writer.uint32(58).bytes(message.response);
+    }
+    if (message.successor !== undefined) {
+      EnvelopeV1.encode(message.successor, writer.uint32(66).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnswerV1 {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnswerV1();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sessionId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digest = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.parentDigest = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.idempotencyDigest = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.requestDigest = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.response = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.successor = EnvelopeV1.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AnswerV1>): AnswerV1 {
+    return AnswerV1.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AnswerV1>): AnswerV1 {
+    const message = createBaseAnswerV1();
+    message.sessionId = object.sessionId ?? Buffer.alloc(0);
+    message.version = object.version ?? 0;
+    message.digest = object.digest ?? Buffer.alloc(0);
+    message.parentDigest = object.parentDigest ?? Buffer.alloc(0);
+    message.idempotencyDigest = object.idempotencyDigest ?? Buffer.alloc(0);
+    message.requestDigest = object.requestDigest ?? Buffer.alloc(0);
+    message.response = object.response ?? Buffer.alloc(0);
+    message.successor = (object.successor !== undefined && object.successor !== null)
+      ? EnvelopeV1.fromPartial(object.successor)
+      : undefined;
     return message;
   },
 };

@@ -18,7 +18,11 @@ export const Mode = {
   MODE_UNSPECIFIED: 0,
   /** MODE_CARRIED - Nothing of a session is kept on any server; any unexpired waybill of it is good. */
   MODE_CARRIED: 1,
-  /** MODE_ANCHORED - Postgres keeps the session's newest version number, so an older waybill is refused. */
+  /**
+   * MODE_ANCHORED - Postgres keeps which version of the session is the newest. A method that writes refuses every
+   * other waybill, of any number of calls at once one advances, and a call that is made again is
+   * answered as it was the first time.
+   */
   MODE_ANCHORED: 2,
   UNRECOGNIZED: -1,
 } as const;

@@ -1,0 +1,68 @@
+import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import { Errors } from "../errors/errors.ts";
+import { fingerprint } from "../waybill/chain.ts";
+import type { Answers } from "./answers.ts";
+import type { AnchorRow } from "./sql/readAnchor.ts";
+
+/** What tells a call that is made again from another one: SHA-256 digests. */
+interface Asked {
+  readonly idempotencyDigest: Buffer;
+  readonly requestDigest: Buffer;
+}
+
+/**
+ * What becomes of a call that writes, by where its session stands.
+ *
+ * @param row of the session; undefined when it has no anchor
+ * @param from the envelope of the call's waybill
+ * @returns what the call was answered when it was made before; undefined: the session stands where the
+ *   waybill says, and the call may go on
+ * @throws StatusError WAYBILL_STALE, WAYBILL_ENDED, IDEMPOTENCY_KEY_REUSED, WAYBILL_INVALID (there
+ *   never was such a session, or such a version of it)
+ */
+export async function settle(
+  row: AnchorRow | undefined,
+  from: EnvelopeV1,
+  asked: Asked,
+  answers: Answers,
+): Promise<AnswerV1 | undefined> {
+  if (row === undefined) throw Errors.WAYBILL_INVALID({ cause: "its session has no anchor" });
+  if (row.version === from.version) {
+    if (row.head.equals(fingerprint("anchor", from.digest)) && !row.ended) return undefined;
+    throw Errors.WAYBILL_INVALID({
+      cause: `a fork: version ${from.version} of the session has another digest than its anchor`,
+    });
+  }
+  if (row.version < from.version) {
+    throw Errors.WAYBILL_INVALID({
+      cause: `version ${from.version} is from the future: its anchor is at ${row.version}`,
+    });
+  }
+  if (row.version === from.version + 1) {
+    const answer = await answers.open(row.answer);
+    if (answer === undefined || !isOf(answer, row, from)) {
+      throw Errors.WAYBILL_INVALID({ cause: "what its anchor keeps is not its own" });
+    }
+    if (!answer.parentDigest.equals(from.digest)) {
+      throw Errors.WAYBILL_INVALID({
+        cause: `a fork: version ${from.version} of the session has another digest than was advanced`,
+      });
+    }
+    if (answer.idempotencyDigest.equals(asked.idempotencyDigest)) {
+      if (answer.requestDigest.equals(asked.requestDigest)) return answer;
+      throw Errors.IDEMPOTENCY_KEY_REUSED();
+    }
+  }
+  if (row.ended) throw Errors.WAYBILL_ENDED();
+  throw Errors.WAYBILL_STALE({
+    metadata: { version: `${from.version}`, newest: `${row.version}` },
+  });
+}
+
+function isOf(answer: AnswerV1, row: AnchorRow, from: EnvelopeV1): boolean {
+  return (
+    answer.sessionId.equals(from.sessionId) &&
+    answer.version === row.version &&
+    fingerprint("anchor", answer.digest).equals(row.head)
+  );
+}

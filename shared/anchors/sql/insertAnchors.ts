@@ -1,0 +1,39 @@
+import type { Db } from "../../pg/pool.ts";
+
+/** A session's first version. */
+export interface Beginning {
+  /** UUIDv7 in text form. */
+  readonly sessionId: string;
+  /** Fingerprints of its chain digest. */
+  readonly head: Buffer;
+  readonly digest: Buffer;
+  /** Sealed. */
+  readonly answer: Buffer;
+}
+
+export async function insertAnchors(
+  db: Db,
+  schema: string,
+  replica: string,
+  beginnings: readonly Beginning[],
+): Promise<void> {
+  await db.query({
+    name: `${schema}.insertAnchors`,
+    text: `WITH beginning AS (
+             SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[])
+                        AS beginning (session_id, head, digest, answer)
+           ), anchored AS (
+             INSERT INTO ${schema}.anchor (session_id, version, head, answer)
+             SELECT session_id, 1, head, answer FROM beginning
+           )
+           INSERT INTO ${schema}.advance (session_id, version, digest, replica)
+           SELECT session_id, 1, digest, $5::text FROM beginning`,
+    values: [
+      beginnings.map(({ sessionId }) => sessionId),
+      beginnings.map(({ head }) => head),
+      beginnings.map(({ digest }) => digest),
+      beginnings.map(({ answer }) => answer),
+      replica,
+    ],
+  });
+}

@@ -1,0 +1,86 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { Db, Pool } from "../pg/pool.ts";
+import { type OpenTransaction, openTransaction } from "../pg/transaction.ts";
+
+const running = new AsyncLocalStorage<HandlerTransaction>();
+
+/**
+ * The transaction of one call: opened when the handler asks for it, ended by the interceptor when the
+ * handler is done.
+ */
+export class HandlerTransaction {
+  readonly #pool: Pool;
+  readonly #first: (db: Db) => Promise<void>;
+  #opening: Promise<OpenTransaction> | undefined;
+  #refused: unknown;
+  #isOpen = false;
+
+  /** @param first is done in it before the handler gets it, which does not get it when this rejects */
+  constructor(pool: Pool, first: (db: Db) => Promise<void> = async () => {}) {
+    this.#pool = pool;
+    this.#first = first;
+  }
+
+  /** The one transaction of the call, however often it is asked for. */
+  async open(): Promise<Db> {
+    this.#opening ??= this.#begin();
+    return (await this.#opening).db;
+  }
+
+  /** Whether it was asked for. */
+  get wasOpened(): boolean {
+    return this.#opening !== undefined;
+  }
+
+  /** Runs a handler. @throws what kept the transaction from it, even when the handler went on */
+  async run<T>(handler: () => Promise<T>): Promise<T> {
+    const result = await running.run(this, handler);
+    if (this.#refused !== undefined) throw this.#refused;
+    return result;
+  }
+
+  /** Does the last of the work, in the transaction where there is one, and ends it. */
+  async finish<T>(work: (db: Db | undefined) => Promise<T>): Promise<T> {
+    if (this.#opening === undefined) return work(undefined);
+    const { db, commit } = await this.#opening;
+    const result = await work(db);
+    this.#isOpen = false;
+    await commit();
+    return result;
+  }
+
+  /** Undoes what was done, if anything. Call it when anything above rejects. */
+  async abandon(): Promise<void> {
+    // What kept it from being opened has been thrown already.
+    const opened = await this.#opening?.catch(() => undefined);
+    if (opened === undefined || !this.#isOpen) return;
+    this.#isOpen = false;
+    const { rollback } = opened;
+    await rollback();
+  }
+
+  async #begin(): Promise<OpenTransaction> {
+    const opened = await openTransaction(this.#pool);
+    this.#isOpen = true;
+    try {
+      await this.#first(opened.db);
+      return opened;
+    } catch (error) {
+      this.#refused = error;
+      this.#isOpen = false;
+      await opened.rollback();
+      throw error;
+    }
+  }
+
+  /**
+   * For clients: others would wait for a transaction's locks as long as for the called service.
+   *
+   * @throws Error in a handler whose transaction is open
+   */
+  static assertNone(method: string): void {
+    const transaction = running.getStore();
+    if (transaction === undefined || !transaction.#isOpen) return;
+    throw new Error(`${method} is called while the caller's transaction is open: call it before`);
+  }
+}

@@ -1,0 +1,32 @@
+import { createHash } from "node:crypto";
+import type { Metadata } from "@grpc/grpc-js";
+import { Errors } from "../errors/errors.ts";
+import { singleValue } from "../waybill/singleValue.ts";
+
+/** The metadata key, in requests. */
+export const IDEMPOTENCY_KEY = "idempotency-key";
+
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/** What tells a call that is made again from another one. */
+export interface Asked {
+  /** SHA-256 of the idempotency key; without one, the request's digest. */
+  readonly idempotencyDigest: Buffer;
+  /** SHA-256 of the method and the request. */
+  readonly requestDigest: Buffer;
+}
+
+/**
+ * @param request encoded, without its waybill
+ * @throws StatusError IDEMPOTENCY_KEY_INVALID, METADATA_DUPLICATED
+ */
+export function readAsked(method: string, metadata: Metadata, request: Uint8Array): Asked {
+  const key = singleValue(metadata, IDEMPOTENCY_KEY);
+  if (key !== undefined && !KEY.test(key)) throw Errors.IDEMPOTENCY_KEY_INVALID();
+  const requestDigest = createHash("sha256").update(`${method}\0`).update(request).digest();
+  return {
+    requestDigest,
+    idempotencyDigest:
+      key === undefined ? requestDigest : createHash("sha256").update(`key\0${key}`).digest(),
+  };
+}

@@ -1,0 +1,170 @@
+import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
+import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import { Errors, StatusError } from "../errors/errors.ts";
+import type { Revocations } from "../token/revocations.ts";
+import {
+  type Arrival,
+  receive,
+  toField,
+  toMetadataValue,
+  WAYBILL_KEY,
+} from "../waybill/carriers.ts";
+import type { Sealed } from "../waybill/jwe.ts";
+import { isAnonymous, type OpenSession, type Owner, type Sessions } from "../waybill/sessions.ts";
+import { uuidFromBytes } from "../waybill/uuid.ts";
+import type { Call } from "./call.ts";
+import type { MethodContract } from "./contract.ts";
+
+/** What is revoked, and where to say that something is. */
+export interface SessionRevocations {
+  readonly revocations: Pick<Revocations, "assertFresh" | "has">;
+  revoke(
+    targets: readonly {
+      readonly $case: "session";
+      readonly value: { readonly id: string; readonly owner: string };
+    }[],
+    ttlS: number,
+  ): Promise<void>;
+}
+
+/** A call's session, and the way that its waybill came. */
+export interface Opened<State> {
+  readonly session: OpenSession<State>;
+  readonly carrier: Arrival["carrier"];
+}
+
+/** Of a waybill that was good once: it is no hindrance to a new session. */
+const OVER: ReadonlySet<string> = new Set(["WAYBILL_EXPIRED", "WAYBILL_REVOKED"]);
+
+/** How far another replica's clock may be off, in seconds. */
+const MAX_SKEW_S = 60;
+
+/** How the calls of one method come by their session, and how its successor goes. */
+export class SessionCalls<State> {
+  readonly #method: MethodContract;
+  readonly sessions: Sessions<State>;
+  readonly #feed: SessionRevocations | undefined;
+
+  constructor(
+    method: MethodContract,
+    sessions: Sessions<State>,
+    feed: SessionRevocations | undefined,
+  ) {
+    this.#method = method;
+    this.sessions = sessions;
+    this.#feed = feed;
+  }
+
+  /** A new session; of the owner of the waybill that comes along, if any. */
+  async begin(request: unknown, call: Call): Promise<Opened<State>> {
+    const { sealed, carrier } = this.#arrival(request, call);
+    const subject = sealed && (await this.#subjectOf(sealed, call));
+    const session = this.sessions.begin(ownerOf(call), subject);
+    call.opened = session;
+    return { session, carrier };
+  }
+
+  /** The session of the call's waybill, if it is the caller's and nobody has ended it. */
+  async open(request: unknown, call: Call): Promise<Opened<State>> {
+    const { sealed, carrier } = this.#arrival(request, call);
+    if (sealed === undefined) throw Errors.WAYBILL_MISSING();
+    const session = await this.#openFor(sealed, call);
+    call.opened = session;
+    return { session, carrier };
+  }
+
+  /** A new session of the caller's with the state of another one. */
+  bind(old: OpenSession<State>, call: Call): OpenSession<State> {
+    const session = this.sessions.begin(ownerOf(call));
+    session.state = old.state;
+    call.opened = session;
+    return session;
+  }
+
+  /**
+   * Seals a successor for the way that the call's waybill came.
+   *
+   * @returns puts it into the call's reply, or into the response
+   * @throws StatusError WAYBILL_TOO_LARGE, KEYS_UNAVAILABLE
+   */
+  seal(carrier: Arrival["carrier"], envelope: EnvelopeV1): (call: Call, response: unknown) => void {
+    const sealed = this.sessions.seal(envelope);
+    const { responseCarrier } = this.#method;
+    if (carrier === "message" && responseCarrier !== undefined) {
+      const field = toField(sealed);
+      return (_call, response) => {
+        (response as Record<string, unknown>)[responseCarrier] = field;
+      };
+    }
+    const value = toMetadataValue(sealed);
+    return (call) => call.reply.set(WAYBILL_KEY, value);
+  }
+
+  /** Whether a response that was encoded without its waybill is whole. */
+  isWhole(carrier: Arrival["carrier"]): boolean {
+    return carrier === "metadata" || this.#method.responseCarrier === undefined;
+  }
+
+  /** Refuses a session's waybills from now on, wherever they are. */
+  async revoke({ id, expiresAt }: OpenSession<State>, owner: string): Promise<void> {
+    const ttlS = Math.max(0, expiresAt - Date.now()) / 1000 + MAX_SKEW_S;
+    await this.#feed?.revoke([{ $case: "session", value: { id, owner } }], ttlS);
+  }
+
+  #arrival(request: unknown, call: Call): Arrival {
+    return receive(call.metadata, fieldOf(request, this.#method.requestCarrier));
+  }
+
+  async #openFor(sealed: Sealed, call: Call): Promise<OpenSession<State>> {
+    const session = await this.sessions.open(sealed, ownerOf(call));
+    if (this.#feed !== undefined) {
+      // Ending what has been ended already is what a caller does who has lost the answer.
+      assertNotRevoked(
+        session,
+        this.#feed.revocations,
+        this.#mayHaveEnded() ? undefined : session.id,
+      );
+    }
+    return session;
+  }
+
+  /** Whether a session that has ended may come again; of an anchored one the anchor knows more. */
+  #mayHaveEnded(): boolean {
+    const { step, session } = this.#method;
+    return step === Step.STEP_END || (step === Step.STEP_BIND && session?.anchored === true);
+  }
+
+  /** Whose an earlier session was. Who comes after its end begins as a new one. */
+  async #subjectOf(sealed: Sealed, call: Call): Promise<string | undefined> {
+    try {
+      return (await this.#openFor(sealed, call)).subject;
+    } catch (error) {
+      if (error instanceof StatusError && OVER.has(error.reason)) return undefined;
+      throw error;
+    }
+  }
+}
+
+/** @throws StatusError WAYBILL_REVOKED, REVOCATIONS_STALE */
+function assertNotRevoked(
+  { envelope }: OpenSession<unknown>,
+  revocations: SessionRevocations["revocations"],
+  session: string | undefined,
+): void {
+  const { subject, subjectEpoch: epoch, familyId } = envelope;
+  // Who has no owner has nobody who could have him ended: that goes on being served.
+  if (!isAnonymous(subject)) revocations.assertFresh();
+  const family = familyId.length === 16 ? uuidFromBytes(familyId) : undefined;
+  if (revocations.has({ subject, epoch, family, session })) throw Errors.WAYBILL_REVOKED();
+}
+
+function ownerOf({ caller: { token } }: Call): Owner | undefined {
+  if (token === undefined) return undefined;
+  const { subject, client, epoch, family, confirmation } = token;
+  return { subject, client, epoch, family, thumbprint: confirmation?.thumbprint };
+}
+
+function fieldOf(request: unknown, name: string | undefined): Waybill | undefined {
+  return name === undefined ? undefined : (request as Record<string, Waybill | undefined>)[name];
+}

@@ -1,0 +1,40 @@
+import { createHash } from "node:crypto";
+
+/** Random bytes that a chain digest takes. */
+export const CHAIN_RANDOM_BYTES = 16;
+
+/**
+ * The chain digest of a version: SHA-256 over the digest before it, the session's id, the version,
+ * SHA-256 of the state and random bytes. Two successors of one version never have the same, and
+ * nobody can work one out who has not seen it.
+ *
+ * @param parent 32 bytes; empty for the first version
+ * @param sessionId 16 bytes
+ * @param random 16 bytes
+ * @returns 32 bytes
+ */
+export function chainDigest(
+  parent: Uint8Array,
+  sessionId: Uint8Array,
+  version: number,
+  state: Uint8Array,
+  random: Uint8Array,
+): Buffer {
+  const count = Buffer.alloc(4);
+  count.writeUInt32BE(version);
+  return createHash("sha256")
+    .update(parent)
+    .update(sessionId)
+    .update(count)
+    .update(createHash("sha256").update(state).digest())
+    .update(random)
+    .digest();
+}
+
+/**
+ * What a table holds of a chain digest. That of an advance says nothing of that of an anchor: who
+ * writes to the tables cannot set an anchor back by what he finds in them.
+ */
+export function fingerprint(table: "anchor" | "advance", digest: Uint8Array): Buffer {
+  return createHash("sha256").update(table).update(digest).digest();
+}

@@ -1,0 +1,243 @@
+import { randomUUID } from "node:crypto";
+import type { Client } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Checkout } from "#proto/waybill/checkout/v1/checkout.ts";
+import { DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { ADDRESS } from "../fixtures/shopper.ts";
+import { type Stepped, step } from "../fixtures/step.ts";
+
+let cluster: TestCluster;
+let [gate, watcher]: Client[] = [];
+/** One client of each replica: which one a call lands on is the test's choice. */
+let [a, b]: Clients[] = [];
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
+  [a, b] = cluster
+    .status()
+    .replicas.map(({ address }) => makeClients(address, { withJar: false, retries: false }));
+});
+afterAll(async () => {
+  a?.close();
+  b?.close();
+  await Promise.all([gate?.end(), watcher?.end()]);
+  await cluster?.remove();
+});
+
+/** What is to happen to products of its own. */
+let product = 0;
+let first: string;
+beforeEach(async () => {
+  product += 10;
+  first = (await step(a!.checkout.beginCheckout, {})).waybill!;
+});
+
+const FIRST_ITEM = () => ({ product: `products/${product}`, quantity: 1 });
+const add = (clients: Clients, waybill: string, quantity = 1, key?: string) =>
+  step(clients.checkout.addItem, { ...FIRST_ITEM(), quantity }, { waybill, ...(key && { key }) });
+const address = (clients: Clients, waybill: string) =>
+  step(clients.checkout.setAddress, { address: ADDRESS }, { waybill });
+const place = (clients: Clients, waybill: string, key?: string) =>
+  step(clients.checkout.placeOrder, {}, { waybill, ...(key && { key }) });
+
+/** A checkout that is ready to be placed. */
+async function quoted(): Promise<string> {
+  const { waybill: added } = await add(a!, first);
+  const { waybill: addressed } = await address(a!, added!);
+  const chosen = await step(
+    a!.checkout.chooseDelivery,
+    { deliverySpeed: DeliverySpeed.DELIVERY_SPEED_STANDARD },
+    { waybill: addressed },
+  );
+  return (await step(a!.checkout.quoteCheckout, {}, { waybill: chosen.waybill })).waybill!;
+}
+
+/** Runs calls while every anchor is locked, until all of them wait for one. */
+async function heldBack<T>(calls: () => Promise<T>[], waiting: number): Promise<Promise<T>[]> {
+  await gate!.query("BEGIN");
+  await gate!.query("SELECT FROM checkout.anchor FOR UPDATE");
+  const made = calls();
+  for (const call of made) call.catch(() => {});
+  await untilBlocked(watcher!, waiting);
+  return made;
+}
+const release = () => gate!.query("COMMIT");
+
+const outcomes = async (calls: Promise<unknown>[]) => {
+  const settled = await Promise.allSettled(calls);
+  return Promise.all(
+    settled.map(async ({ status }, index) =>
+      status === "fulfilled" ? "OK" : (await refusal(calls[index]!)).reason,
+    ),
+  );
+};
+const countOf = async (table: string, column: string, id: string) =>
+  (await watcher!.query(`SELECT FROM checkout.${table} WHERE ${column} = $1`, [id])).rowCount;
+const newest = async () =>
+  (
+    await watcher!.query<{ session_id: string; version: number }>(
+      "SELECT session_id, version FROM checkout.anchor ORDER BY session_id DESC LIMIT 1",
+    )
+  ).rows[0]!;
+
+test("the anomaly: who looks at the version and then sets it loses one of two updates", async () => {
+  await gate!.query("CREATE TEMP TABLE unguarded AS SELECT 1 AS version, '' AS state");
+  const look = async () => (await gate!.query("SELECT version FROM unguarded")).rows[0].version;
+  const set = (version: number, state: string) =>
+    gate!.query("UPDATE unguarded SET version = $1, state = $2", [version + 1, state]);
+  // Both have looked before either writes, and both are told that they have made version 2.
+  const [seenByA, seenByB] = [await look(), await look()];
+  await set(seenByA, "a");
+  await set(seenByB, "b");
+  expect((await gate!.query("SELECT * FROM unguarded")).rows).toEqual([{ version: 2, state: "b" }]);
+});
+
+test("of two different calls at once, on two replicas, one wins and the other is told", async () => {
+  const made = await heldBack(() => [add(a!, first), address(b!, first)], 2);
+  await release();
+  expect((await outcomes(made)).sort()).toEqual(["OK", "WAYBILL_STALE"]);
+  expect((await newest()).version).toBe(2);
+});
+
+test("of twenty different calls at once one wins", async () => {
+  const made = Array.from({ length: 20 }, (_, index) =>
+    add(index % 2 === 0 ? a! : b!, first, index + 1),
+  );
+  const said = await outcomes(made);
+  expect(said.filter((outcome) => outcome === "OK")).toHaveLength(1);
+  expect(said.filter((outcome) => outcome === "WAYBILL_STALE")).toHaveLength(19);
+});
+
+test.each([
+  ["with a key", () => randomUUID()],
+  ["without one", () => undefined],
+])("a call made again while its first attempt runs is answered as that: %s", async (_, newKey) => {
+  const key = newKey();
+  const made = await heldBack(() => [add(a!, first, 1, key), add(b!, first, 1, key)], 2);
+  await release();
+  const [one, two] = (await Promise.all(made)) as [Stepped<Checkout>, Stepped<Checkout>];
+  expect(two.response).toEqual(one.response);
+  expect(one.response.items.map(({ quantity }) => quantity)).toEqual([1]);
+  const { session_id, version } = await newest();
+  expect(version).toBe(2);
+  expect(await countOf("advance", "session_id", session_id)).toBe(2);
+  // Their successors are one and the same: what goes on from either is the same call again.
+  const [on, again] = [await add(a!, one.waybill!, 2, "on"), await add(b!, two.waybill!, 2, "on")];
+  expect(again.response).toEqual(on.response);
+  expect((await newest()).version).toBe(3);
+});
+
+test("an order whose first attempt still runs is placed once, and both are answered it", async () => {
+  const waybill = await quoted();
+  await gate!.query("INSERT INTO checkout.stock VALUES ($1, 50)", [product]);
+  await gate!.query("BEGIN");
+  await gate!.query("SELECT FROM checkout.stock WHERE product_id = $1 FOR UPDATE", [product]);
+  // The first has the anchor and waits for the stock; the second waits for the anchor.
+  const one = place(a!, waybill, "once");
+  await untilBlocked(watcher!, 1);
+  const two = place(b!, waybill, "once");
+  await untilBlocked(watcher!, 2);
+  await release();
+  const [first, second] = await Promise.all([one, two]);
+  expect(second.response).toEqual(first.response);
+  const id = first.response.name.slice("orders/".length);
+  expect(await countOf('"order"', "id", id)).toBe(1);
+  const { rows } = await watcher!.query(
+    "SELECT available FROM checkout.stock WHERE product_id = $1",
+    [product],
+  );
+  expect(rows).toEqual([{ available: 49 }]);
+});
+
+test("an order whose first attempt dies before its commit is placed by the second", async () => {
+  const waybill = await quoted();
+  await gate!.query("INSERT INTO checkout.stock VALUES ($1, 50)", [product]);
+  await gate!.query("BEGIN");
+  await gate!.query("SELECT FROM checkout.stock WHERE product_id = $1 FOR UPDATE", [product]);
+  const one = refusal(place(a!, waybill, "once"));
+  await untilBlocked(watcher!, 1);
+  const two = place(b!, waybill, "once");
+  await untilBlocked(watcher!, 2);
+  await watcher!.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE query LIKE '%checkout.stock%' AND cardinality(pg_blocking_pids(pid)) > 0
+        AND application_name = 'waybill-checkout'`,
+  );
+  expect((await one).reason).toBe("DATABASE_UNAVAILABLE");
+  await release();
+  const { response } = await two;
+  expect(await countOf('"order"', "id", response.name.slice("orders/".length))).toBe(1);
+});
+
+test("an order that the stock is too small for leaves the session where it was", async () => {
+  const waybill = await quoted();
+  await gate!.query("INSERT INTO checkout.stock VALUES ($1, 0)", [product]);
+  expect((await refusal(place(a!, waybill, "k"))).reason).toBe("STOCK_TOO_SMALL");
+  expect((await newest()).version).toBe(5);
+  await gate!.query("UPDATE checkout.stock SET available = 1 WHERE product_id = $1", [product]);
+  const { response } = await place(b!, waybill, "k");
+  expect(await countOf('"order"', "id", response.name.slice("orders/".length))).toBe(1);
+});
+
+test("an order is not placed after its checkout was given up, nor given up after", async () => {
+  const waybill = await quoted();
+  const made = await heldBack<Stepped<unknown>>(
+    () => [step(a!.checkout.endCheckout, {}, { waybill }), place(b!, waybill)],
+    2,
+  );
+  await release();
+  const said = await outcomes(made);
+  const { session_id } = await newest();
+  const orders = await countOf('"order"', "id", session_id);
+  expect([
+    [["OK", "WAYBILL_ENDED"], 0],
+    [["WAYBILL_STALE", "OK"], 1],
+  ]).toContainEqual([said, orders]);
+});
+
+test("the end is answered again, and all else is refused as ended", async () => {
+  const { waybill } = await add(a!, first);
+  const ended = await step(a!.checkout.endCheckout, {}, { waybill, key: "end" });
+  expect(ended.waybill).toBe("");
+  expect((await step(b!.checkout.endCheckout, {}, { waybill, key: "end" })).waybill).toBe("");
+  const other = step(b!.checkout.endCheckout, {}, { waybill, key: "other" });
+  expect((await refusal(other)).reason).toBe("WAYBILL_ENDED");
+  expect((await refusal(add(b!, waybill!))).reason).toBe("WAYBILL_ENDED");
+  expect((await refusal(add(b!, first, 7))).reason).toBe("WAYBILL_ENDED");
+});
+
+test("the same key with another request is refused, and does nothing", async () => {
+  await add(a!, first, 1, "k");
+  expect((await refusal(add(b!, first, 2, "k"))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
+  const elsewhere = step(
+    b!.checkout.setAddress,
+    { address: ADDRESS },
+    { waybill: first, key: "k" },
+  );
+  expect((await refusal(elsewhere)).reason).toBe("IDEMPOTENCY_KEY_REUSED");
+  expect((await newest()).version).toBe(2);
+});
+
+test("a call that was served is answered again, though it would be refused by now", async () => {
+  const { response } = await add(a!, first);
+  await gate!.query("DELETE FROM catalog.product WHERE id = $1", [product]);
+  expect((await add(b!, first)).response).toEqual(response);
+  const other = await step(b!.checkout.beginCheckout, {});
+  expect((await refusal(add(b!, other.waybill!))).reason).toBe("PRODUCT_NOT_FOUND");
+});
+
+test("once its successor was used, a call's answer is gone, and the call is stale", async () => {
+  const { waybill } = await add(a!, first, 1, "k");
+  await address(b!, waybill!);
+  expect((await refusal(add(b!, first, 1, "k"))).reason).toBe("WAYBILL_STALE");
+});
+
+test.each(["x".repeat(256), "white space"])("the key %o is refused", async (key) => {
+  const call = add(a!, first, 1, key);
+  expect((await refusal(call)).reason).toBe("IDEMPOTENCY_KEY_INVALID");
+  expect((await newest()).version).toBe(1);
+});
