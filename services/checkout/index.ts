@@ -14,6 +14,7 @@ import type { CheckoutParts } from "./parts.ts";
 import { placeOrder } from "./placeOrder.ts";
 import { quoteCheckout } from "./quoteCheckout.ts";
 import { removeItem } from "./removeItem.ts";
+import { resumeCheckout } from "./resumeCheckout.ts";
 import { setAddress } from "./setAddress.ts";
 import { updateItem } from "./updateItem.ts";
 
@@ -32,6 +33,7 @@ export function checkoutHandlers(
     chooseDelivery,
     quoteCheckout,
     placeOrder,
+    resumeCheckout,
     endCheckout,
     getOrder: getOrder(parts),
     listOrders: listOrders(parts),

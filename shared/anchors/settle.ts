@@ -1,6 +1,7 @@
 import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors } from "../errors/errors.ts";
 import { fingerprint } from "../waybill/chain.ts";
+import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Answers } from "./answers.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 
@@ -40,7 +41,7 @@ export async function settle(
   }
   if (row.version === from.version + 1) {
     const answer = await answers.open(row.answer);
-    if (answer === undefined || !isOf(answer, row, from)) {
+    if (answer === undefined || !isOf(answer, row, from.sessionId)) {
       throw Errors.WAYBILL_INVALID({ cause: "what its anchor keeps is not its own" });
     }
     if (!answer.parentDigest.equals(from.digest)) {
@@ -48,20 +49,33 @@ export async function settle(
         cause: `a fork: version ${from.version} of the session has another digest than was advanced`,
       });
     }
-    if (answer.idempotencyDigest.equals(asked.idempotencyDigest)) {
-      if (answer.requestDigest.equals(asked.requestDigest)) return answer;
-      throw Errors.IDEMPOTENCY_KEY_REUSED();
-    }
+    if (isMadeAgain(answer, asked)) return answer;
   }
   if (row.ended) throw Errors.WAYBILL_ENDED();
   throw Errors.WAYBILL_STALE({
-    metadata: { version: `${from.version}`, newest: `${row.version}` },
+    metadata: {
+      session: `sessions/${uuidFromBytes(from.sessionId)}`,
+      version: `${from.version}`,
+      newest: `${row.version}`,
+    },
   });
 }
 
-function isOf(answer: AnswerV1, row: AnchorRow, from: EnvelopeV1): boolean {
+/**
+ * Whether an answer is of a call that was made with the same key and request.
+ *
+ * @throws StatusError IDEMPOTENCY_KEY_REUSED
+ */
+export function isMadeAgain(answer: AnswerV1, asked: Asked): boolean {
+  if (!answer.idempotencyDigest.equals(asked.idempotencyDigest)) return false;
+  if (answer.requestDigest.equals(asked.requestDigest)) return true;
+  throw Errors.IDEMPOTENCY_KEY_REUSED();
+}
+
+/** Whether an answer is the one of its row, and of its session. @param sessionId 16 bytes */
+export function isOf(answer: AnswerV1, row: AnchorRow, sessionId: Buffer): boolean {
   return (
-    answer.sessionId.equals(from.sessionId) &&
+    answer.sessionId.equals(sessionId) &&
     answer.version === row.version &&
     fingerprint("anchor", answer.digest).equals(row.head)
   );

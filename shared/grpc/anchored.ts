@@ -2,11 +2,13 @@ import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/e
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Anchors } from "../anchors/anchors.ts";
 import type { Answers } from "../anchors/answers.ts";
-import { settle } from "../anchors/settle.ts";
-import { StatusError } from "../errors/errors.ts";
+import { isMadeAgain, isOf, settle } from "../anchors/settle.ts";
+import { Errors, StatusError } from "../errors/errors.ts";
 import type { Db } from "../pg/pool.ts";
-import { WAYBILL_KEY } from "../waybill/carriers.ts";
+import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { isAnonymous, type OpenSession } from "../waybill/sessions.ts";
+import { singleValue } from "../waybill/singleValue.ts";
+import { uuidToBytes } from "../waybill/uuid.ts";
 import type { Call, Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
@@ -33,6 +35,10 @@ interface Ending {
   commit(db: Db | undefined, sealed: Buffer): Promise<boolean>;
 }
 
+/** The answer that made the newest version. */
+type Checkpoint = AnswerV1 & { readonly successor: EnvelopeV1 };
+
+const SESSION_NAME = /^sessions\/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const NOTHING = Buffer.alloc(0);
 
 /**
@@ -125,6 +131,29 @@ export function anchoredInterceptor<State>(
     }
   };
 
+  /** Of the session that its owner names in place of its waybill, where he may. */
+  const namedCheckpoint = async (call: Call): Promise<Checkpoint | undefined> => {
+    const name = method.idempotent ? singleValue(call.metadata, SESSION_KEY) : undefined;
+    if (name === undefined || call.caller.token === undefined) return undefined;
+    return checkpoint(name);
+  };
+
+  /** The newest version of a session. @throws StatusError SESSION_NOT_FOUND */
+  const checkpoint = async (name: string): Promise<Checkpoint> => {
+    if (!SESSION_NAME.test(name)) throw Errors.SESSION_NOT_FOUND();
+    const sessionId = name.slice("sessions/".length);
+    const row = await anchors.read(sessionId);
+    const answer = row && (await answers.open(row.answer));
+    const { successor } = answer ?? {};
+    if (row === undefined || row.ended || answer === undefined || successor === undefined) {
+      throw Errors.SESSION_NOT_FOUND();
+    }
+    if (!isOf(answer, row, uuidToBytes(sessionId))) {
+      throw Errors.SESSION_NOT_FOUND({ cause: "what its anchor keeps is not its own" });
+    }
+    return { ...answer, successor };
+  };
+
   const encodeRequest = (request: unknown): Buffer =>
     codec.requestSerialize(
       method.requestCarrier === undefined
@@ -206,8 +235,16 @@ export function anchoredInterceptor<State>(
       };
     case Step.STEP_ADVANCE:
       return async (request, call) => {
-        const opened = await calls.open(request, call);
+        const named = await namedCheckpoint(call);
+        const opened = named
+          ? calls.resume(named.successor, call)
+          : await calls.open(request, call);
         const { session } = opened;
+        if (
+          named &&
+          isMadeAgain(named, readAsked(method.path, call.metadata, encodeRequest(request)))
+        )
+          return replay(call, opened, named);
         return advance(request, call, opened, (asked, response) => {
           const state = sessions.encode(session.state);
           return toNext(session, asked, response, sessions.successor(session, state));
@@ -243,6 +280,22 @@ export function anchoredInterceptor<State>(
         };
         const response = await advance(request, call, opened, bind, true);
         await calls.revoke(old, session.subject);
+        return response;
+      };
+    case Step.STEP_RESUME:
+      return async (request, call) => {
+        const name = String((request as Record<string, unknown>)[method.sessionName!]);
+        const asked = readAsked(method.path, call.metadata, encodeRequest(request));
+        const opened = calls.resume((await checkpoint(name)).successor, call);
+        const { session, carrier } = opened;
+        const response = codec.responseSerialize(await next(request, call));
+        const successor = sessions.successor(session, sessions.encode(session.state));
+        const { answer, commit } = toNext(session, asked, response, successor);
+        const seal = calls.seal(carrier, successor);
+        if (!(await commit(undefined, answers.seal(answer)))) {
+          throw Errors.CONFLICT({ cause: "the session advanced meanwhile", retryAfterMs: 20 });
+        }
+        seal(call, response);
         return response;
       };
     default:

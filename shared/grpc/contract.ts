@@ -3,6 +3,7 @@ import {
   type create,
   createFileRegistry,
   type DescExtension,
+  type DescField,
   type DescMessage,
   type DescMethod,
   type DescService,
@@ -27,8 +28,13 @@ const DEFAULT_IDLE_S = 30 * 60;
 const DEFAULT_ABSOLUTE_S = 24 * 60 * 60;
 const AUDIENCE = /^[a-z][a-z0-9-]{0,62}$/;
 
-/** What an anchored session advances by. */
-const WRITES: ReadonlySet<Step> = new Set([Step.STEP_ADVANCE, Step.STEP_END, Step.STEP_BIND]);
+/** What an anchored session advances by. A call that is made again is answered as it was. */
+const WRITES: ReadonlySet<Step> = new Set([
+  Step.STEP_ADVANCE,
+  Step.STEP_END,
+  Step.STEP_BIND,
+  Step.STEP_RESUME,
+]);
 
 /** What the protos say of one method. */
 export interface MethodContract {
@@ -50,6 +56,12 @@ export interface MethodContract {
   /** Names, as in TypeScript, of the fields that carry the waybill in a message. */
   readonly requestCarrier: string | undefined;
   readonly responseCarrier: string | undefined;
+  /** Name of the field that names the session to resume, for STEP_RESUME. */
+  readonly sessionName: string | undefined;
+  /** It advances an anchored session: to be called with an idempotency key. */
+  readonly advancesAnchor: boolean;
+  /** Its proto says that asking twice does no more than asking once, whatever happened between. */
+  readonly idempotent: boolean;
   /**
    * Asking twice does no more than asking once. A session begun twice is one too many that nobody
    * holds; a call of an anchored session that is made again is answered as it was before.
@@ -167,11 +179,21 @@ function methodContract(
   if (scopes.length > 0 && access !== Access.ACCESS_AUTHENTICATED) {
     throw wrong("scopes need ACCESS_AUTHENTICATED");
   }
-  if (step === Step.STEP_BIND && access !== Access.ACCESS_AUTHENTICATED) {
-    throw wrong("STEP_BIND needs ACCESS_AUTHENTICATED");
+  const sessionName = marked(registry, method.input, "waybill.options.v1.session_name")?.localName;
+  if (step === Step.STEP_RESUME) {
+    if (session?.anchored !== true) throw wrong("STEP_RESUME needs MODE_ANCHORED");
+    if (sessionName === undefined) throw wrong("STEP_RESUME needs a field with session_name");
+  }
+  if (
+    (step === Step.STEP_BIND || step === Step.STEP_RESUME) &&
+    access !== Access.ACCESS_AUTHENTICATED
+  ) {
+    throw wrong("STEP_BIND and STEP_RESUME need ACCESS_AUTHENTICATED");
   }
   const level = method.idempotency;
   const safe = level === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+  const advancesAnchor = session?.anchored === true && WRITES.has(step);
+  const idempotent = safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT;
   if (cache !== undefined && !safe) throw wrong("cache needs idempotency_level NO_SIDE_EFFECTS");
   return {
     path,
@@ -185,25 +207,33 @@ function methodContract(
     session: step === Step.STEP_UNSPECIFIED ? undefined : session,
     requestCarrier: carrier(registry, method.input),
     responseCarrier: carrier(registry, method.output),
-    repeatable:
-      safe ||
-      level === MethodOptions_IdempotencyLevel.IDEMPOTENT ||
-      step === Step.STEP_BEGIN ||
-      (session?.anchored === true && WRITES.has(step)),
+    sessionName,
+    advancesAnchor,
+    idempotent,
+    repeatable: idempotent || step === Step.STEP_BEGIN || advancesAnchor,
     request: method.input,
   };
 }
 
 function carrier(registry: FileRegistry, message: DescMessage): string | undefined {
-  const extension = registry.getExtension("waybill.options.v1.carrier");
-  if (extension === undefined) return undefined;
-  const field = message.fields.find(
-    (candidate) => hasOption(candidate, extension) && getOption(candidate, extension) === true,
-  );
+  const field = marked(registry, message, "waybill.options.v1.carrier");
   if (field !== undefined && field.message?.typeName !== "waybill.options.v1.Waybill") {
     throw new Error(`${message.typeName}.${field.name}: a carrier is a waybill.options.v1.Waybill`);
   }
   return field?.localName;
+}
+
+/** The field of a message that an option is true for. */
+function marked(
+  registry: FileRegistry,
+  message: DescMessage,
+  option: string,
+): DescField | undefined {
+  const extension = registry.getExtension(option);
+  if (extension === undefined) return undefined;
+  return message.fields.find(
+    (field) => hasOption(field, extension) && getOption(field, extension) === true,
+  );
 }
 
 /** A message-typed option, encoded, so that the generated code can read it. */

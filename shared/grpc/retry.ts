@@ -1,13 +1,16 @@
-import {
-  InterceptingCall,
-  type InterceptingListener,
-  type Interceptor,
-  type Metadata,
-  type StatusObject,
-  status,
-} from "@grpc/grpc-js";
+import { InterceptingCall, type Interceptor, type StatusObject, status } from "@grpc/grpc-js";
 import { readError } from "../errors/errors.ts";
 import type { Contract } from "./contract.ts";
+import { repeating } from "./repeating.ts";
+
+/** In a call's options: it is retried already. */
+const RETRIED = Symbol("retried");
+
+/**
+ * In the trailing metadata of an answer: how many attempts were made before it, of which nobody knows
+ * what they did (gRFC A6).
+ */
+export const PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts";
 
 const MAX_ATTEMPTS = 5;
 const MIN_BACKOFF_MS = 20;
@@ -19,78 +22,20 @@ const MAX_BACKOFF_MS = 1000;
  * gRPC itself does not retry that: to it, an answer that has begun has been given.
  *
  * Waits between attempts as long as the answer asks (RetryInfo), or else twice as long each time,
- * with jitter; never past the deadline.
+ * with jitter; never past the deadline. Of two such interceptors around a call the outer one does it.
  */
 export function retrying(contract: Contract): Interceptor {
-  return (options, nextCall) => {
-    const { method_definition: definition } = options;
+  return (given, nextCall) => {
+    const { method_definition: definition } = given;
     const repeatable = contract.find(definition.path)?.repeatable ?? false;
-    if (!repeatable || definition.requestStream || definition.responseStream) {
-      return new InterceptingCall(nextCall(options));
-    }
-    const deadline = Number(options.deadline ?? Number.POSITIVE_INFINITY);
-    let metadata: Metadata;
-    let message: unknown;
-    let listener: InterceptingListener;
-    let current = nextCall(options);
-    let attempt = 1;
-    let waiting: NodeJS.Timeout | undefined;
-
-    /** Holds an attempt's answer back until it is whole. */
-    const attemptListener = () => {
-      let reply: Metadata | undefined;
-      let response: unknown;
-      return {
-        onReceiveMetadata(received: Metadata) {
-          reply = received;
-        },
-        onReceiveMessage(received: unknown) {
-          response = received;
-        },
-        onReceiveStatus(result: StatusObject) {
-          const waitMs = attempt < MAX_ATTEMPTS ? backoffMs(result, attempt) : undefined;
-          if (waitMs !== undefined && Date.now() + waitMs < deadline) {
-            waiting = setTimeout(again, waitMs);
-            return;
-          }
-          if (reply !== undefined) listener.onReceiveMetadata(reply);
-          if (result.code === status.OK) listener.onReceiveMessage(response);
-          listener.onReceiveStatus(result);
-        },
-      };
-    };
-    const again = () => {
-      waiting = undefined;
-      attempt += 1;
-      current = nextCall(options);
-      current.start(metadata.clone(), attemptListener());
-      current.sendMessage(message);
-      current.halfClose();
-    };
-
-    return new InterceptingCall(current, {
-      start(given, receiver, next) {
-        metadata = given.clone();
-        listener = receiver as InterceptingListener;
-        next(given, attemptListener());
-      },
-      sendMessage(given, next) {
-        message = given;
-        next(given);
-      },
-      cancel(next) {
-        if (waiting === undefined) {
-          if (attempt === 1) next();
-          else current.cancelWithStatus(status.CANCELLED, "Cancelled on client");
-          return;
-        }
-        clearTimeout(waiting);
-        listener.onReceiveStatus({
-          code: status.CANCELLED,
-          details: "Cancelled between two attempts",
-          metadata,
-        });
-      },
+    const isUnary = !definition.requestStream && !definition.responseStream;
+    if (!repeatable || !isUnary || RETRIED in given) return new InterceptingCall(nextCall(given));
+    const options = { ...given, [RETRIED]: true };
+    return repeating(options, nextCall, (result, _sent, attempt) => {
+      const afterMs = attempt < MAX_ATTEMPTS ? backoffMs(result, attempt) : undefined;
+      if (afterMs !== undefined) return { afterMs };
+      if (attempt > 1) result.metadata.set(PREVIOUS_ATTEMPTS, `${attempt - 1}`);
+      return undefined;
     });
   };
 }

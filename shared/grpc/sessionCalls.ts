@@ -74,6 +74,21 @@ export class SessionCalls<State> {
     return { session, carrier };
   }
 
+  /**
+   * The session of a checkpoint, if it is the caller's and nobody has ended it.
+   *
+   * @throws StatusError SESSION_NOT_FOUND
+   */
+  resume(envelope: EnvelopeV1, call: Call): Opened<State> {
+    const session = this.sessions.resume(envelope, ownerOf(call)!);
+    if (session === undefined) throw Errors.SESSION_NOT_FOUND();
+    if (this.#feed !== undefined) {
+      assertNotRevoked(session, this.#feed.revocations, session.id);
+    }
+    call.opened = session;
+    return { session, carrier: "metadata" };
+  }
+
   /** A new session of the caller's with the state of another one. */
   bind(old: OpenSession<State>, call: Call): OpenSession<State> {
     const session = this.sessions.begin(ownerOf(call));

@@ -9,8 +9,10 @@ import {
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { readError } from "../errors/errors.ts";
 import type { Contract, MethodContract } from "../grpc/contract.ts";
-import { WAYBILL_KEY } from "../waybill/carriers.ts";
+import { retrying } from "../grpc/retry.ts";
+import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { authorizing } from "./authorizing.ts";
+import { recovering } from "./recovering.ts";
 import { SignIn, type SignInOptions } from "./signIn.ts";
 import { MemoryStore, type Store } from "./stores.ts";
 import { Turns } from "./turns.ts";
@@ -84,11 +86,18 @@ export class Jar {
    * @param session tells several sessions of one audience apart
    */
   interceptor(session = "default"): Interceptor {
-    const waybills = this.#waybills(session);
-    if (this.#signIn === undefined) return waybills;
-    const authorized = authorizing(this.#contract, this.#signIn);
-    return (options, nextCall) =>
-      waybills(options, (passed) => authorized({ ...options, ...passed }, nextCall));
+    const parts = [
+      recovering(this.#contract, {
+        newest: (audience) => this.peek(audience, session),
+        isSignedIn: () => this.isSignedIn,
+      }),
+      this.#waybills(session),
+      ...(this.#signIn === undefined ? [] : [authorizing(this.#contract, this.#signIn)]),
+      retrying(this.#contract),
+    ];
+    return parts.reduceRight((inner, outer) => (options, nextCall) => {
+      return outer(options, (passed) => inner({ ...options, ...passed }, nextCall));
+    });
   }
 
   #signedIn(): SignIn {
@@ -149,7 +158,9 @@ export class Jar {
         const start = () => {
           sent = this.#store.get(key);
           metadata.remove(WAYBILL_KEY);
-          if (sent !== undefined) metadata.set(WAYBILL_KEY, sent);
+          // Who names his session goes on from where it stands, whatever this waybill says.
+          const isNamed = metadata.get(SESSION_KEY).length > 0;
+          if (sent !== undefined && !isNamed) metadata.set(WAYBILL_KEY, sent);
           next(metadata, {
             onReceiveMetadata: (reply, nextMetadata) => {
               received = lastOf(reply);

@@ -6,6 +6,11 @@ import { singleValue } from "./singleValue.ts";
 
 /** The metadata key, in requests and in responses. */
 export const WAYBILL_KEY = "waybill";
+/**
+ * The metadata key by which the owner of an anchored session names it, as `sessions/{uuid}`, to go on
+ * from where it stands, in place of its waybill.
+ */
+export const SESSION_KEY = "session";
 /** Longest waybill in metadata, in characters. */
 export const MAX_METADATA_WAYBILL = 4096;
 /** Largest sealed envelope in a message field, in bytes. */

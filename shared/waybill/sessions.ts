@@ -113,18 +113,19 @@ export class Sessions<State> {
         version: 0,
         digest: Buffer.alloc(0),
         parentDigest: Buffer.alloc(0),
-        subject: owner?.subject ?? subject ?? `${ANONYMOUS}${id}`,
-        client: owner?.client ?? "",
+        subject: subject ?? `${ANONYMOUS}${id}`,
+        client: "",
+        subjectEpoch: 0,
+        familyId: Buffer.alloc(0),
+        confirmation: Buffer.alloc(0),
+        ...(owner && ownership(owner)),
         audience: this.contract.audience,
-        subjectEpoch: owner?.epoch ?? 0,
-        familyId: owner?.family === undefined ? Buffer.alloc(0) : uuidToBytes(owner.family),
         issuedAt: BigInt(nowS),
         idleExpiresAt: BigInt(nowS + this.contract.idleS),
         expiresAt: BigInt(nowS + this.contract.absoluteS),
         mode: this.#mode,
         stateType: this.contract.stateType,
         stateRevision: this.contract.revision,
-        confirmation: Buffer.from(owner?.thumbprint ?? "", "base64url"),
         content: { $case: "state", value: Buffer.alloc(0) },
       },
       this.#codec.create(),
@@ -144,7 +145,19 @@ export class Sessions<State> {
     const opened = this.#opener.open(sealed);
     const plaintext = opened instanceof Promise ? await opened : opened;
     if (plaintext === undefined) throw Errors.WAYBILL_INVALID({ cause: "it does not open" });
-    return this.#read(plaintext, holder);
+    return this.#read(this.#decode(plaintext), holder);
+  }
+
+  /**
+   * A session as its checkpoint has it, for whoever takes it up.
+   *
+   * @param envelope of its newest version
+   * @returns undefined when it is not his
+   * @throws StatusError as `open`
+   */
+  resume(envelope: EnvelopeV1, owner: Owner): OpenSession<State> | undefined {
+    if (envelope.subject !== owner.subject) return undefined;
+    return this.#read({ ...envelope, ...ownership(owner) }, owner);
   }
 
   /**
@@ -190,7 +203,7 @@ export class Sessions<State> {
     return leftS * 2 < this.contract.idleS && envelope.idleExpiresAt < envelope.expiresAt;
   }
 
-  #read(plaintext: Buffer, holder: Owner | undefined): OpenSession<State> {
+  #decode(plaintext: Buffer): EnvelopeV1 {
     let envelope: EnvelopeV1 | undefined;
     try {
       const { version } = Envelope.decode(plaintext);
@@ -200,6 +213,10 @@ export class Sessions<State> {
     }
     if (envelope === undefined)
       throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "envelope version" });
+    return envelope;
+  }
+
+  #read(envelope: EnvelopeV1, holder: Owner | undefined): OpenSession<State> {
     const refusal = this.#refusal(envelope, holder);
     if (refusal !== undefined) throw refusal;
     const { content } = envelope;
@@ -271,6 +288,19 @@ export class Sessions<State> {
   #nowS(): number {
     return Math.floor(this.#now() / 1000);
   }
+}
+
+/** What a waybill says of its owner. */
+function ownership(
+  owner: Owner,
+): Pick<EnvelopeV1, "subject" | "client" | "subjectEpoch" | "familyId" | "confirmation"> {
+  return {
+    subject: owner.subject,
+    client: owner.client,
+    subjectEpoch: owner.epoch,
+    familyId: owner.family === undefined ? Buffer.alloc(0) : uuidToBytes(owner.family),
+    confirmation: Buffer.from(owner.thumbprint ?? "", "base64url"),
+  };
 }
 
 /** Bound to its subject and client, and to the key that its owner proved, if he did. */

@@ -127,6 +127,12 @@ export interface BindCheckoutRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface ResumeCheckoutRequest {
+  /** Name of the checkout's session: `sessions/{uuid}`. */
+  name: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 export interface EndCheckoutRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1319,6 +1325,77 @@ export const BindCheckoutRequest: MessageFns<BindCheckoutRequest> = {
   },
 };
 
+function createBaseResumeCheckoutRequest(): ResumeCheckoutRequest {
+  return { name: "", _unknownFields: {} };
+}
+
+export const ResumeCheckoutRequest: MessageFns<ResumeCheckoutRequest> = {
+  encode(message: ResumeCheckoutRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeCheckoutRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeCheckoutRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeCheckoutRequest>): ResumeCheckoutRequest {
+    return ResumeCheckoutRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeCheckoutRequest>): ResumeCheckoutRequest {
+    const message = createBaseResumeCheckoutRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
 function createBaseEndCheckoutRequest(): EndCheckoutRequest {
   return { _unknownFields: {} };
 }
@@ -1804,6 +1881,20 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
+  /**
+   * Takes up a checkout of the caller's where it stands, without its waybill: on another device, or
+   * after the waybill was lost. Waybills that others hold of it are stale from then on.
+   */
+  resumeCheckout: {
+    path: "/waybill.checkout.v1.CheckoutService/ResumeCheckout" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeCheckoutRequest): Buffer =>
+      Buffer.from(ResumeCheckoutRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeCheckoutRequest => ResumeCheckoutRequest.decode(value),
+    responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
+  },
   /** Gives the checkout up: the caller is told to drop its waybill. */
   endCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/EndCheckout" as const,
@@ -1868,6 +1959,11 @@ export interface CheckoutServiceServer extends UntypedServiceImplementation {
    * in a new session. The old one's waybills are refused from then on.
    */
   bindCheckout: handleUnaryCall<BindCheckoutRequest, Checkout>;
+  /**
+   * Takes up a checkout of the caller's where it stands, without its waybill: on another device, or
+   * after the waybill was lost. Waybills that others hold of it are stale from then on.
+   */
+  resumeCheckout: handleUnaryCall<ResumeCheckoutRequest, Checkout>;
   /** Gives the checkout up: the caller is told to drop its waybill. */
   endCheckout: handleUnaryCall<EndCheckoutRequest, EndCheckoutResponse>;
   /** One order of the checkout's owner. */
@@ -2055,6 +2151,25 @@ export interface CheckoutServiceClient extends Client {
   ): ClientUnaryCall;
   bindCheckout(
     request: BindCheckoutRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientUnaryCall;
+  /**
+   * Takes up a checkout of the caller's where it stands, without its waybill: on another device, or
+   * after the waybill was lost. Waybills that others hold of it are stale from then on.
+   */
+  resumeCheckout(
+    request: ResumeCheckoutRequest,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientUnaryCall;
+  resumeCheckout(
+    request: ResumeCheckoutRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientUnaryCall;
+  resumeCheckout(
+    request: ResumeCheckoutRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,

@@ -56,6 +56,12 @@ export const Step = {
    * sessions that were begun before sign-in; one of somebody else is refused.
    */
   STEP_BIND: 5,
+  /**
+   * STEP_RESUME - Takes up an anchored session of the caller's from its newest version, without a waybill: on
+   * another device, or after the waybill was lost. It is itself an advance, so older waybills of the
+   * session are stale from then on.
+   */
+  STEP_RESUME: 6,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -68,6 +74,7 @@ export namespace Step {
   export type STEP_ADVANCE = typeof Step.STEP_ADVANCE;
   export type STEP_END = typeof Step.STEP_END;
   export type STEP_BIND = typeof Step.STEP_BIND;
+  export type STEP_RESUME = typeof Step.STEP_RESUME;
   export type UNRECOGNIZED = typeof Step.UNRECOGNIZED;
 }
 

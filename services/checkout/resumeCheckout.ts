@@ -1,0 +1,11 @@
+import type { Checkout, ResumeCheckoutRequest } from "#proto/waybill/checkout/v1/checkout.ts";
+import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { toCheckout } from "./view.ts";
+
+export async function resumeCheckout(
+  _request: ResumeCheckoutRequest,
+  { session: { state } }: Context<CheckoutState>,
+): Promise<Checkout> {
+  return toCheckout(state);
+}

@@ -1,0 +1,243 @@
+import { Client } from "pg";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Jar } from "#shared/jar/jar.ts";
+import { bearer, Callers, type Person } from "../fixtures/callers.ts";
+import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { refusal, untilRefused } from "../fixtures/refusal.ts";
+import { ADDRESS } from "../fixtures/shopper.ts";
+import { step } from "../fixtures/step.ts";
+
+let cluster: TestCluster;
+let callers: Callers;
+let byHand: Clients;
+let db: Client;
+let ada: Person;
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  byHand = makeClients(cluster.target, { withJar: false, retries: false });
+  db = new Client({ connectionString: cluster.databaseUrl });
+  await db.connect();
+  ada = await callers.person();
+});
+afterAll(async () => {
+  await db?.end();
+  byHand?.close();
+  callers?.close();
+  await cluster?.remove();
+});
+
+/** One of a person's devices: with a jar, signed in. */
+async function device(person: Person): Promise<Clients> {
+  const jar = new Jar({ contract, signIn: { target: cluster.target } });
+  await jar.signIn(person.username, person.secret);
+  return makeClients(cluster.target, { jar });
+}
+
+/** The session that began last. */
+async function newest(): Promise<{ name: string; id: string; version: number }> {
+  const { rows } = await db.query(
+    "SELECT session_id, version FROM checkout.anchor ORDER BY session_id DESC LIMIT 1",
+  );
+  const { session_id: id, version } = rows[0];
+  return { name: `sessions/${id}`, id, version };
+}
+
+describe("another device of the same subject", () => {
+  test("takes a session up where it stands, and the first one's waybill is stale", async () => {
+    const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
+    await phone.checkout.beginCheckout({});
+    await phone.checkout.addItem({ product: "products/1", quantity: 2 });
+    const { name, version } = await newest();
+    const kept = phone.jar.peek("checkout")!;
+
+    const { items } = await laptop.checkout.resumeCheckout({ name });
+    expect(items).toMatchObject([{ product: "products/1", quantity: 2 }]);
+    expect((await newest()).version).toBe(version + 1);
+    await laptop.checkout.addItem({ product: "products/2" });
+
+    const { accessToken: jwt } = await callers.signIn(ada);
+    const stale = step(
+      byHand.checkout.addItem,
+      { product: "products/3" },
+      { waybill: kept, token: jwt },
+    );
+    expect(await refusal(stale)).toMatchObject({
+      reason: "WAYBILL_STALE",
+      metadata: { session: name },
+    });
+    for (const clients of [phone, laptop]) clients.close();
+  });
+
+  test("and each goes on after the other by itself, where the method may be repeated", async () => {
+    const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
+    await phone.checkout.beginCheckout({});
+    await phone.checkout.addItem({ product: "products/1" });
+    const { name } = await newest();
+    await laptop.checkout.resumeCheckout({ name });
+    for (let quantity = 2; quantity <= 9; quantity += 1) {
+      const turn = quantity % 2 === 0 ? phone : laptop;
+      const { items } = await turn.checkout.updateItem({ product: "products/1", quantity });
+      expect(items).toMatchObject([{ quantity }]);
+    }
+    // Adding some twice is more than adding them once: that is the caller's to decide.
+    const report = await refusal(phone.checkout.addItem({ product: "products/1" }));
+    expect(report.reason).toBe("WAYBILL_STALE");
+    for (const clients of [phone, laptop]) clients.close();
+  });
+
+  test("two at once: none of the updates is lost", async () => {
+    const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
+    await phone.checkout.beginCheckout({});
+    await phone.checkout.addItem({ product: "products/1" });
+    await phone.checkout.addItem({ product: "products/2" });
+    await laptop.checkout.resumeCheckout({ name: (await newest()).name });
+    await Promise.all([
+      phone.checkout.updateItem({ product: "products/1", quantity: 11 }),
+      laptop.checkout.updateItem({ product: "products/2", quantity: 22 }),
+    ]);
+    const { items } = await phone.checkout.resumeCheckout({ name: (await newest()).name });
+    expect(items.map(({ quantity }) => quantity)).toEqual([11, 22]);
+    for (const clients of [phone, laptop]) clients.close();
+  });
+});
+
+describe("resuming is refused", () => {
+  const resume = async (person: Person, name: string) => {
+    const { accessToken } = await callers.signIn(person);
+    return byHand.checkout.resumeCheckout({ name }, bearer(accessToken));
+  };
+  const begin = async () => {
+    const phone = await device(ada);
+    await phone.checkout.beginCheckout({});
+    return { phone, ...(await newest()) };
+  };
+  const NOT_FOUND = { reason: "SESSION_NOT_FOUND" };
+
+  test("of another's session, of nobody's, and of one that never was: all look alike", async () => {
+    const { phone, name } = await begin();
+    expect(await refusal(resume(await callers.person(), name))).toMatchObject(NOT_FOUND);
+    await byHand.checkout.beginCheckout({});
+    expect(await refusal(resume(ada, (await newest()).name))).toMatchObject(NOT_FOUND);
+    const never = "sessions/01900000-0000-7000-8000-000000000000";
+    expect(await refusal(resume(ada, never))).toMatchObject(NOT_FOUND);
+    expect((await resume(ada, name)).items).toEqual([]);
+    phone.close();
+  });
+
+  test("of one that has ended", async () => {
+    const { phone, name } = await begin();
+    await phone.checkout.endCheckout({});
+    expect(await untilRefused(() => resume(ada, name))).toMatchObject(NOT_FOUND);
+    phone.close();
+  });
+
+  test("as a way back: what it answers is the newest version, and older waybills stay stale", async () => {
+    const { phone, name } = await begin();
+    await phone.checkout.addItem({ product: "products/4" });
+    const older = phone.jar.peek("checkout")!;
+    await phone.checkout.removeItem({ product: "products/4" });
+    const { accessToken: token } = await callers.signIn(ada);
+    expect((await resume(ada, name)).items).toEqual([]);
+    const back = step(byHand.checkout.setAddress, { address: ADDRESS }, { waybill: older, token });
+    expect((await refusal(back)).reason).toBe("WAYBILL_STALE");
+    // Naming the session in place of a waybill leads to the newest version, too.
+    const { metadata } = bearer(token);
+    metadata.set("session", name);
+    metadata.set("waybill", older);
+    expect((await byHand.checkout.setAddress({ address: ADDRESS }, { metadata })).items).toEqual(
+      [],
+    );
+    phone.close();
+  });
+
+  test("by a name in the place of a waybill, without a token or with another's", async () => {
+    const { phone, name } = await begin();
+    const { metadata } = bearer((await callers.signIn(await callers.person())).accessToken);
+    metadata.set("session", name);
+    const stolen = byHand.checkout.setAddress({ address: ADDRESS }, { metadata });
+    expect(await refusal(stolen)).toMatchObject(NOT_FOUND);
+    metadata.remove("authorization");
+    const bare = byHand.checkout.setAddress({ address: ADDRESS }, { metadata });
+    expect((await refusal(bare)).reason).toBe("WAYBILL_MISSING");
+    phone.close();
+  });
+});
+
+describe("what was changed in the tables is refused", () => {
+  const INVALID = { reason: "WAYBILL_INVALID" };
+  /** A session of two versions: the waybills of both, and one that is good. */
+  const advanced = async () => {
+    const { waybill: first } = await step(byHand.checkout.beginCheckout, {});
+    const { waybill: second } = await step(
+      byHand.checkout.addItem,
+      { product: "products/5" },
+      { waybill: first },
+    );
+    return { first: first!, second: second!, id: (await newest()).id };
+  };
+  const write = (waybill: string) =>
+    step(byHand.checkout.setAddress, { address: ADDRESS }, { waybill });
+
+  test("an anchor that is gone: the session never existed", async () => {
+    const { second, id } = await advanced();
+    await db.query("DELETE FROM checkout.anchor WHERE session_id = $1", [id]);
+    expect(await refusal(write(second))).toMatchObject(INVALID);
+  });
+
+  test("an anchor set back to an older version: the newest waybill is from its future", async () => {
+    const { first, second, id } = await advanced();
+    await db.query("UPDATE checkout.anchor SET version = 1 WHERE session_id = $1", [id]);
+    expect(await refusal(write(second))).toMatchObject(INVALID);
+    // The old one does not become good by that: the digest is not to be had from the tables.
+    expect(await refusal(write(first))).toMatchObject(INVALID);
+    await db.query(
+      `UPDATE checkout.anchor SET head = advance.digest FROM checkout.advance
+        WHERE anchor.session_id = $1 AND advance.session_id = $1 AND advance.version = 1`,
+      [id],
+    );
+    expect(await refusal(write(first))).toMatchObject(INVALID);
+  });
+
+  test("an anchor in another's place", async () => {
+    const [mine, other] = [await advanced(), await advanced()];
+    await db.query(
+      `UPDATE checkout.anchor SET head = other.head, answer = other.answer
+         FROM checkout.anchor AS other WHERE anchor.session_id = $1 AND other.session_id = $2`,
+      [mine.id, other.id],
+    );
+    expect(await refusal(write(mine.second))).toMatchObject(INVALID);
+    expect(await refusal(write(mine.first))).toMatchObject(INVALID);
+    await write(other.second);
+  });
+
+  test("an ended session that is opened again", async () => {
+    const { second, id } = await advanced();
+    await step(byHand.checkout.endCheckout, {}, { waybill: second });
+    await db.query("UPDATE checkout.anchor SET ended = false WHERE session_id = $1", [id]);
+    expect((await refusal(write(second))).reason).toBe("WAYBILL_STALE");
+    await db.query("UPDATE checkout.anchor SET version = 2 WHERE session_id = $1", [id]);
+    expect(await refusal(write(second))).toMatchObject(INVALID);
+  });
+
+  test("a saved answer that was changed, cut or swapped", async () => {
+    const [mine, other] = [await advanced(), await advanced()];
+    const again = (waybill: string) =>
+      step(byHand.checkout.addItem, { product: "products/5" }, { waybill });
+    await again(mine.first);
+    const set = (answer: string) =>
+      db.query(`UPDATE checkout.anchor SET answer = ${answer} WHERE session_id = $1`, [mine.id]);
+    for (const changed of [
+      "set_byte(answer, length(answer) - 30, get_byte(answer, length(answer) - 30) # 1)",
+      "substr(answer, 1, 20)",
+      "''",
+      `(SELECT answer FROM checkout.anchor WHERE session_id = '${other.id}')`,
+    ]) {
+      await set(changed);
+      expect(await refusal(again(mine.first))).toMatchObject(INVALID);
+    }
+    // The newest waybill carries its own state: it goes on.
+    await write(mine.second);
+  });
+});
