@@ -7,6 +7,7 @@ const ENV = {
   WAYBILL_DATABASE_URL_KEYS: "postgres://keys",
   WAYBILL_DATABASE_URL_IDENTITY: "postgres://identity",
   WAYBILL_DATABASE_URL_TOKEN: "postgres://token",
+  WAYBILL_DATABASE_URL_SESSION: "postgres://session",
   WAYBILL_DATABASE_URL_CATALOG: "postgres://catalog",
   WAYBILL_DATABASE_URL_CHECKOUT: "postgres://checkout",
   WAYBILL_KEY_ENCRYPTION_KEY_FILE: "/kek",
@@ -36,6 +37,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
     identityAddress: undefined,
     tokenAddress: undefined,
     catalogAddress: undefined,
+    sessionAddress: undefined,
     keyEncryptionKeyFile: "/kek",
     origins: ["https://a.example", "http://b.example:8080"],
     issuer: "https://a.example",
@@ -51,6 +53,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
       keys: "postgres://keys",
       identity: "postgres://identity",
       token: "postgres://token",
+      session: "postgres://session",
       catalog: "postgres://catalog",
       checkout: "postgres://checkout",
     },
@@ -67,10 +70,11 @@ test("a role needs no more than what it uses", () => {
     WAYBILL_CREDENTIALS_DIR: "/credentials",
     WAYBILL_KEYS_ADDRESS: "dns:///keys:1",
     WAYBILL_ORIGINS: "https://a.example",
+    WAYBILL_DATABASE_URL_SESSION: "postgres://session",
   };
   expect(readConfig(["--roles", "session"], env)).toMatchObject({
     roles: ["session"],
-    databaseUrls: {},
+    databaseUrls: { session: "postgres://session" },
     keyEncryptionKeyFile: undefined,
   });
 });

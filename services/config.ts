@@ -6,8 +6,6 @@ import { type Argon2Cost, DEFAULT_COST, parseCost } from "./identity/secretHashe
 
 export const ROLES = ["keys", "identity", "token", "session", "catalog", "checkout"] as const;
 export type Role = (typeof ROLES)[number];
-/** Those that keep data in Postgres. */
-export const DATABASE_ROLES = ["keys", "identity", "token", "catalog", "checkout"] as const;
 /** Those that keep keys of their own there, wrapped. */
 const WRAPPING_ROLES: readonly Role[] = ["keys", "token"];
 
@@ -27,6 +25,7 @@ export interface Config {
   readonly identityAddress: string | undefined;
   readonly tokenAddress: string | undefined;
   readonly catalogAddress: string | undefined;
+  readonly sessionAddress: string | undefined;
   readonly keyEncryptionKeyFile: string | undefined;
   /** The addresses that callers know this system by, such as `https://api.example.com`. */
   readonly origins: readonly string[];
@@ -70,6 +69,7 @@ Environment:
   WAYBILL_DATABASE_URL_KEYS         Postgres address for the role keys
   WAYBILL_DATABASE_URL_IDENTITY     … for the role identity
   WAYBILL_DATABASE_URL_TOKEN        … for the role token
+  WAYBILL_DATABASE_URL_SESSION      … for the role session
   WAYBILL_DATABASE_URL_CATALOG      … for the role catalog
   WAYBILL_DATABASE_URL_CHECKOUT     … for the role checkout
   WAYBILL_KEY_ENCRYPTION_KEY_FILE   file with 32 bytes in base64url (roles keys, token)
@@ -94,6 +94,7 @@ Environment:
   WAYBILL_TOKEN_ADDRESS             … of the token service; default: this replica; where it does not
                                     serve token, without it no access token is taken
   WAYBILL_CATALOG_ADDRESS           gRPC target of the catalogue; default: this replica
+  WAYBILL_SESSION_ADDRESS           … of the session service; default: this replica (role checkout)
   WAYBILL_DATABASE_CONNECTIONS      connections a role, 1 to 100; default: 5
   WAYBILL_MAX_CONNECTION_AGE_MS     1000 or more; default: 300000
   WAYBILL_DRAIN_DELAY_MS            0 to 60000; default: 0
@@ -129,7 +130,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
   };
   const has = (role: Role) => roles.includes(role);
   const databaseUrls: Partial<Record<Role, string>> = {};
-  for (const role of DATABASE_ROLES) {
+  for (const role of ROLES) {
     if (!has(role)) continue;
     const name = `WAYBILL_DATABASE_URL_${role.toUpperCase()}`;
     databaseUrls[role] = required(name, `the role ${role} keeps its data in Postgres`);
@@ -144,6 +145,12 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
   if (!catalogAddress && has("checkout") && !has("catalog")) {
     throw new ConfigError(
       "WAYBILL_CATALOG_ADDRESS is not set: checkout asks the catalogue for prices",
+    );
+  }
+  const sessionAddress = env["WAYBILL_SESSION_ADDRESS"];
+  if (!sessionAddress && has("checkout") && !has("session")) {
+    throw new ConfigError(
+      "WAYBILL_SESSION_ADDRESS is not set: checkout lists its sessions with the session service",
     );
   }
   const identityAddress = env["WAYBILL_IDENTITY_ADDRESS"];
@@ -177,6 +184,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     identityAddress,
     tokenAddress,
     catalogAddress,
+    sessionAddress,
     keyEncryptionKeyFile: roles.some((role) => WRAPPING_ROLES.includes(role))
       ? required("WAYBILL_KEY_ENCRYPTION_KEY_FILE", "the roles keys and token wrap keys with it")
       : undefined,

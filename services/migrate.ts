@@ -8,13 +8,13 @@ import { loadContract } from "#shared/grpc/contract.ts";
 import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
 import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "./catalog/seed.ts";
-import { DATABASE_ROLES } from "./config.ts";
+import { ROLES } from "./config.ts";
 import { ConfigError, fail } from "./failure.ts";
 import { seedIdentity } from "./identity/seed.ts";
 
 const CONTRACT = new URL("../proto/gen/image.binpb", import.meta.url);
 /** Those whose sessions are anchored. */
-const ANCHORED: ReadonlySet<string> = new Set(["checkout"]);
+const ANCHORED: ReadonlySet<string> = new Set(["session", "checkout"]);
 const WAIT_MS = 60_000;
 
 const USAGE = `Usage: node services/migrate.ts
@@ -27,6 +27,7 @@ Environment:
   WAYBILL_DATABASE_PASSWORD_KEYS       password of the login role waybill_keys
   WAYBILL_DATABASE_PASSWORD_IDENTITY   … of waybill_identity
   WAYBILL_DATABASE_PASSWORD_TOKEN      … of waybill_token
+  WAYBILL_DATABASE_PASSWORD_SESSION    … of waybill_session
   WAYBILL_DATABASE_PASSWORD_CATALOG    … of waybill_catalog
   WAYBILL_DATABASE_PASSWORD_CHECKOUT   … of waybill_checkout
   WAYBILL_ADMIN_SECRET_FILE            the secret of serviceAccounts/admin, used when there is no such
@@ -79,10 +80,7 @@ async function main(): Promise<void> {
     return;
   }
   const passwords = new Map(
-    DATABASE_ROLES.map((schema) => [
-      schema,
-      required(`WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`),
-    ]),
+    ROLES.map((schema) => [schema, required(`WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`)]),
   );
   const adminSecret = readAdminSecret(process.env["WAYBILL_ADMIN_SECRET_FILE"]);
   const client = await connect(required("DATABASE_URL"));

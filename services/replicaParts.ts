@@ -5,7 +5,7 @@ import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
 import type { ServiceTokens } from "#shared/callers/serviceTokens.ts";
 import type { Credentials } from "#shared/credentials/credentials.ts";
 import type { Tls } from "#shared/credentials/tls.ts";
-import type { Anchorage } from "#shared/grpc/anchored.ts";
+import type { Anchorage } from "#shared/grpc/anchoredSteps.ts";
 import type { ClientOptions } from "#shared/grpc/client.ts";
 import type { Contract } from "#shared/grpc/contract.ts";
 import type { Server } from "#shared/grpc/server.ts";

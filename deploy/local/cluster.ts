@@ -6,7 +6,7 @@ import { loadTls } from "#shared/credentials/tls.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
-import { DATABASE_ROLES } from "../../services/config.ts";
+import { ROLES } from "../../services/config.ts";
 import { ANY_CLUSTER, clusterOf, publicServices } from "../envoy/routes.ts";
 import { Children } from "./children.ts";
 import { CONNECTIONS_A_ROLE, checkReplicas, readBudget } from "./connections.ts";
@@ -141,7 +141,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   tell("migrating");
   await runMigrations(databaseUrl, secrets.passwords, tell, secrets.adminSecretFile);
 
-  const roles = DATABASE_ROLES.filter((role) => options.roles.includes(role));
+  const { roles } = options;
   const budget = await readBudget(databaseUrl, roles.length);
   checkReplicas(options.replicas, budget);
 
@@ -276,7 +276,7 @@ function replicaEnvironment(secrets: Secrets, databaseUrl: string): Record<strin
     WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
     WAYBILL_DATABASE_CONNECTIONS: `${CONNECTIONS_A_ROLE}`,
   };
-  for (const role of DATABASE_ROLES) {
+  for (const role of ROLES) {
     const url = new URL(databaseUrl);
     url.username = `waybill_${role}`;
     url.password = secrets.passwords[role];

@@ -13,7 +13,7 @@ const SERVICES: Readonly<Record<string, { calls: string[] }>> = {
   catalog: { calls: [] },
   checkout: { calls: ["catalog"] },
 };
-const SCHEMAS = ["keys", "identity", "token", "catalog", "checkout"] as const;
+const SCHEMAS = ["keys", "identity", "token", "session", "catalog", "checkout"] as const;
 
 /** The passwords of the database's roles. */
 export interface Passwords {
@@ -21,6 +21,7 @@ export interface Passwords {
   keys: string;
   identity: string;
   token: string;
+  session: string;
   catalog: string;
   checkout: string;
 }

@@ -22,6 +22,7 @@ export async function runMigrations(
       WAYBILL_DATABASE_PASSWORD_KEYS: passwords.keys,
       WAYBILL_DATABASE_PASSWORD_IDENTITY: passwords.identity,
       WAYBILL_DATABASE_PASSWORD_TOKEN: passwords.token,
+      WAYBILL_DATABASE_PASSWORD_SESSION: passwords.session,
       WAYBILL_DATABASE_PASSWORD_CATALOG: passwords.catalog,
       WAYBILL_DATABASE_PASSWORD_CHECKOUT: passwords.checkout,
       ...(adminSecretFile && { WAYBILL_ADMIN_SECRET_FILE: adminSecretFile }),

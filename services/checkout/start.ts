@@ -2,6 +2,7 @@ import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
+import { RemoteDirectory } from "#shared/callers/remoteDirectory.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
@@ -17,7 +18,13 @@ export function startCheckout(replica: ReplicaParts): void {
   const identity = identityClient(replica);
   const db = replica.database("checkout");
   const handlers = checkoutHandlers({ db, catalog, cursors, identity, log: replica.log });
-  const anchorage = replica.anchorage("checkout", db);
+  const directory = new RemoteDirectory(
+    config.sessionAddress ?? address,
+    replica.clientOptions(),
+    replica.assertions("checkout"),
+  );
+  releasers.push("the client of the directory", () => directory.close());
+  const anchorage = { ...replica.anchorage("checkout", db), directory };
   const parts = { state: CheckoutState, ring, revocations: feed, anchorage };
   server.add(CheckoutServiceService, handlers, parts);
 }

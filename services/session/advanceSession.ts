@@ -12,8 +12,9 @@ export async function advanceSession(
 ): Promise<AdvanceSessionResponse> {
   const before = SessionState.encode(session.state).finish();
   session.state = state!;
-  // The same state again is no advance: the session keeps its version, as its waybill does.
-  const changed = Buffer.compare(before, SessionState.encode(session.state).finish()) !== 0;
+  // The same state again is no advance of a carried session: its version stays.
+  const changed =
+    session.anchored || Buffer.compare(before, SessionState.encode(session.state).finish()) !== 0;
   return {
     session: view(session, session.version + (changed ? 1 : 0)),
     waybill: undefined,

@@ -1,3 +1,4 @@
+import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type {
   BeginSessionRequest,
   BeginSessionResponse,
@@ -7,9 +8,10 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { view } from "./view.ts";
 
 export async function beginSession(
-  { state }: BeginSessionRequest,
+  { state, mode }: BeginSessionRequest,
   { session }: Context<SessionState>,
 ): Promise<BeginSessionResponse> {
+  session.anchored = mode === Mode.MODE_ANCHORED;
   session.state = state!;
   return { session: view(session, 1), waybill: undefined };
 }

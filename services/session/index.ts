@@ -4,12 +4,23 @@ import { advanceSession } from "./advanceSession.ts";
 import { beginSession } from "./beginSession.ts";
 import { bindSession } from "./bindSession.ts";
 import { endSession } from "./endSession.ts";
+import { listSessions } from "./listSessions.ts";
 import { openSession } from "./openSession.ts";
+import type { SessionParts } from "./parts.ts";
+import { resumeSession } from "./resumeSession.ts";
+import { revokeSession } from "./revokeSession.ts";
 
-export const sessionHandlers: Handlers<typeof SessionServiceService, SessionState> = {
-  beginSession,
-  openSession,
-  advanceSession,
-  bindSession,
-  endSession,
-};
+export function sessionHandlers(
+  parts: SessionParts,
+): Handlers<typeof SessionServiceService, SessionState> {
+  return {
+    beginSession,
+    openSession,
+    advanceSession,
+    bindSession,
+    resumeSession,
+    listSessions: listSessions(parts),
+    revokeSession: revokeSession(parts),
+    endSession,
+  };
+}

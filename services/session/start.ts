@@ -1,8 +1,22 @@
+import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { sessionHandlers } from "./index.ts";
+import { registerSession } from "./registerSession.ts";
+import { SessionDirectory } from "./sessionDirectory.ts";
 
-export function startSession({ server, ringOf, feed }: ReplicaParts): void {
-  const parts = { state: SessionState, ring: ringOf("session"), revocations: feed };
-  server.add(SessionServiceService, sessionHandlers, parts);
+export function startSession(replica: ReplicaParts): void {
+  const { server, feed } = replica;
+  const db = replica.database("session");
+  const directory = new SessionDirectory(db);
+  const ring = replica.ringOf("session");
+  const cursors = new Cursors("session", ring);
+  server.add(SessionServiceService, sessionHandlers({ db, directory, cursors, feed }), {
+    state: SessionState,
+    ring,
+    revocations: feed,
+    anchorage: { ...replica.anchorage("session", db), directory: directory.of("session") },
+  });
+  server.add(DirectoryServiceService, { registerSession: registerSession({ directory }) });
 }

@@ -1,3 +1,4 @@
+import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState, Session as SessionView } from "#proto/waybill/session/v1/session.ts";
 import type { Session } from "#shared/waybill/sessions.ts";
 
@@ -9,5 +10,6 @@ export function view(session: Session<SessionState>, version = session.version):
     version,
     idleExpireTime: new Date(isNew ? session.nextIdleExpiresAt : session.idleExpiresAt),
     expireTime: new Date(session.expiresAt),
+    mode: session.anchored ? Mode.MODE_ANCHORED : Mode.MODE_CARRIED,
   };
 }

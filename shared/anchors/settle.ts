@@ -5,9 +5,11 @@ import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Answers } from "./answers.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 
-/** What tells a call that is made again from another one: SHA-256 digests. */
-interface Asked {
+/** What tells a call that is made again from another one. */
+export interface Asked {
+  /** SHA-256 of the idempotency key; without one, the request's digest. */
   readonly idempotencyDigest: Buffer;
+  /** SHA-256 of the method and the request. */
   readonly requestDigest: Buffer;
 }
 

@@ -72,7 +72,7 @@ test("what the proto says of a session is read, with defaults for its lives", ()
     audience: "catalog",
     stateType: "waybill.catalog.v1.Product",
     revision: 1,
-    anchored: false,
+    mode: "carried",
     idleS: 1800,
     absoluteS: 86_400,
   });
@@ -96,7 +96,7 @@ test("the shortest lives that a session may have", () => {
   const seconds = { seconds: 2n };
   const session = { ...SESSION, idle: seconds, absolute: seconds };
   expect(withOptions({ session, method: READ }).method(WHERE).session).toMatchObject({
-    anchored: false,
+    mode: "carried",
     idleS: 2,
     absoluteS: 2,
   });

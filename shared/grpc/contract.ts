@@ -36,6 +36,11 @@ const WRITES: ReadonlySet<Step> = new Set([
   Step.STEP_RESUME,
 ]);
 
+const MODES: Readonly<Partial<Record<Mode, SessionContract["mode"]>>> = {
+  [Mode.MODE_ANCHORED]: "anchored",
+  [Mode.MODE_EITHER]: "either",
+};
+
 /** What the protos say of one method. */
 export interface MethodContract {
   /** `/package.Service/Method`. */
@@ -58,7 +63,7 @@ export interface MethodContract {
   readonly responseCarrier: string | undefined;
   /** Name of the field that names the session to resume, for STEP_RESUME. */
   readonly sessionName: string | undefined;
-  /** It advances an anchored session: to be called with an idempotency key. */
+  /** It may advance an anchored session: to be called with an idempotency key. */
   readonly advancesAnchor: boolean;
   /** Its proto says that asking twice does no more than asking once, whatever happened between. */
   readonly idempotent: boolean;
@@ -145,7 +150,7 @@ function sessionContract(
     audience,
     stateType: state,
     revision,
-    anchored: mode === Mode.MODE_ANCHORED,
+    mode: MODES[mode] ?? "carried",
     idleS: idle ? Number(idle.seconds) : DEFAULT_IDLE_S,
     absoluteS: absolute ? Number(absolute.seconds) : DEFAULT_ABSOLUTE_S,
   };
@@ -181,7 +186,7 @@ function methodContract(
   }
   const sessionName = marked(registry, method.input, "waybill.options.v1.session_name")?.localName;
   if (step === Step.STEP_RESUME) {
-    if (session?.anchored !== true) throw wrong("STEP_RESUME needs MODE_ANCHORED");
+    if (session?.mode === "carried") throw wrong("STEP_RESUME needs anchored sessions");
     if (sessionName === undefined) throw wrong("STEP_RESUME needs a field with session_name");
   }
   if (
@@ -192,7 +197,7 @@ function methodContract(
   }
   const level = method.idempotency;
   const safe = level === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
-  const advancesAnchor = session?.anchored === true && WRITES.has(step);
+  const advancesAnchor = session !== undefined && session.mode !== "carried" && WRITES.has(step);
   const idempotent = safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT;
   if (cache !== undefined && !safe) throw wrong("cache needs idempotency_level NO_SIDE_EFFECTS");
   return {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Metadata } from "@grpc/grpc-js";
+import type { Asked } from "../anchors/settle.ts";
 import { Errors } from "../errors/errors.ts";
 import { singleValue } from "../waybill/singleValue.ts";
 
@@ -7,14 +8,6 @@ import { singleValue } from "../waybill/singleValue.ts";
 export const IDEMPOTENCY_KEY = "idempotency-key";
 
 const KEY = /^[\x21-\x7e]{1,255}$/;
-
-/** What tells a call that is made again from another one. */
-export interface Asked {
-  /** SHA-256 of the idempotency key; without one, the request's digest. */
-  readonly idempotencyDigest: Buffer;
-  /** SHA-256 of the method and the request. */
-  readonly requestDigest: Buffer;
-}
 
 /**
  * @param request encoded, without its waybill

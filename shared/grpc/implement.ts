@@ -12,7 +12,7 @@ import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
-import type { Anchorage } from "./anchored.ts";
+import type { Anchorage } from "./anchoredSteps.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
 import type { FrontDoor } from "./frontDoor.ts";

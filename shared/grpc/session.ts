@@ -1,16 +1,16 @@
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Sessions } from "../waybill/sessions.ts";
-import { type Anchorage, anchoredInterceptor, type Codec } from "./anchored.ts";
-import type { Handler } from "./call.ts";
-import { carriedInterceptor } from "./carried.ts";
+import { type Anchorage, AnchoredSteps, type Codec } from "./anchoredSteps.ts";
+import type { Call, Handler } from "./call.ts";
+import { CarriedSteps } from "./carriedSteps.ts";
 import type { MethodContract } from "./contract.ts";
-import { SessionCalls, type SessionRevocations } from "./sessionCalls.ts";
+import { type Opened, SessionCalls, type SessionRevocations } from "./sessionCalls.ts";
 
 /**
  * Opens the call's waybill once, before the handler, and seals what the handler has changed, after
- * it. What happens is the method's step in the contract.
+ * it. What happens is the method's step in the contract, and the session's mode.
  *
- * @param anchorage required where the contract's sessions are anchored
+ * @param anchorage required unless the contract's sessions are carried
  */
 export function sessionInterceptor<State>(
   method: MethodContract,
@@ -20,11 +20,43 @@ export function sessionInterceptor<State>(
   feed: SessionRevocations | undefined,
   anchorage: Anchorage | undefined,
 ): Handler {
+  const { mode } = sessions.contract;
   const calls = new SessionCalls(method, sessions, feed);
-  const { step, session } = method;
-  if (session === undefined) return next;
-  // A read asks nobody: what it answers is as of its waybill.
-  if (!session.anchored || step === Step.STEP_READ) return carriedInterceptor(step, next, calls);
-  if (anchorage === undefined) throw new Error(`${method.path} is anchored: give anchors`);
-  return anchoredInterceptor(method, codec, next, calls, anchorage);
+  const carried = new CarriedSteps(next, calls);
+  if (mode !== "carried" && anchorage === undefined) {
+    throw new Error(`${method.path}: its sessions are ${mode}: give an anchorage`);
+  }
+  const anchored = anchorage && new AnchoredSteps(method, codec, next, calls, anchorage);
+  const stepsOf = ({ session }: Opened<State>) => (session.anchored ? anchored! : carried);
+
+  /** A step that goes on from a waybill. */
+  const opening =
+    (step: (request: unknown, call: Call, opened: Opened<State>) => Promise<unknown>): Handler =>
+    async (request, call) =>
+      step(request, call, await calls.open(request, call));
+
+  switch (method.step) {
+    case Step.STEP_BEGIN:
+      return async (request, call) =>
+        (anchored ?? carried).begin(request, call, await calls.begin(request, call));
+    case Step.STEP_READ:
+      // Asks nobody: what it answers is as of its waybill.
+      return opening((request, call, opened) => carried.read(request, call, opened));
+    case Step.STEP_ADVANCE: {
+      const advance = opening((request, call, opened) =>
+        stepsOf(opened).advance(request, call, opened),
+      );
+      if (anchored === undefined) return advance;
+      return async (request, call) =>
+        anchored.isNamed(call) ? anchored.advanceNamed(request, call) : advance(request, call);
+    }
+    case Step.STEP_END:
+      return opening((request, call, opened) => stepsOf(opened).end(request, call, opened));
+    case Step.STEP_BIND:
+      return opening((request, call, opened) => stepsOf(opened).bind(request, call, opened));
+    case Step.STEP_RESUME:
+      return async (request, call) => anchored!.resume(request, call);
+    default:
+      return next;
+  }
 }

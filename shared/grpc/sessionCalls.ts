@@ -92,6 +92,7 @@ export class SessionCalls<State> {
   /** A new session of the caller's with the state of another one. */
   bind(old: OpenSession<State>, call: Call): OpenSession<State> {
     const session = this.sessions.begin(ownerOf(call));
+    session.anchored = old.anchored;
     session.state = old.state;
     call.opened = session;
     return session;
@@ -138,16 +139,16 @@ export class SessionCalls<State> {
       assertNotRevoked(
         session,
         this.#feed.revocations,
-        this.#mayHaveEnded() ? undefined : session.id,
+        this.#mayHaveEnded(session) ? undefined : session.id,
       );
     }
     return session;
   }
 
   /** Whether a session that has ended may come again; of an anchored one the anchor knows more. */
-  #mayHaveEnded(): boolean {
-    const { step, session } = this.#method;
-    return step === Step.STEP_END || (step === Step.STEP_BIND && session?.anchored === true);
+  #mayHaveEnded({ anchored: isAnchored }: OpenSession<State>): boolean {
+    const { step } = this.#method;
+    return step === Step.STEP_END || (step === Step.STEP_BIND && isAnchored);
   }
 
   /** Whose an earlier session was. Who comes after its end begins as a new one. */

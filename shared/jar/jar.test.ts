@@ -1,6 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
+import { Mode } from "../../proto/gen/waybill/options/v1/options.ts";
 import { SessionServiceService, SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
@@ -16,6 +17,7 @@ const view = (version: number) => ({
   version,
   idleExpireTime: undefined,
   expireTime: undefined,
+  mode: Mode.MODE_CARRIED,
 });
 
 /** A call that has come to its handler and waits there. */
@@ -64,13 +66,18 @@ const begin = () => client.beginSession({ state: state(0), waybill: undefined })
 
 const ring = makeRingSource("session");
 
+const unused = () => Promise.reject(new Error("not called here"));
+
 /** A server of sessions. @param idleS how long its waybills live unused */
 async function serve(idleS: number): Promise<[server: Server, target: string]> {
   const lasting: Contract = {
     ...contract,
     method: (path) => {
       const method = contract.method(path);
-      return { ...method, session: method.session && { ...method.session, idleS } };
+      return {
+        ...method,
+        session: method.session && { ...method.session, idleS, mode: "carried" },
+      };
     },
   };
   const made = new Server({ contract: lasting }).add(
@@ -94,6 +101,9 @@ async function serve(idleS: number): Promise<[server: Server, target: string]> {
         waybill: undefined,
       }),
       endSession: async (_request, { session }) => ({ session: view(session.version) }),
+      resumeSession: unused,
+      listSessions: unused,
+      revokeSession: unused,
     },
     { state: SessionState, ring },
   );

@@ -51,7 +51,7 @@ test("K5 a bad tag and a wrong subject get the same answer for the same work", a
     audience: "a",
     stateType: "t",
     revision: 1,
-    anchored: false,
+    mode: "carried" as const,
     idleS: 60,
     absoluteS: 60,
   };

@@ -9,7 +9,7 @@ const CONTRACT = {
   audience: "session",
   stateType: "waybill.session.v1.SessionState",
   revision: 2,
-  anchored: false,
+  mode: "carried" as const,
   idleS: 600,
   absoluteS: 3600,
 };

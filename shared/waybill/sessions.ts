@@ -12,6 +12,7 @@ import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts
 const MAX_CLOCK_SKEW_S = 60;
 const CARRIED = 1;
 const ANCHORED = 2;
+const MODES = { carried: [CARRIED], anchored: [ANCHORED], either: [CARRIED, ANCHORED] };
 
 /** Encodes and decodes a state: the object that ts-proto makes for a message. */
 export interface StateCodec<State> {
@@ -26,8 +27,8 @@ export interface SessionContract {
   /** Full name of the state's message. */
   readonly stateType: string;
   readonly revision: number;
-  /** Whether Postgres keeps which version is the newest. */
-  readonly anchored: boolean;
+  /** Whether Postgres keeps which version of a session is the newest: of none, each, or some. */
+  readonly mode: "carried" | "anchored" | "either";
   readonly idleS: number;
   readonly absoluteS: number;
 }
@@ -45,6 +46,11 @@ export interface Session<State> {
   readonly expiresAt: number;
   /** What `idleExpiresAt` will be in a waybill that this call is answered with. */
   readonly nextIdleExpiresAt: number;
+  /**
+   * Whether Postgres keeps which version is the newest. Where the contract says MODE_EITHER, a handler
+   * that begins a session may set it; default: false.
+   */
+  anchored: boolean;
   /** Change it in place or put another in its place. */
   state: State;
 }
@@ -80,7 +86,6 @@ export class Sessions<State> {
   readonly #sealer: Sealer;
   readonly #opener: Opener;
   readonly #entropy: Entropy;
-  readonly #mode: number;
 
   /** @param now milliseconds since the Unix epoch */
   constructor(
@@ -90,7 +95,6 @@ export class Sessions<State> {
     now: () => number = Date.now,
   ) {
     this.contract = contract;
-    this.#mode = contract.anchored ? ANCHORED : CARRIED;
     this.#codec = codec;
     this.#now = now;
     this.#sealer = new Sealer("waybill", contract.audience, ring);
@@ -123,7 +127,7 @@ export class Sessions<State> {
         issuedAt: BigInt(nowS),
         idleExpiresAt: BigInt(nowS + this.contract.idleS),
         expiresAt: BigInt(nowS + this.contract.absoluteS),
-        mode: this.#mode,
+        mode: this.contract.mode === "anchored" ? ANCHORED : CARRIED,
         stateType: this.contract.stateType,
         stateRevision: this.contract.revision,
         content: { $case: "state", value: Buffer.alloc(0) },
@@ -174,12 +178,13 @@ export class Sessions<State> {
     const next: EnvelopeV1 = {
       ...envelope,
       version,
+      mode: session.anchored ? ANCHORED : CARRIED,
       issuedAt: BigInt(this.#nowS()),
       idleExpiresAt: BigInt(this.#idleEndS(envelope)),
       stateRevision: this.contract.revision,
       content: { $case: "state", value: asBuffer(state) },
     };
-    if (!this.contract.anchored || version === envelope.version) return next;
+    if (!session.anchored || version === envelope.version) return next;
     const { digest: parentDigest, sessionId } = envelope;
     this.#entropy.check();
     const random = this.#entropy.take(CHAIN_RANDOM_BYTES);
@@ -240,8 +245,8 @@ export class Sessions<State> {
     if (
       envelope.audience !== contract.audience ||
       envelope.sessionId.length !== 16 ||
-      envelope.mode !== this.#mode ||
-      envelope.digest.length !== (contract.anchored ? 32 : 0)
+      !MODES[contract.mode].includes(envelope.mode) ||
+      envelope.digest.length !== (envelope.mode === ANCHORED ? 32 : 0)
     ) {
       return Errors.WAYBILL_INVALID({
         cause: "its envelope is not of this audience and mode",
@@ -275,6 +280,7 @@ export class Sessions<State> {
       idleExpiresAt: Number(envelope.idleExpiresAt) * 1000,
       expiresAt: Number(envelope.expiresAt) * 1000,
       nextIdleExpiresAt: this.#idleEndS(envelope) * 1000,
+      anchored: envelope.mode === ANCHORED,
       state,
       envelope,
     };

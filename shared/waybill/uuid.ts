@@ -19,6 +19,11 @@ export function uuidv7(unixMs: number, random: Uint8Array): string {
   return uuidFromBytes(bytes);
 }
 
+/** When a UUIDv7 was made: milliseconds since the Unix epoch. */
+export function timeOf(uuid: string): number {
+  return uuidToBytes(uuid).readUIntBE(0, 6);
+}
+
 /** The 16 bytes of a UUID in its text form (RFC 9562 section 4). Throws RangeError on other text. */
 export function uuidToBytes(uuid: string): Buffer {
   if (!UUID.test(uuid)) throw new RangeError("not a UUID in lower case");

@@ -7,7 +7,7 @@ import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
 import { createLog } from "#shared/lifecycle/log.ts";
 import { makeSecrets } from "../../deploy/local/credentials.ts";
 import { runMigrations } from "../../deploy/local/runMigrations.ts";
-import { type Config, DATABASE_ROLES, readConfig } from "../../services/config.ts";
+import { type Config, ROLES, readConfig } from "../../services/config.ts";
 import { type Replica, startReplica } from "../../services/replica.ts";
 import { type Account, bearer, Callers } from "../fixtures/callers.ts";
 import { type Cuttable, startCuttable } from "../fixtures/cuttable.ts";
@@ -36,7 +36,7 @@ beforeAll(async () => {
     WAYBILL_REVOCATION_BOUND_MS: `${BOUND_MS}`,
     WAYBILL_SIGN_UP: "closed",
   };
-  for (const role of DATABASE_ROLES) {
+  for (const role of ROLES) {
     const url = new URL(postgres.url);
     url.username = `waybill_${role}`;
     url.password = secrets.passwords[role];

@@ -16,7 +16,7 @@ import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { DATABASE_ROLES, ROLES } from "../../services/config.ts";
+import { ROLES } from "../../services/config.ts";
 import { Callers, ProofKey } from "../fixtures/callers.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
@@ -59,7 +59,7 @@ async function makeClusterSecrets() {
   const tls = (names: string[]) =>
     Object.fromEntries(names.map((name) => [name, read(tlsDir, name)]));
   const database: Record<string, string> = { "owner-url": postgres.url };
-  for (const role of DATABASE_ROLES) {
+  for (const role of ROLES) {
     const url = new URL(postgres.url);
     url.username = `waybill_${role}`;
     url.password = passwords[role];

@@ -14,7 +14,7 @@ const CONTRACT = {
   audience: "session",
   stateType: "waybill.session.v1.SessionState",
   revision: 1,
-  anchored: false,
+  mode: "carried" as const,
   idleS: 1800,
   absoluteS: 86_400,
 };

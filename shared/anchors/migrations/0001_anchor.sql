@@ -34,8 +34,8 @@ CREATE FUNCTION session_id_at(moment timestamptz) RETURNS uuid
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN rpad(lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0'), 32, '0')::uuid;
 
--- Makes the partitions of the current stretch of time and of the next two, and drops those whose
--- sessions began longer than `keep` ago. Answers the names of what it dropped; null when another has
+-- Makes the partitions of the current stretch of time and of the next two, of every table of this
+-- schema that is cut by session id, and drops those whose sessions began longer than `keep` ago. Answers the names of what it dropped; null when another has
 -- the work in hand. It is run by the service, whose role owns none of the tables.
 CREATE FUNCTION keep_partitions(width interval, keep interval) RETURNS text[]
   LANGUAGE plpgsql SECURITY DEFINER
@@ -53,7 +53,10 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock(hashtext(current_schema() || '.keep_partitions')) THEN
     RETURN NULL;
   END IF;
-  FOREACH parent IN ARRAY ARRAY['anchor', 'advance'] LOOP
+  FOR parent IN
+    SELECT relname FROM pg_class
+     WHERE relkind = 'p' AND relnamespace = current_schema()::regnamespace
+  LOOP
     -- A session may have begun by a clock that runs behind.
     lower_at := date_bin(width, now() - width, 'epoch');
     FOR part IN

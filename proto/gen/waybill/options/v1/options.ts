@@ -24,6 +24,11 @@ export const Mode = {
    * answered as it was the first time.
    */
   MODE_ANCHORED: 2,
+  /**
+   * MODE_EITHER - Each session is one or the other, as the handler that begins it says: carried unless it says
+   * anchored.
+   */
+  MODE_EITHER: 3,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -33,6 +38,7 @@ export namespace Mode {
   export type MODE_UNSPECIFIED = typeof Mode.MODE_UNSPECIFIED;
   export type MODE_CARRIED = typeof Mode.MODE_CARRIED;
   export type MODE_ANCHORED = typeof Mode.MODE_ANCHORED;
+  export type MODE_EITHER = typeof Mode.MODE_EITHER;
   export type UNRECOGNIZED = typeof Mode.UNRECOGNIZED;
 }
 

@@ -21,7 +21,7 @@ import {
 import { Any } from "../../../google/protobuf/any.ts";
 import { Struct } from "../../../google/protobuf/struct.ts";
 import { Timestamp } from "../../../google/protobuf/timestamp.ts";
-import { Waybill } from "../../options/v1/options.ts";
+import { Mode, Waybill } from "../../options/v1/options.ts";
 
 export const protobufPackage = "waybill.session.v1";
 
@@ -35,6 +35,24 @@ export interface Session {
   version: number;
   /** When it ends unless it is used. */
   idleExpireTime:
+    | Date
+    | undefined;
+  /** When it ends at the latest. */
+  expireTime:
+    | Date
+    | undefined;
+  /** MODE_CARRIED or MODE_ANCHORED. */
+  mode: Mode;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A session in a list. */
+export interface ListedSession {
+  /** Resource name: `sessions/{uuid}`. */
+  name: string;
+  /** The service whose session it is. */
+  audience: string;
+  createTime:
     | Date
     | undefined;
   /** When it ends at the latest. */
@@ -61,7 +79,11 @@ export interface BeginSessionRequest {
     | SessionState
     | undefined;
   /** Set (empty) to have the waybill answered in the message. */
-  waybill: Waybill | undefined;
+  waybill:
+    | Waybill
+    | undefined;
+  /** How the session is kept. Default: carried. */
+  mode?: Mode | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -127,6 +149,46 @@ export interface BindSessionResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface ResumeSessionRequest {
+  /** Name of the session: `sessions/{uuid}`. */
+  name: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ResumeSessionResponse {
+  session:
+    | Session
+    | undefined;
+  /** The state as it stands. */
+  state: SessionState | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ListSessionsRequest {
+  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  pageSize: number;
+  /** The `next_page_token` of an earlier answer. */
+  pageToken: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ListSessionsResponse {
+  sessions: ListedSession[];
+  /** Sealed. Empty on the last page. */
+  nextPageToken: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RevokeSessionRequest {
+  /** Name of the session: `sessions/{uuid}`. */
+  name: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RevokeSessionResponse {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 export interface EndSessionRequest {
   /** The session's waybill, where it is not in the metadata. */
   waybill: Waybill | undefined;
@@ -139,7 +201,7 @@ export interface EndSessionResponse {
 }
 
 function createBaseSession(): Session {
-  return { name: "", version: 0, idleExpireTime: undefined, expireTime: undefined, _unknownFields: {} };
+  return { name: "", version: 0, idleExpireTime: undefined, expireTime: undefined, mode: 0, _unknownFields: {} };
 }
 
 export const Session: MessageFns<Session> = {
@@ -155,6 +217,9 @@ export const Session: MessageFns<Session> = {
     }
     if (message.expireTime !== undefined) {
       Timestamp.encode(toTimestamp(message.expireTime), writer.uint32(34).fork()).join();
+    }
+    if (message.mode !== 0) {
+      writer.uint32(40).int32(message.mode);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -212,6 +277,14 @@ export const Session: MessageFns<Session> = {
             message.expireTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -240,6 +313,114 @@ export const Session: MessageFns<Session> = {
     message.name = object.name ?? "";
     message.version = object.version ?? 0;
     message.idleExpireTime = object.idleExpireTime ?? undefined;
+    message.expireTime = object.expireTime ?? undefined;
+    message.mode = object.mode ?? 0;
+    return message;
+  },
+};
+
+function createBaseListedSession(): ListedSession {
+  return { name: "", audience: "", createTime: undefined, expireTime: undefined, _unknownFields: {} };
+}
+
+export const ListedSession: MessageFns<ListedSession> = {
+  encode(message: ListedSession, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.audience !== "") {
+      writer.uint32(18).string(message.audience);
+    }
+    if (message.createTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.createTime), writer.uint32(26).fork()).join();
+    }
+    if (message.expireTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.expireTime), writer.uint32(34).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListedSession {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListedSession();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.audience = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.createTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.expireTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListedSession>): ListedSession {
+    return ListedSession.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListedSession>): ListedSession {
+    const message = createBaseListedSession();
+    message.name = object.name ?? "";
+    message.audience = object.audience ?? "";
+    message.createTime = object.createTime ?? undefined;
     message.expireTime = object.expireTime ?? undefined;
     return message;
   },
@@ -343,7 +524,7 @@ export const SessionState: MessageFns<SessionState> = {
 };
 
 function createBaseBeginSessionRequest(): BeginSessionRequest {
-  return { state: undefined, waybill: undefined, _unknownFields: {} };
+  return { state: undefined, waybill: undefined, mode: undefined, _unknownFields: {} };
 }
 
 export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
@@ -353,6 +534,9 @@ export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
     }
     if (message.waybill !== undefined) {
       Waybill.encode(message.waybill, writer.uint32(18).fork()).join();
+    }
+    if (message.mode !== undefined) {
+      writer.uint32(24).int32(message.mode);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -394,6 +578,14 @@ export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
             message.waybill = Waybill.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -425,6 +617,7 @@ export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
     message.waybill = (object.waybill !== undefined && object.waybill !== null)
       ? Waybill.fromPartial(object.waybill)
       : undefined;
+    message.mode = object.mode ?? undefined;
     return message;
   },
 };
@@ -1024,6 +1217,460 @@ export const BindSessionResponse: MessageFns<BindSessionResponse> = {
   },
 };
 
+function createBaseResumeSessionRequest(): ResumeSessionRequest {
+  return { name: "", _unknownFields: {} };
+}
+
+export const ResumeSessionRequest: MessageFns<ResumeSessionRequest> = {
+  encode(message: ResumeSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeSessionRequest>): ResumeSessionRequest {
+    return ResumeSessionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeSessionRequest>): ResumeSessionRequest {
+    const message = createBaseResumeSessionRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseResumeSessionResponse(): ResumeSessionResponse {
+  return { session: undefined, state: undefined, _unknownFields: {} };
+}
+
+export const ResumeSessionResponse: MessageFns<ResumeSessionResponse> = {
+  encode(message: ResumeSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== undefined) {
+      Session.encode(message.session, writer.uint32(10).fork()).join();
+    }
+    if (message.state !== undefined) {
+      SessionState.encode(message.state, writer.uint32(18).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = Session.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = SessionState.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeSessionResponse>): ResumeSessionResponse {
+    return ResumeSessionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeSessionResponse>): ResumeSessionResponse {
+    const message = createBaseResumeSessionResponse();
+    message.session = (object.session !== undefined && object.session !== null)
+      ? Session.fromPartial(object.session)
+      : undefined;
+    message.state = (object.state !== undefined && object.state !== null)
+      ? SessionState.fromPartial(object.state)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListSessionsRequest(): ListSessionsRequest {
+  return { pageSize: 0, pageToken: "", _unknownFields: {} };
+}
+
+export const ListSessionsRequest: MessageFns<ListSessionsRequest> = {
+  encode(message: ListSessionsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pageSize !== 0) {
+      writer.uint32(8).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(18).string(message.pageToken);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSessionsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSessionsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListSessionsRequest>): ListSessionsRequest {
+    return ListSessionsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListSessionsRequest>): ListSessionsRequest {
+    const message = createBaseListSessionsRequest();
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseListSessionsResponse(): ListSessionsResponse {
+  return { sessions: [], nextPageToken: "", _unknownFields: {} };
+}
+
+export const ListSessionsResponse: MessageFns<ListSessionsResponse> = {
+  encode(message: ListSessionsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.sessions) {
+      ListedSession.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSessionsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSessionsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sessions.push(ListedSession.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListSessionsResponse>): ListSessionsResponse {
+    return ListSessionsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListSessionsResponse>): ListSessionsResponse {
+    const message = createBaseListSessionsResponse();
+    message.sessions = object.sessions?.map((e) => ListedSession.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseRevokeSessionRequest(): RevokeSessionRequest {
+  return { name: "", _unknownFields: {} };
+}
+
+export const RevokeSessionRequest: MessageFns<RevokeSessionRequest> = {
+  encode(message: RevokeSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevokeSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevokeSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevokeSessionRequest>): RevokeSessionRequest {
+    return RevokeSessionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevokeSessionRequest>): RevokeSessionRequest {
+    const message = createBaseRevokeSessionRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseRevokeSessionResponse(): RevokeSessionResponse {
+  return { _unknownFields: {} };
+}
+
+export const RevokeSessionResponse: MessageFns<RevokeSessionResponse> = {
+  encode(message: RevokeSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevokeSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevokeSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevokeSessionResponse>): RevokeSessionResponse {
+    return RevokeSessionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<RevokeSessionResponse>): RevokeSessionResponse {
+    const message = createBaseRevokeSessionResponse();
+    return message;
+  },
+};
+
 function createBaseEndSessionRequest(): EndSessionRequest {
   return { waybill: undefined, _unknownFields: {} };
 }
@@ -1179,7 +1826,11 @@ export const EndSessionResponse: MessageFns<EndSessionResponse> = {
  */
 export type SessionServiceService = typeof SessionServiceService;
 export const SessionServiceService = {
-  /** Begins a session with a first state. */
+  /**
+   * Begins a session with a first state. Carried: nothing of it is kept on any server. Anchored: an
+   * older waybill of it is refused by whatever writes, of many calls at once one advances, and a call
+   * that is made again, with the same waybill and `idempotency-key`, is answered as before.
+   */
   beginSession: {
     path: "/waybill.session.v1.SessionService/BeginSession" as const,
     requestStream: false as const,
@@ -1226,9 +1877,48 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): BindSessionResponse => BindSessionResponse.decode(value),
   },
   /**
-   * Ends a session: the caller is told to drop its waybill. Of a session that has an owner, waybills
-   * that were kept are refused from then on; one without leaves nothing on any server, and its stay
-   * good until they expire.
+   * Takes up an anchored session of the caller's where it stands, without its waybill: on another
+   * device, or after the waybill was lost. Waybills that others hold of it are stale from then on.
+   */
+  resumeSession: {
+    path: "/waybill.session.v1.SessionService/ResumeSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeSessionRequest): Buffer => Buffer.from(ResumeSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeSessionRequest => ResumeSessionRequest.decode(value),
+    responseSerialize: (value: ResumeSessionResponse): Buffer =>
+      Buffer.from(ResumeSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResumeSessionResponse => ResumeSessionResponse.decode(value),
+  },
+  /**
+   * The caller's anchored sessions, those of other services too, newest first. Carried ones are known
+   * to nobody but their holders.
+   */
+  listSessions: {
+    path: "/waybill.session.v1.SessionService/ListSessions" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListSessionsRequest): Buffer => Buffer.from(ListSessionsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListSessionsRequest => ListSessionsRequest.decode(value),
+    responseSerialize: (value: ListSessionsResponse): Buffer =>
+      Buffer.from(ListSessionsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListSessionsResponse => ListSessionsResponse.decode(value),
+  },
+  /** Ends one of the caller's listed sessions without its waybill: its waybills are refused from then on. */
+  revokeSession: {
+    path: "/waybill.session.v1.SessionService/RevokeSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RevokeSessionRequest): Buffer => Buffer.from(RevokeSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RevokeSessionRequest => RevokeSessionRequest.decode(value),
+    responseSerialize: (value: RevokeSessionResponse): Buffer =>
+      Buffer.from(RevokeSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RevokeSessionResponse => RevokeSessionResponse.decode(value),
+  },
+  /**
+   * Ends a session: the caller is told to drop its waybill. Of a session that is anchored or has an
+   * owner, waybills that were kept are refused from then on; of another nothing is left on any server,
+   * and its stay good until they expire.
    */
   endSession: {
     path: "/waybill.session.v1.SessionService/EndSession" as const,
@@ -1242,7 +1932,11 @@ export const SessionServiceService = {
 } as const;
 
 export interface SessionServiceServer extends UntypedServiceImplementation {
-  /** Begins a session with a first state. */
+  /**
+   * Begins a session with a first state. Carried: nothing of it is kept on any server. Anchored: an
+   * older waybill of it is refused by whatever writes, of many calls at once one advances, and a call
+   * that is made again, with the same waybill and `idempotency-key`, is answered as before.
+   */
   beginSession: handleUnaryCall<BeginSessionRequest, BeginSessionResponse>;
   /** Reads a session's state. */
   openSession: handleUnaryCall<OpenSessionRequest, OpenSessionResponse>;
@@ -1254,15 +1948,31 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
    */
   bindSession: handleUnaryCall<BindSessionRequest, BindSessionResponse>;
   /**
-   * Ends a session: the caller is told to drop its waybill. Of a session that has an owner, waybills
-   * that were kept are refused from then on; one without leaves nothing on any server, and its stay
-   * good until they expire.
+   * Takes up an anchored session of the caller's where it stands, without its waybill: on another
+   * device, or after the waybill was lost. Waybills that others hold of it are stale from then on.
+   */
+  resumeSession: handleUnaryCall<ResumeSessionRequest, ResumeSessionResponse>;
+  /**
+   * The caller's anchored sessions, those of other services too, newest first. Carried ones are known
+   * to nobody but their holders.
+   */
+  listSessions: handleUnaryCall<ListSessionsRequest, ListSessionsResponse>;
+  /** Ends one of the caller's listed sessions without its waybill: its waybills are refused from then on. */
+  revokeSession: handleUnaryCall<RevokeSessionRequest, RevokeSessionResponse>;
+  /**
+   * Ends a session: the caller is told to drop its waybill. Of a session that is anchored or has an
+   * owner, waybills that were kept are refused from then on; of another nothing is left on any server,
+   * and its stay good until they expire.
    */
   endSession: handleUnaryCall<EndSessionRequest, EndSessionResponse>;
 }
 
 export interface SessionServiceClient extends Client1 {
-  /** Begins a session with a first state. */
+  /**
+   * Begins a session with a first state. Carried: nothing of it is kept on any server. Anchored: an
+   * older waybill of it is refused by whatever writes, of many calls at once one advances, and a call
+   * that is made again, with the same waybill and `idempotency-key`, is answered as before.
+   */
   beginSession(
     request: BeginSessionRequest,
     callback: (error: ServiceError | null, response: BeginSessionResponse) => void,
@@ -1330,9 +2040,63 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: BindSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Ends a session: the caller is told to drop its waybill. Of a session that has an owner, waybills
-   * that were kept are refused from then on; one without leaves nothing on any server, and its stay
-   * good until they expire.
+   * Takes up an anchored session of the caller's where it stands, without its waybill: on another
+   * device, or after the waybill was lost. Waybills that others hold of it are stale from then on.
+   */
+  resumeSession(
+    request: ResumeSessionRequest,
+    callback: (error: ServiceError | null, response: ResumeSessionResponse) => void,
+  ): ClientUnaryCall;
+  resumeSession(
+    request: ResumeSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResumeSessionResponse) => void,
+  ): ClientUnaryCall;
+  resumeSession(
+    request: ResumeSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResumeSessionResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * The caller's anchored sessions, those of other services too, newest first. Carried ones are known
+   * to nobody but their holders.
+   */
+  listSessions(
+    request: ListSessionsRequest,
+    callback: (error: ServiceError | null, response: ListSessionsResponse) => void,
+  ): ClientUnaryCall;
+  listSessions(
+    request: ListSessionsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListSessionsResponse) => void,
+  ): ClientUnaryCall;
+  listSessions(
+    request: ListSessionsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListSessionsResponse) => void,
+  ): ClientUnaryCall;
+  /** Ends one of the caller's listed sessions without its waybill: its waybills are refused from then on. */
+  revokeSession(
+    request: RevokeSessionRequest,
+    callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
+  ): ClientUnaryCall;
+  revokeSession(
+    request: RevokeSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
+  ): ClientUnaryCall;
+  revokeSession(
+    request: RevokeSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Ends a session: the caller is told to drop its waybill. Of a session that is anchored or has an
+   * owner, waybills that were kept are refused from then on; of another nothing is left on any server,
+   * and its stay good until they expire.
    */
   endSession(
     request: EndSessionRequest,

@@ -1,0 +1,45 @@
+import type {
+  ListedSession,
+  ListSessionsRequest,
+  ListSessionsResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { cutPage, pageSize } from "#shared/grpc/page.ts";
+import { during } from "#shared/pg/during.ts";
+import { timeOf, uuidFromBytes, uuidToBytes } from "#shared/waybill/uuid.ts";
+import type { SessionParts } from "./parts.ts";
+import { type EntryRow, listEntries } from "./sql/listEntries.ts";
+
+export const listSessions =
+  ({ db, cursors, feed }: SessionParts) =>
+  async (
+    { pageToken, pageSize: asked }: ListSessionsRequest,
+    context: Context<SessionState>,
+  ): Promise<ListSessionsResponse> => {
+    const { method, token } = context;
+    const { subject, epoch } = token;
+    // The owner is a part of what was asked: his page tokens are of no use to another.
+    const question = Buffer.from(subject);
+    const after = pageToken
+      ? uuidFromBytes(await cursors.open(method, question, pageToken))
+      : undefined;
+    const size = pageSize(asked);
+    const rows = await listEntries(during(db, context), subject, after, size + 1);
+    const { page, last } = cutPage(rows, size);
+    const isEnded = ({ id }: EntryRow) =>
+      feed.revocations.has({ subject, epoch, family: undefined, session: id });
+    return {
+      sessions: page.filter((row) => !isEnded(row)).map(toListed),
+      nextPageToken: last ? cursors.seal(method, question, uuidToBytes(last.id)) : "",
+    };
+  };
+
+function toListed({ id, audience, expiresAt }: EntryRow): ListedSession {
+  return {
+    name: `sessions/${id}`,
+    audience,
+    createTime: new Date(timeOf(id)),
+    expireTime: expiresAt,
+  };
+}

@@ -1,0 +1,12 @@
+import type { SessionRevocations } from "#shared/grpc/sessionCalls.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { Cursors } from "#shared/waybill/cursors.ts";
+import type { SessionDirectory } from "./sessionDirectory.ts";
+
+/** What the handlers share. */
+export interface SessionParts {
+  db: Pool;
+  directory: SessionDirectory;
+  cursors: Cursors;
+  feed: SessionRevocations;
+}

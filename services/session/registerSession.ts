@@ -1,0 +1,19 @@
+import type {
+  RegisterSessionRequest,
+  RegisterSessionResponse,
+} from "#proto/waybill/session/v1/directory.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { SessionParts } from "./parts.ts";
+
+export const registerSession =
+  ({ directory }: Pick<SessionParts, "directory">) =>
+  async (
+    { sessionId, subject, expireTime }: RegisterSessionRequest,
+    { caller }: Context,
+  ): Promise<RegisterSessionResponse> => {
+    const id = uuidFromBytes(sessionId);
+    // A service speaks of its own sessions.
+    await directory.of(caller.service!).register({ id, subject, expiresAt: expireTime!.getTime() });
+    return {};
+  };

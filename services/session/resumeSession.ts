@@ -1,0 +1,14 @@
+import type {
+  ResumeSessionRequest,
+  ResumeSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { view } from "./view.ts";
+
+export async function resumeSession(
+  _request: ResumeSessionRequest,
+  { session }: Context<SessionState>,
+): Promise<ResumeSessionResponse> {
+  return { session: view(session, session.version + 1), state: session.state };
+}

@@ -1,0 +1,25 @@
+import type {
+  RevokeSessionRequest,
+  RevokeSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import { Errors } from "#shared/errors/errors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
+import type { SessionParts } from "./parts.ts";
+import { readEntry } from "./sql/readEntry.ts";
+
+export const revokeSession =
+  ({ db, feed }: SessionParts) =>
+  async (
+    { name }: RevokeSessionRequest,
+    { token: { subject } }: Context<SessionState>,
+  ): Promise<RevokeSessionResponse> => {
+    const id = name.slice("sessions/".length);
+    const entry = await readEntry(db, id, subject);
+    if (entry === undefined) throw Errors.SESSION_NOT_FOUND();
+    const leftS = (entry.expiresAt.getTime() - Date.now()) / 1000;
+    const target = { $case: "session", value: { id, owner: subject } } as const;
+    await feed.revoke([target], leftS + MAX_SKEW_S);
+    return {};
+  };

@@ -1,0 +1,24 @@
+import type { Directory, Entry } from "#shared/anchors/directory.ts";
+import { Groups } from "#shared/pg/groups.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import { insertEntries } from "./sql/insertEntries.ts";
+
+/** The directory, where it is kept. Entries are written in groups, each awaited by who needs it. */
+export class SessionDirectory {
+  readonly #groups: Groups<Entry & { audience: string }, undefined>;
+
+  constructor(db: Pool) {
+    this.#groups = new Groups(async (entries) => {
+      await insertEntries(db, entries);
+      return entries.map(() => undefined);
+    });
+  }
+
+  /** The directory as the sessions of one audience see it. */
+  of(audience: string): Directory {
+    return {
+      register: ({ id, subject, expiresAt }) =>
+        this.#groups.add({ id, subject, expiresAt, audience }),
+    };
+  }
+}

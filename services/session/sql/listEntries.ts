@@ -1,0 +1,28 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface EntryRow {
+  /** UUIDv7. */
+  id: string;
+  audience: string;
+  expiresAt: Date;
+}
+
+/** A subject's sessions that may still live, newest first. @param after the id of the last one seen */
+export async function listEntries(
+  db: Db,
+  subject: string,
+  after: string | undefined,
+  limit: number,
+): Promise<EntryRow[]> {
+  const { rows } = await db.query<EntryRow>(
+    `SELECT session_id AS id, audience, expires_at AS "expiresAt"
+       FROM session.directory
+      WHERE subject = $1::text
+        AND expires_at > now()
+        AND ($2::uuid IS NULL OR session_id < $2::uuid)
+      ORDER BY session_id DESC
+      LIMIT $3::integer`,
+    [subject, after ?? null, limit],
+  );
+  return rows;
+}
