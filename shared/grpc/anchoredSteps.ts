@@ -154,11 +154,15 @@ export class AnchoredSteps<State> {
 
   async resume(request: unknown, call: Call): Promise<unknown> {
     const name = String((request as Record<string, unknown>)[this.#method.sessionName!]);
-    const opened = this.#calls.resume((await this.#checkpoint(name)).successor, call);
+    const asked = this.#asked(request, call);
+    const newest = await this.#checkpoint(name);
+    const opened = this.#calls.resume(newest.successor, call);
+    // Without a key, two devices that ask for the same cannot be told apart: each gets a version.
+    const hasKey = !asked.idempotencyDigest.equals(asked.requestDigest);
+    if (hasKey && isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
     const response = this.#codec.responseSerialize(await this.#next(request, call));
     const { session } = opened;
     const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
-    const asked = this.#asked(request, call);
     const { answer, commit } = this.#toNext(session, asked, response, successor);
     const seal = this.#calls.seal(opened.carrier, successor);
     if (!(await commit(undefined, this.#answers.seal(answer)))) {

@@ -4,8 +4,10 @@ import { join } from "node:path";
 import { Metadata } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Order } from "#proto/waybill/checkout/v1/checkout.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { refusal } from "../fixtures/refusal.ts";
 import { shop } from "../fixtures/shopper.ts";
 
 let cluster: TestCluster;
@@ -49,19 +51,21 @@ async function logged(method: string, calls: number): Promise<void> {
 
 test("an order is placed once, however often and from wherever it is asked", async () => {
   const clients = makeClients(cluster.target);
-  let before: string | undefined;
-  const order = await shop(clients, 100, (step) => {
-    if (step === 9) before = clients.jar.peek("checkout");
-  });
-  const metadata = new Metadata();
-  metadata.set("waybill", before!);
   const byHand = makeClients(cluster.target, { withJar: false });
-  const again = await Promise.all(
-    Array.from({ length: 20 }, () => byHand.checkout.placeOrder({}, { metadata })),
-  );
-  expect(new Set(again.map(({ name }) => name))).toEqual(new Set([order.name]));
+  const placed: Order[] = [];
+  const metadata = new Metadata();
+  const shopping = shop(clients, 100, async (step) => {
+    if (step !== 9) return;
+    metadata.set("waybill", clients.jar.peek("checkout")!);
+    const again = Array.from({ length: 20 }, () => byHand.checkout.placeOrder({}, { metadata }));
+    placed.push(...(await Promise.all(again)));
+  });
+  // Who asks with a key of his own is another caller: he hears that it is done.
+  expect((await refusal(shopping)).reason).toBe("WAYBILL_STALE");
+  const [order] = placed;
+  expect(new Set(placed.map(({ name }) => name))).toEqual(new Set([order!.name]));
   const { orders } = await clients.checkout.listOrders({ pageSize: 0, pageToken: "" });
-  expect(orders.map(({ name }) => name)).toEqual([order.name]);
+  expect(orders.map(({ name }) => name)).toEqual([order!.name]);
   byHand.close();
   clients.close();
 

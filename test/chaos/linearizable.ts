@@ -1,0 +1,141 @@
+import type { History, Line } from "./history.ts";
+
+/** A session, as one that does a call at a time would keep it. */
+interface State {
+  /** 0: not begun. */
+  readonly version: number;
+  readonly value: string;
+  readonly ended: boolean;
+  readonly placed: boolean;
+}
+
+const NOTHING: State = { version: 0, value: "", ended: false, placed: false };
+
+/** What is wrong with a history. */
+export interface Fault {
+  readonly session: string;
+  readonly what: string;
+}
+
+/**
+ * Proves that each session's calls can be put into one order that respects when they were made and
+ * explains every answer (linearizability), and that each order is there exactly as often as that
+ * order of calls has it. A call whose outcome is unknown may have happened at any time since, or not
+ * at all.
+ */
+export function faultsOf({ lines, final }: History): Fault[] {
+  const sessions = Map.groupBy(lines, ({ session }) => session);
+  return [...sessions].flatMap(([session, own]) => {
+    const orders = final?.orders.filter((id) => id === session).length;
+    if (orders !== undefined && orders > 1) return [{ session, what: `${orders} orders` }];
+    if (isLinearizable(own, orders === undefined ? undefined : orders === 1)) return [];
+    return [{ session, what: explain(own, orders) }];
+  });
+}
+
+/**
+ * The search of Wing and Gong, with Lowe's memory of where it has been: a call may come next when no
+ * other one ended before it was made.
+ *
+ * @param placed whether an order was found in the end; undefined: nobody looked
+ */
+function isLinearizable(lines: readonly Line[], placed: boolean | undefined): boolean {
+  const calls = [...lines].sort((a, b) => a.start - b.start);
+  const endOf = ({ outcome, end }: Line) =>
+    outcome.kind === "unknown" ? Number.POSITIVE_INFINITY : end;
+  const visited = new Set<string>();
+
+  const search = (done: bigint, state: State): boolean => {
+    const key = `${done.toString(36)} ${JSON.stringify(state)}`;
+    if (visited.has(key)) return false;
+    visited.add(key);
+    let firstEnd = Number.POSITIVE_INFINITY;
+    let isOver = true;
+    for (const [index, call] of calls.entries()) {
+      if (done & (1n << BigInt(index))) continue;
+      if (call.outcome.kind !== "unknown") isOver = false;
+      firstEnd = Math.min(firstEnd, endOf(call));
+    }
+    if (isOver && (placed === undefined || placed === state.placed)) return true;
+    for (const [index, call] of calls.entries()) {
+      if (call.start > firstEnd) break;
+      if (done & (1n << BigInt(index))) continue;
+      const next = apply(state, call, calls);
+      if (next !== undefined && search(done | (1n << BigInt(index)), next)) return true;
+    }
+    return false;
+  };
+  return search(0n, NOTHING);
+}
+
+/** The state after a call; undefined when the call could not have been answered so. */
+function apply(state: State, line: Line, all: readonly Line[]): State | undefined {
+  const { call, outcome } = line;
+  if (outcome.kind === "refused") {
+    if (mayRefuse(state, call, outcome.reason)) return state;
+    return outcome.retried && wasOvertaken(line, all) ? succeed(state, call) : undefined;
+  }
+  const next = succeed(state, call);
+  if (next === undefined || outcome.kind === "unknown") return next;
+  if (outcome.version !== undefined && outcome.version !== next.version) return undefined;
+  if (outcome.value !== undefined && outcome.value !== next.value) return undefined;
+  return next;
+}
+
+function succeed(state: State, call: Line["call"]): State | undefined {
+  const version = state.version + 1;
+  if (call.kind === "begin") {
+    return state.version === 0 ? { ...state, version: call.version, value: call.value } : undefined;
+  }
+  if (state.version === 0 || state.ended) return undefined;
+  if (call.kind === "resume") return { ...state, version };
+  if (call.from !== state.version) return undefined;
+  if (call.kind === "advance") return { ...state, version, value: call.value };
+  if (call.kind === "place") return { ...state, version, placed: true };
+  return { ...state, version, ended: true };
+}
+
+/**
+ * Whether a call that had happened could be told, when it was made again, that it is stale: only once
+ * another one had gone on from what it made.
+ */
+function wasOvertaken({ call, outcome, end }: Line, all: readonly Line[]): boolean {
+  if (!("from" in call) || outcome.kind !== "refused") return false;
+  const from = call.from + 1;
+  return all.some(
+    (other) =>
+      other.outcome.kind !== "refused" &&
+      other.start < end &&
+      (other.call.kind === "resume" || ("from" in other.call && other.call.from === from)),
+  );
+}
+
+function mayRefuse(state: State, call: Line["call"], reason: string): boolean {
+  switch (reason) {
+    case "WAYBILL_STALE":
+      return "from" in call && state.version > call.from && !state.ended;
+    case "WAYBILL_ENDED":
+    case "WAYBILL_REVOKED":
+    case "SESSION_NOT_FOUND":
+      return state.ended;
+    // The service's own reasons, by what the waybill says: they do nothing.
+    case "QUOTE_MISSING":
+    case "CHECKOUT_PLACED":
+      return true;
+    // It met another call, and does nothing.
+    case "CONFLICT":
+      return call.kind === "resume";
+    default:
+      return false;
+  }
+}
+
+function explain(lines: readonly Line[], orders: number | undefined): string {
+  const told = [...lines]
+    .sort((a, b) => a.start - b.start)
+    .map(({ client, call, outcome, start, end }) => {
+      const times = `${start.toFixed(1)}–${end.toFixed(1)}`;
+      return `  ${client} ${times} ${JSON.stringify(call)} → ${JSON.stringify(outcome)}`;
+    });
+  return `no order of these calls explains their answers (${orders ?? "?"} orders found):\n${told.join("\n")}`;
+}
