@@ -58,6 +58,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
       checkout: "postgres://checkout",
     },
     databaseConnections: 5,
+    databasePrepare: true,
     maxConnectionAgeMs: 300_000,
     drainDelayMs: 0,
   });

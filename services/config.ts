@@ -47,6 +47,8 @@ export interface Config {
   readonly databaseUrls: Readonly<Partial<Record<Role, string>>>;
   /** Connections that each role may hold to Postgres. */
   readonly databaseConnections: number;
+  /** Whether statements are prepared: not behind a pooler in transaction mode. */
+  readonly databasePrepare: boolean;
   /** How long a connection of a client lives, in ms. */
   readonly maxConnectionAgeMs: number;
   /** How long the replica says NOT_SERVING before it closes anything, in ms. */
@@ -96,6 +98,8 @@ Environment:
   WAYBILL_CATALOG_ADDRESS           gRPC target of the catalogue; default: this replica
   WAYBILL_SESSION_ADDRESS           … of the session service; default: this replica (role checkout)
   WAYBILL_DATABASE_CONNECTIONS      connections a role, 1 to 100; default: 5
+  WAYBILL_DATABASE_PREPARE          on or off; default: on. Off behind a pooler in transaction mode,
+                                    such as PgBouncer; keys needs a direct connection all the same
   WAYBILL_MAX_CONNECTION_AGE_MS     1000 or more; default: 300000
   WAYBILL_DRAIN_DELAY_MS            0 to 60000; default: 0
   WAYBILL_LOG_LEVEL                 trace, debug, info, warn, error or fatal; default: info
@@ -203,6 +207,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
     databaseUrls: Object.freeze(databaseUrls),
     databaseConnections: whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100),
+    databasePrepare: readChoice("WAYBILL_DATABASE_PREPARE", ["on", "off"]) === "on",
     maxConnectionAgeMs: whole("WAYBILL_MAX_CONNECTION_AGE_MS", 300_000, 1000, 2 ** 31 - 1),
     drainDelayMs: whole("WAYBILL_DRAIN_DELAY_MS", 0, 0, 60_000),
   });

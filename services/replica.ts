@@ -90,6 +90,8 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     const pool = createPool(config.databaseUrls[role]!, {
       max: config.databaseConnections,
       name: `waybill-${role}`,
+      // The feed listens for as long as it lives: keys has its connections to itself.
+      prepare: role === "keys" || config.databasePrepare,
     });
     releasers.push(`the pool of ${role}`, () => pool.end());
     return pool;

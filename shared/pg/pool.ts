@@ -20,6 +20,24 @@ export interface PoolOptions {
   connectTimeoutMs?: number;
   /** Longest run of a statement, in ms. Default: 10,000. */
   statementTimeoutMs?: number;
+  /**
+   * Whether statements are prepared once a connection. Off, nothing is asked of the connection that
+   * outlives a transaction, as poolers in transaction mode want it: limits in time are then those of
+   * the login role. Default: on.
+   */
+  prepare?: boolean;
+}
+
+/** Leaves the names of statements out. */
+class Unprepared extends pg.Client {
+  // The method has a dozen signatures, of which pg itself tells none from the other.
+  // biome-ignore lint/suspicious/noExplicitAny: they all go through.
+  override query(statement: any, ...rest: any[]): any {
+    const isNamed = typeof statement === "object" && statement !== null && "name" in statement;
+    const bare = isNamed ? { ...statement, name: undefined } : statement;
+    // biome-ignore lint/suspicious/noExplicitAny: as above.
+    return (super.query as any)(bare, ...rest);
+  }
 }
 
 /** Makes a pool. Nothing is connected before the first statement. `int8` is read as bigint. */
@@ -27,7 +45,14 @@ export function createPool(url: string, options: PoolOptions): Pool {
   const types = new pg.TypeOverrides();
   types.setTypeParser(pg.types.builtins.INT8, BigInt);
   const timeoutMs = options.statementTimeoutMs ?? 10_000;
+  const { prepare = true } = options;
+  const limits = {
+    statement_timeout: timeoutMs,
+    // Who stops in the midst of a transaction keeps others waiting for its locks.
+    idle_in_transaction_session_timeout: timeoutMs,
+  };
   const pool = new pg.Pool({
+    ...(prepare ? limits : { Client: Unprepared }),
     connectionString: url,
     max: options.max,
     application_name: options.name,
@@ -35,7 +60,6 @@ export function createPool(url: string, options: PoolOptions): Pool {
     idleTimeoutMillis: 30_000,
     // Kept by the client too: a database that hangs does not answer that the time is over.
     query_timeout: timeoutMs + 1000,
-    statement_timeout: timeoutMs,
     keepAlive: true,
     types,
   });

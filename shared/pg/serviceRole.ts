@@ -16,7 +16,10 @@ export async function makeServiceRole(
   await client.query(
     `${rowCount === 0 ? "CREATE" : "ALTER"} ROLE ${role} LOGIN PASSWORD ${secret};
      CREATE SCHEMA IF NOT EXISTS ${name};
-     GRANT USAGE ON SCHEMA ${name} TO ${role}`,
+     GRANT USAGE ON SCHEMA ${name} TO ${role};
+     -- For connections by way of a pooler, which asks for nothing itself.
+     ALTER ROLE ${role} SET statement_timeout = '10s';
+     ALTER ROLE ${role} SET idle_in_transaction_session_timeout = '10s'`,
   );
 }
 

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { Client } from "pg";
 import type { TestCluster } from "../fixtures/cluster.ts";
 
 /** What is done to a cluster while clients use it, and how often it was. */
@@ -14,7 +15,16 @@ export class Faults {
 
   /** Does one thing, and waits until the cluster has got over it. */
   async next(): Promise<void> {
-    const kinds = ["kill", "kill", "kill", "pause", "pause", "database", "rotate"] as const;
+    const kinds = [
+      "kill",
+      "kill",
+      "kill",
+      "pause",
+      "pause",
+      "database",
+      "readOnly",
+      "rotate",
+    ] as const;
     const kind = kinds[this.#below(kinds.length)]!;
     this.done[kind] = (this.done[kind] ?? 0) + 1;
     await this[kind]();
@@ -44,6 +54,20 @@ export class Faults {
     await database.stop();
     await delay(this.#below(1000));
     await database.start();
+  }
+
+  /** Lets Postgres read and not write, as a standby does until it is promoted. */
+  async readOnly(forMs = 500 + this.#below(2000)): Promise<void> {
+    const set = async (value: string) => {
+      const db = new Client({ connectionString: this.#cluster.databaseUrl });
+      await db.connect();
+      await db.query(`ALTER SYSTEM SET default_transaction_read_only = ${value}`);
+      await db.query("SELECT pg_reload_conf()");
+      await db.end();
+    };
+    await set("on");
+    await delay(forMs);
+    await set("off");
   }
 
   async rotate(): Promise<void> {

@@ -31,11 +31,13 @@ export interface Run {
  *
  * @param file where the history goes: JSON lines
  * @param tell hears of the progress, every ten seconds
+ * @param disturb what is done to the cluster; default: one thing after another, at random
  */
 export async function runChaos(
   minutes: number,
   file: string,
   tell: (line: string) => void = () => {},
+  disturb: (faults: Faults) => Promise<void> = (faults) => faults.next(),
 ): Promise<Run> {
   const random = seededRandom();
   const below = (limit: number) => random.below(limit);
@@ -81,7 +83,7 @@ export async function runChaos(
     });
     const disturbing = (async () => {
       for (let told = Date.now(); !isOver(); ) {
-        await faults.next();
+        await disturb(faults);
         if (Date.now() - told < 10_000) continue;
         told = Date.now();
         const left = Math.max(0, Math.ceil((end - told) / 1000));
