@@ -5,7 +5,7 @@ import { startTestCluster } from "../fixtures/cluster.ts";
 
 const CALLS = 10_000;
 
-/** Calls through the front door under ghz's load: rate and latency. */
+/** Reads through the front door under ghz's load: rate and latency. */
 export async function calls(): Promise<void> {
   const ghz = toolPath("ghz");
   if (ghz === undefined) {
@@ -20,11 +20,6 @@ export async function calls(): Promise<void> {
   clients.close();
   for (const [what, method, data] of [
     ["read of a session", "waybill.checkout.v1.CheckoutService/GetCheckout", {}],
-    [
-      "advance of a session",
-      "waybill.checkout.v1.CheckoutService/UpdateItem",
-      { product: "products/7", quantity: 2 },
-    ],
     ["read of Postgres", "waybill.catalog.v1.CatalogService/GetProduct", { name: "products/7" }],
   ] as const) {
     const args = [

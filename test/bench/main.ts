@@ -4,8 +4,10 @@
  * Usage: npm run bench [-- SUITE …]
  */
 import { cpus, totalmem } from "node:os";
+import { anchors } from "./anchors.ts";
 import { calls } from "./calls.ts";
 import { revocation } from "./revocation.ts";
+import { sessions } from "./sessions.ts";
 import { start } from "./start.ts";
 import { tokens } from "./tokens.ts";
 import { transfer } from "./transfer.ts";
@@ -15,6 +17,8 @@ const SUITES: Record<string, () => Promise<void>> = {
   start,
   transfer,
   validation,
+  anchors,
+  sessions,
   calls,
   tokens,
   revocation,

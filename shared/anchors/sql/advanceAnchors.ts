@@ -32,10 +32,16 @@ export async function advanceAnchors(
   const { rows } = await db.query<{ session_id: string }>({
     name: `${schema}.advanceAnchors`,
     text: `WITH move AS (
-             SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bytea[], $4::bytea[],
-                                  $5::bytea[], $6::bytea[], $7::bytea[], $8::boolean[])
-                        AS move (session_id, version, head, next_head,
-                                 digest, parent, answer, ended)
+             SELECT session_id, version, ended,
+                    substr($4::bytea, at, 32) AS head,
+                    substr($4::bytea, at + 32, 32) AS next_head,
+                    substr($4::bytea, at + 64, 32) AS digest,
+                    substr($4::bytea, at + 96, 32) AS parent,
+                    substr($5::bytea, answer_at, answer_size) AS answer
+               FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $6::integer[], $7::integer[])
+                      WITH ORDINALITY
+                      AS given (session_id, version, ended, answer_at, answer_size, number),
+                    LATERAL (SELECT 1 + 128 * (number::integer - 1)) AS packed (at)
            ), moved AS (
              UPDATE ${schema}.anchor
                 SET version = anchor.version + 1,
@@ -50,19 +56,31 @@ export async function advanceAnchors(
              RETURNING anchor.session_id, anchor.version, move.digest, move.parent
            )
            INSERT INTO ${schema}.advance (session_id, version, digest, parent, replica)
-           SELECT session_id, version, digest, parent, $9::text FROM moved
+           SELECT session_id, version, digest, parent, $8::text FROM moved
            RETURNING session_id`,
     values: [
       moves.map(({ sessionId }) => sessionId),
       moves.map(({ version }) => version),
-      moves.map(({ head }) => head),
-      moves.map(({ nextHead }) => nextHead),
-      moves.map(({ digest }) => digest),
-      moves.map(({ parent }) => parent),
-      moves.map(({ answer }) => answer),
       moves.map(({ ended }) => ended),
+      // Bytes in arrays would go as text, at twice the size.
+      Buffer.concat(
+        moves.flatMap(({ head, nextHead, digest, parent }) => [head, nextHead, digest, parent]),
+      ),
+      Buffer.concat(moves.map(({ answer }) => answer)),
+      startsOf(moves),
+      moves.map(({ answer }) => answer.length),
       replica,
     ],
   });
   return new Set(rows.map((row) => row.session_id));
+}
+
+/** Where each answer starts in all of them together, from 1. */
+function startsOf(moves: readonly Move[]): number[] {
+  let next = 1;
+  return moves.map(({ answer }) => {
+    const start = next;
+    next += answer.length;
+    return start;
+  });
 }

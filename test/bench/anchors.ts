@@ -1,0 +1,168 @@
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { advanceAnchors } from "#shared/anchors/sql/advanceAnchors.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { fingerprint } from "#shared/waybill/chain.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
+import { debianProgram, type Program } from "../../deploy/local/debian.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { median, row } from "./figures.ts";
+
+const ROUNDS = 5;
+const ROUND_S = 3;
+const IN_FLIGHT = 50;
+const SESSIONS = 20_000;
+const ANSWER_BYTES = 600;
+
+/**
+ * The anchors alone, without a call around them, beside pgbench, which does the same work a row at a
+ * time on the same server: UPDATE on version and digest, and the INSERT of the advance, in one
+ * transaction.
+ */
+export async function anchors(): Promise<void> {
+  const pgbench = debianProgram("pgbench");
+  const postgres = await migratedPostgres();
+  const pool = createPool(postgres.url, { max: IN_FLIGHT + 2, name: "bench" });
+  const grouped = new Anchors(pool, "session", "bench");
+  const rows = await makeRows(grouped);
+
+  const rates = { grouped: [] as number[], pgbench: [] as number[] };
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const { rate } = await drive(rows, IN_FLIGHT, (from, to) => grouped.advance(from, to));
+    rates.grouped.push(rate);
+    if (pgbench !== undefined) rates.pgbench.push(await drivePgbench(pgbench, postgres, pool));
+  }
+  row(`anchored advances in groups, ${IN_FLIGHT} in flight`, rates.grouped, "/s");
+  if (pgbench === undefined) console.log("  left out: pgbench (needs apt)");
+  else {
+    row(`pgbench, ${IN_FLIGHT} clients, a row at a time`, rates.pgbench, "/s");
+    const ratios = rates.grouped.map((rate, index) => rate / rates.pgbench[index]!);
+    row("ratio (goal: 2)", ratios, "×");
+  }
+
+  const late = { grouped: [] as number[], alone: [] as number[] };
+  for (let round = 0; round < ROUNDS; round += 1) {
+    late.grouped.push((await drive(rows, 1, (from, to) => grouped.advance(from, to))).p99Ms);
+    late.alone.push((await drive(rows, 1, (from, to) => alone(pool, from, to))).p99Ms);
+  }
+  row("p99 at low load, in groups", late.grouped, "ms");
+  row("p99 at low load, each by itself", late.alone, "ms");
+  const ratios = late.grouped.map((p99, index) => p99 / late.alone[index]!);
+  row("ratio (goal: no worse than 1)", ratios, "×");
+  await pool.end();
+  await postgres.remove();
+}
+
+type Step = Parameters<Anchors["advance"]>;
+
+interface Row {
+  readonly sessionId: string;
+  version: number;
+  digest: Buffer;
+}
+
+async function makeRows(grouped: Anchors): Promise<Row[]> {
+  const rows = Array.from({ length: SESSIONS }, () => ({
+    sessionId: newUuid(),
+    version: 1,
+    digest: randomBytes(32),
+  }));
+  const answer = randomBytes(ANSWER_BYTES);
+  await Promise.all(rows.map((each) => grouped.begin({ ...each, answer })));
+  return rows;
+}
+
+/** Advances sessions at random for a while, so many at a time. */
+async function drive(
+  rows: Row[],
+  inFlight: number,
+  advance: (from: Step[0], to: Step[1]) => Promise<boolean>,
+): Promise<{ rate: number; p99Ms: number }> {
+  const answer = randomBytes(ANSWER_BYTES);
+  const latencies: number[] = [];
+  const busy = new Set<Row>();
+  const start = performance.now();
+  const end = start + ROUND_S * 1000;
+  const worker = async () => {
+    while (performance.now() < end) {
+      const each = rows[Math.floor(Math.random() * rows.length)]!;
+      if (busy.has(each)) continue;
+      busy.add(each);
+      const digest = randomBytes(32);
+      const at = performance.now();
+      const { version } = each;
+      if (!(await advance({ ...each, version }, { digest, answer, ended: false }))) {
+        throw new Error("an advance of the bench was refused");
+      }
+      latencies.push(performance.now() - at);
+      Object.assign(each, { version: version + 1, digest });
+      busy.delete(each);
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, worker));
+  latencies.sort((a, b) => a - b);
+  return {
+    rate: (latencies.length * 1000) / (performance.now() - start),
+    p99Ms: latencies[Math.floor(latencies.length * 0.99)] ?? median(latencies),
+  };
+}
+
+/** The same statement for one session alone. */
+async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
+  const move = {
+    sessionId: from.sessionId,
+    version: from.version,
+    head: fingerprint("anchor", from.digest),
+    nextHead: fingerprint("anchor", to.digest),
+    digest: fingerprint("advance", to.digest),
+    parent: fingerprint("advance", from.digest),
+    answer: to.answer,
+    ended: to.ended,
+  };
+  return (await advanceAnchors(pool, "session", "bench", [move])).size === 1;
+}
+
+const PGBENCH = `\\set id random(1, ${SESSIONS})
+BEGIN;
+UPDATE bench_anchor SET version = version + 1, head = sha256(int4send(version)), answer = :answer
+ WHERE id = :id AND version > 0 AND length(head) = 32;
+INSERT INTO session.advance (session_id, version, digest, parent, replica)
+VALUES (uuidv7(), 1, :digest, :digest, 'bench');
+COMMIT;
+`;
+
+/** @returns transactions a second */
+async function drivePgbench(
+  { path, env }: Program,
+  { url }: TestPostgres,
+  pool: Pool,
+): Promise<number> {
+  await pool.query(`
+    DROP TABLE IF EXISTS bench_anchor;
+    CREATE TABLE bench_anchor (LIKE session.anchor INCLUDING ALL);
+    ALTER TABLE bench_anchor ADD COLUMN id integer;
+    INSERT INTO bench_anchor (session_id, version, head, answer, id)
+    SELECT uuidv7(), 1, sha256(int4send(id)), (SELECT answer FROM session.anchor LIMIT 1), id
+      FROM generate_series(1, ${SESSIONS}) AS id;
+    CREATE INDEX ON bench_anchor (id);
+    ANALYZE bench_anchor`);
+  const folder = mkdtempSync(join(tmpdir(), "waybill-pgbench-"));
+  const script = join(folder, "advance.sql");
+  const bytea = (size: number) => `'\\x${randomBytes(size).toString("hex")}'::bytea`;
+  writeFileSync(
+    script,
+    PGBENCH.replaceAll(":answer", bytea(ANSWER_BYTES)).replaceAll(":digest", bytea(32)),
+  );
+  const args = ["-n", "-M", "prepared", "-c", `${IN_FLIGHT}`, "-j", "2", "-T", `${ROUND_S}`];
+  const said = execFileSync(path, [...args, "-f", script, url], {
+    encoding: "utf8",
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  rmSync(folder, { recursive: true });
+  return Number(/tps = ([\d.]+)/.exec(said)?.[1]);
+}

@@ -1,0 +1,155 @@
+import { randomUUID } from "node:crypto";
+import { Client } from "pg";
+import { Mode } from "#proto/waybill/options/v1/options.ts";
+import type { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { bearer, Callers } from "../fixtures/callers.ts";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { shop } from "../fixtures/shopper.ts";
+import { step } from "../fixtures/step.ts";
+import { median } from "./figures.ts";
+import { cpuSecondsOf, cpuSecondsOfTree } from "./processTimes.ts";
+
+const IN_FLIGHT = 32;
+const ROUNDS = 3;
+const ROUND_S = 3;
+
+/** What one worker does again and again. */
+type Worker = () => Promise<unknown>;
+
+/** What a call of each kind costs, through the front door, 32 in flight, kinds in turn. */
+export async function sessions(): Promise<void> {
+  const cluster = await startTestCluster();
+  const clients = makeClients(cluster.target, { withJar: false });
+  const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  const { accessToken: token } = await callers.signIn(await callers.person());
+  const db = new Client({ connectionString: cluster.databaseUrl });
+  await db.connect();
+  const kinds: Record<string, () => Promise<Worker>> = {
+    "carried read": () => reader(clients),
+    "carried advance": () => advancer(clients, Mode.MODE_CARRIED),
+    "anchored advance, in groups": () => advancer(clients, Mode.MODE_ANCHORED),
+    "anchored advance, in the service's transaction": () => placer(cluster),
+    resume: () => resumer(clients, token),
+  };
+  const workers = new Map<string, Worker[]>();
+  for (const [kind, make] of Object.entries(kinds)) {
+    workers.set(kind, await Promise.all(Array.from({ length: IN_FLIGHT }, make)));
+  }
+  const measured = new Map<string, Figures[]>();
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const [kind, own] of workers) {
+      const figures = await measure(cluster, db, own);
+      measured.set(kind, [...(measured.get(kind) ?? []), figures]);
+    }
+  }
+  console.log(
+    `  ${"".padEnd(48)} calls/s  p50 ms  p99 ms   µs of CPU a call: replicas  Postgres  front door   WAL bytes   rows written`,
+  );
+  for (const [kind, figures] of measured) {
+    const middle = (pick: (each: Figures) => number, digits: number, width: number) =>
+      median(figures.map(pick)).toFixed(digits).padStart(width);
+    console.log(
+      `  ${kind.padEnd(48)} ${middle((f) => f.rate, 0, 7)} ${middle((f) => f.p50, 1, 7)} ${middle((f) => f.p99, 1, 7)} ${middle((f) => f.replicas, 0, 28)} ${middle((f) => f.postgres, 0, 9)} ${middle((f) => f.envoy, 0, 11)} ${middle((f) => f.wal, 0, 11)} ${middle((f) => f.rows, 1, 14)}`,
+    );
+  }
+  await db.end();
+  callers.close();
+  clients.close();
+  await cluster.remove();
+}
+
+interface Figures {
+  readonly rate: number;
+  readonly p50: number;
+  readonly p99: number;
+  /** CPU time a call, in µs. */
+  readonly replicas: number;
+  readonly postgres: number;
+  readonly envoy: number;
+  /** A call, in bytes. */
+  readonly wal: number;
+  readonly rows: number;
+}
+
+async function measure(
+  cluster: TestCluster,
+  db: Client,
+  workers: readonly Worker[],
+): Promise<Figures> {
+  const { replicas, postgres, frontDoor } = cluster.status();
+  const cpu = () => ({
+    replicas: replicas.reduce((sum, { pid }) => sum + cpuSecondsOf(pid), 0),
+    postgres: cpuSecondsOfTree(postgres!.pid),
+    envoy: cpuSecondsOfTree(frontDoor!.pid),
+  });
+  const latencies: number[] = [];
+  const before = cpu();
+  const written = await writes(db);
+  const start = performance.now();
+  await Promise.all(
+    workers.map(async (work) => {
+      while (performance.now() - start < ROUND_S * 1000) {
+        const at = performance.now();
+        await work();
+        latencies.push(performance.now() - at);
+      }
+    }),
+  );
+  const seconds = (performance.now() - start) / 1000;
+  const after = cpu();
+  const then = await writes(db);
+  const calls = latencies.length;
+  latencies.sort((a, b) => a - b);
+  return {
+    rate: calls / seconds,
+    p50: latencies[Math.floor(calls * 0.5)]!,
+    p99: latencies[Math.floor(calls * 0.99)]!,
+    replicas: ((after.replicas - before.replicas) * 1e6) / calls,
+    postgres: ((after.postgres - before.postgres) * 1e6) / calls,
+    envoy: ((after.envoy - before.envoy) * 1e6) / calls,
+    wal: (then.wal - written.wal) / calls,
+    rows: (then.rows - written.rows) / calls,
+  };
+}
+
+async function writes(db: Client): Promise<{ wal: number; rows: number }> {
+  const { rows } = await db.query<{ wal: string; rows: string }>(`
+    SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS wal,
+           (SELECT tup_inserted + tup_updated + tup_deleted FROM pg_stat_database
+             WHERE datname = current_database()) AS rows`);
+  return { wal: Number(rows[0]!.wal), rows: Number(rows[0]!.rows) };
+}
+
+const state = (): SessionState => ({ value: { $case: "json", value: { at: randomUUID() } } });
+
+async function reader({ session }: Clients): Promise<Worker> {
+  const { waybill } = await step(session.beginSession, { state: state(), waybill: undefined });
+  return () => step(session.openSession, { waybill: undefined }, { waybill });
+}
+
+async function advancer({ session }: Clients, mode: Mode): Promise<Worker> {
+  let { waybill } = await step(session.beginSession, { state: state(), waybill: undefined, mode });
+  return async () => {
+    const request = { state: state(), waybill: undefined };
+    ({ waybill } = await step(session.advanceSession, request, { waybill, key: randomUUID() }));
+  };
+}
+
+/** An order that has been placed is asked for again: the session's step and a read, in a transaction. */
+async function placer(cluster: TestCluster): Promise<Worker> {
+  const clients = makeClients(cluster.target);
+  await shop(clients, 1 + Math.floor(Math.random() * 3000));
+  return () => clients.checkout.placeOrder({});
+}
+
+async function resumer({ session }: Clients, token: string): Promise<Worker> {
+  const mode = Mode.MODE_ANCHORED;
+  const begun = await step(
+    session.beginSession,
+    { state: state(), waybill: undefined, mode },
+    { token },
+  );
+  const { name } = begun.response.session!;
+  return () => session.resumeSession({ name }, bearer(token));
+}
