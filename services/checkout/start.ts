@@ -2,6 +2,7 @@ import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
+import { Spills } from "#shared/anchors/spills.ts";
 import { RemoteDirectory } from "#shared/callers/remoteDirectory.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
@@ -25,7 +26,13 @@ export function startCheckout(replica: ReplicaParts): void {
   );
   releasers.push("the client of the directory", () => directory.close());
   const anchorage = { ...replica.anchorage("checkout", db), directory };
-  const parts = { state: CheckoutState, ring, revocations: feed, anchorage };
+  const parts = {
+    state: CheckoutState,
+    ring,
+    revocations: feed,
+    anchorage,
+    spills: new Spills(db, "checkout"),
+  };
   server.add(CheckoutServiceService, handlers, parts);
 }
 

@@ -1,5 +1,6 @@
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import { Spills } from "#shared/anchors/spills.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { sessionHandlers } from "./index.ts";
@@ -16,6 +17,7 @@ export function startSession(replica: ReplicaParts): void {
     state: SessionState,
     ring,
     revocations: feed,
+    spills: new Spills(db, "session"),
     anchorage: { ...replica.anchorage("session", db), directory: directory.of("session") },
   });
   server.add(DirectoryServiceService, { registerSession: registerSession({ directory }) });

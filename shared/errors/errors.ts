@@ -205,6 +205,14 @@ export const Errors = vocabulary("waybill", {
     status.RESOURCE_EXHAUSTED,
     "The session's state is too large to be carried in the metadata.",
   ],
+  STATE_TOO_LARGE: [
+    status.RESOURCE_EXHAUSTED,
+    "The session's state would be larger than a session may keep. Nothing was changed.",
+  ],
+  SPILL_QUOTA_EXCEEDED: [
+    status.RESOURCE_EXHAUSTED,
+    "The session has kept as much as it may. Nothing was changed: make its state smaller, or begin a new session.",
+  ],
   STATE_SCHEMA_UNSUPPORTED: [
     status.FAILED_PRECONDITION,
     "The session's state is of a type or revision that this replica does not read.",

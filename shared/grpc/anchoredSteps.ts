@@ -37,6 +37,9 @@ interface Ending {
   commit(db: Db | undefined, box: Buffer): Promise<boolean>;
 }
 
+/** Works out what a call's success does to the anchors. */
+type End = (asked: Asked, response: Buffer, transaction: HandlerTransaction) => Promise<Ending>;
+
 /** The answer that made the newest version. */
 type Checkpoint = AnswerV1 & { readonly successor: EnvelopeV1 };
 
@@ -75,7 +78,8 @@ export class AnchoredSteps<State> {
   }
 
   /** The handler may choose that the session is carried, where the contract leaves it to him. */
-  async begin(request: unknown, call: Call, { session, carrier }: Opened<State>): Promise<unknown> {
+  async begin(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
+    const { session, carrier } = opened;
     const transaction = new HandlerTransaction(this.#anchors.pool);
     call.transaction = () => transaction.open();
     const isAnchored = session.anchored;
@@ -83,7 +87,7 @@ export class AnchoredSteps<State> {
     try {
       const response = await transaction.run(() => this.#next(request, call));
       if (session.anchored && !isAnchored) await this.#register(session);
-      const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
+      const successor = await this.#successor(opened, transaction);
       const seal = this.#calls.seal(carrier, successor);
       if (session.anchored) {
         const { answer, commit } = this.#toFirst(session, successor);
@@ -99,10 +103,9 @@ export class AnchoredSteps<State> {
   }
 
   async advance(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
-    return this.#goOn(request, call, opened, (asked, response) => {
-      const { session } = opened;
-      const state = this.#sessions.encode(session.state);
-      return this.#toNext(session, asked, response, this.#sessions.successor(session, state));
+    return this.#goOn(request, call, opened, async (asked, response, transaction) => {
+      const successor = await this.#successor(opened, transaction);
+      return this.#toNext(opened.session, asked, response, successor);
     });
   }
 
@@ -118,14 +121,14 @@ export class AnchoredSteps<State> {
   /** Goes on from where the session that the caller names stands. */
   async advanceNamed(request: unknown, call: Call): Promise<unknown> {
     const newest = await this.#checkpoint(singleValue(call.metadata, SESSION_KEY)!);
-    const opened = this.#calls.resume(newest.successor, call);
+    const opened = await this.#calls.resume(newest.successor, call);
     if (isMadeAgain(newest, this.#asked(request, call))) return this.#replay(call, opened, newest);
     return this.advance(request, call, opened);
   }
 
   async end(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session } = opened;
-    const response = await this.#goOn(request, call, opened, (asked, encoded) =>
+    const response = await this.#goOn(request, call, opened, async (asked, encoded) =>
       this.#toNext(session, asked, encoded, undefined),
     );
     // Strangers could begin and end sessions without limit: the anchor alone remembers theirs.
@@ -137,8 +140,8 @@ export class AnchoredSteps<State> {
     const old = opened.session;
     const session = this.#calls.bind(old, call);
     await this.#register(session);
-    const end = (asked: Asked, encoded: Buffer): Ending => {
-      const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
+    const end: End = async (asked, encoded, transaction) => {
+      const successor = await this.#successor({ ...opened, session }, transaction);
       const last = this.#toNext(old, asked, encoded, undefined);
       const first = this.#toFirst(session, successor);
       return {
@@ -156,13 +159,13 @@ export class AnchoredSteps<State> {
     const name = String((request as Record<string, unknown>)[this.#method.sessionName!]);
     const asked = this.#asked(request, call);
     const newest = await this.#checkpoint(name);
-    const opened = this.#calls.resume(newest.successor, call);
+    const opened = await this.#calls.resume(newest.successor, call);
     // Without a key, two devices that ask for the same cannot be told apart: each gets a version.
     const hasKey = !asked.idempotencyDigest.equals(asked.requestDigest);
     if (hasKey && isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
     const response = this.#codec.responseSerialize(await this.#next(request, call));
     const { session } = opened;
-    const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
+    const successor = await this.#successor(opened);
     const { answer, commit } = this.#toNext(session, asked, response, successor);
     const seal = this.#calls.seal(opened.carrier, successor);
     if (!(await commit(undefined, this.#answers.seal(answer)))) {
@@ -182,7 +185,7 @@ export class AnchoredSteps<State> {
     request: unknown,
     call: Call,
     opened: Opened<State>,
-    end: (asked: Asked, response: Buffer) => Ending,
+    end: End,
     isAtomic = false,
   ): Promise<unknown> {
     const { envelope, id } = opened.session;
@@ -198,7 +201,7 @@ export class AnchoredSteps<State> {
         await transaction.run(() => this.#next(request, call)),
       );
       if (isAtomic) await transaction.open();
-      const { answer, commit } = end(asked, response);
+      const { answer, commit } = await end(asked, response, transaction);
       // Sealed before anything is written: what is too large is refused with nothing done.
       const deliver = this.#delivery(opened, answer);
       const box = this.#answers.seal(answer);
@@ -271,6 +274,14 @@ export class AnchoredSteps<State> {
         ? request
         : { ...(request as object), [requestCarrier]: undefined };
     return readAsked(path, call.metadata, this.#codec.requestSerialize(bare));
+  }
+
+  /** The envelope of a session's next version, with its state kept elsewhere where it is too large. */
+  async #successor(opened: Opened<State>, transaction?: HandlerTransaction): Promise<EnvelopeV1> {
+    const { session } = opened;
+    const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
+    const tx = transaction?.wasOpened ? await transaction.open() : undefined;
+    return this.#calls.fit(opened, successor, tx);
   }
 
   /** A session's step to its next version; to its last one without a successor. */

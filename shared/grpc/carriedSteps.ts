@@ -1,5 +1,5 @@
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
-import { isAnonymous, type OpenSession, type Sessions } from "../waybill/sessions.ts";
+import { isAnonymous, type Sessions } from "../waybill/sessions.ts";
 import type { Call, Handler } from "./call.ts";
 import type { Opened, SessionCalls } from "./sessionCalls.ts";
 
@@ -15,34 +15,29 @@ export class CarriedSteps<State> {
     this.#sessions = calls.sessions;
   }
 
-  async begin(request: unknown, call: Call, { session, carrier }: Opened<State>): Promise<unknown> {
+  async begin(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
+    const { session } = opened;
     const response = await this.#next(request, call);
-    const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
-    this.#calls.seal(carrier, successor)(call, response);
+    await this.#succeed(call, opened, response, this.#sessions.encode(session.state), 1);
     return response;
   }
 
-  async read(request: unknown, call: Call, { session, carrier }: Opened<State>): Promise<unknown> {
-    const before = carriedState(session);
+  async read(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
+    const { session } = opened;
     const response = await this.#next(request, call);
     if (!this.#sessions.isAging(session)) return response;
-    const successor = this.#sessions.successor(session, before, session.version);
-    this.#calls.seal(carrier, successor)(call, response);
+    await this.#succeed(call, opened, response, session.encoded, session.version);
     return response;
   }
 
-  async advance(
-    request: unknown,
-    call: Call,
-    { session, carrier }: Opened<State>,
-  ): Promise<unknown> {
-    const before = carriedState(session);
+  async advance(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
+    const { session } = opened;
     const response = await this.#next(request, call);
     const after = this.#sessions.encode(session.state);
-    const isSame = before.equals(after);
+    const isSame = session.encoded.equals(after);
     if (isSame && !this.#sessions.isAging(session)) return response;
     const version = isSame ? session.version : session.version + 1;
-    this.#calls.seal(carrier, this.#sessions.successor(session, after, version))(call, response);
+    await this.#succeed(call, opened, response, after, version);
     return response;
   }
 
@@ -54,21 +49,25 @@ export class CarriedSteps<State> {
     return response;
   }
 
-  async bind(
-    request: unknown,
-    call: Call,
-    { session: old, carrier }: Opened<State>,
-  ): Promise<unknown> {
-    const session = this.#calls.bind(old, call);
+  async bind(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
+    const session = this.#calls.bind(opened.session, call);
     const response = await this.#next(request, call);
-    const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
-    this.#calls.seal(carrier, successor)(call, response);
-    await this.#calls.revoke(old, session.subject);
+    const state = this.#sessions.encode(session.state);
+    await this.#succeed(call, { ...opened, session }, response, state, 1);
+    await this.#calls.revoke(opened.session, session.subject);
     return response;
   }
-}
 
-function carriedState(session: OpenSession<unknown>): Buffer {
-  const { content } = session.envelope;
-  return content?.$case === "state" ? content.value : Buffer.alloc(0);
+  /** Answers with the session's next waybill. */
+  async #succeed(
+    call: Call,
+    opened: Opened<State>,
+    response: unknown,
+    state: Uint8Array,
+    version: number,
+  ): Promise<void> {
+    const successor = this.#sessions.successor(opened.session, state, version);
+    const envelope = await this.#calls.fit(opened, successor);
+    this.#calls.seal(opened.carrier, envelope)(call, response);
+  }
 }

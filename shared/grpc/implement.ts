@@ -8,6 +8,7 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import type { Spills } from "../anchors/spills.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";
@@ -44,6 +45,8 @@ export interface SessionParts<State> {
   revocations?: SessionRevocations | undefined;
   /** Where the sessions stand; required with MODE_ANCHORED. */
   anchorage?: Anchorage | undefined;
+  /** Where states go that are too large to be carried. Default: they are refused. */
+  spills?: Spills | undefined;
 }
 
 /**
@@ -65,7 +68,7 @@ export function implement<Definition extends ServiceDefinition, State>(
     const contract = around.contract.method(method.path);
     if (contract.session !== undefined) {
       if (parts === undefined) throw new Error(`${method.path} has a session: give state and ring`);
-      sessions ??= new Sessions(contract.session, parts.state, parts.ring);
+      sessions ??= new Sessions(contract.session, parts.state, parts.ring, undefined, parts.spills);
     }
     const user = handlers[name] as unknown as Handler;
     const handler = compose(contract, method, user.bind(handlers), around, sessions, parts);
@@ -101,8 +104,16 @@ function compose<State>(
     method.responseDeserialize(Buffer.alloc(0)),
   );
   if (sessions !== undefined) {
-    const { revocations, anchorage } = parts!;
-    handler = sessionInterceptor(contract, method, handler, sessions, revocations, anchorage);
+    const { revocations, anchorage, spills } = parts!;
+    handler = sessionInterceptor(
+      contract,
+      method,
+      handler,
+      sessions,
+      revocations,
+      anchorage,
+      spills,
+    );
   }
   return access(contract, decoding(contract, method, handler, around), around.authentications);
 }

@@ -27,7 +27,7 @@ export interface ServerOptions {
   frontDoorSecret?: string | undefined;
   /** Makes a status of errors that handlers did not throw on purpose, such as the database's. */
   translate?: (error: unknown) => StatusError | undefined;
-  /** Largest request, in bytes. Default: 1 MiB. */
+  /** Largest request, in bytes. Default: 2 MiB: a state of 1 MiB goes through. */
   maxRequestBytes?: number;
   /** Unary calls served at a time; more are answered OVERLOADED. Default: 1,000. */
   maxCalls?: number;
@@ -62,7 +62,7 @@ export class Server {
     this.#options = options;
     const { maxCalls = 1000, maxConnectionAgeMs = 5 * 60_000, log } = options;
     const grpcOptions: GrpcServerOptions = {
-      "grpc.max_receive_message_length": options.maxRequestBytes ?? 1024 * 1024,
+      "grpc.max_receive_message_length": options.maxRequestBytes ?? 2 * 1024 * 1024,
       "grpc.max_concurrent_streams": maxCalls,
       "grpc.max_connection_age_ms": maxConnectionAgeMs,
       "grpc.max_connection_age_grace_ms": DRAIN_LIMIT_MS,

@@ -49,6 +49,7 @@ function setUp() {
       sessions,
       undefined,
       undefined,
+      undefined,
     );
     const response = await handler({ waybill }, made as unknown as Call);
     const inMetadata = made.reply.get("waybill");

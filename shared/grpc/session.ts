@@ -1,4 +1,5 @@
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import type { Spills } from "../anchors/spills.ts";
 import type { Sessions } from "../waybill/sessions.ts";
 import { type Anchorage, AnchoredSteps, type Codec } from "./anchoredSteps.ts";
 import type { Call, Handler } from "./call.ts";
@@ -11,6 +12,7 @@ import { type Opened, SessionCalls, type SessionRevocations } from "./sessionCal
  * it. What happens is the method's step in the contract, and the session's mode.
  *
  * @param anchorage required unless the contract's sessions are carried
+ * @param spills where states go that are too large to be carried; default: they are refused
  */
 export function sessionInterceptor<State>(
   method: MethodContract,
@@ -19,9 +21,10 @@ export function sessionInterceptor<State>(
   sessions: Sessions<State>,
   feed: SessionRevocations | undefined,
   anchorage: Anchorage | undefined,
+  spills: Spills | undefined,
 ): Handler {
   const { mode } = sessions.contract;
-  const calls = new SessionCalls(method, sessions, feed);
+  const calls = new SessionCalls(method, sessions, feed, spills);
   const carried = new CarriedSteps(next, calls);
   if (mode !== "carried" && anchorage === undefined) {
     throw new Error(`${method.path}: its sessions are ${mode}: give an anchorage`);

@@ -1,10 +1,14 @@
 import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import type { Spills } from "../anchors/spills.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
+import type { Db } from "../pg/pool.ts";
 import type { Revocations } from "../token/revocations.ts";
 import {
   type Arrival,
+  MAX_MESSAGE_WAYBILL,
+  MAX_METADATA_WAYBILL,
   receive,
   toField,
   toMetadataValue,
@@ -37,6 +41,9 @@ export interface Opened<State> {
 /** Of a waybill that was good once: it is no hindrance to a new session. */
 const OVER: ReadonlySet<string> = new Set(["WAYBILL_EXPIRED", "WAYBILL_REVOKED"]);
 
+/** A state of so many bytes fits into the metadata, whatever else its envelope says. */
+const SURELY_CARRIED = 1500;
+
 /** How far another replica's clock may be off, in seconds. */
 const MAX_SKEW_S = 60;
 
@@ -45,12 +52,15 @@ export class SessionCalls<State> {
   readonly #method: MethodContract;
   readonly sessions: Sessions<State>;
   readonly #feed: SessionRevocations | undefined;
+  readonly #spills: Spills | undefined;
 
   constructor(
     method: MethodContract,
     sessions: Sessions<State>,
     feed: SessionRevocations | undefined,
+    spills: Spills | undefined,
   ) {
+    this.#spills = spills;
     this.#method = method;
     this.sessions = sessions;
     this.#feed = feed;
@@ -79,8 +89,8 @@ export class SessionCalls<State> {
    *
    * @throws StatusError SESSION_NOT_FOUND
    */
-  resume(envelope: EnvelopeV1, call: Call): Opened<State> {
-    const session = this.sessions.resume(envelope, ownerOf(call)!);
+  async resume(envelope: EnvelopeV1, call: Call): Promise<Opened<State>> {
+    const session = await this.sessions.resume(envelope, ownerOf(call)!);
     if (session === undefined) throw Errors.SESSION_NOT_FOUND();
     if (this.#feed !== undefined) {
       assertNotRevoked(session, this.#feed.revocations, session.id);
@@ -96,6 +106,31 @@ export class SessionCalls<State> {
     session.state = old.state;
     call.opened = session;
     return session;
+  }
+
+  /**
+   * Keeps the state of a successor elsewhere, where its carrier has no room for it.
+   *
+   * @param tx to be done in; default: its own
+   * @throws StatusError STATE_TOO_LARGE, SPILL_QUOTA_EXCEEDED
+   */
+  async fit(
+    { session, carrier }: Opened<State>,
+    envelope: EnvelopeV1,
+    tx?: Db,
+  ): Promise<EnvelopeV1> {
+    const { content } = envelope;
+    if (this.#spills === undefined || content?.$case !== "state") return envelope;
+    // What is this small need not be measured.
+    if (content.value.length < SURELY_CARRIED) return envelope;
+    const size = this.sessions.sizeOf(envelope);
+    const fits =
+      carrier === "metadata"
+        ? size.metadata <= MAX_METADATA_WAYBILL
+        : size.message <= MAX_MESSAGE_WAYBILL;
+    if (fits) return envelope;
+    const value = await this.#spills.keep(session.id, content.value, session.spill, tx);
+    return { ...envelope, content: { $case: "spill", value } };
   }
 
   /**

@@ -10,6 +10,12 @@ export function newUuid(): string {
   return uuidv7(Date.now(), entropy.take(UUID_RANDOM_BYTES));
 }
 
+/** A new key of 256 random bits. */
+export function newKey(): Buffer {
+  entropy.check();
+  return Buffer.from(entropy.take(32));
+}
+
 /** A new id of 128 random bits: 22 characters of base64url. */
 export function newRandomId(): string {
   entropy.check();

@@ -1,8 +1,12 @@
-import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import {
+  Envelope,
+  type EnvelopeV1,
+  type Spill,
+} from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import { CHAIN_RANDOM_BYTES, chainDigest } from "./chain.ts";
 import { Entropy, systemClocks } from "./entropy.ts";
-import type { Sealed } from "./jwe.ts";
+import { encodeHeader, type Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import type { RingSource } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
@@ -13,6 +17,9 @@ const MAX_CLOCK_SKEW_S = 60;
 const CARRIED = 1;
 const ANCHORED = 2;
 const MODES = { carried: [CARRIED], anchored: [ANCHORED], either: [CARRIED, ANCHORED] };
+
+/** Of a compact serialization, what is not ciphertext: header, nonce, tag and dots. */
+const COMPACT_OVERHEAD = encodeHeader("waybill", "x".repeat(11 + 1 + 22)).length + 4 + 16 + 22;
 
 /** Encodes and decodes a state: the object that ts-proto makes for a message. */
 export interface StateCodec<State> {
@@ -58,6 +65,16 @@ export interface Session<State> {
 /** An open session with what it was opened from. Only the interceptor sees this much of it. */
 export interface OpenSession<State> extends Session<State> {
   readonly envelope: EnvelopeV1;
+  /** The state as it came, encoded. */
+  readonly encoded: Buffer;
+  /** Where it lay when it was too large to be carried. */
+  readonly spill: Spill | undefined;
+}
+
+/** Where states are that were too large to be carried. */
+export interface SpillSource {
+  /** Undefined when the session has no such state. */
+  load(sessionId: string, spill: Spill): Promise<Buffer | undefined>;
 }
 
 /** Who holds a session, as his access token says. */
@@ -86,6 +103,7 @@ export class Sessions<State> {
   readonly #sealer: Sealer;
   readonly #opener: Opener;
   readonly #entropy: Entropy;
+  readonly #spills: SpillSource | undefined;
 
   /** @param now milliseconds since the Unix epoch */
   constructor(
@@ -93,7 +111,9 @@ export class Sessions<State> {
     codec: StateCodec<State>,
     ring: RingSource,
     now: () => number = Date.now,
+    spills?: SpillSource,
   ) {
+    this.#spills = spills;
     this.contract = contract;
     this.#codec = codec;
     this.#now = now;
@@ -133,6 +153,7 @@ export class Sessions<State> {
         content: { $case: "state", value: Buffer.alloc(0) },
       },
       this.#codec.create(),
+      Buffer.alloc(0),
     );
   }
 
@@ -159,7 +180,7 @@ export class Sessions<State> {
    * @returns undefined when it is not his
    * @throws StatusError as `open`
    */
-  resume(envelope: EnvelopeV1, owner: Owner): OpenSession<State> | undefined {
+  async resume(envelope: EnvelopeV1, owner: Owner): Promise<OpenSession<State> | undefined> {
     if (envelope.subject !== owner.subject) return undefined;
     return this.#read({ ...envelope, ...ownership(owner) }, owner);
   }
@@ -192,6 +213,12 @@ export class Sessions<State> {
     return { ...next, digest, parentDigest };
   }
 
+  /** What a waybill of this envelope would take in the metadata, in characters, and in a message. */
+  sizeOf(envelope: EnvelopeV1): { metadata: number; message: number } {
+    const message = Envelope.encode({ version: { $case: "v1", value: envelope } }).finish().length;
+    return { metadata: COMPACT_OVERHEAD + Math.ceil((message * 4) / 3), message };
+  }
+
   seal(envelope: EnvelopeV1): Sealed {
     return this.#sealer.seal(
       Envelope.encode({ version: { $case: "v1", value: envelope } }).finish(),
@@ -221,22 +248,35 @@ export class Sessions<State> {
     return envelope;
   }
 
-  #read(envelope: EnvelopeV1, holder: Owner | undefined): OpenSession<State> {
+  #read(
+    envelope: EnvelopeV1,
+    holder: Owner | undefined,
+  ): OpenSession<State> | Promise<OpenSession<State>> {
     const refusal = this.#refusal(envelope, holder);
     if (refusal !== undefined) throw refusal;
     const { content } = envelope;
-    if (content?.$case !== "state") {
-      throw Errors.STATE_SCHEMA_UNSUPPORTED({
-        cause: "the state is not carried",
-      });
+    if (content?.$case === "spill") return this.#readSpilled(envelope, content.value);
+    if (content === undefined) throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "no state" });
+    return this.#decodeState(envelope, content.value);
+  }
+
+  async #readSpilled(envelope: EnvelopeV1, spill: Spill): Promise<OpenSession<State>> {
+    if (this.#spills === undefined) {
+      throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "the state is not carried" });
     }
+    const encoded = await this.#spills.load(uuidFromBytes(envelope.sessionId), spill);
+    if (encoded !== undefined) return this.#decodeState(envelope, encoded);
+    throw Errors.WAYBILL_INVALID({ cause: "the state that it names is not there, or was changed" });
+  }
+
+  #decodeState(envelope: EnvelopeV1, encoded: Buffer): OpenSession<State> {
     let state: State;
     try {
-      state = this.#codec.decode(content.value);
+      state = this.#codec.decode(encoded);
     } catch (cause) {
       throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause });
     }
-    return this.#toSession(envelope, state);
+    return this.#toSession(envelope, state, encoded);
   }
 
   #refusal(envelope: EnvelopeV1, holder: Owner | undefined): StatusError | undefined {
@@ -272,7 +312,7 @@ export class Sessions<State> {
     return undefined;
   }
 
-  #toSession(envelope: EnvelopeV1, state: State): OpenSession<State> {
+  #toSession(envelope: EnvelopeV1, state: State, encoded: Buffer): OpenSession<State> {
     return {
       id: uuidFromBytes(envelope.sessionId),
       version: envelope.version,
@@ -283,6 +323,8 @@ export class Sessions<State> {
       anchored: envelope.mode === ANCHORED,
       state,
       envelope,
+      encoded,
+      spill: envelope.content?.$case === "spill" ? envelope.content.value : undefined,
     };
   }
 

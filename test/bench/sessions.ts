@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { Client } from "pg";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
@@ -30,6 +30,7 @@ export async function sessions(): Promise<void> {
     "carried advance": () => advancer(clients, Mode.MODE_CARRIED),
     "anchored advance, in groups": () => advancer(clients, Mode.MODE_ANCHORED),
     "anchored advance, in the service's transaction": () => placer(cluster),
+    "spilled advance, 20 KB, to and fro": () => spiller(clients),
     resume: () => resumer(clients, token),
   };
   const workers = new Map<string, Worker[]>();
@@ -133,6 +134,22 @@ async function advancer({ session }: Clients, mode: Mode): Promise<Worker> {
   return async () => {
     const request = { state: state(), waybill: undefined };
     ({ waybill } = await step(session.advanceSession, request, { waybill, key: randomUUID() }));
+  };
+}
+
+/** Each session keeps two states, so that what is written is bounded; its first rounds write them. */
+async function spiller({ session }: Clients): Promise<Worker> {
+  const states = [0, 1].map(
+    (): SessionState => ({
+      value: { $case: "json", value: { text: randomBytes(10_000).toString("hex") } },
+    }),
+  );
+  let turn = 0;
+  let { waybill } = await step(session.beginSession, { state: states[0], waybill: undefined });
+  return async () => {
+    turn += 1;
+    const request = { state: states[turn % 2], waybill: undefined };
+    ({ waybill } = await step(session.advanceSession, request, { waybill }));
   };
 }
 
