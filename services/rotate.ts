@@ -9,7 +9,7 @@ import { ConfigError, fail } from "./failure.ts";
 
 const USAGE = `Usage: node services/rotate.ts AUDIENCE
 
-Rotates the ring of an audience: its standing-by key seals from now on, the key that sealed so far
+Rotates the ring of an audience, such as checkout, or of what is kept of its sessions, checkout-saved: its standing-by key seals from now on, the key that sealed so far
 opens only, and a new one stands by. What was sealed before stays good. Prints the ring's version and
 the id of the key that seals, as JSON.
 
@@ -43,7 +43,8 @@ async function main(): Promise<void> {
   try {
     const metadata = new Metadata();
     const { path } = KeysServiceService.rotateRing;
-    metadata.set("authorization", await assertService(credentials, audience, path));
+    const service = audience.replace(/-saved$/, "");
+    metadata.set("authorization", await assertService(credentials, service, path));
     const rotated = await client.rotateRing({ audience }, { metadata });
     process.stdout.write(`${JSON.stringify(rotated)}\n`);
   } finally {

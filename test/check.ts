@@ -73,6 +73,7 @@ const steps: Step[] = [
   command("proto lint", "proto", "buf", "lint"),
   // Against the last release, not the last commit: what was never released may change freely.
   command("proto breaking", "proto", "buf", "breaking", "gen/image.binpb", ...BREAKING),
+  command("states of sessions", ".", "node", "test/stateChanges.ts"),
   unchanged("generated code", "proto/gen", command("", ".", "node", "proto/generate.ts")),
   unchanged(
     "generated front door",

@@ -19,8 +19,8 @@ import { Failure } from "./failure.ts";
 import { CONTRACT_IMAGE } from "./paths.ts";
 import { freePort, takePort } from "./ports.ts";
 import { startPostgres } from "./postgres.ts";
+import { audit, type Rotated, rotate } from "./programs.ts";
 import { Replicas, type RunningReplica } from "./replicas.ts";
-import { type Rotated, rotate } from "./rotate.ts";
 import { runMigrations } from "./runMigrations.ts";
 
 /** What the embedded Postgres takes. */
@@ -84,6 +84,8 @@ export interface Cluster {
   scale(replicas: number, progress?: (line: string) => void): Promise<ClusterStatus>;
   /** Rotates the ring of an audience. */
   rotate(audience: string): Promise<Rotated>;
+  /** Holds waybills against the lines of their sessions' advances: JSON a line. */
+  audit(audience: string, waybills: readonly string[]): Promise<string>;
   /** Drains and ends everything. */
   stop(): Promise<void>;
 }
@@ -219,7 +221,8 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       turn = scaled.catch(() => {});
       return scaled;
     },
-    rotate: (audience) => rotate(audience, replicas.serving, env),
+    rotate: (audience) => rotate(audience, { replicas: replicas.serving, env }),
+    audit: (audience, waybills) => audit(audience, waybills, { replicas: replicas.serving, env }),
     stop: async () => {
       await turn;
       const failures = await releasers.release();
@@ -251,6 +254,8 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
         return cluster.scale(command.replicas, progress);
       case "rotate":
         return cluster.rotate(command.audience);
+      case "audit":
+        return cluster.audit(command.audience, command.waybills);
       case "status":
         return cluster.status();
     }

@@ -10,6 +10,7 @@ import { Failure } from "./failure.ts";
 export type Command =
   | { command: "scale"; replicas: number }
   | { command: "rotate"; audience: string }
+  | { command: "audit"; audience: string; waybills: string[] }
   | { command: "status" };
 
 /** A line of its answer; the last one has `result` or `error`. */

@@ -1,5 +1,8 @@
+import { createReadStream } from "node:fs";
 import { join, resolve } from "node:path";
+import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
+import { savedAudience } from "#shared/anchors/answers.ts";
 import { ROLES } from "../../services/config.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
@@ -8,13 +11,14 @@ import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
 import { blockingFolder, postgresUser } from "./postgresUser.ts";
 import { commands, table, tell } from "./print.ts";
-import type { Rotated } from "./rotate.ts";
+import type { Rotated } from "./programs.ts";
 import { installTools, TOOL_NAMES, type Tool } from "./tools.ts";
 
 const USAGE = `Usage: npm start -- [options]           run a cluster on this machine
        npm run scale -- N [options]     change the number of replicas of the running one
        npm run status -- [options]      what runs where
        npm run rotate -- AUDIENCE       let another key seal its waybills; older ones stay good
+       npm run audit -- AUDIENCE [FILE] whether waybills, one a line, are what was sealed
        npm run tools [-- NAME…]         build ${TOOL_NAMES.join(", ")}, or some of them
        npm run credentials -- DIR       make a cluster's secrets, for use elsewhere
 
@@ -65,6 +69,7 @@ async function main(): Promise<void> {
   if (command === "scale") await scale(rest, flags);
   else if (command === "tools") tools(rest);
   else if (command === "rotate") await rotate(rest, flags);
+  else if (command === "audit") await audit(rest, flags);
   else if (command === "credentials") await credentials(rest);
   else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
   else if (command === "start") await start(flags);
@@ -139,7 +144,8 @@ function tools(names: string[]): void {
 
 async function rotate(args: string[], flags: Flags): Promise<void> {
   const [audience, ...more] = args;
-  const audiences: string[] = ROLES.filter((role) => role !== "keys");
+  const services = ROLES.filter((role) => role !== "keys");
+  const audiences: string[] = services.flatMap((role) => [role, savedAudience(role)]);
   if (audience === undefined || more.length > 0 || !audiences.includes(audience)) {
     throw new Failure(`rotate ${args.join(" ")}: expected one of ${audiences.join(", ")}`, 2);
   }
@@ -154,6 +160,25 @@ async function rotate(args: string[], flags: Flags): Promise<void> {
       ? JSON.stringify(rotated)
       : `version ${version} of the ring of ${audience}: key ${activeKeyId} seals`,
   );
+}
+
+/** Prints a finding a line. Ends with 3 when there is a fork among them. */
+async function audit(args: string[], flags: Flags): Promise<void> {
+  const [audience, file, ...more] = args;
+  if (audience === undefined || more.length > 0 || !ROLES.some((role) => role === audience)) {
+    throw new Failure(`audit ${args.join(" ")}: expected a service, and a file of waybills`, 2);
+  }
+  const lines = (await text(file === undefined ? process.stdin : createReadStream(file))).split(
+    /\s+/,
+  );
+  const waybills = lines.filter((line) => line !== "");
+  const findings = await sendCommand(
+    dataDir(flags),
+    { command: "audit", audience, waybills },
+    tell,
+  );
+  process.stdout.write(String(findings));
+  if (String(findings).includes('"verdict":"fork"')) throw new Failure("there is a fork", 3);
 }
 
 async function credentials(args: string[]): Promise<void> {

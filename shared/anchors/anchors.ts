@@ -1,9 +1,11 @@
 import { Groups } from "../pg/groups.ts";
 import type { Db, Pool } from "../pg/pool.ts";
-import { fingerprint } from "../waybill/chain.ts";
+import { callFingerprint, fingerprint } from "../waybill/chain.ts";
+import type { Asked } from "./asked.ts";
 import { advanceAnchors, type Move } from "./sql/advanceAnchors.ts";
 import { type Beginning, insertAnchors } from "./sql/insertAnchors.ts";
 import { keepPartitions } from "./sql/keepPartitions.ts";
+import { readAdvance } from "./sql/readAdvance.ts";
 import { type AnchorRow, readAnchor } from "./sql/readAnchor.ts";
 
 /** A version of a session, for the table. */
@@ -64,14 +66,20 @@ export class Anchors {
    * The compare-and-set: takes a session from a version to the next.
    *
    * @param digest the next version's chain digest
-   * @param answer what the call is answered, sealed
+   * @param asked what tells the call from others
+   * @param answer what it is answered, sealed
    * @param ended whether the next version is the last
    * @param tx to be done in; default: its own, with others'
    * @returns whether the session was at that version
    */
   async advance(
     from: Version,
-    { digest, answer, ended }: { digest: Buffer; answer: Buffer; ended: boolean },
+    {
+      digest,
+      asked,
+      answer,
+      ended,
+    }: { digest: Buffer; asked: Asked; answer: Buffer; ended: boolean },
     tx?: Db,
   ): Promise<boolean> {
     const move = {
@@ -81,6 +89,7 @@ export class Anchors {
       nextHead: fingerprint("anchor", digest),
       digest: fingerprint("advance", digest),
       parent: fingerprint("advance", from.digest),
+      call: callFingerprint(from.digest, asked.idempotencyDigest, asked.requestDigest),
       answer,
       ended,
     };
@@ -96,6 +105,13 @@ export class Anchors {
   /** The same, and nobody else moves it before the transaction has ended. */
   lock(sessionId: string, tx: Db): Promise<AnchorRow | undefined> {
     return readAnchor(tx, this.#schema, sessionId, true);
+  }
+
+  /** Whether a call that went on from a version was served, though its answer may be gone. */
+  async wasServed({ sessionId, version, digest }: Version, asked: Asked, db: Db = this.pool) {
+    const row = await readAdvance(db, this.#schema, sessionId, version + 1);
+    const call = callFingerprint(digest, asked.idempotencyDigest, asked.requestDigest);
+    return row?.call?.equals(call) ?? false;
   }
 
   /**

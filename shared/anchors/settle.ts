@@ -3,21 +3,15 @@ import { Errors } from "../errors/errors.ts";
 import { fingerprint } from "../waybill/chain.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Answers } from "./answers.ts";
+import type { Asked } from "./asked.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
-
-/** What tells a call that is made again from another one. */
-export interface Asked {
-  /** SHA-256 of the idempotency key; without one, the request's digest. */
-  readonly idempotencyDigest: Buffer;
-  /** SHA-256 of the method and the request. */
-  readonly requestDigest: Buffer;
-}
 
 /**
  * What becomes of a call that writes, by where its session stands.
  *
  * @param row of the session; undefined when it has no anchor
  * @param from the envelope of the call's waybill
+ * @param wasServed finds out whether the call was made before, when its answer is gone
  * @returns what the call was answered when it was made before; undefined: the session stands where the
  *   waybill says, and the call may go on
  * @throws StatusError WAYBILL_STALE, WAYBILL_ENDED, IDEMPOTENCY_KEY_REUSED, WAYBILL_INVALID (there
@@ -28,6 +22,7 @@ export async function settle(
   from: EnvelopeV1,
   asked: Asked,
   answers: Answers,
+  wasServed: () => Promise<boolean>,
 ): Promise<AnswerV1 | undefined> {
   if (row === undefined) throw Errors.WAYBILL_INVALID({ cause: "its session has no anchor" });
   if (row.version === from.version) {
@@ -53,14 +48,13 @@ export async function settle(
     }
     if (isMadeAgain(answer, asked)) return answer;
   }
-  if (row.ended) throw Errors.WAYBILL_ENDED();
-  throw Errors.WAYBILL_STALE({
-    metadata: {
-      session: `sessions/${uuidFromBytes(from.sessionId)}`,
-      version: `${from.version}`,
-      newest: `${row.version}`,
-    },
-  });
+  const metadata = {
+    session: `sessions/${uuidFromBytes(from.sessionId)}`,
+    version: `${from.version}`,
+    newest: `${row.version}`,
+    served: `${await wasServed()}`,
+  };
+  throw row.ended ? Errors.WAYBILL_ENDED({ metadata }) : Errors.WAYBILL_STALE({ metadata });
 }
 
 /**

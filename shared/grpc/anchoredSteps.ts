@@ -1,8 +1,9 @@
 import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import type { Anchors } from "../anchors/anchors.ts";
 import type { Answers } from "../anchors/answers.ts";
+import type { Asked } from "../anchors/asked.ts";
 import type { Directory } from "../anchors/directory.ts";
-import { type Asked, isMadeAgain, isOf, settle } from "../anchors/settle.ts";
+import { isMadeAgain, isOf, settle } from "../anchors/settle.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { Db } from "../pg/pool.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
@@ -188,11 +189,11 @@ export class AnchoredSteps<State> {
     end: End,
     isAtomic = false,
   ): Promise<unknown> {
-    const { envelope, id } = opened.session;
+    const { id } = opened.session;
     const asked = this.#asked(request, call);
     let saved: AnswerV1 | undefined;
     const transaction = new HandlerTransaction(this.#anchors.pool, async (db) => {
-      saved = await settle(await this.#anchors.lock(id, db), envelope, asked, this.#answers);
+      saved = await this.#settle(opened.session, await this.#anchors.lock(id, db), asked, db);
       if (saved !== undefined) throw new Error("the call was made before");
     });
     call.transaction = () => transaction.open();
@@ -222,8 +223,20 @@ export class AnchoredSteps<State> {
   }
 
   /** What a call was answered, if it was made before. @throws StatusError as `settle` */
-  async #find({ id, envelope }: OpenSession<State>, asked: Asked): Promise<AnswerV1 | undefined> {
-    return settle(await this.#anchors.read(id), envelope, asked, this.#answers);
+  async #find(session: OpenSession<State>, asked: Asked): Promise<AnswerV1 | undefined> {
+    return this.#settle(session, await this.#anchors.read(session.id), asked);
+  }
+
+  #settle(
+    { id: sessionId, envelope }: OpenSession<State>,
+    row: Parameters<typeof settle>[0],
+    asked: Asked,
+    db?: Db,
+  ): Promise<AnswerV1 | undefined> {
+    const { version, digest } = envelope;
+    return settle(row, envelope, asked, this.#answers, () =>
+      this.#anchors.wasServed({ sessionId, version, digest }, asked, db),
+    );
   }
 
   #replay(call: Call, opened: Opened<State>, answer: AnswerV1): unknown {
@@ -279,7 +292,10 @@ export class AnchoredSteps<State> {
   /** The envelope of a session's next version, with its state kept elsewhere where it is too large. */
   async #successor(opened: Opened<State>, transaction?: HandlerTransaction): Promise<EnvelopeV1> {
     const { session } = opened;
-    const successor = this.#sessions.successor(session, this.#sessions.encode(session.state));
+    const successor = this.#sessions.successor(
+      session,
+      this.#sessions.encode(session.state, session.unknown),
+    );
     const tx = transaction?.wasOpened ? await transaction.open() : undefined;
     return this.#calls.fit(opened, successor, tx);
   }
@@ -306,7 +322,8 @@ export class AnchoredSteps<State> {
       },
       commit: (db, answer) => {
         const from = { sessionId: session.id, version, digest: parentDigest };
-        return this.#anchors.advance(from, { digest, answer, ended: successor === undefined }, db);
+        const ended = successor === undefined;
+        return this.#anchors.advance(from, { digest, asked, answer, ended }, db);
       },
     };
   }

@@ -18,7 +18,13 @@ export class CarriedSteps<State> {
   async begin(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session } = opened;
     const response = await this.#next(request, call);
-    await this.#succeed(call, opened, response, this.#sessions.encode(session.state), 1);
+    await this.#succeed(
+      call,
+      opened,
+      response,
+      this.#sessions.encode(session.state, session.unknown),
+      1,
+    );
     return response;
   }
 
@@ -33,7 +39,7 @@ export class CarriedSteps<State> {
   async advance(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session } = opened;
     const response = await this.#next(request, call);
-    const after = this.#sessions.encode(session.state);
+    const after = this.#sessions.encode(session.state, session.unknown);
     const isSame = session.encoded.equals(after);
     if (isSame && !this.#sessions.isAging(session)) return response;
     const version = isSame ? session.version : session.version + 1;
@@ -52,7 +58,7 @@ export class CarriedSteps<State> {
   async bind(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const session = this.#calls.bind(opened.session, call);
     const response = await this.#next(request, call);
-    const state = this.#sessions.encode(session.state);
+    const state = this.#sessions.encode(session.state, session.unknown);
     await this.#succeed(call, { ...opened, session }, response, state, 1);
     await this.#calls.revoke(opened.session, session.subject);
     return response;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Metadata } from "@grpc/grpc-js";
-import type { Asked } from "../anchors/settle.ts";
+import type { Asked } from "../anchors/asked.ts";
 import { Errors } from "../errors/errors.ts";
 import { singleValue } from "../waybill/singleValue.ts";
 

@@ -6,12 +6,6 @@ import { repeating } from "./repeating.ts";
 /** In a call's options: it is retried already. */
 const RETRIED = Symbol("retried");
 
-/**
- * In the trailing metadata of an answer: how many attempts were made before it, of which nobody knows
- * what they did (gRFC A6).
- */
-export const PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts";
-
 const MAX_ATTEMPTS = 5;
 const MIN_BACKOFF_MS = 20;
 const MAX_BACKOFF_MS = 1000;
@@ -33,9 +27,7 @@ export function retrying(contract: Contract): Interceptor {
     const options = { ...given, [RETRIED]: true };
     return repeating(options, nextCall, (result, _sent, attempt) => {
       const afterMs = attempt < MAX_ATTEMPTS ? backoffMs(result, attempt) : undefined;
-      if (afterMs !== undefined) return { afterMs };
-      if (attempt > 1) result.metadata.set(PREVIOUS_ATTEMPTS, `${attempt - 1}`);
-      return undefined;
+      return afterMs === undefined ? undefined : { afterMs };
     });
   };
 }

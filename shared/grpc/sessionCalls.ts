@@ -16,6 +16,7 @@ import {
 } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
 import { isAnonymous, type OpenSession, type Owner, type Sessions } from "../waybill/sessions.ts";
+import { unknownOf } from "../waybill/unknownFields.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Call } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
@@ -80,6 +81,7 @@ export class SessionCalls<State> {
     const { sealed, carrier } = this.#arrival(request, call);
     if (sealed === undefined) throw Errors.WAYBILL_MISSING();
     const session = await this.#openFor(sealed, call);
+    if (this.#method.step !== Step.STEP_READ) session.unknown = unknownOf(session.state);
     call.opened = session;
     return { session, carrier };
   }
@@ -92,6 +94,7 @@ export class SessionCalls<State> {
   async resume(envelope: EnvelopeV1, call: Call): Promise<Opened<State>> {
     const session = await this.sessions.resume(envelope, ownerOf(call)!);
     if (session === undefined) throw Errors.SESSION_NOT_FOUND();
+    session.unknown = unknownOf(session.state);
     if (this.#feed !== undefined) {
       assertNotRevoked(session, this.#feed.revocations, session.id);
     }
@@ -104,6 +107,7 @@ export class SessionCalls<State> {
     const session = this.sessions.begin(ownerOf(call));
     session.anchored = old.anchored;
     session.state = old.state;
+    session.unknown = old.unknown;
     call.opened = session;
     return session;
   }

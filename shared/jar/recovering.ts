@@ -4,7 +4,6 @@ import { readError } from "../errors/errors.ts";
 import type { Contract, MethodContract } from "../grpc/contract.ts";
 import { IDEMPOTENCY_KEY } from "../grpc/idempotency.ts";
 import { type Again, repeating } from "../grpc/repeating.ts";
-import { PREVIOUS_ATTEMPTS } from "../grpc/retry.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 
 const MAX_ATTEMPTS = 4;
@@ -55,11 +54,11 @@ function whenStale(
 ): { mayGoOn: boolean; mayResume: boolean; session: string } | undefined {
   const { domain, reason, metadata } = readError(result);
   if (domain !== "waybill" || reason !== "WAYBILL_STALE") return undefined;
-  // An earlier attempt may have been served, and its answer gone since: then this would be the second.
-  const isFirst = result.metadata.get(PREVIOUS_ATTEMPTS).length === 0;
+  // An earlier attempt may have been served, and its answer be gone since: then this is the second.
+  const wasServed = metadata["served"] !== "false";
   const session = metadata["session"] ?? "";
   return {
-    mayGoOn: isFirst || method.idempotent,
+    mayGoOn: !wasServed || method.idempotent,
     mayResume: method.idempotent && session !== "",
     session,
   };

@@ -32,6 +32,25 @@ export function chainDigest(
 }
 
 /**
+ * What a table holds of a call: nothing that who reads it could guess a request by.
+ *
+ * @param parent the chain digest that the call went on from
+ * @param idempotencyDigest @param requestDigest what tells it from others
+ */
+export function callFingerprint(
+  parent: Uint8Array,
+  idempotencyDigest: Uint8Array,
+  requestDigest: Uint8Array,
+): Buffer {
+  return createHash("sha256")
+    .update("call")
+    .update(parent)
+    .update(idempotencyDigest)
+    .update(requestDigest)
+    .digest();
+}
+
+/**
  * What a table holds of a chain digest. That of an advance says nothing of that of an anchor: who
  * writes to the tables cannot set an anchor back by what he finds in them.
  */

@@ -10,6 +10,7 @@ import { encodeHeader, type Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import type { RingSource } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
+import { keepUnknown, type Unknown } from "./unknownFields.ts";
 import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts";
 
 /** How far another replica's clock may run ahead of this one's. */
@@ -67,6 +68,8 @@ export interface OpenSession<State> extends Session<State> {
   readonly envelope: EnvelopeV1;
   /** The state as it came, encoded. */
   readonly encoded: Buffer;
+  /** What of the state this program does not know; looked for by whoever is to write it. */
+  unknown: Unknown | undefined;
   /** Where it lay when it was too large to be carried. */
   readonly spill: Spill | undefined;
 }
@@ -225,7 +228,14 @@ export class Sessions<State> {
     );
   }
 
-  encode(state: State): Uint8Array {
+  /**
+   * Encodes a state as its handler has left it.
+   *
+   * @param unknown what it brought along that this program does not know
+   * @throws Error when the handler has dropped what this program does not know
+   */
+  encode(state: State, unknown?: Unknown): Uint8Array {
+    if (unknown !== undefined) keepUnknown(state, unknown);
     return this.#codec.encode(state).finish();
   }
 
@@ -324,6 +334,7 @@ export class Sessions<State> {
       state,
       envelope,
       encoded,
+      unknown: undefined,
       spill: envelope.content?.$case === "spill" ? envelope.content.value : undefined,
     };
   }

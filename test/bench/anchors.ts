@@ -83,6 +83,7 @@ async function drive(
   advance: (from: Step[0], to: Step[1]) => Promise<boolean>,
 ): Promise<{ rate: number; p99Ms: number }> {
   const answer = randomBytes(ANSWER_BYTES);
+  const asked = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
   const latencies: number[] = [];
   const busy = new Set<Row>();
   const start = performance.now();
@@ -95,7 +96,7 @@ async function drive(
       const digest = randomBytes(32);
       const at = performance.now();
       const { version } = each;
-      if (!(await advance({ ...each, version }, { digest, answer, ended: false }))) {
+      if (!(await advance({ ...each, version }, { digest, asked, answer, ended: false }))) {
         throw new Error("an advance of the bench was refused");
       }
       latencies.push(performance.now() - at);
@@ -120,6 +121,7 @@ async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
     nextHead: fingerprint("anchor", to.digest),
     digest: fingerprint("advance", to.digest),
     parent: fingerprint("advance", from.digest),
+    call: to.asked.requestDigest,
     answer: to.answer,
     ended: to.ended,
   };
@@ -130,8 +132,8 @@ const PGBENCH = `\\set id random(1, ${SESSIONS})
 BEGIN;
 UPDATE bench_anchor SET version = version + 1, head = sha256(int4send(version)), answer = :answer
  WHERE id = :id AND version > 0 AND length(head) = 32;
-INSERT INTO session.advance (session_id, version, digest, parent, replica)
-VALUES (uuidv7(), 1, :digest, :digest, 'bench');
+INSERT INTO session.advance (session_id, version, digest, parent, call, replica)
+VALUES (uuidv7(), 1, :digest, :digest, :digest, 'bench');
 COMMIT;
 `;
 

@@ -21,8 +21,8 @@ export type Outcome =
       readonly value?: string;
       readonly order?: string;
     }
-  /** `retried`: an earlier attempt had been answered by nobody. */
-  | { readonly kind: "refused"; readonly reason: string; readonly retried?: boolean }
+  /** `served`: it is told that it was served before, and its answer is gone. */
+  | { readonly kind: "refused"; readonly reason: string; readonly served?: boolean }
   | { readonly kind: "unknown" };
 
 /** One logical call of a client, however many attempts it took: a line of a history. */

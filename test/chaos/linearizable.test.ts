@@ -64,10 +64,11 @@ describe("a history is believed", () => {
     expect(faults([[2, 3, place(1), unknown]], 0)).toBe(0);
   });
   test("in which a call that happened is stale when it is made again, for another went on", () => {
-    const retried: Outcome = { kind: "refused", reason: "WAYBILL_STALE", retried: true };
-    const calls: Parameters<typeof faults>[0] = [[2, 9, advance(1, "x"), retried]];
+    const served: Outcome = { kind: "refused", reason: "WAYBILL_STALE", served: true };
+    const calls: Parameters<typeof faults>[0] = [[2, 9, advance(1, "x"), served]];
     expect(faults([...calls, [4, 5, resume, ok(3, "x")]])).toBe(0);
-    expect(faults([...calls, [4, 5, resume, ok(2, "0")]])).toBe(0);
+    // Who is told that it was served is not to see it undone.
+    expect(faults([...calls, [4, 5, resume, ok(2, "0")]])).toBe(1);
     // Nobody went on: it was to be answered as the first time.
     expect(faults(calls)).toBe(1);
     expect(faults([...calls, [10, 11, resume, ok(3, "x")]])).toBe(1);

@@ -72,8 +72,8 @@ function isLinearizable(lines: readonly Line[], placed: boolean | undefined): bo
 function apply(state: State, line: Line, all: readonly Line[]): State | undefined {
   const { call, outcome } = line;
   if (outcome.kind === "refused") {
-    if (mayRefuse(state, call, outcome.reason)) return state;
-    return outcome.retried && wasOvertaken(line, all) ? succeed(state, call) : undefined;
+    if (!outcome.served) return mayRefuse(state, call, outcome.reason) ? state : undefined;
+    return wasOvertaken(line, all) ? succeed(state, call) : undefined;
   }
   const next = succeed(state, call);
   if (next === undefined || outcome.kind === "unknown") return next;
@@ -96,8 +96,8 @@ function succeed(state: State, call: Line["call"]): State | undefined {
 }
 
 /**
- * Whether a call that had happened could be told, when it was made again, that it is stale: only once
- * another one had gone on from what it made.
+ * Whether a call that was served could be told, when it was made again, that its answer is gone: only
+ * once another one had gone on from what it made.
  */
 function wasOvertaken({ call, outcome, end }: Line, all: readonly Line[]): boolean {
   if (!("from" in call) || outcome.kind !== "refused") return false;
@@ -115,7 +115,6 @@ function mayRefuse(state: State, call: Line["call"], reason: string): boolean {
     case "WAYBILL_STALE":
       return "from" in call && state.version > call.from && !state.ended;
     case "WAYBILL_ENDED":
-    case "WAYBILL_REVOKED":
     case "SESSION_NOT_FOUND":
       return state.ended;
     // The service's own reasons, by what the waybill says: they do nothing.

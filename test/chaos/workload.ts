@@ -157,7 +157,7 @@ function recorder({ name, write }: GroupParts, session: string) {
         done("outcome" in made ? made.outcome : OK);
         return made;
       } catch (error) {
-        const { code, reason } = readError(error as ServiceError);
+        const { code, reason, metadata } = readError(error as ServiceError);
         const isUnanswered = UNANSWERED.has(code) || (reason === "" && BROKEN_OFF.has(code));
         // Begun twice are two sessions, of which nobody holds the first.
         const mayRepeat = call.kind !== "begin" && call.kind !== "resume";
@@ -165,12 +165,14 @@ function recorder({ name, write }: GroupParts, session: string) {
           await delay(PAUSE_MS);
           continue;
         }
-        if (isUnanswered) done({ kind: "unknown" });
+        // A revoked session is refused before anybody looks whether the call was served: by an attempt
+        // that the front door has made again, too.
+        if (isUnanswered || reason === "WAYBILL_REVOKED") done({ kind: "unknown" });
         else
           done({
             kind: "refused",
             reason: reason || `${code}`,
-            ...(attempts > 1 && { retried: true }),
+            ...(metadata["served"] === "true" && { served: true }),
           });
         return undefined;
       }

@@ -65,13 +65,14 @@ export async function runGrowth(
       digest: randomBytes(32),
       answer: randomBytes(ANSWER_BYTES),
     }));
+    const asked = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
     const at = await lsn();
     await each(begun, (session) => anchors.begin(session));
     const then = await lsn();
     await each(begun, ({ sessionId, digest }) =>
       anchors.advance(
         { sessionId, version: 1, digest },
-        { digest: randomBytes(32), answer: randomBytes(ANSWER_BYTES), ended: false },
+        { digest: randomBytes(32), asked, answer: randomBytes(ANSWER_BYTES), ended: false },
       ),
     );
     walOfBegins += then - at;

@@ -2,7 +2,10 @@ import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { advanceAnchors } from "#shared/anchors/sql/advanceAnchors.ts";
 import { insertAnchors } from "#shared/anchors/sql/insertAnchors.ts";
+import { insertSpill } from "#shared/anchors/sql/insertSpill.ts";
+import { readAdvance } from "#shared/anchors/sql/readAdvance.ts";
 import { readAnchor } from "#shared/anchors/sql/readAnchor.ts";
+import { readSpill } from "#shared/anchors/sql/readSpill.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { insertOrder } from "../../services/checkout/sql/insertOrder.ts";
@@ -72,6 +75,7 @@ const moves = ids.map((sessionId) => ({
   nextHead: bytes,
   digest: bytes,
   parent: bytes,
+  call: bytes,
   answer: bytes,
   ended: false,
 }));
@@ -84,6 +88,10 @@ const STATEMENTS: Record<string, (db: Db) => Promise<unknown>> = {
   "a group's advances": (db) => advanceAnchors(db, "checkout", "r", moves),
   "one advance": (db) => advanceAnchors(db, "checkout", "r", moves.slice(0, 1)),
   "a group's begins": (db) => insertAnchors(db, "checkout", "r", begun),
+  "a line of an advance": (db) => readAdvance(db, "checkout", ids[0]!, 2),
+  "a spilled state": (db) => readSpill(db, "checkout", ids[0]!, bytes),
+  "a state to be spilled": (db) =>
+    insertSpill(db, "checkout", { sessionId: ids[0]!, address: bytes, content: bytes }, 100),
   "an anchor": (db) => readAnchor(db, "checkout", ids[0]!),
   "a locked anchor": (db) => readAnchor(db, "checkout", ids[0]!, true),
   "an entry": (db) => readEntry(db, ids[0]!, "users/1"),

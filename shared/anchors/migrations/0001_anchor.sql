@@ -16,7 +16,7 @@ CREATE TABLE anchor (
 -- What is sealed does not get smaller.
 ALTER TABLE anchor ALTER COLUMN answer SET STORAGE EXTERNAL;
 
--- A line for each version that there was, to tell forks by.
+-- A line for each version that there was: what it was made of, and by whom.
 CREATE TABLE advance (
   session_id uuid NOT NULL,
   version integer NOT NULL,
@@ -24,6 +24,9 @@ CREATE TABLE advance (
   digest bytea NOT NULL,
   -- The same of the version before it. Null for the first.
   parent bytea,
+  -- SHA-256 of "call", the chain digest before it, and the digests of key and request: by it a call
+  -- that is made again, when its answer is gone, is told that it was served. Null for the first.
+  call bytea,
   replica text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (session_id, version)

@@ -11,6 +11,8 @@ export interface Move {
   readonly nextHead: Buffer;
   readonly digest: Buffer;
   readonly parent: Buffer;
+  /** Fingerprint of the call that makes it. */
+  readonly call: Buffer;
   /** Sealed. */
   readonly answer: Buffer;
   readonly ended: boolean;
@@ -37,11 +39,12 @@ export async function advanceAnchors(
                     substr($4::bytea, at + 32, 32) AS next_head,
                     substr($4::bytea, at + 64, 32) AS digest,
                     substr($4::bytea, at + 96, 32) AS parent,
+                    substr($4::bytea, at + 128, 32) AS call,
                     substr($5::bytea, answer_at, answer_size) AS answer
                FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $6::integer[], $7::integer[])
                       WITH ORDINALITY
                       AS given (session_id, version, ended, answer_at, answer_size, number),
-                    LATERAL (SELECT 1 + 128 * (number::integer - 1)) AS packed (at)
+                    LATERAL (SELECT 1 + 160 * (number::integer - 1)) AS packed (at)
            ), moved AS (
              UPDATE ${schema}.anchor
                 SET version = anchor.version + 1,
@@ -53,10 +56,10 @@ export async function advanceAnchors(
                 AND anchor.version = move.version
                 AND anchor.head = move.head
                 AND NOT anchor.ended
-             RETURNING anchor.session_id, anchor.version, move.digest, move.parent
+             RETURNING anchor.session_id, anchor.version, move.digest, move.parent, move.call
            )
-           INSERT INTO ${schema}.advance (session_id, version, digest, parent, replica)
-           SELECT session_id, version, digest, parent, $8::text FROM moved
+           INSERT INTO ${schema}.advance (session_id, version, digest, parent, call, replica)
+           SELECT session_id, version, digest, parent, call, $8::text FROM moved
            RETURNING session_id`,
     values: [
       moves.map(({ sessionId }) => sessionId),
@@ -64,7 +67,7 @@ export async function advanceAnchors(
       moves.map(({ ended }) => ended),
       // Bytes in arrays would go as text, at twice the size.
       Buffer.concat(
-        moves.flatMap(({ head, nextHead, digest, parent }) => [head, nextHead, digest, parent]),
+        moves.flatMap((move) => [move.head, move.nextHead, move.digest, move.parent, move.call]),
       ),
       Buffer.concat(moves.map(({ answer }) => answer)),
       startsOf(moves),

@@ -1,0 +1,81 @@
+import { createReadStream } from "node:fs";
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { Audit } from "#shared/anchors/audit.ts";
+import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { loadTls } from "#shared/credentials/tls.ts";
+import { createPool } from "#shared/pg/pool.ts";
+import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import { ConfigError, fail } from "./failure.ts";
+
+const USAGE = `Usage: node services/audit.ts AUDIENCE [FILE…]
+
+Holds waybills, one a line, against the lines that the advances of their sessions have left, and
+prints for each what it turns out to be, as JSON: genuine, fork, unknown, carried or invalid. Without
+a file they are read from stdin. Exits with 3 when there is a fork among them: the audience's keys, or
+a replica, were in wrong hands.
+
+Environment:
+  WAYBILL_CREDENTIALS_DIR           folder with the key of the audience's service (required)
+  WAYBILL_KEYS_ADDRESS              gRPC target of the key service (required)
+  WAYBILL_DATABASE_URL_<AUDIENCE>   Postgres address of the service (required)
+  WAYBILL_TLS_DIR                   folder with ca.crt, tls.crt, tls.key; default: plaintext
+`;
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new ConfigError(`${name} is not set`);
+  return value;
+}
+
+async function* linesOf(files: readonly string[]): AsyncGenerator<string> {
+  for (const input of files.length === 0
+    ? [process.stdin]
+    : files.map((f) => createReadStream(f))) {
+    for await (const line of createInterface({ input })) if (line.trim() !== "") yield line.trim();
+  }
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    options: { help: { type: "boolean", short: "h" } },
+    allowPositionals: true,
+  });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const [audience, ...files] = positionals;
+  if (audience === undefined) throw new ConfigError("expected an audience");
+  const tlsDir = process.env["WAYBILL_TLS_DIR"];
+  const ring = new RingWatcher({
+    target: required("WAYBILL_KEYS_ADDRESS"),
+    client: tlsDir ? loadTls(tlsDir).client : undefined,
+    service: audience,
+    audience,
+    credentials: loadCredentials(required("WAYBILL_CREDENTIALS_DIR")),
+  });
+  const url = required(`WAYBILL_DATABASE_URL_${audience.toUpperCase()}`);
+  const pool = createPool(url, { max: 1, name: "waybill-audit" });
+  let forks = 0;
+  try {
+    await ring.refresh();
+    const audit = new Audit(pool, audience, audience, ring);
+    for await (const waybill of linesOf(files)) {
+      const finding = await audit.examine(waybill);
+      if (finding.verdict === "fork") forks += 1;
+      process.stdout.write(`${JSON.stringify(finding)}\n`);
+    }
+  } finally {
+    ring.close();
+    await pool.end();
+  }
+  return forks === 0 ? 0 : 3;
+}
+
+main().then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => fail("audit", error),
+);

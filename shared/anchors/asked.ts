@@ -1,0 +1,7 @@
+/** What tells a call that is made again from another one. */
+export interface Asked {
+  /** SHA-256 of the idempotency key; without one, the request's digest. */
+  readonly idempotencyDigest: Buffer;
+  /** SHA-256 of the method and the request. */
+  readonly requestDigest: Buffer;
+}

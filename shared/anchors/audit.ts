@@ -1,0 +1,68 @@
+import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { Db } from "../pg/pool.ts";
+import { fingerprint } from "../waybill/chain.ts";
+import { fromCompact } from "../waybill/jwe.ts";
+import { Opener } from "../waybill/opener.ts";
+import type { RingSource } from "../waybill/ring.ts";
+import { uuidFromBytes } from "../waybill/uuid.ts";
+import { readAdvance } from "./sql/readAdvance.ts";
+import { readAnchor } from "./sql/readAnchor.ts";
+
+/** What a waybill turns out to be. */
+export interface Finding {
+  /**
+   * `genuine`: its version was made as it says. `fork`: it was sealed under the audience's keys, but
+   * that version of its session is another one. `unknown`: there is no line of that version.
+   * `carried`: its session has no anchor. `invalid`: it is no waybill of the audience.
+   */
+  readonly verdict: "genuine" | "fork" | "unknown" | "carried" | "invalid";
+  readonly session?: string;
+  readonly version?: number;
+  readonly subject?: string;
+  /** The newest version of its session, and whether it has ended. */
+  readonly newest?: number;
+  readonly ended?: boolean;
+  /** Who made the version that there is, and when. */
+  readonly replica?: string;
+  readonly time?: string;
+}
+
+/** Holds waybills against the lines that their sessions' advances have left. */
+export class Audit {
+  readonly #db: Db;
+  readonly #schema: string;
+  readonly #opener: Opener;
+
+  constructor(db: Db, schema: string, audience: string, ring: RingSource) {
+    this.#db = db;
+    this.#schema = schema;
+    this.#opener = new Opener("waybill", audience, ring);
+  }
+
+  /** @throws StatusError KEYS_UNAVAILABLE */
+  async examine(waybill: string): Promise<Finding> {
+    const envelope = await this.#open(waybill);
+    if (envelope === undefined) return { verdict: "invalid" };
+    const { version, subject, digest, parentDigest } = envelope;
+    const id = uuidFromBytes(envelope.sessionId);
+    const about = { session: `sessions/${id}`, version, subject };
+    if (digest.length === 0) return { verdict: "carried", ...about };
+    const anchor = await readAnchor(this.#db, this.#schema, id);
+    const stand = anchor && { newest: anchor.version, ended: anchor.ended };
+    const row = await readAdvance(this.#db, this.#schema, id, version);
+    if (row === undefined) return { verdict: "unknown", ...about, ...stand };
+    const parent = parentDigest.length === 0 ? null : fingerprint("advance", parentDigest);
+    const isGenuine =
+      row.digest.equals(fingerprint("advance", digest)) &&
+      (parent === null ? row.parent === null : row.parent?.equals(parent) === true);
+    const made = { replica: row.replica, time: row.createdAt.toISOString() };
+    return { verdict: isGenuine ? "genuine" : "fork", ...about, ...stand, ...made };
+  }
+
+  async #open(waybill: string): Promise<EnvelopeV1 | undefined> {
+    const sealed = fromCompact(waybill);
+    const plaintext = sealed && (await this.#opener.open(sealed));
+    const version = plaintext && Envelope.decode(plaintext).version;
+    return version?.$case === "v1" ? version.value : undefined;
+  }
+}
