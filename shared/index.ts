@@ -1,4 +1,9 @@
 /** The SDK: what a service or a client needs. */
+export { Anchors } from "./anchors/anchors.ts";
+export { Answers, savedAudience } from "./anchors/answers.ts";
+export type { Directory } from "./anchors/directory.ts";
+export { migrateAnchors } from "./anchors/migrate.ts";
+export { Spills, type SpillsOptions } from "./anchors/spills.ts";
 export { TokenAuthentication, type TokenAuthenticationOptions } from "./callers/authentication.ts";
 export { JwksWatcher, type JwksWatcherOptions } from "./callers/jwksWatcher.ts";
 export { RevocationFeed, type RevocationFeedOptions } from "./callers/revocationFeed.ts";
@@ -13,6 +18,7 @@ export {
   StatusError,
   vocabulary,
 } from "./errors/errors.ts";
+export type { Anchorage } from "./grpc/anchoredSteps.ts";
 export {
   type CallSettings,
   type ClientOptions,
@@ -25,6 +31,7 @@ export { Server, type ServerOptions } from "./grpc/server.ts";
 export { Jar, type JarOptions } from "./jar/jar.ts";
 export type { SignInOptions } from "./jar/signIn.ts";
 export { FileStore, MemoryStore, type Store } from "./jar/stores.ts";
+export { createPool, type Db, type Pool, type PoolOptions } from "./pg/pool.ts";
 export { RingWatcher, type RingWatcherOptions } from "./rings/ringWatcher.ts";
 export { AccessTokens } from "./token/accessTokens.ts";
 export type { AccessToken, Confirmation } from "./token/claims.ts";
@@ -33,4 +40,4 @@ export { Revocations, type RevocationsOptions } from "./token/revocations.ts";
 export { importKeys, type VerificationKeys } from "./token/verificationKeys.ts";
 export { Cursors } from "./waybill/cursors.ts";
 export { fixedRing, type Ring, type RingKey, type RingSource } from "./waybill/ring.ts";
-export type { Owner, Session } from "./waybill/sessions.ts";
+export { type Owner, type Session, type Upgrades, upgrade } from "./waybill/sessions.ts";

@@ -40,6 +40,9 @@ const manifest = {
   dependencies: Object.fromEntries(versions.map(([name, version]) => [name, `^${version}`])),
 };
 writeFileSync(join(stage, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+// Read where they lie, beside the code that runs them.
+const migrations = join("shared", "anchors", "migrations");
+cpSync(join(project, migrations), join(stage, "dist", migrations), { recursive: true });
 const options = join("proto", "waybill", "options", "v1", "options.proto");
 cpSync(join(project, options), join(stage, options));
 for (const file of ["LICENSE", "README.md"]) cpSync(join(project, file), join(stage, file));

@@ -11,7 +11,7 @@ import {
 import type { Spills } from "../anchors/spills.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
-import { Sessions, type StateCodec } from "../waybill/sessions.ts";
+import { Sessions, type StateCodec, type Upgrades } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
 import type { Anchorage } from "./anchoredSteps.ts";
 import { Call, type Handler } from "./call.ts";
@@ -45,6 +45,8 @@ export interface SessionParts<State> {
   revocations?: SessionRevocations | undefined;
   /** Where the sessions stand; required with MODE_ANCHORED. */
   anchorage?: Anchorage | undefined;
+  /** Takes states of older revisions over. Default: older ones are read as they are. */
+  upgrades?: Upgrades | undefined;
   /** Where states go that are too large to be carried. Default: they are refused. */
   spills?: Spills | undefined;
 }
@@ -68,7 +70,7 @@ export function implement<Definition extends ServiceDefinition, State>(
     const contract = around.contract.method(method.path);
     if (contract.session !== undefined) {
       if (parts === undefined) throw new Error(`${method.path} has a session: give state and ring`);
-      sessions ??= new Sessions(contract.session, parts.state, parts.ring, undefined, parts.spills);
+      sessions ??= new Sessions(contract.session, parts.state, parts.ring, parts);
     }
     const user = handlers[name] as unknown as Handler;
     const handler = compose(contract, method, user.bind(handlers), around, sessions, parts);

@@ -21,7 +21,9 @@ function setUp() {
   const clock = { now: 1_800_000_000_000 };
   const methodOf = (name: string) => contract.method(`/waybill.session.v1.SessionService/${name}`);
   const session = { ...methodOf("OpenSession").session!, mode: "carried" as const };
-  const sessions = new Sessions(session, SessionState, makeRingSource("session"), () => clock.now);
+  const sessions = new Sessions(session, SessionState, makeRingSource("session"), {
+    now: () => clock.now,
+  });
   const sealed = (subject?: string) =>
     sessions.seal(
       sessions.successor(sessions.begin(undefined, subject), sessions.encode(state("first")), 1),

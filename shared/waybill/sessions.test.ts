@@ -20,7 +20,7 @@ function setUp(contract = CONTRACT) {
   const clock = { now: START };
   const ring = makeRingSource("session");
   const make = (changes = {}) =>
-    new Sessions({ ...contract, ...changes }, SessionState, ring, () => clock.now);
+    new Sessions({ ...contract, ...changes }, SessionState, ring, { now: () => clock.now });
   const sessions = make();
   const seal = (subject?: string) =>
     sessions.seal(sessions.successor(sessions.begin(undefined, subject), new Uint8Array(), 1));

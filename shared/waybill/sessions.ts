@@ -74,6 +74,34 @@ export interface OpenSession<State> extends Session<State> {
   readonly spill: Spill | undefined;
 }
 
+/**
+ * By revision: takes a state of it, encoded, to the next one. Where there is none the bytes are those
+ * of the next revision, too.
+ */
+export type Upgrades = Readonly<Record<number, (encoded: Uint8Array) => Uint8Array>>;
+
+/**
+ * An upgrade of decoded states. Fields that neither codec knows are kept where `change` keeps them.
+ *
+ * @param change makes a state of the next revision
+ */
+export function upgrade<Old, New>(
+  from: Pick<StateCodec<Old>, "decode">,
+  to: Pick<StateCodec<New>, "encode">,
+  change: (old: Old) => New,
+): (encoded: Uint8Array) => Uint8Array {
+  return (encoded) => to.encode(change(from.decode(encoded))).finish();
+}
+
+/** What sessions may be given besides their contract. */
+export interface SessionsOptions {
+  /** Milliseconds since the Unix epoch. */
+  now?: () => number;
+  /** Default: a state that is not carried is refused. */
+  spills?: SpillSource | undefined;
+  upgrades?: Upgrades | undefined;
+}
+
 /** Where states are that were too large to be carried. */
 export interface SpillSource {
   /** Undefined when the session has no such state. */
@@ -107,16 +135,16 @@ export class Sessions<State> {
   readonly #opener: Opener;
   readonly #entropy: Entropy;
   readonly #spills: SpillSource | undefined;
+  readonly #upgrades: Upgrades;
 
-  /** @param now milliseconds since the Unix epoch */
   constructor(
     contract: SessionContract,
     codec: StateCodec<State>,
     ring: RingSource,
-    now: () => number = Date.now,
-    spills?: SpillSource,
+    { now = Date.now, spills, upgrades = {} }: SessionsOptions = {},
   ) {
     this.#spills = spills;
+    this.#upgrades = upgrades;
     this.contract = contract;
     this.#codec = codec;
     this.#now = now;
@@ -279,9 +307,14 @@ export class Sessions<State> {
     throw Errors.WAYBILL_INVALID({ cause: "the state that it names is not there, or was changed" });
   }
 
-  #decodeState(envelope: EnvelopeV1, encoded: Buffer): OpenSession<State> {
+  #decodeState(envelope: EnvelopeV1, sealed: Buffer): OpenSession<State> {
     let state: State;
+    let encoded = sealed;
     try {
+      for (let from = envelope.stateRevision; from < this.contract.revision; from += 1) {
+        const next = this.#upgrades[from];
+        if (next !== undefined) encoded = asBuffer(next(encoded));
+      }
       state = this.#codec.decode(encoded);
     } catch (cause) {
       throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause });

@@ -73,7 +73,7 @@ async function forger() {
   const usual = contract.method("/waybill.checkout.v1.CheckoutService/GetCheckout").session!;
   return ({ ageS = 0, ...changes }: Partial<SessionContract> & { ageS?: number } = {}) => {
     const now = () => Date.now() - ageS * 1000;
-    const make = (said: SessionContract) => new Sessions(said, CheckoutState, ring, now);
+    const make = (said: SessionContract) => new Sessions(said, CheckoutState, ring, { now });
     const session = make({ ...usual, ...changes }).begin();
     // Whatever the envelope says, the key is the true audience's.
     const sealer = make({ ...usual, ...changes, audience: usual.audience });

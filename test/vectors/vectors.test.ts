@@ -57,7 +57,7 @@ describe.each(FILES)("%s: what was ever shipped is opened for good", (file) => {
     const envelope = Envelope.decode(plaintext!).version!.value;
     const { content } = envelope;
     expect(content?.$case === "state" && SessionState.decode(content.value)).toMatchObject(state);
-    const sessions = new Sessions(CONTRACT, SessionState, ring, () => 1_800_000_100_000);
+    const sessions = new Sessions(CONTRACT, SessionState, ring, { now: () => 1_800_000_100_000 });
     const opened = sessions.open(sealed);
     if (envelope.confirmation.length === 0) {
       expect((await opened).state).toMatchObject(state);
