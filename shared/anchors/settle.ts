@@ -24,25 +24,30 @@ export async function settle(
   answers: Answers,
   wasServed: () => Promise<boolean>,
 ): Promise<AnswerV1 | undefined> {
-  if (row === undefined) throw Errors.WAYBILL_INVALID({ cause: "its session has no anchor" });
+  if (row === undefined) {
+    throw Errors.WAYBILL_INVALID({ alarm: true, cause: "its session has no anchor" });
+  }
   if (row.version === from.version) {
     if (row.head.equals(fingerprint("anchor", from.digest)) && !row.ended) return undefined;
     throw Errors.WAYBILL_INVALID({
+      alarm: true,
       cause: `a fork: version ${from.version} of the session has another digest than its anchor`,
     });
   }
   if (row.version < from.version) {
     throw Errors.WAYBILL_INVALID({
+      alarm: true,
       cause: `version ${from.version} is from the future: its anchor is at ${row.version}`,
     });
   }
   if (row.version === from.version + 1) {
     const answer = await answers.open(row.answer);
     if (answer === undefined || !isOf(answer, row, from.sessionId)) {
-      throw Errors.WAYBILL_INVALID({ cause: "what its anchor keeps is not its own" });
+      throw Errors.WAYBILL_INVALID({ alarm: true, cause: "what its anchor keeps is not its own" });
     }
     if (!answer.parentDigest.equals(from.digest)) {
       throw Errors.WAYBILL_INVALID({
+        alarm: true,
         cause: `a fork: version ${from.version} of the session has another digest than was advanced`,
       });
     }

@@ -7,6 +7,8 @@ import { Status } from "../../proto/gen/google/rpc/status.ts";
 export interface ErrorDetails {
   /** Why it happened. Goes to the log, never to the caller. */
   cause?: unknown;
+  /** It speaks of an attack or of damage: it is logged as a warning, not as a refusal like others. */
+  alarm?: boolean;
   /** What it was about, for the caller: ErrorInfo.metadata (AIP-193). */
   metadata?: Record<string, string>;
   /** The request's fields at fault, by their proto path, for INVALID_ARGUMENT. */

@@ -275,7 +275,10 @@ export class AnchoredSteps<State> {
       throw Errors.SESSION_NOT_FOUND();
     }
     if (!isOf(answer, row, uuidToBytes(sessionId))) {
-      throw Errors.SESSION_NOT_FOUND({ cause: "what its anchor keeps is not its own" });
+      throw Errors.SESSION_NOT_FOUND({
+        alarm: true,
+        cause: "what its anchor keeps is not its own",
+      });
     }
     return { ...answer, successor };
   }

@@ -95,6 +95,7 @@ export class Server {
           err: cause,
         };
         if (error.reason === "INTERNAL") log?.error(entry, "call failed");
+        else if (error.details.alarm) log?.warn(entry, "call refused: something is wrong");
         else log?.debug(entry, "call refused");
       },
     };

@@ -304,7 +304,10 @@ export class Sessions<State> {
     }
     const encoded = await this.#spills.load(uuidFromBytes(envelope.sessionId), spill);
     if (encoded !== undefined) return this.#decodeState(envelope, encoded);
-    throw Errors.WAYBILL_INVALID({ cause: "the state that it names is not there, or was changed" });
+    throw Errors.WAYBILL_INVALID({
+      alarm: true,
+      cause: "the state that it names is not there, or was changed",
+    });
   }
 
   #decodeState(envelope: EnvelopeV1, sealed: Buffer): OpenSession<State> {

@@ -1,15 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { Answers, savedAudience } from "#shared/anchors/answers.ts";
 import { Errors } from "#shared/errors/errors.ts";
-import { Server } from "#shared/grpc/server.ts";
+import type { Server } from "#shared/grpc/server.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { fingerprint } from "#shared/waybill/chain.ts";
-import { Cursors } from "#shared/waybill/cursors.ts";
-import { sessionHandlers } from "../../services/session/index.ts";
-import { SessionDirectory } from "../../services/session/sessionDirectory.ts";
-import { contract, makeClients } from "../fixtures/clients.ts";
+import { makeRings, serveSessions } from "../fixtures/anchoredServer.ts";
+import { makeClients } from "../fixtures/clients.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { seededRandom } from "../fixtures/random.ts";
 import { makeRingSource } from "../fixtures/rings.ts";
@@ -31,7 +28,7 @@ afterAll(async () => {
 
 const random = seededRandom();
 const below = (limit: number) => random.below(limit);
-const ring = makeRingSource("session");
+const rings = makeRings();
 const savedRing = makeRingSource(savedAudience("session"));
 type Advance = Parameters<Anchors["advance"]>;
 
@@ -76,22 +73,10 @@ async function observe(
   const servers: Server[] = [];
   const proxies: Awaited<ReturnType<typeof startLossyProxy>>[] = [];
   for (const replica of ["a", "b"]) {
-    const server = new Server({ contract });
-    const anchorage = { anchors: makeAnchors(pool, "session", replica), answers };
-    const feed = {
-      revocations: { assertFresh() {}, has: () => false },
-      revoke: async () => {},
-    };
-    const directory = new SessionDirectory(pool);
-    const cursors = new Cursors("session", ring);
-    server.add(SessionServiceService, sessionHandlers({ db: pool, directory, cursors, feed }), {
-      state: SessionState,
-      ring,
-      anchorage,
-    });
-    const port = await server.listen("127.0.0.1:0");
+    const anchors = makeAnchors(pool, "session", replica);
+    const { target, server } = await serveSessions(pool, { ...rings, answers }, { anchors });
     servers.push(server);
-    proxies.push(await startLossyProxy(`127.0.0.1:${port}`, () => below(20) === 0));
+    proxies.push(await startLossyProxy(target, () => below(20) === 0));
   }
   const lines: Line[] = [];
   const groups = Array.from({ length: 5 }, async (_, number) => {

@@ -1,0 +1,262 @@
+import { Client } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Mode } from "#proto/waybill/options/v1/options.ts";
+import { SessionServiceService, type SessionState } from "#proto/waybill/session/v1/session.ts";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { createClient } from "#shared/grpc/client.ts";
+import type { Server } from "#shared/grpc/server.ts";
+import { Jar } from "#shared/jar/jar.ts";
+import { MemoryStore } from "#shared/jar/stores.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { makeRings, serveSessions } from "../fixtures/anchoredServer.ts";
+import { contract, makeClients } from "../fixtures/clients.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { step } from "../fixtures/step.ts";
+import { startLossyProxy } from "../fleet/lossyProxy.ts";
+
+let postgres: TestPostgres;
+let pool: Pool;
+const rings = makeRings();
+const servers: Server[] = [];
+const closing: { close(): void }[] = [];
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  pool = createPool(postgres.url, { max: 5, name: "anchors" });
+});
+afterEach(async () => {
+  for (const clients of closing.splice(0)) clients.close();
+  for (const server of servers.splice(0)) await server.drain();
+});
+afterAll(async () => {
+  await pool?.end();
+  await postgres?.remove();
+});
+
+type Options = Parameters<typeof serveSessions>[2];
+
+async function serve(options?: Options) {
+  const served = await serveSessions(pool, rings, options);
+  servers.push(served.server);
+  return served;
+}
+
+const state = (value: string): SessionState => ({ value: { $case: "json", value: { value } } });
+const begun = { state: state("begun"), waybill: undefined, mode: Mode.MODE_ANCHORED };
+const versions = async () =>
+  (await pool.query("SELECT version FROM session.anchor ORDER BY session_id DESC")).rows.map(
+    ({ version }) => version as number,
+  );
+
+describe("a handler's transaction", () => {
+  /** What becomes of an advance whose handler does this. */
+  async function advanceBy(
+    advanceSession: NonNullable<NonNullable<Options>["handlers"]>["advanceSession"],
+  ) {
+    const served = await serve({ handlers: { advanceSession: advanceSession! } });
+    const clients = makeClients(served.target, { withJar: false, retries: false });
+    closing.push(clients);
+    const { waybill } = await step(clients.session.beginSession, begun);
+    const advance = (again = "next") =>
+      step(
+        clients.session.advanceSession,
+        { state: state(again), waybill: undefined },
+        { waybill },
+      );
+    return { ...served, advance };
+  }
+  beforeEach(() =>
+    pool.query("CREATE TABLE IF NOT EXISTS session.written (value text); TRUNCATE session.written"),
+  );
+  const written = async () =>
+    (await pool.query("SELECT value FROM session.written")).rows.map(({ value }) => value);
+
+  test("is committed with the step", async () => {
+    const { advance } = await advanceBy(async (request, context) => {
+      context.session.state = request.state!;
+      const tx = await context.transaction();
+      await tx.query("INSERT INTO session.written VALUES ('a')");
+      expect(await context.transaction()).toBe(tx);
+      await tx.query("INSERT INTO session.written VALUES ('b')");
+      return { session: undefined, waybill: undefined };
+    });
+    await advance();
+    expect(await written()).toEqual(["a", "b"]);
+    expect((await versions())[0]).toBe(2);
+  });
+
+  test("is rolled back with it", async () => {
+    const { advance } = await advanceBy(async (_request, context) => {
+      await (await context.transaction()).query("INSERT INTO session.written VALUES ('a')");
+      throw new Error("after all");
+    });
+    expect((await refusal(advance())).reason).toBe("INTERNAL");
+    expect(await written()).toEqual([]);
+    expect((await versions())[0]).toBe(1);
+  });
+
+  test("is not had by who comes too late, even if he goes on without it", async () => {
+    let tries = 0;
+    const { advance } = await advanceBy(async (_request, context) => {
+      tries += 1;
+      await context.transaction().catch(() => {});
+      return { session: undefined, waybill: undefined };
+    });
+    await advance("one");
+    expect((await refusal(advance("two"))).reason).toBe("WAYBILL_STALE");
+    expect(tries).toBe(2);
+    expect((await versions())[0]).toBe(2);
+  });
+
+  test("lets no call out while it is open, and one before it", async () => {
+    const other = await serve();
+    const outside = createClient(SessionServiceService, other.target);
+    const call = () => outside.beginSession({ state: state("x"), waybill: undefined });
+    const { advance, failures } = await advanceBy(async (_request, context) => {
+      await call();
+      await context.transaction();
+      await call();
+      return { session: undefined, waybill: undefined };
+    });
+    expect((await refusal(advance())).reason).toBe("INTERNAL");
+    expect(JSON.stringify(failures, (_, value) => value?.message ?? value)).toContain(
+      "BeginSession is called while the caller's transaction is open",
+    );
+    expect((await versions())[0]).toBe(1);
+    outside.close();
+  });
+
+  test("is not to be had in a carried session, or where nothing is written", async () => {
+    const served = await serve({
+      handlers: {
+        openSession: async (_request, context) => {
+          await context.transaction();
+          return { session: undefined, state: undefined, waybill: undefined };
+        },
+      },
+    });
+    const { session, close } = makeClients(served.target, { withJar: false, retries: false });
+    const { waybill } = await step(session.beginSession, begun);
+    const read = step(session.openSession, { waybill: undefined }, { waybill });
+    expect((await refusal(read)).reason).toBe("INTERNAL");
+    close();
+  });
+});
+
+describe("the jar", () => {
+  test("makes a call again whose answer was lost, with its key: it is served once", async () => {
+    const { target } = await serve();
+    let answers = 0;
+    const proxy = await startLossyProxy(target, () => {
+      answers += 1;
+      return answers === 2;
+    });
+    const jar = new Jar({ contract });
+    // The jar alone: the client itself knows nothing of repeating.
+    const client = createClient(SessionServiceService, proxy.target, {
+      interceptors: [jar.interceptor()],
+    });
+    await client.beginSession(begun);
+    const { session } = await client.advanceSession({ state: state("x"), waybill: undefined });
+    expect(proxy.lost()).toBe(1);
+    expect(session?.version).toBe(2);
+    expect((await versions())[0]).toBe(2);
+    const next = await client.advanceSession({ state: state("y"), waybill: undefined });
+    expect(next.session?.version).toBe(3);
+    client.close();
+    await proxy.close();
+  });
+
+  test("goes on from a newer waybill that another program has put into its store", async () => {
+    const held = Promise.withResolvers<void>();
+    const arrived = Promise.withResolvers<void>();
+    let isHeld = true;
+    const { target } = await serve({
+      handlers: {
+        advanceSession: async (request, { session }) => {
+          session.state = request.state!;
+          if (isHeld && JSON.stringify(request.state).includes("held")) {
+            isHeld = false;
+            arrived.resolve();
+            await held.promise;
+          }
+          return { session: undefined, waybill: undefined };
+        },
+      },
+    });
+    const store = new MemoryStore();
+    const [one, two] = [0, 1].map(() =>
+      createClient(SessionServiceService, target, {
+        interceptors: [new Jar({ contract, store }).interceptor()],
+      }),
+    );
+    await one!.beginSession(begun);
+    const late = one!.advanceSession({ state: state("held"), waybill: undefined });
+    await arrived.promise;
+    await two!.advanceSession({ state: state("first"), waybill: undefined });
+    held.resolve();
+    await late;
+    expect((await versions())[0]).toBe(3);
+    const { state: last } = await two!.openSession({ waybill: undefined });
+    expect(last).toMatchObject(state("held"));
+    one!.close();
+    two!.close();
+  });
+});
+
+describe("partitions", () => {
+  const names = async () =>
+    (
+      await pool.query(
+        `SELECT relid::regclass::text AS name FROM pg_partition_tree('session.anchor') WHERE isleaf`,
+      )
+    ).rows.map(({ name }) => name as string);
+  const anchors = () => new Anchors(pool, "session", "test");
+
+  test("are made ahead, once, and stay while their sessions may live", async () => {
+    await anchors().keepPartitions(6 * 3600, 24 * 3600);
+    const before = await names();
+    expect(before.length).toBeGreaterThanOrEqual(3);
+    expect(await anchors().keepPartitions(6 * 3600, 24 * 3600)).toEqual([]);
+    expect(await names()).toEqual(before);
+    // Another width goes on where the last one ended.
+    await anchors().keepPartitions(3600, 24 * 3600);
+    expect(await names()).toEqual(before);
+  });
+
+  test("are one replica's work at a time", async () => {
+    const other = new Client({ connectionString: postgres.url });
+    await other.connect();
+    await other.query("BEGIN");
+    await other.query("SELECT session.keep_partitions('6 hours', '1 day')");
+    expect(await anchors().keepPartitions(6 * 3600, 24 * 3600)).toBeUndefined();
+    await other.query("COMMIT");
+    expect(await anchors().keepPartitions(6 * 3600, 24 * 3600)).toEqual([]);
+    await other.end();
+  });
+
+  test("wait for nobody for long: who reads is not kept waiting behind them", async () => {
+    const other = new Client({ connectionString: postgres.url });
+    await other.connect();
+    await other.query("BEGIN; LOCK TABLE session.anchor IN ACCESS SHARE MODE");
+    // All of the past is to go.
+    await pool.query("SELECT session.keep_partitions('1 second', '1 day')");
+    const drop = anchors().keepPartitions(1, -24 * 3600);
+    await expect(drop).rejects.toMatchObject({ code: "55P03" });
+    await other.query("COMMIT");
+    await other.end();
+    expect((await names()).length).toBeGreaterThan(0);
+  });
+
+  test("are made by the service's own role, which may not touch the tables themselves", async () => {
+    const url = new URL(postgres.url);
+    url.username = "waybill_session";
+    url.password = "session-1";
+    const own = createPool(url.href, { max: 1, name: "own" });
+    expect(await new Anchors(own, "session", "test").keepPartitions(6 * 3600, 24 * 3600)).toEqual(
+      [],
+    );
+    await expect(own.query("DROP TABLE session.anchor")).rejects.toMatchObject({ code: "42501" });
+    await own.end();
+  });
+});
