@@ -42,6 +42,8 @@ export interface Config {
   readonly accessTokenLifeS: number;
   /** How long a signing key is published before it signs. */
   readonly keyPublishS: number;
+  /** How long a ring's key seals, in seconds. */
+  readonly ringRotateS: number;
   /** How many tokens each client is granted a minute. */
   readonly grantsPerMinute: number;
   readonly databaseUrls: Readonly<Partial<Record<Role, string>>>;
@@ -74,7 +76,11 @@ Environment:
   WAYBILL_DATABASE_URL_SESSION      … for the role session
   WAYBILL_DATABASE_URL_CATALOG      … for the role catalog
   WAYBILL_DATABASE_URL_CHECKOUT     … for the role checkout
-  WAYBILL_KEY_ENCRYPTION_KEY_FILE   file with 32 bytes in base64url (roles keys, token)
+  WAYBILL_KEY_ENCRYPTION_KEY_FILE   file with 32 bytes in base64url (roles keys, token). To rotate it,
+                                    restart the replicas three times: with the new one on a second
+                                    line (it unwraps), with the lines exchanged (it wraps, and what
+                                    was wrapped before is wrapped anew within two minutes), and
+                                    with the new one alone
   WAYBILL_ORIGINS                   the addresses that callers know this system by, such as
                                     https://api.example.com, with commas between them (required,
                                     but for the role keys)
@@ -87,6 +93,8 @@ Environment:
   WAYBILL_SIGNING_ALGORITHM         EdDSA or ES256; default: EdDSA (role token)
   WAYBILL_KEY_PUBLISH_S             0 to 86400; default: 1200. How long a signing key is published
                                     before it signs: twice the slowest cache (role token)
+  WAYBILL_RING_ROTATE_S             60 to 31536000; default: 2592000 (30 days). How long a key of a ring
+                                    seals before the next one does (role keys)
   WAYBILL_GRANTS_PER_MINUTE         1 or more; default: 6000. For each client (role token)
   WAYBILL_SIGN_UP                   open or closed; default: open. Closed: administrators make the
                                     accounts (role identity)
@@ -204,6 +212,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     ) as SigningAlgorithm,
     accessTokenLifeS: whole("WAYBILL_ACCESS_TOKEN_LIFE_S", 300, 10, 3600),
     keyPublishS: whole("WAYBILL_KEY_PUBLISH_S", 1200, 0, 86_400),
+    ringRotateS: whole("WAYBILL_RING_ROTATE_S", 30 * 24 * 60 * 60, 60, 365 * 24 * 60 * 60),
     grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
     databaseUrls: Object.freeze(databaseUrls),
     databaseConnections: whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100),

@@ -98,7 +98,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
   };
 
   if (config.roles.includes("keys")) {
-    startKeys({ config, log, server, releasers, credentials, database });
+    startKeys({ config, log, server, releasers, credentials, contract, database });
   }
 
   // From here on the port is known: without other addresses, services ask this replica itself.

@@ -7,11 +7,14 @@ import { loadTls } from "#shared/credentials/tls.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { ConfigError, fail } from "./failure.ts";
 
-const USAGE = `Usage: node services/rotate.ts AUDIENCE
+const USAGE = `Usage: node services/rotate.ts AUDIENCE [--destroy KEY_ID]
 
 Rotates the ring of an audience, such as checkout, or of what is kept of its sessions, checkout-saved: its standing-by key seals from now on, the key that sealed so far
 opens only, and a new one stands by. What was sealed before stays good. Prints the ring's version and
 the id of the key that seals, as JSON.
+
+  --destroy KEY_ID   a key that has leaked: what it sealed is refused from now on, and its holders
+                     resume their sessions or begin again. The sealer stays, unless it is that key
 
 Environment:
   WAYBILL_CREDENTIALS_DIR   folder with the key of the audience's service (required)
@@ -27,7 +30,7 @@ function required(name: string): string {
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
-    options: { help: { type: "boolean", short: "h" } },
+    options: { help: { type: "boolean", short: "h" }, destroy: { type: "string" } },
     allowPositionals: true,
   });
   if (values.help) {
@@ -45,7 +48,10 @@ async function main(): Promise<void> {
     const { path } = KeysServiceService.rotateRing;
     const service = audience.replace(/-saved$/, "");
     metadata.set("authorization", await assertService(credentials, service, path));
-    const rotated = await client.rotateRing({ audience }, { metadata });
+    const rotated = await client.rotateRing(
+      { audience, destroyKeyId: values.destroy ?? "" },
+      { metadata },
+    );
     process.stdout.write(`${JSON.stringify(rotated)}\n`);
   } finally {
     client.close();

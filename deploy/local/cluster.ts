@@ -83,7 +83,7 @@ export interface Cluster {
   /** Adds or takes away replicas until there are so many; no call fails by it. */
   scale(replicas: number, progress?: (line: string) => void): Promise<ClusterStatus>;
   /** Rotates the ring of an audience. */
-  rotate(audience: string): Promise<Rotated>;
+  rotate(audience: string, destroyKeyId?: string): Promise<Rotated>;
   /** Holds waybills against the lines of their sessions' advances: JSON a line. */
   audit(audience: string, waybills: readonly string[]): Promise<string>;
   /** Drains and ends everything. */
@@ -221,7 +221,8 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       turn = scaled.catch(() => {});
       return scaled;
     },
-    rotate: (audience) => rotate(audience, { replicas: replicas.serving, env }),
+    rotate: (audience, destroyKeyId) =>
+      rotate(audience, { replicas: replicas.serving, env }, destroyKeyId),
     audit: (audience, waybills) => audit(audience, waybills, { replicas: replicas.serving, env }),
     stop: async () => {
       await turn;
@@ -253,7 +254,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       case "scale":
         return cluster.scale(command.replicas, progress);
       case "rotate":
-        return cluster.rotate(command.audience);
+        return cluster.rotate(command.audience, command.destroyKeyId);
       case "audit":
         return cluster.audit(command.audience, command.waybills);
       case "status":

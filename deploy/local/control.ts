@@ -9,7 +9,7 @@ import { Failure } from "./failure.ts";
 /** What the running cluster can be asked. */
 export type Command =
   | { command: "scale"; replicas: number }
-  | { command: "rotate"; audience: string }
+  | { command: "rotate"; audience: string; destroyKeyId?: string }
   | { command: "audit"; audience: string; waybills: string[] }
   | { command: "status" };
 

@@ -29,6 +29,7 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
   --roles R,…      what the replicas serve: ${ROLES.join(", ")}  [all]
   --replica-tls    replicas speak TLS to each other and to the front door, as on Kubernetes
   --no-envoy       no front door: replicas only, for gRPC's own round robin
+  --destroy KEY    with rotate: destroy this key, and refuse what it has sealed
   --json           for machines: one JSON object a line
   --help           this text
 
@@ -45,6 +46,7 @@ const OPTIONS = {
   roles: { type: "string", default: ROLES.join(",") },
   "replica-tls": { type: "boolean", default: false },
   "no-envoy": { type: "boolean", default: false },
+  destroy: { type: "string" },
   json: { type: "boolean", default: false },
   help: { type: "boolean", short: "h", default: false },
 } as const;
@@ -151,7 +153,7 @@ async function rotate(args: string[], flags: Flags): Promise<void> {
   }
   const rotated = (await sendCommand(
     dataDir(flags),
-    { command: "rotate", audience },
+    { command: "rotate", audience, ...(flags.destroy && { destroyKeyId: flags.destroy }) },
     tell,
   )) as Rotated;
   const { version, activeKeyId } = rotated;

@@ -20,9 +20,14 @@ export interface Rotated {
   activeKeyId: string;
 }
 
-/** Rotates a ring. */
-export async function rotate(audience: string, around: Surroundings): Promise<Rotated> {
-  const { said } = await run("rotate", [audience], around);
+/** Rotates a ring. @param destroyKeyId a key that has leaked: destroyed, and its waybills refused */
+export async function rotate(
+  audience: string,
+  around: Surroundings,
+  destroyKeyId?: string,
+): Promise<Rotated> {
+  const more = destroyKeyId === undefined ? [] : [`--destroy=${destroyKeyId}`];
+  const { said } = await run("rotate", [audience, ...more], around);
   return JSON.parse(said) as Rotated;
 }
 

@@ -9,6 +9,8 @@ import type { Versions } from "./versions.ts";
 export interface KeysParts {
   db: Pool;
   wrapping: Wrapping;
+  /** How long what a ring's key sealed may live, in seconds. */
+  keepS: number;
   credentials: Credentials;
   versions: Versions;
   feed: Feed;

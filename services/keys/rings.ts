@@ -6,13 +6,16 @@ import { transaction } from "#shared/pg/transaction.ts";
 import { bumpVersion } from "./sql/bumpVersion.ts";
 import { insertKey } from "./sql/insertKey.ts";
 import { insertRing } from "./sql/insertRing.ts";
+import { readForeignKeys } from "./sql/readForeignKeys.ts";
 import { type RingKeyRow, readRing } from "./sql/readRing.ts";
+import { rewrapKey } from "./sql/rewrapKey.ts";
 import { updateKey } from "./sql/updateKey.ts";
 
 const STATES = {
   pending: RingKey_State.STATE_PENDING,
   active: RingKey_State.STATE_ACTIVE,
   retired: RingKey_State.STATE_RETIRED,
+  destroyed: RingKey_State.STATE_DESTROYED,
 } as const;
 
 /**
@@ -46,18 +49,28 @@ export interface Rotated {
   activeKeyId: string;
 }
 
+/** What a rotation is to do otherwise than usual. */
+export interface RotationOptions {
+  /** A key that has leaked: destroyed. The sealer stays, unless it is that key. */
+  readonly destroyKeyId?: string | undefined;
+  /** Only when the sealer has sealed for so long, in seconds. */
+  readonly dueS?: number;
+}
+
 /**
  * The standing-by key seals from now on; the sealer opens only. Every replica has heard of the
  * standing-by key when it first heard of the ring, so none is shown a token whose key it lacks.
  *
+ * @param keepS how long what a key sealed may live, in seconds
  * @param record notes it, in the same transaction
- * @returns the ring's new version and sealer; undefined when the audience has no ring
+ * @returns the ring's new version and sealer; undefined when the audience has no ring, or not that
+ *   key, or nothing is due
  */
 export function rotateRing(
-  db: Pool,
-  wrapping: Wrapping,
+  { db, wrapping, keepS }: { db: Pool; wrapping: Wrapping; keepS: number },
   audience: string,
   record: (tx: Db, rotated: Rotated) => Promise<void>,
+  { destroyKeyId, dueS }: RotationOptions = {},
 ): Promise<Rotated | undefined> {
   return transaction(db, async (tx) => {
     const version = await bumpVersion(tx, audience);
@@ -68,23 +81,47 @@ export function rotateRing(
     if (active === undefined || pending === undefined) {
       throw new Error(`the ring of ${audience} lacks its active or its pending key`);
     }
-    await changeState(tx, wrapping, active, "retired");
-    await changeState(tx, wrapping, pending, "active");
-    await insertKey(tx, newKey(wrapping, audience, "pending"));
-    const rotated = { version, activeKeyId: pending.id };
+    if (dueS !== undefined && (active.activeForS ?? 0) < dueS) return undefined;
+    const change = (row: RingKeyRow, state: RingKeyRow["state"]) =>
+      updateKey(tx, { ...row, state, ...rewrapped(wrapping, row, state) }, keepS);
+    const destroyed = ring?.keys.find(({ id }) => id === destroyKeyId);
+    if (destroyKeyId !== undefined && destroyed === undefined) return undefined;
+    if (destroyed !== undefined) await change(destroyed, "destroyed");
+    let sealer = active;
+    if (destroyed === undefined || destroyed === active) {
+      if (destroyed === undefined) await change(active, "retired");
+      await change(pending, "active");
+      sealer = pending;
+    }
+    if (sealer === pending || destroyed === pending) {
+      await insertKey(tx, newKey(wrapping, audience, "pending"));
+    }
+    const rotated = { version, activeKeyId: sealer.id };
     await record(tx, rotated);
     return rotated;
   });
 }
 
-async function changeState(
-  tx: Db,
+/** Wraps anew what is wrapped with another key-encryption key. @returns how many keys */
+export async function rewrapRings(db: Db, wrapping: Wrapping): Promise<number> {
+  let count = 0;
+  for (const row of await readForeignKeys(db, wrapping.id)) {
+    if (await rewrapKey(db, row, rewrapped(wrapping, row, row.state))) count += 1;
+  }
+  return count;
+}
+
+/** The wrapping of a key in a state; of a destroyed one nothing is left. */
+function rewrapped(
   wrapping: Wrapping,
-  row: RingKeyRow,
+  row: Pick<RingKeyRow, "id" | "audience" | "state" | "wrappingKeyId" | "wrapped">,
   state: RingKeyRow["state"],
-): Promise<void> {
-  const wrapped = wrapping.wrap({ ...row, state }, wrapping.unwrap(row));
-  await updateKey(tx, { ...row, state, wrappingKeyId: wrapping.id, wrapped });
+): Pick<RingKeyRow, "wrappingKeyId" | "wrapped"> {
+  if (state === "destroyed") return { wrappingKeyId: "", wrapped: Buffer.alloc(0) };
+  return {
+    wrappingKeyId: wrapping.id,
+    wrapped: wrapping.wrap({ ...row, state }, wrapping.unwrap(row)),
+  };
 }
 
 function newKey(wrapping: Wrapping, audience: string, state: RingKeyRow["state"]) {
@@ -107,7 +144,7 @@ function toMessage(
     keys: keys.map((row) => ({
       id: row.id,
       state: STATES[row.state],
-      key: wrapping.unwrap(row),
+      key: row.state === "destroyed" ? Buffer.alloc(0) : wrapping.unwrap(row),
       createTime: row.createdAt,
     })),
   };

@@ -7,18 +7,28 @@ import type { KeysParts } from "./parts.ts";
 import { rotateRing as rotate } from "./rings.ts";
 
 export const rotateRing =
-  ({ db, wrapping, credentials, versions, audit }: KeysParts) =>
-  async ({ audience }: RotateRingRequest, context: Context): Promise<RotateRingResponse> => {
+  ({ credentials, versions, audit, ...parts }: KeysParts) =>
+  async (
+    { audience, destroyKeyId }: RotateRingRequest,
+    context: Context,
+  ): Promise<RotateRingResponse> => {
     await authorize(context, audience, credentials);
-    const rotated = await rotate(db, wrapping, audience, (tx, { activeKeyId }) =>
-      audit.writeWith(tx, {
-        ...actorOf(context),
-        action: "ring.rotate",
-        target: `rings/${audience}`,
-        details: { key: activeKeyId },
-      }),
+    const details: Record<string, string> = destroyKeyId === "" ? {} : { destroyed: destroyKeyId };
+    const rotated = await rotate(
+      parts,
+      audience,
+      (tx, { activeKeyId }) =>
+        audit.writeWith(tx, {
+          ...actorOf(context),
+          action: destroyKeyId === "" ? "ring.rotate" : "ring.destroyKey",
+          target: `rings/${audience}`,
+          details: { ...details, key: activeKeyId },
+        }),
+      { destroyKeyId: destroyKeyId || undefined },
     );
-    if (rotated === undefined) throw KeysErrors.RING_NOT_FOUND({ metadata: { audience } });
+    if (rotated === undefined) {
+      throw KeysErrors.RING_NOT_FOUND({ metadata: { audience, ...details } });
+    }
     versions.tell(audience, rotated.version);
     return rotated;
   };

@@ -1,10 +1,17 @@
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { AuditLog } from "#shared/audit/auditLog.ts";
 import { loadWrapping } from "#shared/credentials/wrapping.ts";
+import { every } from "#shared/lifecycle/every.ts";
+import { longestSessionS } from "../longestSession.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { Feed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";
+import { maintainRings } from "./maintainRings.ts";
 import { Versions } from "./versions.ts";
+
+const MAINTAIN_MS = 60_000;
+/** Page tokens are sealed under rings, too. */
+const CURSOR_LIFE_S = 24 * 60 * 60;
 
 /** Depends on nobody: it starts before the replica listens, and so before it could ask itself. */
 export function startKeys({
@@ -13,10 +20,11 @@ export function startKeys({
   server,
   releasers,
   credentials,
+  contract,
   database,
 }: Pick<
   ReplicaParts,
-  "config" | "log" | "server" | "releasers" | "credentials" | "database"
+  "config" | "log" | "server" | "releasers" | "credentials" | "contract" | "database"
 >): void {
   const db = database("keys");
   const versions = new Versions(db, log);
@@ -25,8 +33,11 @@ export function startKeys({
   releasers.push("the feed of revocations", () => feed.close());
   const wrapping = loadWrapping(config.keyEncryptionKeyFile!);
   const audit = new AuditLog(db, "keys");
-  server.add(
-    KeysServiceService,
-    keysHandlers({ db, wrapping, credentials, versions, feed, audit }),
-  );
+  const keepS = longestSessionS({ contract, config }) + CURSOR_LIFE_S;
+  const parts = { db, wrapping, keepS, credentials, versions, feed, audit };
+  const maintain = () => maintainRings(parts, config.ringRotateS);
+  // At once, too: who has put a new key-encryption key in place waits for it to be done.
+  maintain().catch((err: unknown) => log.warn({ err }, "cannot take care of the rings"));
+  releasers.push("the care of rings", every("care of rings", MAINTAIN_MS, maintain, log));
+  server.add(KeysServiceService, keysHandlers(parts));
 }

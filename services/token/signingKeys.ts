@@ -16,6 +16,7 @@ import { deleteSigningKeys } from "./sql/deleteSigningKeys.ts";
 import { insertSigningKey } from "./sql/insertSigningKey.ts";
 import { lockSigningKeys } from "./sql/lockSigningKeys.ts";
 import { readSigningKeys, type SigningKeyRow } from "./sql/readSigningKeys.ts";
+import { rewrapSigningKey } from "./sql/rewrapSigningKey.ts";
 
 /** How keys live. All in seconds. */
 export interface KeySchedule {
@@ -92,6 +93,13 @@ export class SigningKeys {
           target: `signingKeys/${made.id}`,
           details: { algorithm },
         });
+      }
+      for (const row of rows) {
+        if (row.wrappingKeyId === this.#wrapping.id) continue;
+        const named = toWrap(row.id, row.algorithm);
+        const secret = this.#wrapping.unwrap({ ...row, ...named });
+        const wrapped = this.#wrapping.wrap(named, secret);
+        await rewrapSigningKey(tx, row.id, this.#wrapping.id, wrapped);
       }
       const { accessKeepS, refreshKeepS } = this.#schedule;
       await deleteSigningKeys(tx, accessKeepS, refreshKeepS);

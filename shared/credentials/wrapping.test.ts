@@ -30,3 +30,15 @@ test("K6 another key-encryption key is named, not tried", () => {
     `key AAAAAAAAAAA is wrapped with ${id}, and this is ${other.id}`,
   );
 });
+
+test("K6 during its rotation two key-encryption keys unwrap, and the first wraps", () => {
+  const [older, newer] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+  const key = randomBytes(32);
+  const before = wrapping(older);
+  const row = { ...ROW, wrappingKeyId: before.id, wrapped: before.wrap(ROW, key) };
+  const both = wrapping(newer, older);
+  expect(both.unwrap(row)).toEqual(key);
+  const after = { ...ROW, wrappingKeyId: both.id, wrapped: both.wrap(ROW, key) };
+  expect(wrapping(newer).unwrap(after)).toEqual(key);
+  expect(() => before.unwrap(after)).toThrow("is wrapped with");
+});

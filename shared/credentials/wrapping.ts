@@ -13,7 +13,7 @@ export interface WrappedRow {
 
 /** Wraps ring keys for their rest in Postgres, with AES-256-GCM under the key-encryption key. */
 export interface Wrapping {
-  /** Which key-encryption key this is: 11 characters of base64url. */
+  /** Which key-encryption key wraps: 11 characters of base64url. */
   readonly id: string;
   /** @param key 32 bytes */
   wrap(row: WrappedRow, key: Buffer): Buffer;
@@ -21,30 +21,42 @@ export interface Wrapping {
   unwrap(row: WrappedRow & { wrappingKeyId: string; wrapped: Buffer }): Buffer;
 }
 
-/** @throws Error when the file has not 32 bytes of base64url on one line */
+/**
+ * Reads the key-encryption key; during its rotation two of them: the first wraps, both unwrap.
+ * Every replica must know the new one before any of them wraps with it.
+ *
+ * @throws Error when the file has not one or two lines with 32 bytes in base64url
+ */
 export function loadWrapping(file: string): Wrapping {
-  const key = Buffer.from(readFileSync(file, "utf8").trim(), "base64url");
-  if (key.length !== 32) throw new Error(`${file}: expected 32 bytes in base64url`);
-  return wrapping(key);
+  const lines = readFileSync(file, "utf8").trim().split("\n");
+  const keys = lines.map((line) => Buffer.from(line.trim(), "base64url"));
+  if (keys.length > 2 || keys.some(({ length }) => length !== 32)) {
+    throw new Error(`${file}: expected 32 bytes in base64url, on one line or two`);
+  }
+  return wrapping(...(keys as [Buffer, ...Buffer[]]));
 }
 
-export function wrapping(keyEncryptionKey: Buffer): Wrapping {
-  const id = createHash("sha256").update(keyEncryptionKey).digest("base64url").slice(0, 11);
+/** @param older unwraps what it has wrapped */
+export function wrapping(newest: Buffer, ...older: Buffer[]): Wrapping {
+  const id = idOf(newest);
+  const known = new Map([newest, ...older].map((key) => [idOf(key), key]));
   return {
     id,
     wrap(row, key) {
       const iv = randomBytes(IV_BYTES);
-      const cipher = createCipheriv("aes-256-gcm", keyEncryptionKey, iv).setAAD(aad(row));
+      const cipher = createCipheriv("aes-256-gcm", newest, iv).setAAD(aad(row));
       return Buffer.concat([iv, cipher.update(key), cipher.final(), cipher.getAuthTag()]);
     },
     unwrap(row) {
       const { wrapped } = row;
-      if (row.wrappingKeyId !== id) {
-        throw new Error(`key ${row.id} is wrapped with ${row.wrappingKeyId}, and this is ${id}`);
+      const wrappingKey = known.get(row.wrappingKeyId);
+      if (wrappingKey === undefined) {
+        const ids = [...known.keys()].join(" and ");
+        throw new Error(`key ${row.id} is wrapped with ${row.wrappingKeyId}, and this is ${ids}`);
       }
       try {
         const iv = wrapped.subarray(0, IV_BYTES);
-        const decipher = createDecipheriv("aes-256-gcm", keyEncryptionKey, iv)
+        const decipher = createDecipheriv("aes-256-gcm", wrappingKey, iv)
           .setAAD(aad(row))
           .setAuthTag(wrapped.subarray(-TAG_BYTES));
         const sealed = wrapped.subarray(IV_BYTES, -TAG_BYTES);
@@ -54,6 +66,10 @@ export function wrapping(keyEncryptionKey: Buffer): Wrapping {
       }
     },
   };
+}
+
+function idOf(keyEncryptionKey: Buffer): string {
+  return createHash("sha256").update(keyEncryptionKey).digest("base64url").slice(0, 11);
 }
 
 function aad({ id, audience, state }: WrappedRow): Buffer {

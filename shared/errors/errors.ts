@@ -186,7 +186,7 @@ export const Errors = vocabulary("waybill", {
   WAYBILL_EXPIRED: [status.UNAUTHENTICATED, "The waybill has expired. Begin a new session."],
   WAYBILL_REVOKED: [
     status.UNAUTHENTICATED,
-    "The session has been ended, by its owner or for him. Begin a new one.",
+    "The session has been ended, by its owner or for him, or its waybill was withdrawn. Resume it where its service can, or begin a new one.",
   ],
   WAYBILL_STALE: [status.ABORTED, "A newer version of the session exists. Go on from its waybill."],
   WAYBILL_ENDED: [status.UNAUTHENTICATED, "The session has ended. Begin a new one."],

@@ -92,7 +92,7 @@ function watch(): RingWatcher {
 /** A call of somebody else's to the same server, there and back. */
 async function oneTurn(): Promise<void> {
   const other = createClient(KeysServiceService, target);
-  await other.rotateRing({ audience: "checkout" }).catch(() => {});
+  await other.rotateRing({ destroyKeyId: "", audience: "checkout" }).catch(() => {});
   other.close();
 }
 

@@ -25,6 +25,7 @@ const STATES = new Map<RingKey_State, RingKey["state"]>([
   [RingKey_State.STATE_PENDING, "pending"],
   [RingKey_State.STATE_ACTIVE, "active"],
   [RingKey_State.STATE_RETIRED, "retired"],
+  [RingKey_State.STATE_DESTROYED, "destroyed"],
 ]);
 
 /** A key pair for one request: X25519 (RFC 8037). */

@@ -1,4 +1,5 @@
 import type { KeyObject } from "node:crypto";
+import { Errors } from "../errors/errors.ts";
 import { decrypt, parseHeader, type Sealed } from "./jwe.ts";
 import type { Ring, RingSource } from "./ring.ts";
 import { deriveSubkey, type TokenType } from "./subkey.ts";
@@ -30,7 +31,8 @@ export class Opener {
    * Opens a token. Answers at once when its key is at hand, and otherwise after asking for the ring.
    *
    * @returns the plaintext, or undefined: the token is not one of this type and audience
-   * @throws StatusError KEYS_UNAVAILABLE when the token's key is not at hand and nobody answers
+   * @throws StatusError KEYS_UNAVAILABLE when the token's key is not at hand and nobody answers;
+   *   WAYBILL_REVOKED for a waybill whose key was destroyed
    */
   open(sealed: Sealed): Buffer | undefined | Promise<Buffer | undefined> {
     const ring = this.#ring.current();
@@ -59,6 +61,10 @@ export class Opener {
   ): Buffer | undefined | "unknown key" {
     const ringKey = ring?.keys.find((key) => key.id === named.ringKeyId);
     if (ringKey === undefined) return "unknown key";
+    if (ringKey.state === "destroyed") {
+      if (this.#type !== "waybill") return undefined;
+      throw Errors.WAYBILL_REVOKED({ cause: `key ${ringKey.id} was destroyed` });
+    }
     const subkey = deriveSubkey(ringKey.key, named.salt, this.#type, this.#audience);
     const plaintext = decrypt(subkey, sealed);
     if (plaintext !== undefined && ring === this.#cachedOf) this.#remember(sealed.header, subkey);

@@ -6,12 +6,12 @@ export interface Ring {
   readonly keys: readonly RingKey[];
 }
 
-/** One key of a ring. Every key opens; only the active one seals. */
+/** One key of a ring. The active one seals; it and all others open, but for destroyed ones. */
 export interface RingKey {
   /** 11 characters of base64url. */
   readonly id: string;
-  readonly state: "pending" | "active" | "retired";
-  /** 32 bytes. */
+  readonly state: "pending" | "active" | "retired" | "destroyed";
+  /** 32 bytes; none of a destroyed key. */
   readonly key: Buffer;
 }
 

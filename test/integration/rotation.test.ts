@@ -1,13 +1,20 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { Metadata } from "@grpc/grpc-js";
+import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { assertService } from "#shared/credentials/assertion.ts";
 import { type Credentials, loadCredentials } from "#shared/credentials/credentials.ts";
+import { wrapping } from "#shared/credentials/wrapping.ts";
 import { createClient } from "#shared/grpc/client.ts";
+import { Callers } from "../fixtures/callers.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal } from "../fixtures/refusal.ts";
+import { refusal, untilRefused } from "../fixtures/refusal.ts";
+import { step } from "../fixtures/step.ts";
 
 let cluster: TestCluster;
 let credentials: Credentials;
@@ -19,13 +26,13 @@ beforeAll(async () => {
 afterAll(() => cluster?.remove());
 
 /** Rotates a ring on one replica, as whatever service. */
-async function rotateAs(service: string, audience: string) {
+async function rotateAs(service: string, audience: string, destroyKeyId = "") {
   const client = createClient(KeysServiceService, cluster.status().replicas[0]!.address);
   const { path } = KeysServiceService.rotateRing;
   const metadata = new Metadata();
   metadata.set("authorization", await assertService(credentials, service, path));
   try {
-    return await client.rotateRing({ audience }, { metadata });
+    return await client.rotateRing({ audience, destroyKeyId }, { metadata });
   } finally {
     client.close();
   }
@@ -63,3 +70,68 @@ test("E5 a service gets at the rings of its own audiences alone", async () => {
   expect((await refusal(rotateAs("checkout", "session"))).reason).toBe("ACCESS_DENIED");
   expect((await refusal(rotateAs("keys", "catalog"))).reason).toBe("ACCESS_DENIED");
 });
+
+test("a destroyed key: its waybills are refused as revoked at once, and their sessions resumed", async () => {
+  const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  const { accessToken: token } = await callers.signIn(await callers.person());
+  const clients = makeClients(cluster.target, { withJar: false, retries: false });
+  const { waybill } = await step(clients.checkout.beginCheckout, {}, { token });
+  const { waybill: filled } = await step(
+    clients.checkout.addItem,
+    { product: "products/3" },
+    { waybill, token },
+  );
+  const { response } = await step(
+    clients.session.listSessions,
+    { pageToken: "", pageSize: 0 },
+    { token },
+  );
+  const header = Buffer.from(filled!.slice(0, filled!.indexOf(".")), "base64url").toString();
+  const leaked = (JSON.parse(header) as { kid: string }).kid.slice(0, 11);
+  const { activeKeyId } = await cluster.rotate("checkout", leaked);
+  expect(activeKeyId).not.toBe(leaked);
+  const read = () => step(clients.checkout.getCheckout, {}, { waybill: filled, token });
+  expect(await untilRefused(read)).toMatchObject({ reason: "WAYBILL_REVOKED" });
+  // What is kept of the session lies under another ring.
+  const name = response.sessions[0]!.name;
+  const resumed = await step(clients.checkout.resumeCheckout, { name }, { token });
+  expect(resumed.response.items).toMatchObject([{ product: "products/3" }]);
+  await step(clients.checkout.getCheckout, {}, { waybill: resumed.waybill, token });
+  await expect(cluster.rotate("checkout", "AAAAAAAAAAA")).rejects.toThrow();
+  clients.close();
+  callers.close();
+});
+
+test("K6 the key-encryption key is rotated by three starts, and a waybill from before is served", async () => {
+  const file = join(cluster.dataDir, "secrets", "key-encryption-key");
+  const clients = makeClients(cluster.target, { withJar: false });
+  const { waybill } = await step(clients.checkout.beginCheckout, {});
+  clients.close();
+  const older = readFileSync(file, "utf8").trim();
+  const newer = randomBytes(32).toString("base64url");
+  const foreign = async (): Promise<number> => {
+    const db = new Client({ connectionString: cluster.databaseUrl });
+    await db.connect();
+    const { id } = wrapping(Buffer.from(newer, "base64url"));
+    const { rows } = await db.query(
+      `SELECT (SELECT count(*) FROM keys.ring_key
+                WHERE wrapping_key_id <> $1 AND state <> 'destroyed')
+            + (SELECT count(*) FROM token.signing_key WHERE wrapping_key_id <> $1) AS count`,
+      [id],
+    );
+    await db.end();
+    return Number(rows[0].count);
+  };
+  for (const keys of [`${older}\n${newer}\n`, `${newer}\n${older}\n`, `${newer}\n`]) {
+    const { dataDir } = cluster;
+    await cluster.stop();
+    writeFileSync(file, keys);
+    cluster = await startTestCluster({ dataDir });
+    const after = makeClients(cluster.target, { withJar: false });
+    await step(after.checkout.getCheckout, {}, { waybill });
+    after.close();
+    const isTaking = keys.startsWith(newer);
+    if (!isTaking) expect(await foreign()).toBeGreaterThan(0);
+    while (isTaking && (await foreign()) > 0) await delay(500);
+  }
+}, 240_000);

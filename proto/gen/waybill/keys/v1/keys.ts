@@ -48,6 +48,11 @@ export interface GetRingRequest {
 export interface RotateRingRequest {
   /** The ring to rotate. The caller must be a service of this audience. */
   audience: string;
+  /**
+   * A key to destroy: what it sealed is refused from now on. When it is the sealer, the standing-by
+   * key takes over; when it is another one, the sealer stays. Default: none.
+   */
+  destroyKeyId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -84,7 +89,7 @@ export interface RingKey {
   /** Random, 11 characters of base64url. */
   id: string;
   state: RingKey_State;
-  /** 32 bytes. */
+  /** 32 bytes; none of a destroyed key. */
   key: Buffer;
   /** When it was made. */
   createTime: Date | undefined;
@@ -99,6 +104,8 @@ export const RingKey_State = {
   STATE_ACTIVE: 2,
   /** STATE_RETIRED - Opens what was sealed under it before. */
   STATE_RETIRED: 3,
+  /** STATE_DESTROYED - Has leaked: opens nothing. Its id is kept, so that what it sealed is refused as revoked. */
+  STATE_DESTROYED: 4,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -109,6 +116,7 @@ export namespace RingKey_State {
   export type STATE_PENDING = typeof RingKey_State.STATE_PENDING;
   export type STATE_ACTIVE = typeof RingKey_State.STATE_ACTIVE;
   export type STATE_RETIRED = typeof RingKey_State.STATE_RETIRED;
+  export type STATE_DESTROYED = typeof RingKey_State.STATE_DESTROYED;
   export type UNRECOGNIZED = typeof RingKey_State.UNRECOGNIZED;
 }
 
@@ -399,13 +407,16 @@ export const GetRingRequest: MessageFns<GetRingRequest> = {
 };
 
 function createBaseRotateRingRequest(): RotateRingRequest {
-  return { audience: "", _unknownFields: {} };
+  return { audience: "", destroyKeyId: "", _unknownFields: {} };
 }
 
 export const RotateRingRequest: MessageFns<RotateRingRequest> = {
   encode(message: RotateRingRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.audience !== "") {
       writer.uint32(10).string(message.audience);
+    }
+    if (message.destroyKeyId !== "") {
+      writer.uint32(18).string(message.destroyKeyId);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -439,6 +450,14 @@ export const RotateRingRequest: MessageFns<RotateRingRequest> = {
             message.audience = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.destroyKeyId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -465,6 +484,7 @@ export const RotateRingRequest: MessageFns<RotateRingRequest> = {
   fromPartial(object: DeepPartial<RotateRingRequest>): RotateRingRequest {
     const message = createBaseRotateRingRequest();
     message.audience = object.audience ?? "";
+    message.destroyKeyId = object.destroyKeyId ?? "";
     return message;
   },
 };
@@ -1575,7 +1595,10 @@ export const KeysServiceService = {
     responseSerialize: (value: SealedRing): Buffer => Buffer.from(SealedRing.encode(value).finish()),
     responseDeserialize: (value: Buffer): SealedRing => SealedRing.decode(value),
   },
-  /** Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. */
+  /**
+   * Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. Destroys a
+   * key that has leaked.
+   */
   rotateRing: {
     path: "/waybill.keys.v1.KeysService/RotateRing" as const,
     requestStream: false as const,
@@ -1642,7 +1665,10 @@ export interface KeysServiceServer extends UntypedServiceImplementation {
   watchRing: handleServerStreamingCall<WatchRingRequest, WatchRingResponse>;
   /** The ring of an audience now, read from Postgres after the call arrived. */
   getRing: handleUnaryCall<GetRingRequest, SealedRing>;
-  /** Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. */
+  /**
+   * Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. Destroys a
+   * key that has leaked.
+   */
   rotateRing: handleUnaryCall<RotateRingRequest, RotateRingResponse>;
   /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
   revoke: handleUnaryCall<RevokeRequest, RevokeResponse>;
@@ -1684,7 +1710,10 @@ export interface KeysServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SealedRing) => void,
   ): ClientUnaryCall;
-  /** Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. */
+  /**
+   * Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. Destroys a
+   * key that has leaked.
+   */
   rotateRing(
     request: RotateRingRequest,
     callback: (error: ServiceError | null, response: RotateRingResponse) => void,

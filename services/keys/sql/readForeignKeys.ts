@@ -1,0 +1,15 @@
+import type { Db } from "#shared/pg/pool.ts";
+import type { RingKeyRow } from "./readRing.ts";
+
+type WrappedKeyRow = Pick<RingKeyRow, "id" | "audience" | "state" | "wrappingKeyId" | "wrapped">;
+
+/** The keys that are wrapped with another key-encryption key than this. */
+export async function readForeignKeys(db: Db, wrappingKeyId: string): Promise<WrappedKeyRow[]> {
+  const { rows } = await db.query<WrappedKeyRow>(
+    `SELECT id, audience, state, wrapping_key_id AS "wrappingKeyId", wrapped
+       FROM keys.ring_key
+      WHERE wrapping_key_id <> $1::text AND state <> 'destroyed'`,
+    [wrappingKeyId],
+  );
+  return rows;
+}
