@@ -1,0 +1,21 @@
+/**
+ * Rotates a ring a thousand times while replicas serve and are killed, and opens a waybill of every
+ * earlier key in the end.
+ *
+ * Usage: npm run rotations [-- COUNT]   default: 1,000; SEED in the environment repeats a run's choices
+ */
+import { runRotations } from "./rotations.ts";
+
+const count = Number(process.argv[2] ?? 1000);
+if (!(Number.isInteger(count) && count > 0 && count <= 10_000)) {
+  console.error(`COUNT ${process.argv[2]}: expected a whole number up to 10,000`);
+  process.exit(2);
+}
+const { rotations, kills, keys, refused } = await runRotations(count, (line) => console.log(line));
+console.log(
+  `${rotations} rotations, ${kills} kills, waybills of ${keys} keys opened by every replica`,
+);
+const reasons = Object.entries(refused);
+for (const [reason, times] of reasons) console.log(`${times} × ${reason}`);
+console.log(reasons.length === 0 ? "no call was refused" : "FAILED");
+process.exit(reasons.length === 0 ? 0 : 1);
