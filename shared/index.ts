@@ -39,5 +39,7 @@ export { makeProof } from "./token/dpop.ts";
 export { Revocations, type RevocationsOptions } from "./token/revocations.ts";
 export { importKeys, type VerificationKeys } from "./token/verificationKeys.ts";
 export { Cursors } from "./waybill/cursors.ts";
+export type { Owner } from "./waybill/owner.ts";
 export { fixedRing, type Ring, type RingKey, type RingSource } from "./waybill/ring.ts";
-export { type Owner, type Session, type Upgrades, upgrade } from "./waybill/sessions.ts";
+export type { Session } from "./waybill/sessions.ts";
+export { type Upgrades, upgrade } from "./waybill/upgrades.ts";

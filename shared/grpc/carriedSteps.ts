@@ -1,5 +1,6 @@
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
-import { isAnonymous, type Sessions } from "../waybill/sessions.ts";
+import { isAnonymous } from "../waybill/owner.ts";
+import type { Sessions } from "../waybill/sessions.ts";
 import type { Call, Handler } from "./call.ts";
 import type { Opened, SessionCalls } from "./sessionCalls.ts";
 

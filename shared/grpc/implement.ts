@@ -11,7 +11,8 @@ import {
 import type { Spills } from "../anchors/spills.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { RingSource } from "../waybill/ring.ts";
-import { Sessions, type StateCodec, type Upgrades } from "../waybill/sessions.ts";
+import { Sessions, type StateCodec } from "../waybill/sessions.ts";
+import type { Upgrades } from "../waybill/upgrades.ts";
 import { type Authentications, access } from "./access.ts";
 import type { Anchorage } from "./anchoredSteps.ts";
 import { Call, type Handler } from "./call.ts";

@@ -15,7 +15,8 @@ import {
   WAYBILL_KEY,
 } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
-import { isAnonymous, type OpenSession, type Owner, type Sessions } from "../waybill/sessions.ts";
+import { isAnonymous, type Owner } from "../waybill/owner.ts";
+import type { OpenSession, Sessions } from "../waybill/sessions.ts";
 import { unknownOf } from "../waybill/unknownFields.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Call } from "./call.ts";

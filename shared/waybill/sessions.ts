@@ -8,9 +8,11 @@ import { CHAIN_RANDOM_BYTES, chainDigest } from "./chain.ts";
 import { Entropy, systemClocks } from "./entropy.ts";
 import { encodeHeader, type Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
+import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
 import type { RingSource } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
 import { keepUnknown, type Unknown } from "./unknownFields.ts";
+import type { Upgrades } from "./upgrades.ts";
 import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts";
 
 /** How far another replica's clock may run ahead of this one's. */
@@ -74,25 +76,6 @@ export interface OpenSession<State> extends Session<State> {
   readonly spill: Spill | undefined;
 }
 
-/**
- * By revision: takes a state of it, encoded, to the next one. Where there is none the bytes are those
- * of the next revision, too.
- */
-export type Upgrades = Readonly<Record<number, (encoded: Uint8Array) => Uint8Array>>;
-
-/**
- * An upgrade of decoded states. Fields that neither codec knows are kept where `change` keeps them.
- *
- * @param change makes a state of the next revision
- */
-export function upgrade<Old, New>(
-  from: Pick<StateCodec<Old>, "decode">,
-  to: Pick<StateCodec<New>, "encode">,
-  change: (old: Old) => New,
-): (encoded: Uint8Array) => Uint8Array {
-  return (encoded) => to.encode(change(from.decode(encoded))).finish();
-}
-
 /** What sessions may be given besides their contract. */
 export interface SessionsOptions {
   /** Milliseconds since the Unix epoch. */
@@ -106,24 +89,6 @@ export interface SessionsOptions {
 export interface SpillSource {
   /** Undefined when the session has no such state. */
   load(sessionId: string, spill: Spill): Promise<Buffer | undefined>;
-}
-
-/** Who holds a session, as his access token says. */
-export interface Owner {
-  readonly subject: string;
-  readonly client: string;
-  readonly epoch: number;
-  /** UUID of his sign-in. */
-  readonly family?: string | undefined;
-  /** SHA-256, in base64url, of the key or certificate that he proves with each call. */
-  readonly thumbprint?: string | undefined;
-}
-
-const ANONYMOUS = "anonymous/";
-
-/** Whether nobody in particular owns a session: whoever holds its waybill may use it. */
-export function isAnonymous(subject: string): boolean {
-  return subject.startsWith(ANONYMOUS);
 }
 
 /** The sessions of one audience with one type of state. */
@@ -383,27 +348,6 @@ export class Sessions<State> {
   #nowS(): number {
     return Math.floor(this.#now() / 1000);
   }
-}
-
-/** What a waybill says of its owner. */
-function ownership(
-  owner: Owner,
-): Pick<EnvelopeV1, "subject" | "client" | "subjectEpoch" | "familyId" | "confirmation"> {
-  return {
-    subject: owner.subject,
-    client: owner.client,
-    subjectEpoch: owner.epoch,
-    familyId: owner.family === undefined ? Buffer.alloc(0) : uuidToBytes(owner.family),
-    confirmation: Buffer.from(owner.thumbprint ?? "", "base64url"),
-  };
-}
-
-/** Bound to its subject and client, and to the key that its owner proved, if he did. */
-function isHeldBy(envelope: EnvelopeV1, holder: Owner | undefined): boolean {
-  const { subject, client, confirmation } = envelope;
-  const proven = Buffer.from(holder?.thumbprint ?? "", "base64url");
-  if (confirmation.length > 0 && !proven.equals(confirmation)) return false;
-  return isAnonymous(subject) || (holder?.subject === subject && holder.client === client);
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {
