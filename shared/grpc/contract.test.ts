@@ -124,6 +124,32 @@ test("a method that contradicts itself is named", () => {
   expect(() => withOptions({ method: cache, level })).toThrow(`${name}cache needs`);
 });
 
+test("resuming needs anchored sessions, a caller who is known, and a field that names the session", () => {
+  const name = `option method of ${WHERE}: `;
+  const RESUME = { step: 6, access: 3 };
+  const anchored = { ...SESSION, mode: 2 };
+  const read = (session: Options, method: Options) => () => withOptions({ session, method });
+  expect(read(SESSION, RESUME)).toThrow(`${name}STEP_RESUME needs anchored sessions`);
+  expect(read(anchored, RESUME)).toThrow(`${name}STEP_RESUME needs a field with session_name`);
+  const resume = contract.method("/waybill.checkout.v1.CheckoutService/ResumeCheckout");
+  expect(resume).toMatchObject({ sessionName: "name", advancesAnchor: true, repeatable: true });
+});
+
+test("what advances an anchored session may be called again, what it does with a carried one may not", () => {
+  const level = MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN;
+  const advance = { step: 3, access: 1 };
+  for (const [mode, isSafe] of [
+    [1, false],
+    [2, true],
+    [3, true],
+  ] as const) {
+    const method = withOptions({ session: { ...SESSION, mode }, method: advance, level }).method(
+      WHERE,
+    );
+    expect(method).toMatchObject({ repeatable: isSafe, advancesAnchor: isSafe, idempotent: false });
+  }
+});
+
 test("only what is declared so may be repeated", () => {
   const repeatable = (level: MethodOptions_IdempotencyLevel, step = 3) =>
     withOptions({ session: SESSION, method: { step, access: 1 }, level }).method(WHERE).repeatable;
