@@ -73,6 +73,20 @@ describe("a history is believed", () => {
     expect(faults(calls)).toBe(1);
     expect(faults([...calls, [10, 11, resume, ok(3, "x")]])).toBe(1);
   });
+  test("in which a resume was made twice, because another call went on between its attempts", () => {
+    expect(
+      faults([
+        [2, 9, resume, ok(4, "0")],
+        [3, 8, resume, ok(3, "0")],
+      ]),
+    ).toBe(0);
+    expect(
+      faults([
+        [2, 9, resume, ok(4, "x")],
+        [5, 6, advance(2, "x"), ok(3)],
+      ]),
+    ).toBe(0);
+  });
   test("in which a session ends", () => {
     expect(
       faults(
@@ -138,6 +152,21 @@ describe("a history is refuted", () => {
       faults([
         [2, 3, { kind: "end", from: 1 }, ok(2)],
         [4, 5, advance(2, "x"), ok(3)],
+      ]),
+    ).toBe(1);
+  });
+  test("in which a resume did more than that", () => {
+    expect(
+      faults([
+        [2, 9, resume, ok(6, "0")],
+        [3, 8, resume, ok(3, "0")],
+      ]),
+    ).toBe(1);
+    // Not once it was answered.
+    expect(
+      faults([
+        [2, 3, resume, ok(2, "0")],
+        [4, 5, resume, ok(5, "0")],
       ]),
     ).toBe(1);
   });

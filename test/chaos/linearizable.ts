@@ -1,4 +1,4 @@
-import type { History, Line } from "./history.ts";
+import type { History, Line, Outcome } from "./history.ts";
 
 /** A session, as one that does a call at a time would keep it. */
 interface State {
@@ -9,6 +9,7 @@ interface State {
   readonly placed: boolean;
 }
 
+const UNKNOWN: Outcome = { kind: "unknown" };
 const NOTHING: State = { version: 0, value: "", ended: false, placed: false };
 
 /** What is wrong with a history. */
@@ -40,7 +41,19 @@ export function faultsOf({ lines, final }: History): Fault[] {
  * @param placed whether an order was found in the end; undefined: nobody looked
  */
 function isLinearizable(lines: readonly Line[], placed: boolean | undefined): boolean {
-  const calls = [...lines].sort((a, b) => a.start - b.start);
+  const made = [...lines].sort((a, b) => a.start - b.start);
+  // The front door makes a resume again whose replica died. When another call has gone on meanwhile,
+  // there is no answer to give again, and it is one version more: that much a resume may do, and no
+  // more, until it is answered.
+  const calls = [
+    ...made,
+    ...made
+      .filter(({ call }) => call.kind === "resume")
+      .map((resume) => ({ ...resume, outcome: UNKNOWN })),
+  ];
+  const repeated = made.flatMap(({ call }, index) => (call.kind === "resume" ? [index] : []));
+  const isOverFor = (index: number, done: bigint) =>
+    index >= made.length && (done & (1n << BigInt(repeated[index - made.length]!))) !== 0n;
   const endOf = ({ outcome, end }: Line) =>
     outcome.kind === "unknown" ? Number.POSITIVE_INFINITY : end;
   const visited = new Set<string>();
@@ -58,8 +71,8 @@ function isLinearizable(lines: readonly Line[], placed: boolean | undefined): bo
     }
     if (isOver && (placed === undefined || placed === state.placed)) return true;
     for (const [index, call] of calls.entries()) {
-      if (call.start > firstEnd) break;
-      if (done & (1n << BigInt(index))) continue;
+      if (call.start > firstEnd) continue;
+      if (done & (1n << BigInt(index)) || isOverFor(index, done)) continue;
       const next = apply(state, call, calls);
       if (next !== undefined && search(done | (1n << BigInt(index)), next)) return true;
     }
