@@ -207,7 +207,14 @@ export class AnchoredSteps<State> {
       // Sealed before anything is written: what is too large is refused with nothing done.
       const deliver = this.#delivery(opened, answer);
       const box = this.#answers.seal(answer);
-      if (await transaction.finish((db) => commit(db, box))) return deliver(call);
+      const moved = await transaction.finish(async (db) => {
+        const isFirst = await commit(db, box);
+        // Locked, and yet elsewhere: the handler's rows must not be committed without the step.
+        if (!isFirst && db !== undefined)
+          throw new Error(`session ${id} moved while it was locked`);
+        return isFirst;
+      });
+      if (moved) return deliver(call);
     } catch (error) {
       await transaction.abandon();
       // What the transaction has locked was not made before. Of the rest nobody knows.

@@ -52,8 +52,12 @@ describe("a handler's transaction", () => {
   /** What becomes of an advance whose handler does this. */
   async function advanceBy(
     advanceSession: NonNullable<NonNullable<Options>["handlers"]>["advanceSession"],
+    anchors?: Anchors,
   ) {
-    const served = await serve({ handlers: { advanceSession: advanceSession! } });
+    const served = await serve({
+      handlers: { advanceSession: advanceSession! },
+      ...(anchors && { anchors }),
+    });
     const clients = makeClients(served.target, { withJar: false, retries: false });
     closing.push(clients);
     const { waybill } = await step(clients.session.beginSession, begun);
@@ -93,6 +97,21 @@ describe("a handler's transaction", () => {
     expect((await refusal(advance())).reason).toBe("INTERNAL");
     expect(await written()).toEqual([]);
     expect((await versions())[0]).toBe(1);
+  });
+
+  test("is rolled back when the step does not come about, though its session was locked", async () => {
+    class Elsewhere extends Anchors {
+      override advance = async () => false;
+    }
+    const { advance } = await advanceBy(
+      async (_request, context) => {
+        await (await context.transaction()).query("INSERT INTO session.written VALUES ('a')");
+        return { session: undefined, waybill: undefined };
+      },
+      new Elsewhere(pool, "session", "test"),
+    );
+    expect((await refusal(advance())).reason).toBe("INTERNAL");
+    expect(await written()).toEqual([]);
   });
 
   test("is not had by who comes too late, even if he goes on without it", async () => {
