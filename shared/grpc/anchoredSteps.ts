@@ -134,7 +134,7 @@ export class AnchoredSteps<State> {
       this.#toNext(session, asked, encoded, undefined),
     );
     // Strangers could begin and end sessions without limit: the anchor alone remembers theirs.
-    if (!isAnonymous(session.subject)) await this.#calls.revoke(session, session.subject);
+    if (!isAnonymous(session.subject)) await this.#tellEnd(session, session.subject);
     return response;
   }
 
@@ -153,7 +153,7 @@ export class AnchoredSteps<State> {
       };
     };
     const response = await this.#goOn(request, call, opened, end, true);
-    await this.#calls.revoke(old, session.subject);
+    await this.#tellEnd(old, session.subject);
     return response;
   }
 
@@ -350,6 +350,19 @@ export class AnchoredSteps<State> {
         return true;
       },
     };
+  }
+
+  /**
+   * Has a session that has ended refused for reading, too. What writes is refused by the anchor already:
+   * an owner of whom the feed remembers no more has ended his session all the same.
+   */
+  async #tellEnd(session: OpenSession<State>, owner: string): Promise<void> {
+    try {
+      await this.#calls.revoke(session, owner);
+    } catch (error) {
+      const isFull = error instanceof StatusError && error.reason === "TOO_MANY_SESSIONS_ENDED";
+      if (!isFull) throw error;
+    }
   }
 
   /** Of nobody's sessions nobody asks for a list. */

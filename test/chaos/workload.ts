@@ -167,7 +167,7 @@ function recorder({ name, write }: GroupParts, session: string) {
         }
         // A revoked session is refused before anybody looks whether the call was served: by an attempt
         // that the front door has made again, too.
-        if (isUnanswered || SILENT.has(reason)) done({ kind: "unknown" });
+        if (isUnanswered || reason === "WAYBILL_REVOKED") done({ kind: "unknown" });
         else
           done({
             kind: "refused",
@@ -180,11 +180,6 @@ function recorder({ name, write }: GroupParts, session: string) {
   };
 }
 
-/**
- * What says nothing of whether the call was served: the session was revoked, or its end is not to be
- * told to the feed, because its owner has ended too many.
- */
-const SILENT: ReadonlySet<string> = new Set(["WAYBILL_REVOKED", "TOO_MANY_SESSIONS_ENDED"]);
 const UNANSWERED: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]);
 const BROKEN_OFF: ReadonlySet<status> = new Set([
   status.INTERNAL,

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
 import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
 import { createLog } from "#shared/lifecycle/log.ts";
@@ -135,20 +136,26 @@ test("nobody fills the feed alone: of one owner's ended sessions it remembers so
        FROM generate_series(1, 1000) AS n`,
     [full.name],
   );
-  const end = async (person: typeof full) => {
+  const end = async (person: typeof full, mode: Mode = Mode.MODE_CARRIED) => {
     const { accessToken } = await callers.signIn(person);
     let waybill = "";
     const onMetadata = (reply: { get(key: string): unknown[] }) => {
       waybill = String(reply.get("waybill")[0]);
     };
     const settings = { ...bearer(accessToken), onMetadata };
-    await sessions[0]!.beginSession({ state, waybill: undefined }, settings);
+    await sessions[0]!.beginSession({ state, waybill: undefined, mode }, settings);
     const { metadata } = bearer(accessToken);
     metadata.set("waybill", waybill);
     return sessions[0]!.endSession({ waybill: undefined }, { metadata });
   };
   expect((await end(other)).session?.version).toBe(1);
   expect(await refusal(end(full))).toMatchObject({ reason: "TOO_MANY_SESSIONS_ENDED" });
+  // The anchor remembers the end of one that is anchored: it is not half done.
+  const anchored = await end(full, Mode.MODE_ANCHORED);
+  const { rows } = await database.query("SELECT ended FROM session.anchor WHERE session_id = $1", [
+    anchored.session!.name.slice("sessions/".length),
+  ]);
+  expect(rows).toEqual([{ ended: true }]);
   await database.query("DELETE FROM keys.revocation WHERE number = -1");
   expect((await end(full)).session?.version).toBe(1);
   await database.end();
