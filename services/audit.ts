@@ -67,7 +67,7 @@ async function main(): Promise<number> {
       process.stdout.write(`${JSON.stringify(finding)}\n`);
     }
   } finally {
-    ring.close();
+    await ring.close();
     await pool.end();
   }
   return forks === 0 ? 0 : 3;

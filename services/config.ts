@@ -44,6 +44,7 @@ export interface Config {
   readonly keyPublishS: number;
   /** How long a ring's key seals, in seconds. */
   readonly ringRotateS: number;
+  readonly ringLeaseS: number;
   /** How many tokens each client is granted a minute. */
   readonly grantsPerMinute: number;
   readonly databaseUrls: Readonly<Partial<Record<Role, string>>>;
@@ -95,6 +96,9 @@ Environment:
                                     before it signs: twice the slowest cache (role token)
   WAYBILL_RING_ROTATE_S             60 to 31536000; default: 2592000 (30 days). How long a key of a ring
                                     seals before the next one does (role keys)
+  WAYBILL_RING_LEASE_S              5 to 300; default: 30. A replica that has not reached the key service
+                                    for so long seals nothing and turns NOT_SERVING; one that was
+                                    killed holds rotations up no longer (role keys)
   WAYBILL_GRANTS_PER_MINUTE         1 or more; default: 6000. For each client (role token)
   WAYBILL_SIGN_UP                   open or closed; default: open. Closed: administrators make the
                                     accounts (role identity)
@@ -213,6 +217,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     accessTokenLifeS: whole("WAYBILL_ACCESS_TOKEN_LIFE_S", 300, 10, 3600),
     keyPublishS: whole("WAYBILL_KEY_PUBLISH_S", 1200, 0, 86_400),
     ringRotateS: whole("WAYBILL_RING_ROTATE_S", 30 * 24 * 60 * 60, 60, 365 * 24 * 60 * 60),
+    ringLeaseS: whole("WAYBILL_RING_LEASE_S", 30, 5, 300),
     grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
     databaseUrls: Object.freeze(databaseUrls),
     databaseConnections: whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100),

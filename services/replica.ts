@@ -24,6 +24,7 @@ import { startCheckout } from "./checkout/start.ts";
 import type { Config, Role } from "./config.ts";
 import { startIdentity } from "./identity/start.ts";
 import { startKeys } from "./keys/start.ts";
+import { Leases } from "./leases.ts";
 import { longestSessionS } from "./longestSession.ts";
 import type { ReplicaParts } from "./replicaParts.ts";
 import { startSession } from "./session/start.ts";
@@ -41,6 +42,9 @@ const PUBLIC_SERVICES = [
   "waybill.catalog.v1.CatalogService",
   "waybill.checkout.v1.CheckoutService",
 ];
+
+/** Who gives the leases of this process back. */
+const OWN = { actor: "services/keys" };
 
 const STARTS: Readonly<Record<Exclude<Role, "keys">, (replica: ReplicaParts) => void>> = {
   identity: startIdentity,
@@ -97,9 +101,9 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     return pool;
   };
 
-  if (config.roles.includes("keys")) {
-    startKeys({ config, log, server, releasers, credentials, contract, database });
-  }
+  const ownRings = config.roles.includes("keys")
+    ? startKeys({ config, log, server, releasers, credentials, contract, database })
+    : undefined;
 
   // From here on the port is known: without other addresses, services ask this replica itself.
   const port = await server.listen(config.listen);
@@ -109,6 +113,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
 
   const others = config.roles.filter((role) => role !== "keys");
   const awaited: Promise<unknown>[] = [];
+  const leases = new Leases((areHeld) => server.serving(areHeld));
   if (others.length > 0) {
     const keysTarget = config.keysAddress ?? address;
     // Who may revoke more than sessions follows the feed for all.
@@ -151,7 +156,12 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
       database,
       ringOf(role, audience = role) {
         const options = { target: keysTarget, client: tls?.client, credentials, log };
-        const ring = new RingWatcher({ ...options, service: role, audience });
+        const reads = contract.methods.find(({ session }) => session?.audience === audience)
+          ?.session?.revision;
+        const { holder } = leases;
+        const release = ownRings && (() => ownRings.release(audience, holder, OWN));
+        const lease = { holder, reads, release, changed: leases.changedOf(audience) };
+        const ring = new RingWatcher({ ...options, service: role, audience, lease });
         releasers.push(`the ring of ${audience}`, () => ring.close());
         awaited.push(ring.ready);
         return ring;
@@ -182,9 +192,9 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
 
   return {
     address,
-    ready: Promise.all(awaited).then(() => server.serving(true)),
+    ready: Promise.all(awaited).then(() => leases.ready()),
     async stop() {
-      server.serving(false);
+      leases.stop();
       await delay(config.drainDelayMs);
       await server.drain();
       const failures = await releasers.release();

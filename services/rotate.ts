@@ -1,20 +1,28 @@
 import { parseArgs } from "node:util";
-import { Metadata } from "@grpc/grpc-js";
-import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import { Metadata, type ServiceError } from "@grpc/grpc-js";
+import { KeysServiceService, type RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import { assertService } from "#shared/credentials/assertion.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { loadTls } from "#shared/credentials/tls.ts";
+import { readError } from "#shared/errors/errors.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { ConfigError, fail } from "./failure.ts";
 
+/** Longer than a lease lasts, and is kept, by default. */
+const PATIENCE_MS = 60_000;
+
 const USAGE = `Usage: node services/rotate.ts AUDIENCE [--destroy KEY_ID]
 
-Rotates the ring of an audience, such as checkout, or of what is kept of its sessions, checkout-saved: its standing-by key seals from now on, the key that sealed so far
-opens only, and a new one stands by. What was sealed before stays good. Prints the ring's version and
-the id of the key that seals, as JSON.
+Rotates the ring of an audience, such as checkout, or of what is kept of its sessions, checkout-saved:
+a key that stands by seals from now on, the key that sealed so far opens only, and a new one stands by.
+What was sealed before stays good. Every replica must have acknowledged the keys that stand by: one that
+was killed is waited for until its lease has run out, a minute at most. Prints the ring's version and the
+id of the key that seals, as JSON.
 
   --destroy KEY_ID   a key that has leaked: what it sealed is refused from now on, and its holders
-                     resume their sessions or begin again. The sealer stays, unless it is that key
+                     resume their sessions or begin again. The sealer stays, unless it is that key.
+                     Waits for nobody; names those who had not heard of it three seconds later
+                     (unaware): they stop when their leases run out
 
 Environment:
   WAYBILL_CREDENTIALS_DIR   folder with the key of the audience's service (required)
@@ -44,17 +52,36 @@ async function main(): Promise<void> {
   const tlsDir = process.env["WAYBILL_TLS_DIR"];
   const client = createClient(KeysServiceService, target, tlsDir ? loadTls(tlsDir).client : {});
   try {
-    const metadata = new Metadata();
     const { path } = KeysServiceService.rotateRing;
     const service = audience.replace(/-saved$/, "");
-    metadata.set("authorization", await assertService(credentials, service, path));
-    const rotated = await client.rotateRing(
-      { audience, destroyKeyId: values.destroy ?? "" },
-      { metadata },
-    );
+    const rotate = async (): Promise<RotateRingResponse> => {
+      const metadata = new Metadata();
+      metadata.set("authorization", await assertService(credentials, service, path));
+      return client.rotateRing({ audience, destroyKeyId: values.destroy ?? "" }, { metadata });
+    };
+    const until = Date.now() + PATIENCE_MS;
+    const rotated = await repeating(rotate, until);
     process.stdout.write(`${JSON.stringify(rotated)}\n`);
   } finally {
     client.close();
+  }
+}
+
+/** Repeats what was not done because somebody has not acknowledged yet. */
+async function repeating(
+  rotate: () => Promise<RotateRingResponse>,
+  until: number,
+): Promise<RotateRingResponse> {
+  for (let waited = ""; ; ) {
+    try {
+      return await rotate();
+    } catch (error) {
+      const { reason, metadata } = readError(error as ServiceError);
+      if (reason !== "ROTATION_PENDING" || Date.now() > until) throw error;
+      const holders = metadata["holders"] ?? "";
+      if (holders !== waited) process.stderr.write(`waiting for ${holders}\n`);
+      waited = holders;
+    }
   }
 }
 

@@ -156,12 +156,14 @@ async function rotate(args: string[], flags: Flags): Promise<void> {
     { command: "rotate", audience, ...(flags.destroy && { destroyKeyId: flags.destroy }) },
     tell,
   )) as Rotated;
-  const { version, activeKeyId } = rotated;
-  console.log(
-    flags.json
-      ? JSON.stringify(rotated)
-      : `version ${version} of the ring of ${audience}: key ${activeKeyId} seals`,
-  );
+  const { version, activeKeyId, unaware } = rotated;
+  if (flags.json) {
+    console.log(JSON.stringify(rotated));
+    return;
+  }
+  const sealer = activeKeyId === "" ? "no key seals yet" : `key ${activeKeyId} seals`;
+  console.log(`version ${version} of the ring of ${audience}: ${sealer}`);
+  for (const holder of unaware) console.log(`has not heard of it yet: ${holder}`);
 }
 
 /** Prints a finding a line. Ends with 3 when there is a fork among them. */

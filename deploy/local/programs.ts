@@ -18,6 +18,8 @@ export interface Rotated {
   version: number;
   /** The key that seals from now on. */
   activeKeyId: string;
+  /** Replicas that had not heard of a destroyed key three seconds later. */
+  unaware: string[];
 }
 
 /** Rotates a ring. @param destroyKeyId a key that has leaked: destroyed, and its waybills refused */

@@ -4,18 +4,11 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
 import type { KeysParts } from "./parts.ts";
-import { getOrMakeRing } from "./rings.ts";
 
 export const getRing =
-  ({ db, wrapping, credentials, audit }: KeysParts) =>
+  ({ rings, credentials }: KeysParts) =>
   async ({ audience }: GetRingRequest, context: Context): Promise<SealedRing> => {
     const service = await authorize(context, audience, credentials);
-    const ring = await getOrMakeRing(db, wrapping, audience, (tx) =>
-      audit.writeWith(tx, {
-        ...actorOf(context),
-        action: "ring.make",
-        target: `rings/${audience}`,
-      }),
-    );
+    const ring = await rings.get(audience, actorOf(context));
     return sealRing(ring, service, oneTimeKeyOf(context), credentials);
   };

@@ -4,6 +4,8 @@ import type { Handlers } from "#shared/grpc/handlers.ts";
 import { getRing } from "./getRing.ts";
 import type { KeysParts } from "./parts.ts";
 import { readRevocations } from "./readRevocations.ts";
+import { releaseLease } from "./releaseLease.ts";
+import { renewLease } from "./renewLease.ts";
 import { revoke } from "./revoke.ts";
 import { rotateRing } from "./rotateRing.ts";
 import { watchRevocations } from "./watchRevocations.ts";
@@ -19,6 +21,8 @@ export function keysHandlers(parts: KeysParts): Handlers<typeof KeysServiceServi
   return {
     getRing: getRing(parts),
     watchRing: watchRing(parts),
+    renewLease: renewLease(parts),
+    releaseLease: releaseLease(parts),
     rotateRing: rotateRing(parts),
     revoke: revoke(parts),
     readRevocations: readRevocations(parts),

@@ -1,15 +1,24 @@
 import { randomBytes } from "node:crypto";
 import { type Ring, RingKey_State } from "#proto/waybill/keys/v1/keys.ts";
+import type { AuditEntry, AuditLog } from "#shared/audit/auditLog.ts";
 import type { Wrapping } from "#shared/credentials/wrapping.ts";
-import type { Db, Pool } from "#shared/pg/pool.ts";
+import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import { bumpVersion } from "./sql/bumpVersion.ts";
-import { insertKey } from "./sql/insertKey.ts";
-import { insertRing } from "./sql/insertRing.ts";
-import { readForeignKeys } from "./sql/readForeignKeys.ts";
-import { type RingKeyRow, readRing } from "./sql/readRing.ts";
-import { rewrapKey } from "./sql/rewrapKey.ts";
-import { updateKey } from "./sql/updateKey.ts";
+import { lockedRing, rewrapRings, saveRing } from "./ringStore.ts";
+import { readAudiences } from "./sql/readAudiences.ts";
+import { type RingRows, readRing } from "./sql/readRing.ts";
+import {
+  destroy,
+  grant,
+  type Lease,
+  mend,
+  type RingState,
+  release,
+  rotate,
+  sweep,
+  type Terms,
+} from "./transitions.ts";
+import type { Versions } from "./versions.ts";
 
 const STATES = {
   pending: RingKey_State.STATE_PENDING,
@@ -18,134 +27,158 @@ const STATES = {
   destroyed: RingKey_State.STATE_DESTROYED,
 } as const;
 
-/**
- * The ring of an audience, made when there is none: one key that seals, one that stands by.
- *
- * @param record notes that it was made, in the same transaction
- */
-export async function getOrMakeRing(
-  db: Pool,
-  wrapping: Wrapping,
-  audience: string,
-  record: (tx: Db) => Promise<void>,
-): Promise<Ring> {
-  const found = await readRing(db, audience);
-  if (found !== undefined) return toMessage(audience, found, wrapping);
-  await transaction(db, async (tx) => {
-    // Whoever comes second waits here for the first, and finds that it is done.
-    if (!(await insertRing(tx, audience))) return;
-    await insertKey(tx, newKey(wrapping, audience, "active"));
-    await insertKey(tx, newKey(wrapping, audience, "pending"));
-    await record(tx);
-  });
-  const made = await readRing(db, audience);
-  if (made === undefined) throw new Error(`the ring of ${audience} was made, but is not there`);
-  return toMessage(audience, made, wrapping);
+/** Whom a change of a ring is put down to. */
+export type Actor = Pick<AuditEntry, "actor" | "address" | "client">;
+
+/** What the rings are made and changed with. */
+export interface RingsOptions {
+  readonly db: Pool;
+  readonly wrapping: Wrapping;
+  readonly terms: Terms;
+  readonly versions: Pick<Versions, "tell">;
+  readonly audit: AuditLog;
 }
 
-/** A ring after its rotation. */
-export interface Rotated {
-  version: number;
-  activeKeyId: string;
+/** A change of a ring, as it was committed. */
+export interface RingChange {
+  readonly before: RingState;
+  readonly after: RingState;
+  /** When, in seconds since 1970, by the database's clock. */
+  readonly now: number;
+  readonly ring: Ring;
 }
 
-/** What a rotation is to do otherwise than usual. */
-export interface RotationOptions {
-  /** A key that has leaked: destroyed. The sealer stays, unless it is that key. */
-  readonly destroyKeyId?: string | undefined;
-  /** Only when the sealer has sealed for so long, in seconds. */
-  readonly dueS?: number;
-}
+/** The rings, in Postgres. Each change is one of `transitions.ts`, made under the ring's lock. */
+export class Rings {
+  readonly #options: RingsOptions;
 
-/**
- * The standing-by key seals from now on; the sealer opens only. Every replica has heard of the
- * standing-by key when it first heard of the ring, so none is shown a token whose key it lacks.
- *
- * @param keepS how long what a key sealed may live, in seconds
- * @param record notes it, in the same transaction
- * @returns the ring's new version and sealer; undefined when the audience has no ring, or not that
- *   key, or nothing is due
- */
-export function rotateRing(
-  { db, wrapping, keepS }: { db: Pool; wrapping: Wrapping; keepS: number },
-  audience: string,
-  record: (tx: Db, rotated: Rotated) => Promise<void>,
-  { destroyKeyId, dueS }: RotationOptions = {},
-): Promise<Rotated | undefined> {
-  return transaction(db, async (tx) => {
-    const version = await bumpVersion(tx, audience);
-    if (version === undefined) return undefined;
-    const ring = await readRing(tx, audience);
-    const active = ring?.keys.find((key) => key.state === "active");
-    const pending = ring?.keys.find((key) => key.state === "pending");
-    if (active === undefined || pending === undefined) {
-      throw new Error(`the ring of ${audience} lacks its active or its pending key`);
-    }
-    if (dueS !== undefined && (active.activeForS ?? 0) < dueS) return undefined;
-    const change = (row: RingKeyRow, state: RingKeyRow["state"]) =>
-      updateKey(tx, { ...row, state, ...rewrapped(wrapping, row, state) }, keepS);
-    const destroyed = ring?.keys.find(({ id }) => id === destroyKeyId);
-    if (destroyKeyId !== undefined && destroyed === undefined) return undefined;
-    if (destroyed !== undefined) await change(destroyed, "destroyed");
-    let sealer = active;
-    if (destroyed === undefined || destroyed === active) {
-      if (destroyed === undefined) await change(active, "retired");
-      await change(pending, "active");
-      sealer = pending;
-    }
-    if (sealer === pending || destroyed === pending) {
-      await insertKey(tx, newKey(wrapping, audience, "pending"));
-    }
-    const rotated = { version, activeKeyId: sealer.id };
-    await record(tx, rotated);
-    return rotated;
-  });
-}
-
-/** Wraps anew what is wrapped with another key-encryption key. @returns how many keys */
-export async function rewrapRings(db: Db, wrapping: Wrapping): Promise<number> {
-  let count = 0;
-  for (const row of await readForeignKeys(db, wrapping.id)) {
-    if (await rewrapKey(db, row, rewrapped(wrapping, row, row.state))) count += 1;
+  constructor(options: RingsOptions) {
+    this.#options = options;
   }
-  return count;
+
+  get terms(): Terms {
+    return this.#options.terms;
+  }
+
+  /** The ring of an audience, made when there is none. */
+  async get(audience: string, actor: Actor): Promise<Ring> {
+    const found = await readRing(this.#options.db, audience);
+    if (found !== undefined) return this.#toMessage(audience, found);
+    const { ring } = await this.#change(audience, actor, "ring.make", (ring, now) =>
+      mend(ring, now, makeId),
+    );
+    return ring;
+  }
+
+  /** Grants or renews a lease. @returns the ring as it was while it was granted */
+  grant(
+    audience: string,
+    asked: Pick<Lease, "holder" | "acknowledged" | "reads">,
+    actor: Actor,
+  ): Promise<RingChange> {
+    return this.#change(audience, actor, "ring.mend", (ring, now) =>
+      grant(ring, asked, now, this.terms, makeId),
+    );
+  }
+
+  release(audience: string, holder: string, actor: Actor): Promise<RingChange> {
+    return this.#change(audience, actor, "ring.mend", (ring, now) =>
+      release(ring, holder, now, makeId),
+    );
+  }
+
+  /** Changes nothing when somebody holds a lease and has not acknowledged the keys that stand by. */
+  rotate(audience: string, actor: Actor): Promise<RingChange> {
+    return this.#change(audience, actor, "ring.rotate", (ring, now) =>
+      rotate(ring, now, this.terms, makeId),
+    );
+  }
+
+  /** Changes nothing when the ring has no such key. */
+  destroy(audience: string, keyId: string, actor: Actor): Promise<RingChange> {
+    return this.#change(audience, actor, "ring.destroyKey", (ring, now) =>
+      destroy(ring, keyId, now, this.terms, makeId),
+    );
+  }
+
+  /** A ring with its leases, as of now; nothing is changed. Undefined: there is no such ring. */
+  async peek(audience: string): Promise<Pick<RingChange, "after" | "now"> | undefined> {
+    const { db } = this.#options;
+    if ((await readRing(db, audience)) === undefined) return undefined;
+    return transaction(db, async (tx) => {
+      const { state, now } = await lockedRing(tx, audience);
+      return { after: state, now };
+    });
+  }
+
+  /**
+   * Takes over a new key-encryption key, rotates rings whose sealer has sealed for long enough, and
+   * removes keys under which nothing can be alive. Any replica may do it, at any time.
+   *
+   * @param rotateS how long a key seals, in seconds
+   */
+  async maintain(rotateS: number): Promise<void> {
+    const { db, wrapping } = this.#options;
+    await rewrapRings(db, wrapping);
+    const actor = { actor: "services/keys" };
+    for (const audience of await readAudiences(db)) {
+      await this.#change(audience, actor, "ring.mend", (ring, now) => mend(ring, now, makeId));
+      await this.#change(audience, actor, "ring.sweep", sweep);
+      await this.#change(audience, actor, "ring.rotate", (ring, now) => {
+        const sealer = ring.keys.find(({ state }) => state === "active");
+        const isDue = sealer !== undefined && now - (sealer.activatedAt ?? 0) >= rotateS;
+        return isDue ? rotate(ring, now, this.terms, makeId) : ring;
+      });
+    }
+  }
+
+  async #change(
+    audience: string,
+    actor: Actor,
+    action: string,
+    transition: (ring: RingState, now: number) => RingState,
+  ): Promise<RingChange> {
+    const { db, wrapping, versions, audit } = this.#options;
+    const target = `rings/${audience}`;
+    const change = await transaction(db, async (tx) => {
+      const locked = await lockedRing(tx, audience);
+      const { state: before, now } = locked;
+      const after = transition(before, now);
+      const rows = await saveRing(tx, wrapping, audience, locked, after);
+      if (after.version !== before.version) {
+        const key = after.keys.find(({ state }) => state === "active")?.id ?? "";
+        const destroyed = after.keys.find(
+          ({ id, state }) =>
+            state === "destroyed" &&
+            before.keys.some((old) => old.id === id && old.state !== state),
+        );
+        const details = { key, ...(destroyed && { destroyed: destroyed.id }) };
+        const made = before.version === 0 ? "ring.make" : action;
+        await audit.writeWith(tx, { ...actor, action: made, target, details });
+      }
+      return { before, after, now, ring: this.#toMessage(audience, rows) };
+    });
+    if (change.after.version !== change.before.version) {
+      versions.tell(audience, change.after.version);
+    }
+    return change;
+  }
+
+  #toMessage(audience: string, { version, keys }: RingRows): Ring {
+    const { wrapping } = this.#options;
+    return {
+      audience,
+      version,
+      keys: keys.map((row) => ({
+        id: row.id,
+        state: STATES[row.state],
+        key: row.state === "destroyed" ? Buffer.alloc(0) : wrapping.unwrap(row),
+        createTime: row.createdAt,
+      })),
+    };
+  }
 }
 
-/** The wrapping of a key in a state; of a destroyed one nothing is left. */
-function rewrapped(
-  wrapping: Wrapping,
-  row: Pick<RingKeyRow, "id" | "audience" | "state" | "wrappingKeyId" | "wrapped">,
-  state: RingKeyRow["state"],
-): Pick<RingKeyRow, "wrappingKeyId" | "wrapped"> {
-  if (state === "destroyed") return { wrappingKeyId: "", wrapped: Buffer.alloc(0) };
-  return {
-    wrappingKeyId: wrapping.id,
-    wrapped: wrapping.wrap({ ...row, state }, wrapping.unwrap(row)),
-  };
-}
-
-function newKey(wrapping: Wrapping, audience: string, state: RingKeyRow["state"]) {
-  const row = { id: randomBytes(8).toString("base64url"), audience, state };
-  return {
-    ...row,
-    wrappingKeyId: wrapping.id,
-    wrapped: wrapping.wrap(row, randomBytes(32)),
-  };
-}
-
-function toMessage(
-  audience: string,
-  { version, keys }: { version: number; keys: RingKeyRow[] },
-  wrapping: Wrapping,
-): Ring {
-  return {
-    audience,
-    version,
-    keys: keys.map((row) => ({
-      id: row.id,
-      state: STATES[row.state],
-      key: row.state === "destroyed" ? Buffer.alloc(0) : wrapping.unwrap(row),
-      createTime: row.createdAt,
-    })),
-  };
+function makeId(): string {
+  return randomBytes(8).toString("base64url");
 }

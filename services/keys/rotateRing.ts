@@ -1,34 +1,73 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { RotateRingRequest, RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import { actorOf } from "#shared/audit/auditLog.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { authorize } from "./authorize.ts";
 import { KeysErrors } from "./errors.ts";
 import type { KeysParts } from "./parts.ts";
-import { rotateRing as rotate } from "./rings.ts";
+import type { Actor, RingChange, Rings } from "./rings.ts";
+import { liveLeases, waitedFor } from "./transitions.ts";
+
+/** Replicas hear of a change within a second or two. */
+const PATIENCE_MS = 3000;
+const LOOK_MS = 50;
 
 export const rotateRing =
-  ({ credentials, versions, audit, ...parts }: KeysParts) =>
+  ({ rings, credentials }: KeysParts) =>
   async (
     { audience, destroyKeyId }: RotateRingRequest,
     context: Context,
   ): Promise<RotateRingResponse> => {
     await authorize(context, audience, credentials);
-    const details: Record<string, string> = destroyKeyId === "" ? {} : { destroyed: destroyKeyId };
-    const rotated = await rotate(
-      parts,
-      audience,
-      (tx, { activeKeyId }) =>
-        audit.writeWith(tx, {
-          ...actorOf(context),
-          action: destroyKeyId === "" ? "ring.rotate" : "ring.destroyKey",
-          target: `rings/${audience}`,
-          details: { ...details, key: activeKeyId },
-        }),
-      { destroyKeyId: destroyKeyId || undefined },
-    );
-    if (rotated === undefined) {
-      throw KeysErrors.RING_NOT_FOUND({ metadata: { audience, ...details } });
+    const actor = actorOf(context);
+    if ((await rings.peek(audience)) === undefined) {
+      throw KeysErrors.RING_NOT_FOUND({ metadata: { audience } });
     }
-    versions.tell(audience, rotated.version);
-    return rotated;
+    const wait = () => delay(LOOK_MS, undefined, { signal: context.signal });
+    if (destroyKeyId === "") return rotate(rings, audience, actor, wait);
+    const { after } = await rings.destroy(audience, destroyKeyId, actor);
+    if (!after.keys.some(({ id, state }) => id === destroyKeyId && state === "destroyed")) {
+      throw KeysErrors.RING_NOT_FOUND({ metadata: { audience, destroyed: destroyKeyId } });
+    }
+    return { ...answer(after), unaware: await unaware(rings, audience, after.version, wait) };
   };
+
+async function rotate(
+  rings: Rings,
+  audience: string,
+  actor: Actor,
+  wait: () => Promise<void>,
+): Promise<RotateRingResponse> {
+  const until = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const { before, after, now } = await rings.rotate(audience, actor);
+    if (after !== before) return answer(after);
+    if (performance.now() > until) {
+      const holders = waitedFor(after, now).join(" ");
+      throw KeysErrors.ROTATION_PENDING({ metadata: { audience, holders }, retryAfterMs: 1000 });
+    }
+    await wait();
+  }
+}
+
+/** Waits for those who have not acknowledged a version; names those who do not in time. */
+async function unaware(
+  rings: Rings,
+  audience: string,
+  version: number,
+  wait: () => Promise<void>,
+): Promise<string[]> {
+  const until = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const peeked = await rings.peek(audience);
+    if (peeked === undefined) return [];
+    const late = liveLeases(peeked.after, peeked.now).filter((l) => l.acknowledged < version);
+    if (late.length === 0 || performance.now() > until) return late.map(({ holder }) => holder);
+    await wait();
+  }
+}
+
+function answer({ version, keys }: RingChange["after"]): RotateRingResponse {
+  const activeKeyId = keys.find(({ state }) => state === "active")?.id ?? "";
+  return { version, activeKeyId, unaware: [] };
+}

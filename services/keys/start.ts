@@ -6,14 +6,20 @@ import { longestSessionS } from "../longestSession.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { Feed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";
-import { maintainRings } from "./maintainRings.ts";
+import { Rings } from "./rings.ts";
 import { Versions } from "./versions.ts";
 
 const MAINTAIN_MS = 60_000;
+/** What the database's clock may be off, or jump, while a lease lasts. */
+const GRACE_S = 5;
 /** Page tokens are sealed under rings, too. */
 const CURSOR_LIFE_S = 24 * 60 * 60;
 
-/** Depends on nobody: it starts before the replica listens, and so before it could ask itself. */
+/**
+ * Depends on nobody: it starts before the replica listens, and so before it could ask itself.
+ *
+ * @returns its rings, for leases that are given back when the server has closed
+ */
 export function startKeys({
   config,
   log,
@@ -25,7 +31,7 @@ export function startKeys({
 }: Pick<
   ReplicaParts,
   "config" | "log" | "server" | "releasers" | "credentials" | "contract" | "database"
->): void {
+>): Rings {
   const db = database("keys");
   const versions = new Versions(db, log);
   releasers.push("the poll of ring versions", () => versions.close());
@@ -34,10 +40,13 @@ export function startKeys({
   const wrapping = loadWrapping(config.keyEncryptionKeyFile!);
   const audit = new AuditLog(db, "keys");
   const keepS = longestSessionS({ contract, config }) + CURSOR_LIFE_S;
-  const parts = { db, wrapping, keepS, credentials, versions, feed, audit };
-  const maintain = () => maintainRings(parts, config.ringRotateS);
+  const terms = { leaseS: config.ringLeaseS, graceS: GRACE_S, keepS };
+  const rings = new Rings({ db, wrapping, terms, versions, audit });
+  const parts = { db, rings, credentials, versions, feed, audit };
+  const maintain = () => rings.maintain(config.ringRotateS);
   // At once, too: who has put a new key-encryption key in place waits for it to be done.
   maintain().catch((err: unknown) => log.warn({ err }, "cannot take care of the rings"));
   releasers.push("the care of rings", every("care of rings", MAINTAIN_MS, maintain, log));
   server.add(KeysServiceService, keysHandlers(parts));
+  return rings;
 }

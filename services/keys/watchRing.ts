@@ -4,9 +4,8 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
 import type { KeysParts } from "./parts.ts";
-import { getOrMakeRing } from "./rings.ts";
 
-export const watchRing = ({ db, wrapping, credentials, versions, audit }: KeysParts) =>
+export const watchRing = ({ rings, credentials, versions }: KeysParts) =>
   async function* (
     { audience }: WatchRingRequest,
     context: Context,
@@ -25,13 +24,7 @@ export const watchRing = ({ db, wrapping, credentials, versions, audit }: KeysPa
 
     try {
       for (let sent = 0; !signal.aborted; ) {
-        const ring = await getOrMakeRing(db, wrapping, audience, (tx) =>
-          audit.writeWith(tx, {
-            ...actorOf(context),
-            action: "ring.make",
-            target: `rings/${audience}`,
-          }),
-        );
+        const ring = await rings.get(audience, actorOf(context));
         if (ring.version > sent) {
           yield {
             ring: await sealRing(ring, service, oneTimeKey, credentials),

@@ -118,7 +118,7 @@ beforeEach(async () => {
   watcher = watch();
 });
 afterEach(async () => {
-  watcher.close();
+  await watcher.close();
   await server.drain();
 });
 

@@ -6,7 +6,19 @@ import { assertService } from "../credentials/assertion.ts";
 import type { Credentials } from "../credentials/credentials.ts";
 import { Errors } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
-import type { Ring, RingSource } from "../waybill/ring.ts";
+import { type Clocks, systemClocks } from "../waybill/entropy.ts";
+import type { Ring, RingSource, Sealing } from "../waybill/ring.ts";
+import {
+  drop,
+  type Holding,
+  hear,
+  isLeased,
+  type Moment,
+  moment,
+  NOTHING,
+  sealingOf,
+  take,
+} from "./holding.ts";
 import { makeOneTimeKey, openRing } from "./sealedRing.ts";
 
 const REFRESH_INTERVAL_MS = 1000;
@@ -14,6 +26,21 @@ const REFRESH_TIMEOUT_MS = 5000;
 const MAX_WAITING = 100;
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 2000;
+const RELEASE_TIMEOUT_MS = 1000;
+/** A lease is renewed when so much of it is over: two renewals may get lost. */
+const RENEW_AFTER = 1 / 3;
+
+/** Who holds the lease under which is sealed. */
+export interface LeaseOptions {
+  /** This process: no other ever has the same name. At most 200 characters. */
+  holder: string;
+  /** The newest revision of the audience's state that it reads. Default: 1. */
+  reads?: number | undefined;
+  /** Gives it back. Default: asks the key service to end it. */
+  release?: (() => Promise<unknown>) | undefined;
+  /** Hears each time the lease is there, or is not there any more. */
+  changed?(isLeased: boolean): void;
+}
 
 /** Whose ring is watched, and how. */
 export interface RingWatcherOptions {
@@ -26,13 +53,19 @@ export interface RingWatcherOptions {
   audience: string;
   credentials: Credentials;
   log?: Logger;
+  /** Default: none, and nothing is sealed. */
+  lease?: LeaseOptions | undefined;
+  /** For tests. */
+  clocks?: Clocks;
   /** Waits between fetches and between streams; rejects when the signal is aborted. For tests. */
   wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
 /**
  * Keeps the ring of one audience, from the key service's stream. When the stream breaks, the last
- * ring stays good and the stream is opened again.
+ * ring stays good and the stream is opened again. Who seals holds a lease: it is renewed again and
+ * again, and at once for a ring that is new, which the renewal acknowledges; when it has run out,
+ * nothing is sealed.
  */
 export class RingWatcher implements RingSource {
   readonly #options: RingWatcherOptions;
@@ -40,7 +73,13 @@ export class RingWatcher implements RingSource {
   readonly #client: ServiceClient<typeof KeysServiceService>;
   readonly #closing = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  #ring: Ring | undefined;
+  readonly #clocks: Clocks;
+  #holding: Holding = NOTHING;
+  #sealing: Sealing | undefined;
+  #wasLeased = false;
+  #lapse: NodeJS.Timeout | undefined;
+  /** Ends the wait for the next renewal. */
+  #renewNow = () => {};
   #fetching: Promise<Ring> | undefined;
   #waiting = 0;
   #fetchedAt = Number.NEGATIVE_INFINITY;
@@ -52,16 +91,22 @@ export class RingWatcher implements RingSource {
       ...options.client,
       timeoutMs: REFRESH_TIMEOUT_MS,
     });
+    this.#clocks = options.clocks ?? systemClocks;
     void this.#watch();
+    if (options.lease !== undefined) void this.#keepLease(options.lease);
   }
 
-  /** Settles when the first ring has arrived. */
+  /** Settles when the first ring has arrived, and the first lease where one is held. */
   get ready(): Promise<void> {
     return this.#first.promise;
   }
 
   current(): Ring | undefined {
-    return this.#ring;
+    return this.#holding.ring;
+  }
+
+  sealing(): Sealing | undefined {
+    return isLeased(this.#holding, moment(this.#clocks)) ? this.#sealing : undefined;
   }
 
   async refresh(): Promise<Ring> {
@@ -78,10 +123,27 @@ export class RingWatcher implements RingSource {
     }
   }
 
-  /** Stops watching. */
-  close(): void {
+  /** Stops watching, and gives the lease back: nobody waits for it to run out. */
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
     this.#closing.abort();
+    clearTimeout(this.#lapse);
+    const { lease } = this.#options;
+    const wasLeased = isLeased(this.#holding, moment(this.#clocks));
+    // First nothing is sealed any more.
+    this.#holding = drop(this.#holding);
+    if (lease !== undefined && wasLeased) {
+      // What is not given back runs out.
+      await (lease.release?.() ?? this.#release(lease.holder)).catch(() => {});
+    }
     this.#client.close();
+  }
+
+  async #release(holder: string): Promise<void> {
+    const { audience } = this.#options;
+    const metadata = await this.#authorization("releaseLease");
+    const settings = { metadata, timeoutMs: RELEASE_TIMEOUT_MS };
+    await this.#client.releaseLease({ audience, holder }, settings);
   }
 
   async #fetchInTurn(): Promise<Ring> {
@@ -132,19 +194,102 @@ export class RingWatcher implements RingSource {
     }
   }
 
-  /** Keeps the newest: the stream and a fetch may overtake each other. */
-  #accept(ring: Ring): Ring {
-    if (ring.audience !== this.#options.audience) {
-      throw new Error(`asked for the ring of ${this.#options.audience}, got ${ring.audience}'s`);
+  async #keepLease(lease: LeaseOptions): Promise<void> {
+    const { audience, log } = this.#options;
+    const { signal } = this.#closing;
+    let backoffMs = MIN_BACKOFF_MS;
+    while (!signal.aborted) {
+      const acknowledged = this.#holding.ring?.version ?? 0;
+      let waitMs: number;
+      try {
+        const { durationMs, version } = await this.#renew(lease, acknowledged);
+        backoffMs = MIN_BACKOFF_MS;
+        // A first lease acknowledges the ring that it comes with; a later one what it was asked with.
+        if (this.#holding.ring?.version !== (acknowledged || version)) continue;
+        waitMs = durationMs * RENEW_AFTER;
+      } catch (error) {
+        const { message } = error as Error;
+        if (!signal.aborted) log?.warn({ audience, cause: message }, "cannot renew the lease");
+        waitMs = backoffMs;
+        backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      }
+      const woken = new Promise<void>((resolve) => {
+        this.#renewNow = resolve;
+      });
+      const wait = new AbortController();
+      const ended = AbortSignal.any([signal, wait.signal]);
+      await Promise.race([woken, this.#wait(waitMs * (0.5 + Math.random() / 2), ended)]).catch(
+        () => {},
+      );
+      wait.abort();
     }
-    if (this.#ring === undefined || ring.version > this.#ring.version) this.#ring = ring;
-    this.#first.resolve();
-    return this.#ring;
+  }
+
+  /** @returns how long the lease lasts, and the version of the ring that it came with */
+  async #renew(
+    { holder, reads = 1 }: LeaseOptions,
+    acknowledgedVersion: number,
+  ): Promise<{ durationMs: number; version: number }> {
+    const { audience, service, credentials } = this.#options;
+    const oneTimeKey = await makeOneTimeKey();
+    const metadata = await this.#authorization("renewLease", oneTimeKey.publicJwk);
+    const asked = moment(this.#clocks);
+    const request = { audience, holder, acknowledgedVersion, readsRevision: reads };
+    const { ring, duration, sealsRevision } = await this.#client.renewLease(request, { metadata });
+    if (ring === undefined || duration === undefined) throw new Error("granted without a ring");
+    const opened = this.#checked(await openRing(ring, service, oneTimeKey, credentials));
+    const durationMs = Number(duration.seconds) * 1000 + duration.nanos / 1e6;
+    if (this.#closing.signal.aborted) return { durationMs, version: opened.version };
+    const granted = { ring: opened, durationMs, revision: sealsRevision };
+    this.#became(take(this.#holding, granted, asked));
+    return { durationMs, version: opened.version };
+  }
+
+  #accept(ring: Ring): Ring {
+    this.#became(hear(this.#holding, this.#checked(ring)));
+    return this.#holding.ring!;
+  }
+
+  #checked(ring: Ring): Ring {
+    const { audience } = this.#options;
+    if (ring.audience === audience) return ring;
+    throw new Error(`asked for the ring of ${audience}, got ${ring.audience}'s`);
+  }
+
+  #became(holding: Holding): void {
+    const isNew = holding.ring !== this.#holding.ring;
+    this.#holding = holding;
+    this.#sealing = sealingOf(holding);
+    if (isNew) this.#renewNow();
+    const now = moment(this.#clocks);
+    const leased = isLeased(holding, now);
+    if (leased || this.#options.lease === undefined) this.#first.resolve();
+    this.#tell(leased, now);
+  }
+
+  /** Tells of the lease's beginning and of its end, which nothing else would bring to mind. */
+  #tell(leased: boolean, now: Moment): void {
+    const { lease, audience, log } = this.#options;
+    if (lease === undefined) return;
+    clearTimeout(this.#lapse);
+    if (leased) {
+      const { until } = this.#holding;
+      const leftMs = Math.min(until.monotonic - now.monotonic, until.wall - now.wall);
+      const look = () => {
+        const later = moment(this.#clocks);
+        this.#tell(isLeased(this.#holding, later), later);
+      };
+      this.#lapse = setTimeout(look, leftMs + 1).unref();
+    }
+    if (leased === this.#wasLeased) return;
+    this.#wasLeased = leased;
+    if (!leased) log?.error({ audience }, "the lease on the ring has run out: nothing is sealed");
+    lease.changed?.(leased);
   }
 
   async #authorization(
-    method: "getRing" | "watchRing",
-    oneTimeKey: Parameters<typeof assertService>[3],
+    method: "getRing" | "watchRing" | "renewLease" | "releaseLease",
+    oneTimeKey?: Parameters<typeof assertService>[3],
   ): Promise<Metadata> {
     const { service, credentials } = this.#options;
     const { path } = KeysServiceService[method];

@@ -15,10 +15,22 @@ export interface RingKey {
   readonly key: Buffer;
 }
 
+/** What may be sealed with, at a moment. */
+export interface Sealing {
+  readonly key: RingKey;
+  /** The newest revision of the audience's state that every replica reads. */
+  readonly revision: number;
+}
+
 /** Where an audience's ring comes from. */
 export interface RingSource {
   /** The newest ring heard of. Undefined before the first. */
   current(): Ring | undefined;
+  /**
+   * What may be sealed with now. Undefined: this program holds no lease on the ring, or none any more,
+   * or no key is active. Ask again for each seal.
+   */
+  sealing(): Sealing | undefined;
   /**
    * Asks for the ring anew, because a token names a key that `current()` lacks. Calls made while a
    * request is under way share it, and there is at most one a second.
@@ -30,5 +42,7 @@ export interface RingSource {
 
 /** A ring that never changes: for tests, and for programs that keep their keys themselves. */
 export function fixedRing(ring: Ring): RingSource {
-  return { current: () => ring, refresh: () => Promise.resolve(ring) };
+  const key = ring.keys.find(({ state }) => state === "active");
+  const sealing = key && { key, revision: Number.POSITIVE_INFINITY };
+  return { current: () => ring, sealing: () => sealing, refresh: () => Promise.resolve(ring) };
 }

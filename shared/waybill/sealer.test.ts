@@ -3,7 +3,7 @@ import { makeKey, makeRing, makeRingSource } from "../../test/fixtures/rings.ts"
 import { Entropy } from "./entropy.ts";
 import { parseHeader } from "./jwe.ts";
 import { Opener } from "./opener.ts";
-import type { Ring } from "./ring.ts";
+import { fixedRing, type Ring } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
 
 const HOUR_MS = 3_600_000;
@@ -97,8 +97,12 @@ test("an opener keeps no key of a token that does not verify", async () => {
 test("K7 a key that has left its ring opens nothing any more", async () => {
   const key = makeKey();
   let ring: Ring = makeRing("a", [key]);
-  const source = { current: () => ring, refresh: () => Promise.resolve(ring) };
-  const sealed = new Sealer("waybill", "a", source).seal(Buffer.from("x"));
+  const source = {
+    current: () => ring,
+    sealing: () => undefined,
+    refresh: () => Promise.resolve(ring),
+  };
+  const sealed = new Sealer("waybill", "a", fixedRing(ring)).seal(Buffer.from("x"));
   const opener = new Opener("waybill", "a", source);
   expect(await opener.open(sealed)).toEqual(Buffer.from("x"));
   ring = { ...makeRing("a"), version: 2 };
@@ -112,6 +116,7 @@ test("a token under a key not heard of yet waits for the ring to be asked for", 
   let asked = 0;
   const opener = new Opener("waybill", "a", {
     current: () => ring,
+    sealing: () => undefined,
     async refresh() {
       asked += 1;
       ring = makeRing("a", [old, young]);

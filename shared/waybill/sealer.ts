@@ -52,7 +52,7 @@ export class Sealer {
     }, clocks);
   }
 
-  /** @throws StatusError KEYS_UNAVAILABLE while there is no active ring key */
+  /** @throws StatusError KEYS_UNAVAILABLE while the ring's lease has run out, or no key is active */
   seal(plaintext: Uint8Array): Sealed {
     this.#entropy.check();
     const subkey = this.#current();
@@ -61,11 +61,11 @@ export class Sealer {
   }
 
   #current(): Subkey {
-    const active = this.#ring.current()?.keys.find((key) => key.state === "active");
+    const active = this.#ring.sealing()?.key;
     if (active === undefined) {
       throw Errors.KEYS_UNAVAILABLE({
         retryAfterMs: 1000,
-        cause: `no active key in the ring of ${this.#audience}`,
+        cause: `no lease on the ring of ${this.#audience}, or no active key in it`,
       });
     }
     const now = this.#clocks.monotonic();

@@ -41,7 +41,10 @@ export async function runChaos(
 ): Promise<Run> {
   const random = seededRandom();
   const below = (limit: number) => random.below(limit);
-  const cluster = await startTestCluster({ replicas: 3 });
+  const cluster = await startTestCluster({
+    replicas: 3,
+    replicaEnv: { WAYBILL_RING_LEASE_S: "10" },
+  });
   const history = new HistoryWriter(file);
   let calls = 0;
   let unknown = 0;

@@ -39,7 +39,7 @@ async function fork(waybill: string): Promise<string> {
   });
   await watcher.ready;
   const ring = fixedRing(watcher.current()!);
-  watcher.close();
+  await watcher.close();
   const { session } = contract.method("/waybill.checkout.v1.CheckoutService/GetCheckout");
   const sessions = new Sessions(session!, CheckoutState, ring);
   const opened = await sessions.open(fromCompact(waybill)!);

@@ -69,7 +69,7 @@ async function forger() {
   });
   await watcher.ready;
   const ring = fixedRing(watcher.current()!);
-  watcher.close();
+  await watcher.close();
   const usual = contract.method("/waybill.checkout.v1.CheckoutService/GetCheckout").session!;
   return ({ ageS = 0, ...changes }: Partial<SessionContract> & { ageS?: number } = {}) => {
     const now = () => Date.now() - ageS * 1000;

@@ -4,12 +4,15 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { AuditLog } from "#shared/audit/auditLog.ts";
 import { wrapping } from "#shared/credentials/wrapping.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
-import { maintainRings } from "../../services/keys/maintainRings.ts";
-import { getOrMakeRing, rotateRing } from "../../services/keys/rings.ts";
+import { Rings } from "../../services/keys/rings.ts";
 import { connect, untilBlocked } from "../fixtures/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 
 const wrap = wrapping(randomBytes(32));
+
+const TERMS = { leaseS: 30, graceS: 5, keepS: 60 };
+const ME = { actor: "services/keys" };
+const [PENDING, ACTIVE, RETIRED, DESTROYED] = [1, 2, 3, 4];
 
 let postgres: TestPostgres;
 let pool: Pool;
@@ -19,6 +22,20 @@ beforeAll(async () => {
   pool = createPool(postgres.url, { max: 10, name: "race" });
   [gate, watcher] = await Promise.all([connect(postgres.url), connect(postgres.url)]);
 });
+
+function ringsWith(by = wrap): Rings {
+  const versions = { tell() {} };
+  const audit = new AuditLog(pool, "keys");
+  return new Rings({ db: pool, wrapping: by, terms: TERMS, versions, audit });
+}
+const ringOf = (audience: string, by = wrap) => ringsWith(by).get(audience, ME);
+const statesOf = async (audience: string, by = wrap) =>
+  (await ringOf(audience, by)).keys.map(({ state }) => state).sort();
+const sealerOf = (ring: { keys: readonly { id: string; state: number | string }[] }) =>
+  ring.keys.find(({ state }) => state === ACTIVE || state === "active")?.id;
+const rotate = (audience: string, by = wrap) => ringsWith(by).rotate(audience, ME);
+const destroy = (audience: string, id: string) => ringsWith().destroy(audience, id, ME);
+
 afterAll(async () => {
   await Promise.all([gate?.end(), watcher?.end(), pool?.end()]);
   await postgres?.remove();
@@ -39,79 +56,167 @@ test("the anomaly: who looks for a ring and then makes it makes two, with differ
 test("replicas that all ask for a ring that is not there get the same one", async () => {
   // While the gate holds the table, all come to the insert having seen no ring.
   await gate!.query("BEGIN; LOCK TABLE keys.ring IN SHARE MODE");
-  const asked = Array.from({ length: 5 }, () => getOrMakeRing(pool, wrap, "a", async () => {}));
+  const asked = Array.from({ length: 5 }, () => ringOf("a"));
   await untilBlocked(watcher!, 5);
   await gate!.query("COMMIT");
   const rings = await Promise.all(asked);
   expect(new Set(rings.map(({ keys }) => keys.map(({ id }) => id).join())).size).toBe(1);
-  expect(rings[0]!.keys.map(({ state }) => state).sort()).toEqual([1, 2]);
+  expect(rings[0]!.keys.map(({ state }) => state).sort()).toEqual([PENDING, PENDING, ACTIVE]);
 });
 
-test("rotations at once come one after another, and each promotes the key that stood by", async () => {
-  const before = await getOrMakeRing(pool, wrap, "b", async () => {});
+test("rotations at once come one after another, and each promotes a key that stood by", async () => {
+  const before = await ringOf("b");
   await gate!.query("BEGIN; SELECT FROM keys.ring WHERE audience = 'b' FOR UPDATE");
-  const rotations = Array.from({ length: 3 }, () =>
-    rotateRing({ db: pool, wrapping: wrap, keepS: 60 }, "b", async () => {}),
-  );
+  const rotations = Array.from({ length: 3 }, () => rotate("b"));
   await untilBlocked(watcher!, 3);
   await gate!.query("COMMIT");
   const rotated = await Promise.all(rotations);
-  expect(rotated.map((each) => each?.version).sort()).toEqual([2, 3, 4]);
-  expect(new Set(rotated.map((each) => each?.activeKeyId)).size).toBe(3);
-  const after = await getOrMakeRing(pool, wrap, "b", async () => {});
+  expect(rotated.map(({ after }) => after.version).sort()).toEqual([2, 3, 4]);
+  expect(new Set(rotated.map(({ after }) => sealerOf(after))).size).toBe(3);
+  const after = await ringOf("b");
   // Nothing that was ever sealed under is lost.
   for (const { id } of before.keys) expect(after.keys.map((key) => key.id)).toContain(id);
-  expect(after.keys).toHaveLength(5);
+  expect(after.keys).toHaveLength(6);
 });
 
-const ringOf = (audience: string, by = wrap) => getOrMakeRing(pool, by, audience, async () => {});
-const statesOf = async (audience: string, by = wrap) =>
-  (await ringOf(audience, by)).keys.map(({ state }) => state).sort();
-const [PENDING, ACTIVE, RETIRED, DESTROYED] = [1, 2, 3, 4];
-const rotate = (audience: string, options = {}, by = wrap) =>
-  rotateRing({ db: pool, wrapping: by, keepS: 60 }, audience, async () => {}, options);
+test("the anomaly: a lease granted without the ring's lock comes with a ring older than its sealer", async () => {
+  await ringOf("unguarded");
+  // Whoever grants has read the ring, and a rotation comes before he has written the lease.
+  const read = await ringOf("unguarded");
+  const { after } = await rotate("unguarded");
+  await gate!.query(
+    `INSERT INTO keys.lease (audience, holder, acknowledged_version, reads_revision, expires_at)
+     VALUES ('unguarded', 'late', $1, 1, now() + interval '1 minute')`,
+    [read.version],
+  );
+  // The holder takes what was read for the ring, and knows another sealer.
+  expect(sealerOf(read)).not.toBe(sealerOf(after));
+  expect(after.keys.map(({ id }) => id)).not.toEqual(read.keys.map(({ id }) => id));
+});
 
-test("a key that has leaked is destroyed: the one that stands by takes over for the sealer alone", async () => {
+test("a grant and a rotation wait for each other: the lease comes with the ring that it counts for", async () => {
+  await ringOf("f");
+  const holder = "host/1/a";
+  for (const isGrantFirst of [true, false]) {
+    await gate!.query("BEGIN; SELECT FROM keys.ring WHERE audience = 'f' FOR UPDATE");
+    const first = () => ringsWith().grant("f", { holder, acknowledged: 0, reads: 1 }, ME);
+    const ask = isGrantFirst ? [first, () => rotate("f")] : [() => rotate("f"), first];
+    const asked: ReturnType<typeof first>[] = [];
+    for (const each of ask) {
+      asked.push(each());
+      await untilBlocked(watcher!, asked.length);
+    }
+    await gate!.query("COMMIT");
+    const changes = await Promise.all(asked);
+    const [granted, rotated] = isGrantFirst ? changes : [changes[1]!, changes[0]!];
+    const isAhead = granted!.after.version < rotated!.after.version;
+    expect(isAhead).toBe(isGrantFirst);
+    // What seals after both is among the keys that the lease came with.
+    const known = granted!.ring.keys.map(({ id }) => id);
+    expect(known).toContain(sealerOf((await ringsWith().peek("f"))!.after));
+    await ringsWith().release("f", holder, ME);
+  }
+});
+
+test("a key seals when every lease has acknowledged it, or has run out or been given back", async () => {
+  const rings = ringsWith();
+  const grant = (holder: string, acknowledged: number) =>
+    rings.grant("g", { holder, acknowledged, reads: 1 }, ME);
+  await Promise.all([grant("one", 0), grant("other", 0)]);
+  const sealers = [sealerOf(await ringOf("g"))];
+  const rotates = async (): Promise<boolean> => {
+    const { before, after } = await rotate("g");
+    sealers.push(sealerOf(after));
+    return after !== before;
+  };
+  // They know the keys that stand by since they had the ring.
+  expect(await rotates()).toBe(true);
+  expect(await rotates()).toBe(false);
+  const { after } = await grant("one", 2);
+  expect(await rotates()).toBe(false);
+  // A renewal that knows less takes nothing back.
+  await grant("one", 1);
+  await grant("other", after.version);
+  expect(await rotates()).toBe(true);
+  await grant("one", 3);
+  expect(await rotates()).toBe(false);
+  await watcher!.query(
+    "UPDATE keys.lease SET expires_at = now() WHERE audience = 'g' AND holder = 'other'",
+  );
+  expect(await rotates()).toBe(true);
+  await rings.release("g", "one", ME);
+  expect(await rotates()).toBe(true);
+  expect(new Set(sealers).size).toBe(5);
+});
+
+test("a lease whose holder claims a version that never was acknowledges nothing", async () => {
+  const rings = ringsWith();
+  await rings.grant("h", { holder: "one", acknowledged: 9, reads: 1 }, ME);
+  const { before, after } = await rotate("h");
+  expect(after).toBe(before);
+});
+
+test("a key that has leaked is destroyed: one that stands by takes over for the sealer alone", async () => {
   const { keys } = await ringOf("c");
   const active = keys.find(({ state }) => state === ACTIVE)!;
-  const pending = keys.find(({ state }) => state === PENDING)!;
-  expect((await rotate("c", { destroyKeyId: active.id }))?.activeKeyId).toBe(pending.id);
-  expect(await statesOf("c")).toEqual([PENDING, ACTIVE, DESTROYED]);
+  const standing = keys.filter(({ state }) => state === PENDING).map(({ id }) => id);
+  const { after: first } = await destroy("c", active.id);
+  const sealer = sealerOf(first)!;
+  expect(standing).toContain(sealer);
+  expect(await statesOf("c")).toEqual([PENDING, PENDING, ACTIVE, DESTROYED]);
   const { rows } = await watcher!.query("SELECT wrapped FROM keys.ring_key WHERE id = $1", [
     active.id,
   ]);
   expect(rows).toEqual([{ wrapped: Buffer.alloc(0) }]);
   // One that stands by is replaced, one that was retired is gone; the sealer stays.
   const spare = (await ringOf("c")).keys.find(({ state }) => state === PENDING)!;
-  expect((await rotate("c", { destroyKeyId: spare.id }))?.activeKeyId).toBe(pending.id);
-  expect(await statesOf("c")).toEqual([PENDING, ACTIVE, DESTROYED, DESTROYED]);
-  await rotate("c");
-  const next = (await ringOf("c")).keys.find(({ state }) => state === ACTIVE)!;
-  expect((await rotate("c", { destroyKeyId: pending.id }))?.activeKeyId).toBe(next.id);
-  expect(await statesOf("c")).toEqual([PENDING, ACTIVE, DESTROYED, DESTROYED, DESTROYED]);
-  expect(await rotate("c", { destroyKeyId: "AAAAAAAAAAA" })).toBeUndefined();
+  expect(sealerOf((await destroy("c", spare.id)).after)).toBe(sealer);
+  expect(await statesOf("c")).toEqual([PENDING, PENDING, ACTIVE, DESTROYED, DESTROYED]);
+  const next = sealerOf((await rotate("c")).after)!;
+  expect(sealerOf((await destroy("c", sealer)).after)).toBe(next);
+  expect(await statesOf("c")).toEqual([PENDING, PENDING, ACTIVE, DESTROYED, DESTROYED, DESTROYED]);
+  const { before, after } = await destroy("c", "AAAAAAAAAAA");
+  expect(after).toBe(before);
+});
+
+test("emergencies faster than acknowledgements: nothing seals until a key is acknowledged", async () => {
+  const rings = ringsWith();
+  const grant = (acknowledged: number) =>
+    rings.grant("i", { holder: "one", acknowledged, reads: 1 }, ME);
+  await grant(0);
+  const first = await ringOf("i");
+  await destroy("i", sealerOf(first)!);
+  await destroy("i", sealerOf(await ringOf("i"))!);
+  const second = await destroy("i", sealerOf(await ringOf("i"))!);
+  // All keys that the holder knows are destroyed.
+  expect(sealerOf(second.after)).toBeUndefined();
+  const { after } = await grant(second.after.version);
+  expect(second.after.keys.map(({ id }) => id)).toContain(sealerOf(after));
 });
 
 test("by schedule a ring is rotated once, however many replicas see to it; and old keys go", async () => {
   await ringOf("d");
-  const audit = new AuditLog(pool, "keys");
-  const versions = { tell() {} } as never;
-  const parts = { db: pool, wrapping: wrap, keepS: 60, versions, audit };
   const maintain = (rotateS: number) =>
-    Promise.all(Array.from({ length: 4 }, () => maintainRings(parts, rotateS)));
+    Promise.all(Array.from({ length: 4 }, () => ringsWith().maintain(rotateS)));
   await maintain(3600);
-  expect(await statesOf("d")).toEqual([PENDING, ACTIVE]);
+  expect(await statesOf("d")).toEqual([PENDING, PENDING, ACTIVE]);
   await watcher!.query(
     `UPDATE keys.ring_key SET activated_at = now() - interval '2 hours'
       WHERE audience = 'd' AND state = 'active'`,
   );
   await maintain(3600);
-  expect(await statesOf("d")).toEqual([PENDING, ACTIVE, RETIRED]);
+  expect(await statesOf("d")).toEqual([PENDING, PENDING, ACTIVE, RETIRED]);
+  const { rows } = await watcher!.query(
+    `SELECT extract(epoch FROM open_until - now()) AS "openS" FROM keys.ring_key
+      WHERE audience = 'd' AND state = 'retired'`,
+  );
+  // Whoever has not heard of it seals until his lease has run out.
+  expect(Number(rows[0].openS)).toBeGreaterThan(60 + 30);
   await watcher!.query(
     "UPDATE keys.ring_key SET open_until = now() WHERE audience = 'd' AND state = 'retired'",
   );
   await maintain(3600);
-  expect(await statesOf("d")).toEqual([PENDING, ACTIVE]);
+  expect(await statesOf("d")).toEqual([PENDING, PENDING, ACTIVE]);
 });
 
 test("another key-encryption key takes the rings over while both are known, also beside rotations", async () => {
@@ -121,15 +226,17 @@ test("another key-encryption key takes the rings over while both are known, also
   const older = wrapping(key, newKey);
   const before = await ringOf("e", older);
   const both = wrapping(newKey, key);
-  const parts = { db: pool, wrapping: both, keepS: 60, versions: { tell() {} } as never };
   // The rings of the other tests are wrapped with a key that is not known here.
-  await watcher!.query("DELETE FROM keys.ring_key WHERE audience <> 'e'");
-  const maintain = () => maintainRings({ ...parts, audit: new AuditLog(pool, "keys") }, 3600);
-  await Promise.all([maintain(), rotate("e", {}, older), maintain(), rotate("e", {}, both)]);
+  await watcher!.query(
+    `DELETE FROM keys.lease; DELETE FROM keys.ring_key WHERE audience <> 'e';
+     DELETE FROM keys.ring WHERE audience <> 'e'`,
+  );
+  const maintain = () => ringsWith(both).maintain(3600);
+  await Promise.all([maintain(), rotate("e", older), maintain(), rotate("e", both)]);
   await maintain();
-  expect((await ringOf("e", older)).keys).toHaveLength(4);
+  expect((await ringOf("e", older)).keys).toHaveLength(5);
   const after = await ringOf("e", wrapping(newKey));
-  expect(after.keys).toHaveLength(4);
+  expect(after.keys).toHaveLength(5);
   for (const { id, key: bytes } of before.keys) {
     expect(after.keys.find((each) => each.id === id)?.key).toEqual(bytes);
   }

@@ -11,9 +11,11 @@ if (!(Number.isInteger(count) && count > 0 && count <= 10_000)) {
   console.error(`COUNT ${process.argv[2]}: expected a whole number up to 10,000`);
   process.exit(2);
 }
-const { rotations, kills, keys, refused } = await runRotations(count, (line) => console.log(line));
+const { rotations, kills, waits, keys, refused } = await runRotations(count, (line) =>
+  console.log(line),
+);
 console.log(
-  `${rotations} rotations, ${kills} kills, waybills of ${keys} keys opened by every replica`,
+  `${rotations} rotations, put off ${waits} times; ${kills} kills; waybills of ${keys} keys opened by every replica`,
 );
 const reasons = Object.entries(refused);
 for (const [reason, times] of reasons) console.log(`${times} × ${reason}`);

@@ -1,8 +1,9 @@
 import { join } from "node:path";
-import { Metadata } from "@grpc/grpc-js";
+import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { assertService } from "#shared/credentials/assertion.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { readError } from "#shared/errors/errors.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { Faults } from "../chaos/faults.ts";
 import { makeClients } from "../fixtures/clients.ts";
@@ -18,6 +19,8 @@ const ROTATIONS_A_KILL = 20;
 export interface RotationsReport {
   readonly rotations: number;
   readonly kills: number;
+  /** How often a rotation was put off, because somebody had not acknowledged a key. */
+  readonly waits: number;
   /** Keys that have sealed something: every one of them. */
   readonly keys: number;
   /** Calls that were refused, by their reason, during the rotations and at the end. */
@@ -36,13 +39,17 @@ export async function runRotations(
   tell: (line: string) => void = () => {},
 ): Promise<RotationsReport> {
   const random = seededRandom();
-  const cluster = await startTestCluster({ replicas: 3 });
+  const cluster = await startTestCluster({
+    replicas: 3,
+    replicaEnv: { WAYBILL_RING_LEASE_S: "5" },
+  });
   const faults = new Faults(cluster, (limit) => random.below(limit));
   const credentials = loadCredentials(join(cluster.dataDir, "secrets", "credentials"));
   const clients = makeClients(cluster.target, { withJar: false });
   const byKey = new Map<string, string>();
   const refused: Record<string, number> = {};
   let kills = 0;
+  let waits = 0;
   const noting = async (call: Promise<unknown>): Promise<void> => {
     if (
       await call.then(
@@ -64,13 +71,23 @@ export async function runRotations(
     const { replicas } = cluster.status();
     const { address } = replicas[random.below(replicas.length)]!;
     const client = createClient(KeysServiceService, address);
-    const metadata = new Metadata();
     const { path } = KeysServiceService.rotateRing;
-    metadata.set("authorization", await assertService(credentials, "checkout", path));
     const request = { audience: "checkout", destroyKeyId: "" };
-    const { activeKeyId } = await client.rotateRing(request, { metadata });
-    client.close();
-    return activeKeyId;
+    try {
+      for (;;) {
+        const metadata = new Metadata();
+        metadata.set("authorization", await assertService(credentials, "checkout", path));
+        try {
+          return (await client.rotateRing(request, { metadata })).activeKeyId;
+        } catch (error) {
+          // One that was killed is waited for until its lease has run out.
+          if (readError(error as ServiceError).reason !== "ROTATION_PENDING") throw error;
+          waits += 1;
+        }
+      }
+    } finally {
+      client.close();
+    }
   };
   let told = Date.now();
   for (let done = 0; done < rotations; done += 1) {
@@ -99,5 +116,5 @@ export async function runRotations(
   }
   clients.close();
   await cluster.remove();
-  return { rotations, kills, keys: byKey.size, refused };
+  return { rotations, kills, waits, keys: byKey.size, refused };
 }

@@ -59,8 +59,48 @@ export interface RotateRingRequest {
 export interface RotateRingResponse {
   /** The ring's version after the rotation. */
   version: number;
-  /** The key that seals from now on. */
+  /** The key that seals from now on. Empty: none does until every lease has acknowledged one. */
   activeKeyId: string;
+  /**
+   * When a key was destroyed: whoever holds a lease and had not heard of it some seconds later. The
+   * last of them stop sealing, and are not asked any more, when their leases run out.
+   */
+  unaware: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RenewLeaseRequest {
+  /** The ring that is to be sealed under. The caller must be a service of this audience. */
+  audience: string;
+  /** The process that holds the lease: no other ever has the same name. */
+  holder: string;
+  /** The version of the ring that it has. 0: it has none, and had none. */
+  acknowledgedVersion: number;
+  /** The newest revision of the audience's state that it reads. */
+  readsRevision: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RenewLeaseResponse {
+  ring:
+    | SealedRing
+    | undefined;
+  /** How long the lease lasts from when it was asked for. */
+  duration:
+    | Duration
+    | undefined;
+  /** The newest revision of the state that every holder of a lease reads: none newer may be sealed. */
+  sealsRevision: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ReleaseLeaseRequest {
+  audience: string;
+  holder: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ReleaseLeaseResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -100,7 +140,7 @@ export const RingKey_State = {
   STATE_UNSPECIFIED: 0,
   /** STATE_PENDING - Stands by: may open, does not seal yet. */
   STATE_PENDING: 1,
-  /** STATE_ACTIVE - Seals and opens. A ring has exactly one. */
+  /** STATE_ACTIVE - Seals and opens. A ring has one at most. */
   STATE_ACTIVE: 2,
   /** STATE_RETIRED - Opens what was sealed under it before. */
   STATE_RETIRED: 3,
@@ -490,7 +530,7 @@ export const RotateRingRequest: MessageFns<RotateRingRequest> = {
 };
 
 function createBaseRotateRingResponse(): RotateRingResponse {
-  return { version: 0, activeKeyId: "", _unknownFields: {} };
+  return { version: 0, activeKeyId: "", unaware: [], _unknownFields: {} };
 }
 
 export const RotateRingResponse: MessageFns<RotateRingResponse> = {
@@ -500,6 +540,9 @@ export const RotateRingResponse: MessageFns<RotateRingResponse> = {
     }
     if (message.activeKeyId !== "") {
       writer.uint32(18).string(message.activeKeyId);
+    }
+    for (const v of message.unaware) {
+      writer.uint32(26).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -541,6 +584,14 @@ export const RotateRingResponse: MessageFns<RotateRingResponse> = {
             message.activeKeyId = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.unaware.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -568,6 +619,355 @@ export const RotateRingResponse: MessageFns<RotateRingResponse> = {
     const message = createBaseRotateRingResponse();
     message.version = object.version ?? 0;
     message.activeKeyId = object.activeKeyId ?? "";
+    message.unaware = object.unaware?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRenewLeaseRequest(): RenewLeaseRequest {
+  return { audience: "", holder: "", acknowledgedVersion: 0, readsRevision: 0, _unknownFields: {} };
+}
+
+export const RenewLeaseRequest: MessageFns<RenewLeaseRequest> = {
+  encode(message: RenewLeaseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.audience !== "") {
+      writer.uint32(10).string(message.audience);
+    }
+    if (message.holder !== "") {
+      writer.uint32(18).string(message.holder);
+    }
+    if (message.acknowledgedVersion !== 0) {
+      writer.uint32(24).uint32(message.acknowledgedVersion);
+    }
+    if (message.readsRevision !== 0) {
+      writer.uint32(32).uint32(message.readsRevision);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewLeaseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewLeaseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.audience = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.holder = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.acknowledgedVersion = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.readsRevision = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RenewLeaseRequest>): RenewLeaseRequest {
+    return RenewLeaseRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewLeaseRequest>): RenewLeaseRequest {
+    const message = createBaseRenewLeaseRequest();
+    message.audience = object.audience ?? "";
+    message.holder = object.holder ?? "";
+    message.acknowledgedVersion = object.acknowledgedVersion ?? 0;
+    message.readsRevision = object.readsRevision ?? 0;
+    return message;
+  },
+};
+
+function createBaseRenewLeaseResponse(): RenewLeaseResponse {
+  return { ring: undefined, duration: undefined, sealsRevision: 0, _unknownFields: {} };
+}
+
+export const RenewLeaseResponse: MessageFns<RenewLeaseResponse> = {
+  encode(message: RenewLeaseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ring !== undefined) {
+      SealedRing.encode(message.ring, writer.uint32(10).fork()).join();
+    }
+    if (message.duration !== undefined) {
+      Duration.encode(message.duration, writer.uint32(18).fork()).join();
+    }
+    if (message.sealsRevision !== 0) {
+      writer.uint32(24).uint32(message.sealsRevision);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewLeaseResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewLeaseResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ring = SealedRing.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.duration = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sealsRevision = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RenewLeaseResponse>): RenewLeaseResponse {
+    return RenewLeaseResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewLeaseResponse>): RenewLeaseResponse {
+    const message = createBaseRenewLeaseResponse();
+    message.ring = (object.ring !== undefined && object.ring !== null)
+      ? SealedRing.fromPartial(object.ring)
+      : undefined;
+    message.duration = (object.duration !== undefined && object.duration !== null)
+      ? Duration.fromPartial(object.duration)
+      : undefined;
+    message.sealsRevision = object.sealsRevision ?? 0;
+    return message;
+  },
+};
+
+function createBaseReleaseLeaseRequest(): ReleaseLeaseRequest {
+  return { audience: "", holder: "", _unknownFields: {} };
+}
+
+export const ReleaseLeaseRequest: MessageFns<ReleaseLeaseRequest> = {
+  encode(message: ReleaseLeaseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.audience !== "") {
+      writer.uint32(10).string(message.audience);
+    }
+    if (message.holder !== "") {
+      writer.uint32(18).string(message.holder);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseLeaseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseLeaseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.audience = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.holder = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReleaseLeaseRequest>): ReleaseLeaseRequest {
+    return ReleaseLeaseRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReleaseLeaseRequest>): ReleaseLeaseRequest {
+    const message = createBaseReleaseLeaseRequest();
+    message.audience = object.audience ?? "";
+    message.holder = object.holder ?? "";
+    return message;
+  },
+};
+
+function createBaseReleaseLeaseResponse(): ReleaseLeaseResponse {
+  return { _unknownFields: {} };
+}
+
+export const ReleaseLeaseResponse: MessageFns<ReleaseLeaseResponse> = {
+  encode(message: ReleaseLeaseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseLeaseResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseLeaseResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReleaseLeaseResponse>): ReleaseLeaseResponse {
+    return ReleaseLeaseResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ReleaseLeaseResponse>): ReleaseLeaseResponse {
+    const message = createBaseReleaseLeaseResponse();
     return message;
   },
 };
@@ -1596,8 +1996,34 @@ export const KeysServiceService = {
     responseDeserialize: (value: Buffer): SealedRing => SealedRing.decode(value),
   },
   /**
-   * Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. Destroys a
-   * key that has leaked.
+   * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
+   * holds a lease may seal; it lasts from when he asked. A key begins to seal when every lease that may
+   * last has acknowledged it.
+   */
+  renewLease: {
+    path: "/waybill.keys.v1.KeysService/RenewLease" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RenewLeaseRequest): Buffer => Buffer.from(RenewLeaseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RenewLeaseRequest => RenewLeaseRequest.decode(value),
+    responseSerialize: (value: RenewLeaseResponse): Buffer => Buffer.from(RenewLeaseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RenewLeaseResponse => RenewLeaseResponse.decode(value),
+  },
+  /** Ends a lease: its holder seals nothing any more, and nobody waits for him. */
+  releaseLease: {
+    path: "/waybill.keys.v1.KeysService/ReleaseLease" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReleaseLeaseRequest): Buffer => Buffer.from(ReleaseLeaseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReleaseLeaseRequest => ReleaseLeaseRequest.decode(value),
+    responseSerialize: (value: ReleaseLeaseResponse): Buffer =>
+      Buffer.from(ReleaseLeaseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReleaseLeaseResponse => ReleaseLeaseResponse.decode(value),
+  },
+  /**
+   * Makes a key that stands by the sealer, retires the sealer, and has a new key stand by: once every
+   * lease has acknowledged the keys that stand by. Until then, after some seconds: ROTATION_PENDING,
+   * with their holders. Destroys a key that has leaked, and waits for nobody.
    */
   rotateRing: {
     path: "/waybill.keys.v1.KeysService/RotateRing" as const,
@@ -1666,8 +2092,17 @@ export interface KeysServiceServer extends UntypedServiceImplementation {
   /** The ring of an audience now, read from Postgres after the call arrived. */
   getRing: handleUnaryCall<GetRingRequest, SealedRing>;
   /**
-   * Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. Destroys a
-   * key that has leaked.
+   * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
+   * holds a lease may seal; it lasts from when he asked. A key begins to seal when every lease that may
+   * last has acknowledged it.
+   */
+  renewLease: handleUnaryCall<RenewLeaseRequest, RenewLeaseResponse>;
+  /** Ends a lease: its holder seals nothing any more, and nobody waits for him. */
+  releaseLease: handleUnaryCall<ReleaseLeaseRequest, ReleaseLeaseResponse>;
+  /**
+   * Makes a key that stands by the sealer, retires the sealer, and has a new key stand by: once every
+   * lease has acknowledged the keys that stand by. Until then, after some seconds: ROTATION_PENDING,
+   * with their holders. Destroys a key that has leaked, and waits for nobody.
    */
   rotateRing: handleUnaryCall<RotateRingRequest, RotateRingResponse>;
   /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
@@ -1711,8 +2146,45 @@ export interface KeysServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: SealedRing) => void,
   ): ClientUnaryCall;
   /**
-   * Makes the standing-by key the sealer, retires the sealer, and has a new key stand by. Destroys a
-   * key that has leaked.
+   * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
+   * holds a lease may seal; it lasts from when he asked. A key begins to seal when every lease that may
+   * last has acknowledged it.
+   */
+  renewLease(
+    request: RenewLeaseRequest,
+    callback: (error: ServiceError | null, response: RenewLeaseResponse) => void,
+  ): ClientUnaryCall;
+  renewLease(
+    request: RenewLeaseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RenewLeaseResponse) => void,
+  ): ClientUnaryCall;
+  renewLease(
+    request: RenewLeaseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RenewLeaseResponse) => void,
+  ): ClientUnaryCall;
+  /** Ends a lease: its holder seals nothing any more, and nobody waits for him. */
+  releaseLease(
+    request: ReleaseLeaseRequest,
+    callback: (error: ServiceError | null, response: ReleaseLeaseResponse) => void,
+  ): ClientUnaryCall;
+  releaseLease(
+    request: ReleaseLeaseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReleaseLeaseResponse) => void,
+  ): ClientUnaryCall;
+  releaseLease(
+    request: ReleaseLeaseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReleaseLeaseResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Makes a key that stands by the sealer, retires the sealer, and has a new key stand by: once every
+   * lease has acknowledged the keys that stand by. Until then, after some seconds: ROTATION_PENDING,
+   * with their holders. Destroys a key that has leaked, and waits for nobody.
    */
   rotateRing(
     request: RotateRingRequest,

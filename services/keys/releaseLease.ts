@@ -1,0 +1,16 @@
+import type { ReleaseLeaseRequest, ReleaseLeaseResponse } from "#proto/waybill/keys/v1/keys.ts";
+import { actorOf } from "#shared/audit/auditLog.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { authorize } from "./authorize.ts";
+import type { KeysParts } from "./parts.ts";
+
+export const releaseLease =
+  ({ rings, credentials }: KeysParts) =>
+  async (
+    { audience, holder }: ReleaseLeaseRequest,
+    context: Context,
+  ): Promise<ReleaseLeaseResponse> => {
+    await authorize(context, audience, credentials);
+    await rings.release(audience, holder, actorOf(context));
+    return {};
+  };

@@ -1,0 +1,22 @@
+import type { RenewLeaseRequest, RenewLeaseResponse } from "#proto/waybill/keys/v1/keys.ts";
+import { actorOf } from "#shared/audit/auditLog.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { sealRing } from "#shared/rings/sealedRing.ts";
+import { authorize, oneTimeKeyOf } from "./authorize.ts";
+import type { KeysParts } from "./parts.ts";
+import { liveLeases } from "./transitions.ts";
+
+export const renewLease =
+  ({ rings, credentials }: KeysParts) =>
+  async (request: RenewLeaseRequest, context: Context): Promise<RenewLeaseResponse> => {
+    const { audience, holder, acknowledgedVersion: acknowledged, readsRevision: reads } = request;
+    const service = await authorize(context, audience, credentials);
+    const oneTimeKey = oneTimeKeyOf(context);
+    const asked = { holder, acknowledged, reads };
+    const { ring, after, now } = await rings.grant(audience, asked, actorOf(context));
+    return {
+      ring: await sealRing(ring, service, oneTimeKey, credentials),
+      duration: { seconds: BigInt(rings.terms.leaseS), nanos: 0 },
+      sealsRevision: Math.min(...liveLeases(after, now).map((lease) => lease.reads)),
+    };
+  };

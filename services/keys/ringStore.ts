@@ -1,0 +1,112 @@
+import { randomBytes } from "node:crypto";
+import type { Wrapping } from "#shared/credentials/wrapping.ts";
+import type { Db } from "#shared/pg/pool.ts";
+import { deleteKeys } from "./sql/deleteKeys.ts";
+import { deleteLeases } from "./sql/deleteLeases.ts";
+import { insertKey } from "./sql/insertKey.ts";
+import { insertRing } from "./sql/insertRing.ts";
+import { lockRing } from "./sql/lockRing.ts";
+import { readForeignKeys } from "./sql/readForeignKeys.ts";
+import { readLeases } from "./sql/readLeases.ts";
+import { type RingKeyRow, type RingRows, readRing } from "./sql/readRing.ts";
+import { rewrapKey } from "./sql/rewrapKey.ts";
+import { updateKey } from "./sql/updateKey.ts";
+import { updateVersion } from "./sql/updateVersion.ts";
+import { upsertLease } from "./sql/upsertLease.ts";
+import type { KeyState, RingState } from "./transitions.ts";
+
+/** A ring as it was read under its lock, and when. */
+export interface LockedRing {
+  readonly state: RingState;
+  readonly rows: RingRows;
+  /** In seconds since 1970, by the database's clock. */
+  readonly now: number;
+}
+
+/** Reads a ring and locks it until the transaction ends; makes it, without keys, when there is none. */
+export async function lockedRing(tx: Db, audience: string): Promise<LockedRing> {
+  if (!(await lockRing(tx, audience))) {
+    await insertRing(tx, audience);
+    await lockRing(tx, audience);
+  }
+  const rows = (await readRing(tx, audience)) ?? { version: 0, keys: [] };
+  const { now, leases } = await readLeases(tx, audience);
+  return { state: { version: rows.version, keys: rows.keys.map(toState), leases }, rows, now };
+}
+
+/** Writes what a ring has become. @returns the ring as it is then */
+export async function saveRing(
+  tx: Db,
+  wrapping: Wrapping,
+  audience: string,
+  { state: before, rows }: LockedRing,
+  after: RingState,
+): Promise<RingRows> {
+  for (const lease of after.leases) {
+    if (!before.leases.includes(lease)) await upsertLease(tx, audience, lease);
+  }
+  const ended = before.leases.filter((old) => !after.leases.some((l) => l.holder === old.holder));
+  if (ended.length > 0) {
+    await deleteLeases(
+      tx,
+      audience,
+      ended.map(({ holder }) => holder),
+    );
+  }
+  if (after.version === before.version) return rows;
+  await updateVersion(tx, audience, after.version);
+  const gone = before.keys.filter((old) => !after.keys.some(({ id }) => id === old.id));
+  await deleteKeys(
+    tx,
+    audience,
+    gone.map(({ id }) => id),
+  );
+  // Those that stop sealing first: a ring never has two that do.
+  const keys = after.keys.filter((key) => !before.keys.includes(key));
+  keys.sort((one, other) => Number(one.state === "active") - Number(other.state === "active"));
+  for (const key of keys) {
+    const { id, state, since, activatedAt = null, openUntil = null } = key;
+    const times = { activatedAt, openUntil };
+    const row = rows.keys.find((each) => each.id === id);
+    if (row === undefined) {
+      const wrapped = wrapping.wrap({ id, audience, state }, randomBytes(32));
+      const wrappingKeyId = wrapping.id;
+      await insertKey(tx, { id, audience, state, since, wrappingKeyId, wrapped, ...times });
+    } else {
+      await updateKey(tx, { ...rewrapped(wrapping, row, state), id, audience, state, ...times });
+    }
+  }
+  return (await readRing(tx, audience))!;
+}
+
+/** Wraps anew what is wrapped with another key-encryption key. @returns how many keys */
+export async function rewrapRings(db: Db, wrapping: Wrapping): Promise<number> {
+  let count = 0;
+  for (const row of await readForeignKeys(db, wrapping.id)) {
+    if (await rewrapKey(db, row, rewrapped(wrapping, row, row.state))) count += 1;
+  }
+  return count;
+}
+
+/** The wrapping of a key in a state; of a destroyed one nothing is left. */
+function rewrapped(
+  wrapping: Wrapping,
+  row: Pick<RingKeyRow, "id" | "audience" | "state" | "wrappingKeyId" | "wrapped">,
+  state: RingKeyRow["state"],
+): Pick<RingKeyRow, "wrappingKeyId" | "wrapped"> {
+  if (state === "destroyed") return { wrappingKeyId: "", wrapped: Buffer.alloc(0) };
+  return {
+    wrappingKeyId: wrapping.id,
+    wrapped: wrapping.wrap({ ...row, state }, wrapping.unwrap(row)),
+  };
+}
+
+function toState({ id, state, since, activatedAt, openUntil }: RingKeyRow): KeyState {
+  return {
+    id,
+    state,
+    since,
+    activatedAt: activatedAt ?? undefined,
+    openUntil: openUntil ?? undefined,
+  };
+}

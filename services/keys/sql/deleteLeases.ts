@@ -1,0 +1,9 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+/** Ends leases on a ring. */
+export async function deleteLeases(tx: Db, audience: string, holders: string[]): Promise<void> {
+  await tx.query("DELETE FROM keys.lease WHERE audience = $1::text AND holder = ANY ($2::text[])", [
+    audience,
+    holders,
+  ]);
+}

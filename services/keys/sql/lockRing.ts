@@ -1,0 +1,10 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+/** Locks a ring's row until the transaction ends. False: there is no such ring. */
+export async function lockRing(tx: Db, audience: string): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    "SELECT FROM keys.ring WHERE audience = $1::text FOR NO KEY UPDATE",
+    [audience],
+  );
+  return rowCount === 1;
+}

@@ -1,0 +1,7 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+/** The audiences that have rings. */
+export async function readAudiences(db: Db): Promise<string[]> {
+  const { rows } = await db.query<{ audience: string }>("SELECT audience FROM keys.ring");
+  return rows.map(({ audience }) => audience);
+}
