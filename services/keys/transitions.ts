@@ -74,9 +74,8 @@ export function waitedFor(ring: RingState, now: number): string[] {
 /**
  * Grants or renews a lease. Its answer must carry the ring as it is then, and nothing older.
  *
- * A holder without a ring (`acknowledged` is 0) can do nothing until it has the answer, and has the
- * ring with it: so its first lease counts as its acknowledgement. Any other may never see the answer
- * and go on with what it has.
+ * Whoever holds no lease can do nothing until he has the answer, and has the ring with it: so it counts
+ * as his acknowledgement. Whoever holds one may never see the answer, and go on with what he has.
  */
 export function grant(
   before: RingState,
@@ -86,16 +85,17 @@ export function grant(
   makeId: MakeId,
 ): RingState {
   const ring = mend(before, now, makeId);
-  const held = ring.leases.find(({ holder }) => holder === asked.holder);
-  const isFirst = held === undefined && asked.acknowledged === 0;
-  // A version that never was is of a ring that was lost: none of it counts.
-  const claimed = asked.acknowledged > ring.version ? 0 : asked.acknowledged;
+  const live = liveLeases(ring, now);
+  const held = live.find(({ holder }) => holder === asked.holder);
+  // A version that never was is of a ring that was lost, and its holder takes no older one.
+  const isLost = asked.acknowledged > ring.version;
+  const known = held === undefined ? ring.version : Math.max(asked.acknowledged, held.acknowledged);
   const lease: Lease = {
     ...asked,
-    acknowledged: isFirst ? ring.version : Math.max(claimed, held?.acknowledged ?? 0),
+    acknowledged: isLost ? 0 : known,
     expiresAt: Math.max(now + leaseS + graceS, held?.expiresAt ?? 0),
   };
-  const others = ring.leases.filter((each) => each !== held && each.expiresAt > now);
+  const others = live.filter((each) => each !== held);
   return mend({ ...ring, leases: [...others, lease] }, now, makeId);
 }
 

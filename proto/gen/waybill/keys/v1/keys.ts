@@ -2009,7 +2009,10 @@ export const KeysServiceService = {
     responseSerialize: (value: RenewLeaseResponse): Buffer => Buffer.from(RenewLeaseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RenewLeaseResponse => RenewLeaseResponse.decode(value),
   },
-  /** Ends a lease: its holder seals nothing any more, and nobody waits for him. */
+  /**
+   * Ends a lease: its holder seals nothing any more, and nobody waits for him. He asks for none again
+   * under the same name.
+   */
   releaseLease: {
     path: "/waybill.keys.v1.KeysService/ReleaseLease" as const,
     requestStream: false as const,
@@ -2097,7 +2100,10 @@ export interface KeysServiceServer extends UntypedServiceImplementation {
    * last has acknowledged it.
    */
   renewLease: handleUnaryCall<RenewLeaseRequest, RenewLeaseResponse>;
-  /** Ends a lease: its holder seals nothing any more, and nobody waits for him. */
+  /**
+   * Ends a lease: its holder seals nothing any more, and nobody waits for him. He asks for none again
+   * under the same name.
+   */
   releaseLease: handleUnaryCall<ReleaseLeaseRequest, ReleaseLeaseResponse>;
   /**
    * Makes a key that stands by the sealer, retires the sealer, and has a new key stand by: once every
@@ -2165,7 +2171,10 @@ export interface KeysServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RenewLeaseResponse) => void,
   ): ClientUnaryCall;
-  /** Ends a lease: its holder seals nothing any more, and nobody waits for him. */
+  /**
+   * Ends a lease: its holder seals nothing any more, and nobody waits for him. He asks for none again
+   * under the same name.
+   */
   releaseLease(
     request: ReleaseLeaseRequest,
     callback: (error: ServiceError | null, response: ReleaseLeaseResponse) => void,

@@ -1,0 +1,50 @@
+import { broken, nameOf, next, type Protocol, type World } from "./ringModel.ts";
+
+/** What there is to be reached. */
+export interface Found {
+  readonly states: number;
+  /** What does not hold somewhere. */
+  readonly broken: string | undefined;
+  /** How it came to it. */
+  readonly way: string[];
+}
+
+/**
+ * Looks at every state that can be reached, the nearest first, until something does not hold.
+ *
+ * @param tell hears of the progress, every five seconds
+ */
+export function explore(
+  first: World,
+  protocol: Protocol,
+  tell: (line: string) => void = () => {},
+): Found {
+  // By number: the state that it was reached from, and how.
+  const from: number[] = [-1];
+  const steps: string[] = [""];
+  const wayTo = (number: number): string[] =>
+    number === 0 ? [] : [...wayTo(from[number]!), steps[number]!];
+  const seen = new Set([nameOf(first, protocol)]);
+  let layer = [{ world: first, number: 0 }];
+  let told = Date.now();
+  for (let depth = 1; layer.length > 0; depth += 1) {
+    const following: typeof layer = [];
+    for (const node of layer) {
+      for (const [what, world] of next(node.world, protocol)) {
+        const name = nameOf(world, protocol);
+        if (seen.has(name)) continue;
+        seen.add(name);
+        const number = from.push(node.number) - 1;
+        steps.push(what);
+        const wrong = broken(world, protocol);
+        if (wrong !== undefined) return { states: seen.size, broken: wrong, way: wayTo(number) };
+        following.push({ world, number });
+      }
+      if (Date.now() - told < 5000) continue;
+      told = Date.now();
+      tell(`${seen.size} states, ${depth} steps from the first`);
+    }
+    layer = following;
+  }
+  return { states: seen.size, broken: undefined, way: [] };
+}
