@@ -49,6 +49,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
     accessTokenLifeS: 300,
     keyPublishS: 1200,
     ringRotateS: 2_592_000,
+    ringLeaseS: 30,
     grantsPerMinute: 6000,
     databaseUrls: {
       keys: "postgres://keys",
