@@ -42,4 +42,4 @@ export { Cursors } from "./waybill/cursors.ts";
 export type { Owner } from "./waybill/owner.ts";
 export { fixedRing, type Ring, type RingKey, type RingSource } from "./waybill/ring.ts";
 export type { Session } from "./waybill/sessions.ts";
-export { type Upgrades, upgrade } from "./waybill/upgrades.ts";
+export { type Upgrade, type Upgrades, upgrade } from "./waybill/upgrades.ts";

@@ -219,6 +219,10 @@ export const Errors = vocabulary("waybill", {
     status.FAILED_PRECONDITION,
     "The session's state is of a type or revision that this replica does not read.",
   ],
+  STATE_REVISION_PENDING: [
+    status.UNAVAILABLE,
+    "The session's state would be of a revision that not every replica reads yet. Try again.",
+  ],
   KEYS_UNAVAILABLE: [status.UNAVAILABLE, "The keys are not available at the moment. Try again."],
   PAGE_TOKEN_INVALID: [
     status.INVALID_ARGUMENT,

@@ -319,7 +319,7 @@ export class AnchoredSteps<State> {
     successor: EnvelopeV1 | undefined,
   ): Ending {
     const { version, digest: parentDigest } = session.envelope;
-    const next = successor ?? this.#sessions.successor(session, NOTHING);
+    const next = successor ?? this.#sessions.last(session);
     const { sessionId, digest } = next;
     return {
       answer: {

@@ -19,21 +19,14 @@ export class CarriedSteps<State> {
   async begin(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session } = opened;
     const response = await this.#next(request, call);
-    await this.#succeed(
-      call,
-      opened,
-      response,
-      this.#sessions.encode(session.state, session.unknown),
-      1,
-    );
+    const state = this.#sessions.encode(session.state, session.unknown);
+    await this.#succeed(call, opened, response, state);
     return response;
   }
 
   async read(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
-    const { session } = opened;
     const response = await this.#next(request, call);
-    if (!this.#sessions.isAging(session)) return response;
-    await this.#succeed(call, opened, response, session.encoded, session.version);
+    this.#prolong(call, opened, response);
     return response;
   }
 
@@ -41,10 +34,8 @@ export class CarriedSteps<State> {
     const { session } = opened;
     const response = await this.#next(request, call);
     const after = this.#sessions.encode(session.state, session.unknown);
-    const isSame = session.encoded.equals(after);
-    if (isSame && !this.#sessions.isAging(session)) return response;
-    const version = isSame ? session.version : session.version + 1;
-    await this.#succeed(call, opened, response, after, version);
+    if (session.encoded.equals(after)) this.#prolong(call, opened, response);
+    else await this.#succeed(call, opened, response, after);
     return response;
   }
 
@@ -60,9 +51,15 @@ export class CarriedSteps<State> {
     const session = this.#calls.bind(opened.session, call);
     const response = await this.#next(request, call);
     const state = this.#sessions.encode(session.state, session.unknown);
-    await this.#succeed(call, { ...opened, session }, response, state, 1);
+    await this.#succeed(call, { ...opened, session }, response, state);
     await this.#calls.revoke(opened.session, session.subject);
     return response;
+  }
+
+  /** Answers with the same version again, before the waybill that came idles out. */
+  #prolong(call: Call, { session, carrier }: Opened<State>, response: unknown): void {
+    if (!this.#sessions.isAging(session)) return;
+    this.#calls.seal(carrier, this.#sessions.renewed(session))(call, response);
   }
 
   /** Answers with the session's next waybill. */
@@ -71,9 +68,8 @@ export class CarriedSteps<State> {
     opened: Opened<State>,
     response: unknown,
     state: Uint8Array,
-    version: number,
   ): Promise<void> {
-    const successor = this.#sessions.successor(opened.session, state, version);
+    const successor = this.#sessions.successor(opened.session, state);
     const envelope = await this.#calls.fit(opened, successor);
     this.#calls.seal(opened.carrier, envelope)(call, response);
   }

@@ -26,7 +26,7 @@ function setUp() {
   });
   const sealed = (subject?: string) =>
     sessions.seal(
-      sessions.successor(sessions.begin(undefined, subject), sessions.encode(state("first")), 1),
+      sessions.successor(sessions.begin(undefined, subject), sessions.encode(state("first"))),
     );
 
   /** Makes a call of a method, with a waybill in the metadata or in the message. */

@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import { Errors } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors/errors.ts";
 import { type Clocks, Entropy, systemClocks } from "./entropy.ts";
 import { encodeHeader, encrypt, IV_BYTES, type Sealed } from "./jwe.ts";
 import type { RingSource } from "./ring.ts";
@@ -24,6 +24,14 @@ interface Subkey {
 export interface SealerOptions {
   clocks?: Clocks;
   maxSeals?: number;
+}
+
+/** What keeps a program from sealing: `sealing()` of its ring is undefined. */
+export function noLease(audience: string): StatusError {
+  return Errors.KEYS_UNAVAILABLE({
+    retryAfterMs: 1000,
+    cause: `no lease on the ring of ${audience}, or no active key in it`,
+  });
 }
 
 /** Seals the tokens of one type and audience, under a sub-key that only this object has. */
@@ -62,12 +70,7 @@ export class Sealer {
 
   #current(): Subkey {
     const active = this.#ring.sealing()?.key;
-    if (active === undefined) {
-      throw Errors.KEYS_UNAVAILABLE({
-        retryAfterMs: 1000,
-        cause: `no lease on the ring of ${this.#audience}, or no active key in it`,
-      });
-    }
+    if (active === undefined) throw noLease(this.#audience);
     const now = this.#clocks.monotonic();
     const subkey = this.#subkey;
     if (

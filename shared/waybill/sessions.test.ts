@@ -3,7 +3,7 @@ import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/e
 import { SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
 import { Sealer } from "./sealer.ts";
-import { Sessions } from "./sessions.ts";
+import { Sessions, type SessionsOptions } from "./sessions.ts";
 
 const CONTRACT = {
   audience: "session",
@@ -19,15 +19,19 @@ const START = 1_800_000_000_000;
 function setUp(contract = CONTRACT) {
   const clock = { now: START };
   const ring = makeRingSource("session");
-  const make = (changes = {}) =>
-    new Sessions({ ...contract, ...changes }, SessionState, ring, { now: () => clock.now });
+  const make = (changes = {}, options: SessionsOptions = {}) =>
+    new Sessions({ ...contract, ...changes }, SessionState, ring, {
+      now: () => clock.now,
+      ...options,
+    });
   const sessions = make();
   const seal = (subject?: string) =>
-    sessions.seal(sessions.successor(sessions.begin(undefined, subject), new Uint8Array(), 1));
+    sessions.seal(sessions.successor(sessions.begin(undefined, subject), new Uint8Array()));
   /** Seals whatever it is given, as some other program under the same key might. */
   const sealRaw = (plaintext: Uint8Array) => new Sealer("waybill", "session", ring).seal(plaintext);
   const sealWith = (changes: Partial<EnvelopeV1>) => {
-    const value = { ...sessions.begin().envelope, version: 1, ...changes };
+    const begun = sessions.begin().envelope;
+    const value = { ...begun, version: 1, stateRevision: 2, ...changes };
     return sealRaw(Envelope.encode({ version: { $case: "v1", value } }).finish());
   };
   return { clock, make, sessions, seal, sealRaw, sealWith };
@@ -40,13 +44,30 @@ test("S2 a waybill idles out, and a newer one lives on until the session's end",
   const first = seal();
   clock.now += 599_000;
   const opened = await sessions.open(first);
-  const second = sessions.seal(sessions.successor(opened, new Uint8Array(), 2));
+  const second = sessions.seal(sessions.successor(opened, new Uint8Array()));
   clock.now += 1000;
   await expect(sessions.open(first)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
   const renewed = await sessions.open(second);
   expect(renewed.version).toBe(2);
   expect(renewed.idleExpiresAt).toBe(opened.nextIdleExpiresAt);
   expect(renewed.idleExpiresAt - opened.idleExpiresAt).toBe(599_000);
+});
+
+test("a waybill renewed is the same version with the same state, whatever its revision, for longer", async () => {
+  const { clock, make, sessions, sealWith } = setUp();
+  const first = sealWith({
+    stateRevision: 1,
+    content: { $case: "state", value: Buffer.from([8, 1]) },
+  });
+  clock.now += 599_000;
+  const upgrades = { 1: { up: () => Buffer.alloc(0) } };
+  const opened = await make({}, { upgrades }).open(first);
+  const { envelope } = await sessions.open(sessions.seal(sessions.renewed(opened)));
+  expect(envelope).toEqual({
+    ...opened.envelope,
+    issuedAt: BigInt(clock.now / 1000),
+    idleExpiresAt: BigInt(clock.now / 1000 + 600),
+  });
 });
 
 test("S2 each of both ends counts to the second", async () => {
@@ -104,9 +125,7 @@ test("S2 no waybill outlives the session's absolute life", async () => {
   let sealed = seal();
   for (let minute = 0; minute < 59; minute += 1) {
     clock.now += 60_000;
-    sealed = sessions.seal(
-      sessions.successor(await sessions.open(sealed), new Uint8Array(), minute + 2),
-    );
+    sealed = sessions.seal(sessions.successor(await sessions.open(sealed), new Uint8Array()));
   }
   clock.now += 60_000;
   await expect(sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
@@ -166,7 +185,7 @@ test("fields of the state that are not known here travel on byte for byte", asyn
   const unknown = Buffer.from([0xc2, 0x3e, 3, 0x61, 0x62, 0x63, 0x80, 0x7d, 0x96, 1]);
   const session = sessions.begin();
   const opened = await sessions.open(
-    sessions.seal(sessions.successor(session, Buffer.concat([known, unknown]), 1)),
+    sessions.seal(sessions.successor(session, Buffer.concat([known, unknown]))),
   );
   opened.state.value = { $case: "json", value: { a: "changed" } };
   const encoded = Buffer.from(sessions.encode(opened.state));

@@ -10,13 +10,15 @@ import { encodeHeader, type Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
 import type { RingSource } from "./ring.ts";
-import { Sealer } from "./sealer.ts";
+import { noLease, Sealer } from "./sealer.ts";
 import { keepUnknown, type Unknown } from "./unknownFields.ts";
-import type { Upgrades } from "./upgrades.ts";
+import { lower, raise, type Upgrades } from "./upgrades.ts";
 import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts";
 
 /** How far another replica's clock may run ahead of this one's. */
 const MAX_CLOCK_SKEW_S = 60;
+/** The revision of a state that no waybill carries yet. */
+const NOT_SEALED = 0;
 const CARRIED = 1;
 const ANCHORED = 2;
 const MODES = { carried: [CARRIED], anchored: [ANCHORED], either: [CARRIED, ANCHORED] };
@@ -76,6 +78,12 @@ export interface OpenSession<State> extends Session<State> {
   readonly spill: Spill | undefined;
 }
 
+/** A state, as it is sealed. */
+interface Encoded {
+  readonly revision: number;
+  readonly encoded: Uint8Array;
+}
+
 /** What sessions may be given besides their contract. */
 export interface SessionsOptions {
   /** Milliseconds since the Unix epoch. */
@@ -101,6 +109,7 @@ export class Sessions<State> {
   readonly #entropy: Entropy;
   readonly #spills: SpillSource | undefined;
   readonly #upgrades: Upgrades;
+  readonly #ring: RingSource;
 
   constructor(
     contract: SessionContract,
@@ -110,6 +119,7 @@ export class Sessions<State> {
   ) {
     this.#spills = spills;
     this.#upgrades = upgrades;
+    this.#ring = ring;
     this.contract = contract;
     this.#codec = codec;
     this.#now = now;
@@ -145,7 +155,7 @@ export class Sessions<State> {
         expiresAt: BigInt(nowS + this.contract.absoluteS),
         mode: this.contract.mode === "anchored" ? ANCHORED : CARRIED,
         stateType: this.contract.stateType,
-        stateRevision: this.contract.revision,
+        stateRevision: NOT_SEALED,
         content: { $case: "state", value: Buffer.alloc(0) },
       },
       this.#codec.create(),
@@ -184,29 +194,22 @@ export class Sessions<State> {
   /**
    * What a session's next waybill says.
    *
-   * @param version the session's own for the same state again, which may be used for longer
+   * @param state encoded
+   * @throws StatusError KEYS_UNAVAILABLE; STATE_REVISION_PENDING: replicas serve that could not read it
    */
-  successor(
-    session: OpenSession<State>,
-    state: Uint8Array,
-    version = session.version + 1,
-  ): EnvelopeV1 {
-    const { envelope } = session;
-    const next: EnvelopeV1 = {
-      ...envelope,
-      version,
-      mode: session.anchored ? ANCHORED : CARRIED,
-      issuedAt: BigInt(this.#nowS()),
-      idleExpiresAt: BigInt(this.#idleEndS(envelope)),
-      stateRevision: this.contract.revision,
-      content: { $case: "state", value: asBuffer(state) },
-    };
-    if (!session.anchored || version === envelope.version) return next;
-    const { digest: parentDigest, sessionId } = envelope;
-    this.#entropy.check();
-    const random = this.#entropy.take(CHAIN_RANDOM_BYTES);
-    const digest = chainDigest(parentDigest, sessionId, version, state, random);
-    return { ...next, digest, parentDigest };
+  successor(session: OpenSession<State>, state: Uint8Array): EnvelopeV1 {
+    return this.#next(session, this.#lowered(state, session.envelope));
+  }
+
+  /** What a waybill of the same version and state says that may be used for longer. */
+  renewed({ envelope }: OpenSession<State>): EnvelopeV1 {
+    return { ...envelope, ...this.#times(envelope) };
+  }
+
+  /** What the last version of an anchored session says: it has no state. */
+  last(session: OpenSession<State>): EnvelopeV1 {
+    const { revision } = this.contract;
+    return this.#next(session, { revision, encoded: Buffer.alloc(0) });
   }
 
   /** What a waybill of this envelope would take in the metadata, in characters, and in a message. */
@@ -277,17 +280,56 @@ export class Sessions<State> {
 
   #decodeState(envelope: EnvelopeV1, sealed: Buffer): OpenSession<State> {
     let state: State;
-    let encoded = sealed;
+    let encoded: Buffer;
     try {
-      for (let from = envelope.stateRevision; from < this.contract.revision; from += 1) {
-        const next = this.#upgrades[from];
-        if (next !== undefined) encoded = asBuffer(next(encoded));
-      }
+      const between = { from: envelope.stateRevision, to: this.contract.revision };
+      encoded = asBuffer(raise(this.#upgrades, sealed, between));
       state = this.#codec.decode(encoded);
     } catch (cause) {
       throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause });
     }
     return this.#toSession(envelope, state, encoded);
+  }
+
+  #next({ envelope, anchored }: OpenSession<State>, { revision, encoded }: Encoded): EnvelopeV1 {
+    const version = envelope.version + 1;
+    const next: EnvelopeV1 = {
+      ...envelope,
+      ...this.#times(envelope),
+      version,
+      mode: anchored ? ANCHORED : CARRIED,
+      stateRevision: revision,
+      content: { $case: "state", value: asBuffer(encoded) },
+    };
+    if (!anchored) return next;
+    const { digest: parentDigest, sessionId } = envelope;
+    this.#entropy.check();
+    const random = this.#entropy.take(CHAIN_RANDOM_BYTES);
+    const digest = chainDigest(parentDigest, sessionId, version, encoded, random);
+    return { ...next, digest, parentDigest };
+  }
+
+  /**
+   * A state in the newest revision that every replica reads. One that was beyond it already stays
+   * there: whoever cannot read that has lost it before.
+   */
+  #lowered(state: Uint8Array, envelope: EnvelopeV1): Encoded {
+    const { contract } = this;
+    const sealing = this.#ring.sealing();
+    if (sealing === undefined) throw noLease(contract.audience);
+    if (sealing.revision >= contract.revision) {
+      return { revision: contract.revision, encoded: state };
+    }
+    const between = { from: contract.revision, to: sealing.revision };
+    const lowered = lower(this.#upgrades, state, between);
+    if (lowered !== undefined) return { revision: sealing.revision, encoded: lowered };
+    if (envelope.stateRevision === contract.revision) {
+      return { revision: contract.revision, encoded: state };
+    }
+    throw Errors.STATE_REVISION_PENDING({
+      retryAfterMs: 5000,
+      metadata: { type: contract.stateType, revision: `${contract.revision}` },
+    });
   }
 
   #refusal(envelope: EnvelopeV1, holder: Owner | undefined): StatusError | undefined {
@@ -337,6 +379,13 @@ export class Sessions<State> {
       encoded,
       unknown: undefined,
       spill: envelope.content?.$case === "spill" ? envelope.content.value : undefined,
+    };
+  }
+
+  #times(envelope: EnvelopeV1): Pick<EnvelopeV1, "issuedAt" | "idleExpiresAt"> {
+    return {
+      issuedAt: BigInt(this.#nowS()),
+      idleExpiresAt: BigInt(this.#idleEndS(envelope)),
     };
   }
 

@@ -28,7 +28,7 @@ export async function transfer(): Promise<void> {
         })),
       }),
     ).finish();
-    const sealed = sessions.seal(sessions.successor(begun, state, 1));
+    const sealed = sessions.seal(sessions.successor(begun, state));
     const inMetadata = WAYBILL_KEY.length + toMetadataValue(sealed).length + HEADER_OVERHEAD;
     const inMessage = Waybill.encode(toField(sealed)).finish().length;
     const what = `checkout with an address and ${lines} lines`;

@@ -77,7 +77,7 @@ async function forger() {
     const session = make({ ...usual, ...changes }).begin();
     // Whatever the envelope says, the key is the true audience's.
     const sealer = make({ ...usual, ...changes, audience: usual.audience });
-    return toMetadataValue(sealer.seal(sealer.successor(session, sealer.encode(session.state), 1)));
+    return toMetadataValue(sealer.seal(sealer.successor(session, sealer.encode(session.state))));
   };
 }
 

@@ -2,10 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Checkout, CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
-import type { Contract } from "#shared/grpc/contract.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
-import { Server } from "#shared/grpc/server.ts";
+import type { Server } from "#shared/grpc/server.ts";
 import { fromCompact } from "#shared/waybill/jwe.ts";
 import { Sessions, type StateCodec } from "#shared/waybill/sessions.ts";
 import { type Upgrades, upgrade } from "#shared/waybill/upgrades.ts";
@@ -15,11 +12,12 @@ import { Endpoints } from "../../deploy/local/endpoints.ts";
 import { type Envoy, startEnvoy } from "../../deploy/local/envoy.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { freePort } from "../../deploy/local/ports.ts";
-import { contract, makeClients } from "../fixtures/clients.ts";
+import { makeClients } from "../fixtures/clients.ts";
 import { seededRandom } from "../fixtures/random.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { makeRingSource } from "../fixtures/rings.ts";
 import { step } from "../fixtures/step.ts";
+import { checkout, contractOf, GET_CHECKOUT, type State, serveProgram } from "./program.ts";
 import { compile } from "./protos.ts";
 
 /** What each program knows of the state: every one of them more than the one before. */
@@ -35,7 +33,6 @@ message State { string old = 1; Part part = 2; oneof choice { string a = 10; int
   string current = 3; repeated string list = 4; int64 next = 5; oneof more { string c = 12; Part d = 13; } }
 message Part { string old = 1; string current = 2; bytes next = 3; }`;
 
-type State = Record<string, unknown> & { part?: Record<string, unknown> | undefined };
 const PROGRAMS = ["old", "current", "next"] as const;
 type Program = (typeof PROGRAMS)[number];
 
@@ -47,63 +44,39 @@ let envoy: Envoy;
 let target: string;
 let codecs: Record<Program, StateCodec<State>>;
 
-/** The contract, with carried sessions of a revision. */
-function contractOf(revision = 1): Contract {
-  return {
-    ...contract,
-    method: (path) => {
-      const method = contract.method(path);
-      const session = method.session && { ...method.session, revision, mode: "carried" as const };
-      return { ...method, session };
-    },
-  };
-}
-
-/** A server of a program: AddItem sets what the program knows to the product's name. */
+/** A replica of a program: AddItem sets what the program knows to the product's name. */
 async function serve(
   program: Program,
   codec: StateCodec<State>,
   { revision = 1, upgrades = {} }: { revision?: number; upgrades?: Upgrades } = {},
 ): Promise<string> {
-  const answer = (): Checkout => ({
-    items: [],
-    address: undefined,
-    deliverySpeed: 0,
-    quote: undefined,
-    order: program,
-  });
-  const server = new Server({ contract: contractOf(revision) });
-  const handlers = {
-    beginCheckout: async (_request: unknown, { session }: { session: { state: State } }) => {
-      const begun = { ...codecs.old.create(), part: { old: "begun" } };
-      session.state = codec.decode(codecs.old.encode(begun).finish());
-      return answer();
+  const answer = () => checkout(program);
+  const { server, address } = await serveProgram(
+    revision,
+    {
+      async beginCheckout(_request, { session }) {
+        const begun = { ...codecs.old.create(), part: { old: "begun" } };
+        session.state = codec.decode(codecs.old.encode(begun).finish());
+        return answer();
+      },
+      getCheckout: async () => answer(),
+      async addItem({ product }, { session }) {
+        const { part } = session.state;
+        // The old program puts a fresh object there, as handlers may.
+        if (program === "old") {
+          session.state = { ...codec.create(), ...known(session.state, program) };
+        }
+        if (program === "next") session.state["next"] = BigInt(product.slice("products/".length));
+        else session.state[program] = product;
+        part![program] = program === "next" ? Buffer.from(product) : product;
+        session.state.part = part;
+        return answer();
+      },
     },
-    getCheckout: async () => answer(),
-    addItem: async (
-      { product }: { product: string },
-      { session }: { session: { state: State } },
-    ) => {
-      const { part } = session.state;
-      // The old program puts a fresh object there, as handlers may.
-      if (program === "old")
-        session.state = { ...codec.create(), ...known(session.state, program) };
-      if (program === "next") session.state["next"] = BigInt(product.slice("products/".length));
-      else session.state[program] = product;
-      part![program] = program === "next" ? Buffer.from(product) : product;
-      session.state.part = part;
-      return answer();
-    },
-  };
-  const every = new Proxy(handlers, {
-    get: (own, name) =>
-      own[name as keyof typeof own] ?? (() => Promise.reject(new Error("unused"))),
-  }) as unknown as Handlers<typeof CheckoutServiceService, State>;
-  server.add(CheckoutServiceService, every, { state: codec, ring, upgrades });
+    { state: codec, ring, upgrades },
+  );
   servers.push(server);
-  const port = await server.listen("127.0.0.1:0");
-  server.serving(true);
-  return `127.0.0.1:${port}`;
+  return address;
 }
 
 /** Of a state what the old program's own code would copy by name. */
@@ -149,15 +122,15 @@ afterAll(async () => {
 
 test("old, current and next replicas serve the same sessions, and nothing that one wrote is lost", async () => {
   const random = seededRandom();
-  const { checkout, close } = makeClients(target, { withJar: false });
+  const clients = makeClients(target, { withJar: false });
   const landed = new Set<string>();
-  const sessions = new Sessions(contractOf().method(GET).session!, codecs.next, ring);
+  const sessions = new Sessions(contractOf().method(GET_CHECKOUT).session!, codecs.next, ring);
   for (let round = 0; round < 10; round += 1) {
-    let { waybill } = await step(checkout.beginCheckout, {});
+    let { waybill } = await step(clients.checkout.beginCheckout, {});
     const last: Partial<Record<string, string>> = {};
     for (let turn = 0; turn < 30; turn += 1) {
       const product = `products/${1 + random.below(1_000_000)}`;
-      const made = await step(checkout.addItem, { product }, { waybill });
+      const made = await step(clients.checkout.addItem, { product }, { waybill });
       last[made.response.order] = product;
       landed.add(made.response.order);
       waybill = made.waybill;
@@ -173,9 +146,8 @@ test("old, current and next replicas serve the same sessions, and nothing that o
     }
   }
   expect([...landed].sort()).toEqual(["current", "next", "old"]);
-  close();
+  clients.close();
 });
-const GET = "/waybill.checkout.v1.CheckoutService/GetCheckout";
 
 test("the anomaly: a new branch of a oneof that an old program does not know overrides what it sets", async () => {
   const grown = await compile<State>(OLD.replace("int32 b = 11;", "int32 b = 11; string c = 12;"));
@@ -213,7 +185,7 @@ test("a state of an older revision is upgraded, step by step; one of a newer is 
     { product: "products/9" },
     { waybill: first },
   );
-  const sessions = new Sessions(contractOf(3).method(GET).session!, codecs.next, ring);
+  const sessions = new Sessions(contractOf(3).method(GET_CHECKOUT).session!, codecs.next, ring);
   const { state } = await sessions.open(fromCompact(upgraded.waybill!)!);
   expect(state).toMatchObject({ next: 9n, part: { old: expect.stringMatching(/begun|products/) } });
   expect(String(state["current"])).toMatch(/!$/);

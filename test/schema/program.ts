@@ -1,0 +1,49 @@
+import { type Checkout, CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
+import type { Contract } from "#shared/grpc/contract.ts";
+import type { Handlers } from "#shared/grpc/handlers.ts";
+import type { SessionParts } from "#shared/grpc/implement.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { contract } from "../fixtures/clients.ts";
+
+/** A checkout's state, whatever a program knows of it. */
+export type State = Record<string, unknown> & { part?: Record<string, unknown> | undefined };
+
+export const GET_CHECKOUT = "/waybill.checkout.v1.CheckoutService/GetCheckout";
+
+/** The contract, with carried sessions of a revision. */
+export function contractOf(revision = 1): Contract {
+  return {
+    ...contract,
+    method: (path) => {
+      const method = contract.method(path);
+      const session = method.session && { ...method.session, revision, mode: "carried" as const };
+      return { ...method, session };
+    },
+  };
+}
+
+/** A replica of a program that serves checkouts with a state of its own. */
+export async function serveProgram(
+  revision: number,
+  handlers: Partial<Handlers<typeof CheckoutServiceService, State>>,
+  parts: SessionParts<State>,
+): Promise<{ server: Server; address: string }> {
+  const server = new Server({ contract: contractOf(revision) });
+  const every = new Proxy(handlers, {
+    get: (own, name) =>
+      own[name as keyof typeof own] ?? (() => Promise.reject(new Error("unused"))),
+  }) as Handlers<typeof CheckoutServiceService, State>;
+  server.add(CheckoutServiceService, every, parts);
+  const port = await server.listen("127.0.0.1:0");
+  server.serving(true);
+  return { server, address: `127.0.0.1:${port}` };
+}
+
+/** What a program answers. @param order whatever it has to say */
+export const checkout = (order: string): Checkout => ({
+  items: [],
+  address: undefined,
+  deliverySpeed: 0,
+  quote: undefined,
+  order,
+});

@@ -1,0 +1,182 @@
+import { randomBytes } from "node:crypto";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import { AuditLog } from "#shared/audit/auditLog.ts";
+import { serviceAuthentication } from "#shared/credentials/assertion.ts";
+import { wrapping } from "#shared/credentials/wrapping.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import { fromCompact } from "#shared/waybill/jwe.ts";
+import { Sessions, type StateCodec } from "#shared/waybill/sessions.ts";
+import { type Upgrade, type Upgrades, upgrade } from "#shared/waybill/upgrades.ts";
+import { keysHandlers } from "../../services/keys/index.ts";
+import { Rings } from "../../services/keys/rings.ts";
+import { contract, makeClients } from "../fixtures/clients.ts";
+import { makeCredentials } from "../fixtures/credentials.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { step } from "../fixtures/step.ts";
+import { checkout, contractOf, GET_CHECKOUT, type State, serveProgram } from "./program.ts";
+import { compile } from "./protos.ts";
+
+const OLD = "message State { string note = 1; oneof choice { string a = 10; int32 b = 11; } }";
+const NEXT = OLD.replace("int32 b = 11;", "int32 b = 11; string c = 12;");
+const LEASE_S = 2;
+/** The branches, by quantity. */
+const LETTERS = ["", "a", "b", "c"];
+
+const credentials = await makeCredentials();
+let postgres: TestPostgres;
+let pool: Pool;
+let keys: Server;
+let keysTarget: string;
+let codecs: { old: StateCodec<State>; next: StateCodec<State> };
+/** Between the revisions: the older one has no way of saying `c`. */
+let step1to2: Upgrade;
+const replicas: Replica[] = [];
+
+interface Replica {
+  readonly ring: RingWatcher;
+  readonly server: Server;
+  readonly clients: ReturnType<typeof makeClients>;
+}
+
+/** A replica of revision 1 or 2, with a lease of its own. AddItem's quantity chooses the letter. */
+async function start(revision: 1 | 2, upgrades: Upgrades = { 1: step1to2 }): Promise<Replica> {
+  const codec = revision === 1 ? codecs.old : codecs.next;
+  const ring = new RingWatcher({
+    target: keysTarget,
+    service: "checkout",
+    audience: "checkout",
+    credentials,
+    lease: { holder: `replica/${replicas.length}`, reads: revision },
+  });
+  await ring.ready;
+  const { server, address } = await serveProgram(
+    revision,
+    {
+      beginCheckout: async () => checkout(""),
+      getCheckout: async (_request, { session: { state } }) => checkout(textOf(state)),
+      async addItem({ quantity = 0 }, { session: { state } }) {
+        state["note"] += "+";
+        const $case = LETTERS[quantity]!;
+        state["choice"] = { $case, value: $case === "b" ? 7 : "7" };
+        return checkout(textOf(state));
+      },
+    },
+    { state: codec, ring, upgrades: revision === 1 ? {} : upgrades },
+  );
+  const clients = makeClients(address, { withJar: false, retries: false });
+  replicas.push({ ring, server, clients });
+  return replicas.at(-1)!;
+}
+
+const textOf = (state: State) => JSON.stringify(state["choice"] ?? null);
+
+/** Ends it in good order: it gives its lease back. */
+async function stop({ ring, server, clients }: Replica): Promise<void> {
+  clients.close();
+  await server.drain();
+  await ring.close();
+}
+
+/** What a waybill says its state is, and its revision. */
+async function read(waybill: string) {
+  const sessions = new Sessions(
+    contractOf(2).method(GET_CHECKOUT).session!,
+    codecs.next,
+    replicas.at(-1)!.ring,
+    { upgrades: { 1: step1to2 } },
+  );
+  const { envelope, state } = await sessions.open(fromCompact(waybill)!);
+  return { revision: envelope.stateRevision, choice: state["choice"] };
+}
+
+const sealsRevision = ({ ring }: Replica) => ring.sealing()?.revision;
+const choose = ({ clients }: Replica, letter: string, waybill: string) => {
+  const request = { product: "products/7", quantity: LETTERS.indexOf(letter) };
+  return step(clients.checkout.addItem, request, { waybill });
+};
+
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  pool = createPool(postgres.url, { max: 10, name: "two-step" });
+  const [old, next] = await Promise.all([compile<State>(OLD), compile<State>(NEXT)]);
+  codecs = { old: old.codec, next: next.codec };
+  const asNext = (state: State) => next.codec.decode(old.codec.encode(state).finish());
+  step1to2 = upgrade(old.codec, next.codec, asNext, (state) => {
+    const choice = state["choice"] as { $case: string } | undefined;
+    if (choice?.$case === "c") return undefined;
+    return old.codec.decode(next.codec.encode(state).finish());
+  });
+  const audit = new AuditLog(pool, "keys");
+  const terms = { leaseS: LEASE_S, graceS: 1, keepS: 60 };
+  const versions = { tell() {} };
+  const rings = new Rings({
+    db: pool,
+    wrapping: wrapping(randomBytes(32)),
+    terms,
+    versions,
+    audit,
+  });
+  keys = new Server({ contract, authenticate: serviceAuthentication(credentials) });
+  keys.add(KeysServiceService, keysHandlers({ db: pool, rings, credentials, audit } as never));
+  keysTarget = `127.0.0.1:${await keys.listen("127.0.0.1:0")}`;
+});
+afterAll(async () => {
+  for (const replica of replicas) await stop(replica);
+  await keys?.drain();
+  await pool?.end();
+  await postgres?.remove();
+});
+
+test("a newer revision is sealed once every replica reads it, and until then both serve the same sessions", async () => {
+  const old = await start(1);
+  const next = await start(2);
+  let { waybill } = await step(next.clients.checkout.beginCheckout, {});
+  waybill = (await choose(old, "a", waybill!)).waybill;
+  expect(await read(waybill!)).toEqual({ revision: 1, choice: { $case: "a", value: "7" } });
+  waybill = (await choose(next, "b", waybill!)).waybill;
+  expect(await read(waybill!)).toEqual({ revision: 1, choice: { $case: "b", value: 7 } });
+  const seen = await step(old.clients.checkout.getCheckout, {}, { waybill });
+  expect(seen.response.order).toBe('{"$case":"b","value":7}');
+
+  // What the older revision cannot say waits, and says what for.
+  expect(await refusal(choose(next, "c", waybill!))).toMatchObject({
+    reason: "STATE_REVISION_PENDING",
+    metadata: { type: "waybill.checkout.v1.CheckoutState", revision: "2" },
+    retryAfterMs: 5000,
+  });
+
+  await stop(old);
+  await expect.poll(() => sealsRevision(next), { timeout: 20_000 }).toBe(2);
+  const grown = (await choose(next, "c", waybill!)).waybill!;
+  expect(await read(grown)).toEqual({ revision: 2, choice: { $case: "c", value: "7" } });
+
+  // Back to the old program: it takes up what it can read, and says what it cannot.
+  const back = await start(1);
+  await expect.poll(() => sealsRevision(next), { timeout: 20_000 }).toBe(1);
+  expect(
+    await refusal(step(back.clients.checkout.getCheckout, {}, { waybill: grown })),
+  ).toMatchObject({ reason: "STATE_SCHEMA_UNSUPPORTED", metadata: { revision: "2" } });
+  const stays = (await choose(next, "c", grown)).waybill!;
+  expect((await read(stays)).revision).toBe(2);
+  const shrunk = (await choose(next, "a", stays)).waybill!;
+  expect((await read(shrunk)).revision).toBe(1);
+  const taken = await choose(back, "b", shrunk);
+  expect(taken.response.order).toBe('{"$case":"b","value":7}');
+  await stop(back);
+});
+
+test("without a way down nothing is sealed while an older replica serves", async () => {
+  const old = await start(1);
+  const next = await start(2, {});
+  const { waybill } = await step(old.clients.checkout.beginCheckout, {});
+  expect(await refusal(choose(next, "a", waybill!))).toMatchObject({
+    reason: "STATE_REVISION_PENDING",
+  });
+  await stop(old);
+  await expect.poll(() => sealsRevision(next), { timeout: 20_000 }).toBe(2);
+  expect((await read((await choose(next, "a", waybill!)).waybill!)).revision).toBe(2);
+});
