@@ -18,7 +18,6 @@ export {
   StatusError,
   vocabulary,
 } from "./errors/errors.ts";
-export type { Anchorage } from "./grpc/anchoredSteps.ts";
 export {
   type CallSettings,
   type ClientOptions,
@@ -26,6 +25,7 @@ export {
   type ServiceClient,
 } from "./grpc/client.ts";
 export { type Contract, loadContract, type MethodContract, readContract } from "./grpc/contract.ts";
+export type { Anchorage } from "./grpc/endings.ts";
 export type { Caller, Context, Handlers } from "./grpc/handlers.ts";
 export { Server, type ServerOptions } from "./grpc/server.ts";
 export { Jar, type JarOptions } from "./jar/jar.ts";

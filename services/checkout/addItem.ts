@@ -1,64 +1,19 @@
-import { type ServiceError, status } from "@grpc/grpc-js";
-import type { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { AddItemRequest, Checkout } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
-import { beginChange, checkQuantity, MAX_LINES } from "./basket.ts";
-import { CheckoutErrors } from "./errors.ts";
+import { beginChange, quantityOf } from "./basket.ts";
 import type { CheckoutParts } from "./parts.ts";
+import { putItem } from "./putItem.ts";
 import { toCheckout } from "./view.ts";
-
-const BUSY_OR_AWAY = new Set([
-  status.UNAVAILABLE,
-  status.DEADLINE_EXCEEDED,
-  status.RESOURCE_EXHAUSTED,
-]);
-
-/** Longest title that is carried, in characters: a full basket is to fit into a waybill. */
-const MAX_TITLE = 40;
 
 export const addItem =
   ({ catalog }: CheckoutParts) =>
   async (
-    { product: name, quantity = 1 }: AddItemRequest,
+    { product, quantity = 1 }: AddItemRequest,
     context: Context<CheckoutState>,
   ): Promise<Checkout> => {
     const { state } = context.session;
     beginChange(state);
-    const present = state.items.find((item) => item.product === name);
-    checkQuantity(name, (present?.quantity ?? 0) + quantity);
-    if (present !== undefined) {
-      present.quantity += quantity;
-      return toCheckout(state);
-    }
-    if (state.items.length >= MAX_LINES) {
-      throw CheckoutErrors.TOO_MANY_ITEMS({ metadata: { product: name, lines: `${MAX_LINES}` } });
-    }
-    const product = await ask(catalog, name, context);
-    state.items.push({
-      product: name,
-      title: [...product.title].slice(0, MAX_TITLE).join(""),
-      unitPrice: product.price,
-      quantity,
-    });
+    await putItem(product, quantityOf(state, product) + quantity, catalog, context);
     return toCheckout(state);
   };
-
-async function ask(
-  catalog: CheckoutParts["catalog"],
-  name: string,
-  context: Context<CheckoutState>,
-): Promise<Product> {
-  try {
-    return await catalog.getProduct({ name }, { context });
-  } catch (cause) {
-    const { code } = cause as ServiceError;
-    if (code === status.NOT_FOUND) {
-      throw CheckoutErrors.PRODUCT_NOT_FOUND({ metadata: { product: name } });
-    }
-    if (BUSY_OR_AWAY.has(code)) {
-      throw CheckoutErrors.CATALOG_UNAVAILABLE({ cause, retryAfterMs: 1000 });
-    }
-    throw cause;
-  }
-}

@@ -22,6 +22,11 @@ export function itemOf(state: CheckoutState, product: string): CheckoutItem {
   return item;
 }
 
+/** How many of a product there are. */
+export function quantityOf(state: CheckoutState, product: string): number {
+  return state.items.find((item) => item.product === product)?.quantity ?? 0;
+}
+
 /** @throws StatusError TOO_MANY_ITEMS */
 export function checkQuantity(product: string, quantity: number): void {
   if (quantity > MAX_QUANTITY) {

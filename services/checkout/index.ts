@@ -5,6 +5,7 @@ import { addItem } from "./addItem.ts";
 import { beginCheckout } from "./beginCheckout.ts";
 import { bindCheckout } from "./bindCheckout.ts";
 import { chooseDelivery } from "./chooseDelivery.ts";
+import { editItems } from "./editItems.ts";
 import { endCheckout } from "./endCheckout.ts";
 import { getCheckout } from "./getCheckout.ts";
 import { getOrder } from "./getOrder.ts";
@@ -16,7 +17,9 @@ import { quoteCheckout } from "./quoteCheckout.ts";
 import { removeItem } from "./removeItem.ts";
 import { resumeCheckout } from "./resumeCheckout.ts";
 import { setAddress } from "./setAddress.ts";
+import { setItems } from "./setItems.ts";
 import { updateItem } from "./updateItem.ts";
+import { uploadItems } from "./uploadItems.ts";
 
 export function checkoutHandlers(
   parts: CheckoutParts,
@@ -26,6 +29,9 @@ export function checkoutHandlers(
     bindCheckout,
     getCheckout,
     addItem: addItem(parts),
+    setItems: setItems(parts),
+    editItems: editItems(parts),
+    uploadItems: uploadItems(parts),
     updateItem,
     removeItem,
     setAddress: setAddress(parts),

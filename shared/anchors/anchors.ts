@@ -7,6 +7,7 @@ import { type Beginning, insertAnchors } from "./sql/insertAnchors.ts";
 import { keepPartitions } from "./sql/keepPartitions.ts";
 import { readAdvance } from "./sql/readAdvance.ts";
 import { type AnchorRow, readAnchor } from "./sql/readAnchor.ts";
+import { type KeptAnswer, readKeptAnswers } from "./sql/readKeptAnswers.ts";
 
 /** A version of a session, for the table. */
 export interface Version {
@@ -69,6 +70,7 @@ export class Anchors {
    * @param asked what tells the call from others
    * @param answer what it is answered, sealed
    * @param ended whether the next version is the last
+   * @param isKept whether the answer is kept beside those of later versions, too, for the session's life
    * @param tx to be done in; default: its own, with others'
    * @returns whether the session was at that version
    */
@@ -79,7 +81,8 @@ export class Anchors {
       asked,
       answer,
       ended,
-    }: { digest: Buffer; asked: Asked; answer: Buffer; ended: boolean },
+      isKept = false,
+    }: { digest: Buffer; asked: Asked; answer: Buffer; ended: boolean; isKept?: boolean },
     tx?: Db,
   ): Promise<boolean> {
     const move = {
@@ -92,6 +95,7 @@ export class Anchors {
       call: callFingerprint(from.digest, asked.idempotencyDigest, asked.requestDigest),
       answer,
       ended,
+      isKept,
     };
     if (tx === undefined) return this.#moves.add(move);
     return (await advanceAnchors(tx, this.#schema, this.#replica, [move])).has(from.sessionId);
@@ -112,6 +116,11 @@ export class Anchors {
     const row = await readAdvance(db, this.#schema, sessionId, version + 1);
     const call = callFingerprint(digest, asked.idempotencyDigest, asked.requestDigest);
     return row?.call?.equals(call) ?? false;
+  }
+
+  /** The answers that are kept of a session's versions after one, in their order. */
+  keptAfter(sessionId: string, version: number, limit: number): Promise<KeptAnswer[]> {
+    return readKeptAnswers(this.pool, this.#schema, sessionId, version, limit);
   }
 
   /**

@@ -1,5 +1,5 @@
 import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors/errors.ts";
 import { fingerprint } from "../waybill/chain.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Answers } from "./answers.ts";
@@ -24,22 +24,8 @@ export async function settle(
   answers: Answers,
   wasServed: () => Promise<boolean>,
 ): Promise<AnswerV1 | undefined> {
-  if (row === undefined) {
-    throw Errors.WAYBILL_INVALID({ alarm: true, cause: "its session has no anchor" });
-  }
-  if (row.version === from.version) {
-    if (row.head.equals(fingerprint("anchor", from.digest)) && !row.ended) return undefined;
-    throw Errors.WAYBILL_INVALID({
-      alarm: true,
-      cause: `a fork: version ${from.version} of the session has another digest than its anchor`,
-    });
-  }
-  if (row.version < from.version) {
-    throw Errors.WAYBILL_INVALID({
-      alarm: true,
-      cause: `version ${from.version} is from the future: its anchor is at ${row.version}`,
-    });
-  }
+  assertAnchored(row);
+  if (standsAt(row, from)) return undefined;
   if (row.version === from.version + 1) {
     const answer = await answers.open(row.answer);
     if (answer === undefined || !isOf(answer, row, from.sessionId)) {
@@ -53,13 +39,48 @@ export async function settle(
     }
     if (isMadeAgain(answer, asked)) return answer;
   }
+  throw movedOn(row, from, await wasServed());
+}
+
+/** @throws StatusError WAYBILL_INVALID */
+export function assertAnchored(row: AnchorRow | undefined): asserts row is AnchorRow {
+  if (row !== undefined) return;
+  throw Errors.WAYBILL_INVALID({ alarm: true, cause: "its session has no anchor" });
+}
+
+/**
+ * Whether a session stands where a waybill says. Otherwise it has moved on.
+ *
+ * @throws StatusError WAYBILL_INVALID: there never was such a version of it
+ */
+export function standsAt(row: AnchorRow, from: EnvelopeV1): boolean {
+  if (row.version > from.version) return false;
+  if (row.version < from.version) {
+    throw Errors.WAYBILL_INVALID({
+      alarm: true,
+      cause: `version ${from.version} is from the future: its anchor is at ${row.version}`,
+    });
+  }
+  if (row.head.equals(fingerprint("anchor", from.digest)) && !row.ended) return true;
+  throw Errors.WAYBILL_INVALID({
+    alarm: true,
+    cause: `a fork: version ${from.version} of the session has another digest than its anchor`,
+  });
+}
+
+/**
+ * What a caller is told whose session has moved on.
+ *
+ * @param wasServed whether by this very call, made before
+ */
+export function movedOn(row: AnchorRow, from: EnvelopeV1, wasServed: boolean): StatusError {
   const metadata = {
     session: `sessions/${uuidFromBytes(from.sessionId)}`,
     version: `${from.version}`,
     newest: `${row.version}`,
-    served: `${await wasServed()}`,
+    served: `${wasServed}`,
   };
-  throw row.ended ? Errors.WAYBILL_ENDED({ metadata }) : Errors.WAYBILL_STALE({ metadata });
+  return row.ended ? Errors.WAYBILL_ENDED({ metadata }) : Errors.WAYBILL_STALE({ metadata });
 }
 
 /**

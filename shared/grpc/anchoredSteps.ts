@@ -2,41 +2,26 @@ import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/e
 import type { Anchors } from "../anchors/anchors.ts";
 import type { Answers } from "../anchors/answers.ts";
 import type { Asked } from "../anchors/asked.ts";
-import type { Directory } from "../anchors/directory.ts";
 import { isMadeAgain, isOf, settle } from "../anchors/settle.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { Db } from "../pg/pool.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { isAnonymous } from "../waybill/owner.ts";
-import type { OpenSession, Sessions } from "../waybill/sessions.ts";
+import type { OpenSession } from "../waybill/sessions.ts";
 import { singleValue } from "../waybill/singleValue.ts";
 import { uuidToBytes } from "../waybill/uuid.ts";
 import type { Call, Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
+import { type Anchorage, type Ending, Endings } from "./endings.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
 import { readAsked } from "./idempotency.ts";
 import type { Opened, SessionCalls } from "./sessionCalls.ts";
-
-/** Where the sessions of a service are anchored. */
-export interface Anchorage {
-  readonly anchors: Anchors;
-  readonly answers: Answers;
-  /** Where an owner's sessions are listed. Default: nowhere. */
-  readonly directory?: Directory | undefined;
-}
 
 /** How the messages of a method are encoded. */
 export interface Codec {
   requestSerialize(request: unknown): Buffer;
   responseSerialize(response: unknown): Buffer;
   responseDeserialize(bytes: Buffer): unknown;
-}
-
-/** What a call does to the anchors when its handler is done. */
-interface Ending {
-  readonly answer: AnswerV1;
-  /** Does it; false when another call was first. @param box the answer, sealed */
-  commit(db: Db | undefined, box: Buffer): Promise<boolean>;
 }
 
 /** Works out what a call's success does to the anchors. */
@@ -46,7 +31,6 @@ type End = (asked: Asked, response: Buffer, transaction: HandlerTransaction) => 
 type Checkpoint = AnswerV1 & { readonly successor: EnvelopeV1 };
 
 const SESSION_NAME = /^sessions\/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const NOTHING = Buffer.alloc(0);
 
 /**
  * The steps of one method that write an anchored session. A call that was made before, with the same
@@ -57,26 +41,24 @@ export class AnchoredSteps<State> {
   readonly #codec: Codec;
   readonly #next: Handler;
   readonly #calls: SessionCalls<State>;
-  readonly #sessions: Sessions<State>;
   readonly #anchors: Anchors;
   readonly #answers: Answers;
-  readonly #directory: Directory | undefined;
+  readonly #endings: Endings<State>;
 
   constructor(
     method: MethodContract,
     codec: Codec,
     next: Handler,
     calls: SessionCalls<State>,
-    { anchors, answers, directory }: Anchorage,
+    anchorage: Anchorage,
   ) {
     this.#method = method;
     this.#codec = codec;
     this.#next = next;
     this.#calls = calls;
-    this.#sessions = calls.sessions;
-    this.#anchors = anchors;
-    this.#answers = answers;
-    this.#directory = directory;
+    this.#anchors = anchorage.anchors;
+    this.#answers = anchorage.answers;
+    this.#endings = new Endings(calls, anchorage);
   }
 
   /** The handler may choose that the session is carried, where the contract leaves it to him. */
@@ -85,14 +67,14 @@ export class AnchoredSteps<State> {
     const transaction = new HandlerTransaction(this.#anchors.pool);
     call.transaction = () => transaction.open();
     const isAnchored = session.anchored;
-    if (isAnchored) await this.#register(session);
+    if (isAnchored) await this.#endings.register(session);
     try {
       const response = await transaction.run(() => this.#next(request, call));
-      if (session.anchored && !isAnchored) await this.#register(session);
-      const successor = await this.#successor(opened, transaction);
+      if (session.anchored && !isAnchored) await this.#endings.register(session);
+      const successor = await this.#endings.successor(opened, transaction);
       const seal = this.#calls.seal(carrier, successor);
       if (session.anchored) {
-        const { answer, commit } = this.#toFirst(session, successor);
+        const { answer, commit } = this.#endings.toFirst(session, successor);
         const box = this.#answers.seal(answer);
         await transaction.finish((db) => commit(db, box));
       } else await transaction.finish(async () => {});
@@ -106,8 +88,8 @@ export class AnchoredSteps<State> {
 
   async advance(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     return this.#goOn(request, call, opened, async (asked, response, transaction) => {
-      const successor = await this.#successor(opened, transaction);
-      return this.#toNext(opened.session, asked, response, successor);
+      const successor = await this.#endings.successor(opened, transaction);
+      return this.#endings.toNext(opened.session, asked, response, successor);
     });
   }
 
@@ -131,7 +113,7 @@ export class AnchoredSteps<State> {
   async end(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session } = opened;
     const response = await this.#goOn(request, call, opened, async (asked, encoded) =>
-      this.#toNext(session, asked, encoded, undefined),
+      this.#endings.toNext(session, asked, encoded, undefined),
     );
     // Strangers could begin and end sessions without limit: the anchor alone remembers theirs.
     if (!isAnonymous(session.subject)) await this.#tellEnd(session, session.subject);
@@ -141,11 +123,11 @@ export class AnchoredSteps<State> {
   async bind(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const old = opened.session;
     const session = this.#calls.bind(old, call);
-    await this.#register(session);
+    await this.#endings.register(session);
     const end: End = async (asked, encoded, transaction) => {
-      const successor = await this.#successor({ ...opened, session }, transaction);
-      const last = this.#toNext(old, asked, encoded, undefined);
-      const first = this.#toFirst(session, successor);
+      const successor = await this.#endings.successor({ ...opened, session }, transaction);
+      const last = this.#endings.toNext(old, asked, encoded, undefined);
+      const first = this.#endings.toFirst(session, successor);
       return {
         answer: { ...last.answer, successor },
         commit: async (db, box) =>
@@ -167,8 +149,8 @@ export class AnchoredSteps<State> {
     if (hasKey && isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
     const response = this.#codec.responseSerialize(await this.#next(request, call));
     const { session } = opened;
-    const successor = await this.#successor(opened);
-    const { answer, commit } = this.#toNext(session, asked, response, successor);
+    const successor = await this.#endings.successor(opened);
+    const { answer, commit } = this.#endings.toNext(session, asked, response, successor);
     const seal = this.#calls.seal(opened.carrier, successor);
     if (!(await commit(undefined, this.#answers.seal(answer)))) {
       throw Errors.CONFLICT({ cause: "the session advanced meanwhile", retryAfterMs: 20 });
@@ -300,58 +282,6 @@ export class AnchoredSteps<State> {
     return readAsked(path, call.metadata, this.#codec.requestSerialize(bare));
   }
 
-  /** The envelope of a session's next version, with its state kept elsewhere where it is too large. */
-  async #successor(opened: Opened<State>, transaction?: HandlerTransaction): Promise<EnvelopeV1> {
-    const { session } = opened;
-    const successor = this.#sessions.successor(
-      session,
-      this.#sessions.encode(session.state, session.unknown),
-    );
-    const tx = transaction?.wasOpened ? await transaction.open() : undefined;
-    return this.#calls.fit(opened, successor, tx);
-  }
-
-  /** A session's step to its next version; to its last one without a successor. */
-  #toNext(
-    session: OpenSession<State>,
-    asked: Asked,
-    response: Buffer,
-    successor: EnvelopeV1 | undefined,
-  ): Ending {
-    const { version, digest: parentDigest } = session.envelope;
-    const next = successor ?? this.#sessions.last(session);
-    const { sessionId, digest } = next;
-    return {
-      answer: {
-        ...asked,
-        sessionId,
-        version: next.version,
-        digest,
-        parentDigest,
-        response,
-        successor,
-      },
-      commit: (db, answer) => {
-        const from = { sessionId: session.id, version, digest: parentDigest };
-        const ended = successor === undefined;
-        return this.#anchors.advance(from, { digest, asked, answer, ended }, db);
-      },
-    };
-  }
-
-  /** A session's first version. */
-  #toFirst(session: OpenSession<State>, successor: EnvelopeV1): Ending {
-    const { sessionId, version, digest, parentDigest } = successor;
-    const asked = { idempotencyDigest: NOTHING, requestDigest: NOTHING };
-    return {
-      answer: { ...asked, sessionId, version, digest, parentDigest, response: NOTHING, successor },
-      commit: async (db, answer) => {
-        await this.#anchors.begin({ sessionId: session.id, digest, answer }, db);
-        return true;
-      },
-    };
-  }
-
   /**
    * Has a session that has ended refused for reading, too. What writes is refused by the anchor already:
    * an owner of whom the feed remembers no more has ended his session all the same.
@@ -363,10 +293,5 @@ export class AnchoredSteps<State> {
       const isFull = error instanceof StatusError && error.reason === "TOO_MANY_SESSIONS_ENDED";
       if (!isFull) throw error;
     }
-  }
-
-  /** Of nobody's sessions nobody asks for a list. */
-  async #register(session: OpenSession<State>): Promise<void> {
-    if (!isAnonymous(session.subject)) await this.#directory?.register(session);
   }
 }

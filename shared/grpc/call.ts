@@ -2,6 +2,7 @@ import type { EventEmitter } from "node:events";
 import {
   Metadata,
   type ServerDuplexStream,
+  type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
 } from "@grpc/grpc-js";
@@ -12,6 +13,7 @@ import type { Caller, Context } from "./handlers.ts";
 
 type GrpcCall =
   | ServerUnaryCall<unknown, unknown>
+  | ServerReadableStream<unknown, unknown>
   | ServerWritableStream<unknown, unknown>
   | ServerDuplexStream<unknown, unknown>;
 
@@ -31,9 +33,15 @@ export class Call implements Context<unknown> {
   transaction: Context["transaction"] = () => {
     throw new Error(`${this.method} asks for a transaction, but its contract has none to offer`);
   };
+  /** Set for streams that may advance a session. */
+  advance: Context["advance"] = async () => {
+    throw new Error(`${this.method} advances a session, but its contract has it stream none`);
+  };
   readonly #call: GrpcCall;
   readonly #draining: AbortSignal | undefined;
   #reply: Metadata | undefined;
+  #hasReplied = false;
+  #trailers: Metadata | undefined;
   #signal: AbortSignal | undefined;
   readonly #frontDoor: FrontDoor;
   #origin: Origin | undefined;
@@ -59,9 +67,22 @@ export class Call implements Context<unknown> {
     return this.#reply;
   }
 
-  /** Sends the initial metadata, where there is any. */
+  /** Sends the initial metadata, once, where there is any. */
   sendReply(): void {
+    if (this.#hasReplied) return;
+    this.#hasReplied = true;
     if (this.#reply !== undefined) this.#call.sendMetadata(this.#reply);
+  }
+
+  /** Whether it is too late for initial metadata. */
+  get hasReplied(): boolean {
+    return this.#hasReplied;
+  }
+
+  /** What a stream's answer ends with. */
+  get trailers(): Metadata {
+    this.#trailers ??= new Metadata();
+    return this.#trailers;
   }
 
   // Made on first use: most handlers never look at it.

@@ -1,3 +1,4 @@
+import type { EventEmitter } from "node:events";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import {
@@ -6,10 +7,13 @@ import {
   type ChannelOptions,
   Client,
   type ClientReadableStream,
+  type ClientUnaryCall,
+  type ClientWritableStream,
   credentials as grpcCredentials,
   type Interceptor,
   Metadata,
   type ServiceError,
+  type StatusObject,
 } from "@grpc/grpc-js";
 import type { Contract } from "./contract.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
@@ -45,9 +49,11 @@ export interface CallSettings {
   signal?: AbortSignal;
   /** Gets the response's initial metadata. */
   onMetadata?: (metadata: Metadata) => void;
+  /** Gets what the response ends with. */
+  onTrailers?: (trailers: Metadata) => void;
 }
 
-/** A client with a method to a promise for each unary method, and to an iterable for each stream. */
+/** A client with a method to a promise for each response, and to an iterable for each stream of them. */
 export type ServiceClient<Definition> = ClientMethods<Definition, CallSettings> & {
   close(): void;
 };
@@ -130,7 +136,7 @@ export function createClient<Definition extends ServiceDefinition>(
           stopListening();
           stream.cancel();
         });
-        if (settings.onMetadata) stream.on("metadata", settings.onMetadata);
+        listen(stream, settings);
         return stream;
       };
       continue;
@@ -138,21 +144,41 @@ export function createClient<Definition extends ServiceDefinition>(
     const call = (request: unknown, settings: CallSettings) =>
       new Promise((resolve, reject) => {
         HandlerTransaction.assertNone(method.path);
-        const call = client.makeUnaryRequest(
-          method.path,
-          method.requestSerialize,
-          method.responseDeserialize,
-          request,
-          metadataOf(settings),
-          callOptions(settings),
-          (error: ServiceError | null, response?: unknown) => {
-            stopListening();
-            if (error) reject(error);
-            else resolve(response);
-          },
-        );
+        const { path, requestSerialize: serialize, responseDeserialize: deserialize } = method;
+        const metadata = metadataOf(settings);
+        const done = (error: ServiceError | null, response?: unknown) => {
+          stopListening();
+          if (error) reject(error);
+          else resolve(response);
+        };
+        let call: ClientUnaryCall | ClientWritableStream<unknown>;
+        if (method.requestStream) {
+          const options = settings.timeoutMs === undefined ? {} : callOptions(settings);
+          const upload = client.makeClientStreamRequest(
+            path,
+            serialize,
+            deserialize,
+            metadata,
+            options,
+            done,
+          );
+          // What breaks the stream is what the call fails with.
+          pipeline(Readable.from(request as AsyncIterable<unknown>), upload).catch(() => {});
+          call = upload;
+        } else {
+          const options = callOptions(settings);
+          call = client.makeUnaryRequest(
+            path,
+            serialize,
+            deserialize,
+            request,
+            metadata,
+            options,
+            done,
+          );
+        }
         const stopListening = onAbort(settings, () => call.cancel());
-        if (settings.onMetadata) call.on("metadata", settings.onMetadata);
+        listen(call, settings);
       });
     const { authorize } = options;
     methods[name] =
@@ -167,6 +193,11 @@ export function createClient<Definition extends ServiceDefinition>(
           };
   }
   return methods as ServiceClient<Definition>;
+}
+
+function listen(call: EventEmitter, { onMetadata, onTrailers }: CallSettings): void {
+  if (onMetadata) call.on("metadata", onMetadata);
+  if (onTrailers) call.on("status", ({ metadata }: StatusObject) => onTrailers(metadata));
 }
 
 function onAbort({ signal, context }: CallSettings, cancel: () => void): () => void {

@@ -13,6 +13,7 @@ import {
   ServiceOptionsSchema,
 } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
+import { Access, Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { readContract } from "./contract.ts";
 
@@ -115,8 +116,14 @@ test("a carrier is a field that holds a waybill, and only one that says so", () 
 test("a method that contradicts itself is named", () => {
   const name = `option method of ${WHERE}: `;
   expect(() => withOptions({ method: READ })).toThrow(`${name}has a step, but its service has no`);
-  expect(() => withOptions({ session: SESSION, method: READ, streams: true })).toThrow(
-    `${name}only unary methods may have a step`,
+  for (const step of [Step.STEP_END, Step.STEP_BIND, Step.STEP_RESUME]) {
+    const method = { access: Access.ACCESS_AUTHENTICATED, step };
+    expect(() => withOptions({ session: SESSION, method, streams: true })).toThrow(
+      `${name}a stream may begin, read or advance a session`,
+    );
+  }
+  expect(withOptions({ session: SESSION, method: READ, streams: true }).method(WHERE).kind).toBe(
+    "server_streaming",
   );
   const cache = { access: 1, cache: { maxAge: { seconds: 1n } } };
   expect(withOptions({ method: cache }).method(WHERE).cache?.maxAge?.seconds).toBe(1n);

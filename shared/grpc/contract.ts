@@ -41,10 +41,14 @@ const MODES: Readonly<Partial<Record<Mode, SessionContract["mode"]>>> = {
   [Mode.MODE_EITHER]: "either",
 };
 
+/** What a stream may do with its session. */
+const STREAMED: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_READ, Step.STEP_ADVANCE]);
+
 /** What the protos say of one method. */
 export interface MethodContract {
   /** `/package.Service/Method`. */
   readonly path: string;
+  readonly kind: DescMethod["methodKind"];
   /** Full name of the service. */
   readonly service: string;
   readonly step: Step;
@@ -174,9 +178,13 @@ function methodContract(
   const { step, access, cache, scopes, singleUseProof } = MethodOptions.decode(bytes);
   const path = `/${service.typeName}/${method.name}`;
   const wrong = (what: string) => new Error(`option method of ${path}: ${what}`);
+  const kind = method.methodKind;
+  const hasManyRequests = kind === "client_streaming" || kind === "bidi_streaming";
   if (step !== Step.STEP_UNSPECIFIED) {
     if (session === undefined) throw wrong("has a step, but its service has no option session");
-    if (method.methodKind !== "unary") throw wrong("only unary methods may have a step");
+    if (kind !== "unary" && !STREAMED.has(step)) {
+      throw wrong("a stream may begin, read or advance a session, and nothing else");
+    }
   }
   if (access === Access.ACCESS_AUTHENTICATED && audience === undefined) {
     throw wrong("takes access tokens, but its service has no option audience");
@@ -195,6 +203,10 @@ function methodContract(
   ) {
     throw wrong("STEP_BIND and STEP_RESUME need ACCESS_AUTHENTICATED");
   }
+  const requestCarrier = carrier(registry, method.input);
+  if (hasManyRequests && requestCarrier !== undefined) {
+    throw wrong("a stream of requests brings its waybill in the metadata, not in a carrier field");
+  }
   const level = method.idempotency;
   const safe = level === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
   const advancesAnchor = session !== undefined && session.mode !== "carried" && WRITES.has(step);
@@ -202,6 +214,7 @@ function methodContract(
   if (cache !== undefined && !safe) throw wrong("cache needs idempotency_level NO_SIDE_EFFECTS");
   return {
     path,
+    kind,
     service: service.typeName,
     step,
     access,
@@ -210,12 +223,13 @@ function methodContract(
     singleUseProof,
     cache,
     session: step === Step.STEP_UNSPECIFIED ? undefined : session,
-    requestCarrier: carrier(registry, method.input),
+    requestCarrier,
     responseCarrier: carrier(registry, method.output),
     sessionName,
     advancesAnchor,
     idempotent,
-    repeatable: idempotent || step === Step.STEP_BEGIN || advancesAnchor,
+    // Of many requests nobody between here and the caller knows which were heard.
+    repeatable: !hasManyRequests && (idempotent || step === Step.STEP_BEGIN || advancesAnchor),
     request: method.input,
   };
 }

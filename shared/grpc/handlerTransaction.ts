@@ -6,7 +6,7 @@ const running = new AsyncLocalStorage<HandlerTransaction>();
 
 /**
  * The transaction of one call: opened when the handler asks for it, ended by the interceptor when the
- * handler is done.
+ * handler is done. A stream may have several, one after another: each advance ends one.
  */
 export class HandlerTransaction {
   readonly #pool: Pool;
@@ -21,13 +21,13 @@ export class HandlerTransaction {
     this.#first = first;
   }
 
-  /** The one transaction of the call, however often it is asked for. */
+  /** One and the same until it is ended, however often it is asked for. */
   async open(): Promise<Db> {
     this.#opening ??= this.#begin();
     return (await this.#opening).db;
   }
 
-  /** Whether it was asked for. */
+  /** Whether it was asked for, and has not been committed since. */
   get wasOpened(): boolean {
     return this.#opening !== undefined;
   }
@@ -46,6 +46,7 @@ export class HandlerTransaction {
     const result = await work(db);
     this.#isOpen = false;
     await commit();
+    this.#opening = undefined;
     return result;
   }
 
@@ -71,6 +72,11 @@ export class HandlerTransaction {
       await opened.rollback();
       throw error;
     }
+  }
+
+  /** Does what is no business of the handler's, even while its transaction is open. */
+  static aside<T>(work: () => Promise<T>): Promise<T> {
+    return running.exit(work);
   }
 
   /**

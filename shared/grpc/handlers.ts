@@ -30,6 +30,16 @@ export interface Context<State = never> {
    * error answered as INTERNAL where the contract declares no step that writes an anchored session.
    */
   transaction(): Promise<Db>;
+  /**
+   * For streams that begin or advance a session: makes the state, as it is now, the next version, and
+   * commits the transaction, if any. Given a message, its carrier field gets the version's waybill, so
+   * that who has the message goes on after it: `yield await context.advance(message)`. Without one,
+   * before the first message, the waybill is sent at once. What has changed when the stream ends is
+   * the last version, in the trailers. A stream that breaks is opened again with the last waybill: its
+   * handler goes on from what the state says. Throws an error answered as INTERNAL elsewhere.
+   */
+  advance(): Promise<undefined>;
+  advance<Message>(message: Message): Promise<Message>;
 }
 
 /** Who calls. Nothing of it is there unless it was proven. */

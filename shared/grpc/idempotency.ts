@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import type { Metadata } from "@grpc/grpc-js";
 import type { Asked } from "../anchors/asked.ts";
 import { Errors } from "../errors/errors.ts";
@@ -10,16 +10,26 @@ export const IDEMPOTENCY_KEY = "idempotency-key";
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
- * @param request encoded, without its waybill
+ * @param request encoded, without its waybill. Undefined: a stream of requests, which without a key
+ *   nobody can tell from another one
  * @throws StatusError IDEMPOTENCY_KEY_INVALID, METADATA_DUPLICATED
  */
-export function readAsked(method: string, metadata: Metadata, request: Uint8Array): Asked {
+export function readAsked(
+  method: string,
+  metadata: Metadata,
+  request: Uint8Array | undefined,
+): Asked {
   const key = singleValue(metadata, IDEMPOTENCY_KEY);
   if (key !== undefined && !KEY.test(key)) throw Errors.IDEMPOTENCY_KEY_INVALID();
-  const requestDigest = createHash("sha256").update(`${method}\0`).update(request).digest();
-  return {
-    requestDigest,
-    idempotencyDigest:
-      key === undefined ? requestDigest : createHash("sha256").update(`key\0${key}`).digest(),
-  };
+  const requestDigest = createHash("sha256")
+    .update(`${method}\0`)
+    .update(request ?? "")
+    .digest();
+  if (key !== undefined) {
+    return {
+      requestDigest,
+      idempotencyDigest: createHash("sha256").update(`key\0${key}`).digest(),
+    };
+  }
+  return { requestDigest, idempotencyDigest: request ? requestDigest : randomBytes(32) };
 }

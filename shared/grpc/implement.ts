@@ -1,6 +1,7 @@
 import {
   type ServiceDefinition as GrpcServiceDefinition,
   type handleBidiStreamingCall,
+  type handleClientStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   type ServerDuplexStream,
@@ -14,9 +15,9 @@ import type { RingSource } from "../waybill/ring.ts";
 import { Sessions, type StateCodec } from "../waybill/sessions.ts";
 import type { Upgrades } from "../waybill/upgrades.ts";
 import { type Authentications, access } from "./access.ts";
-import type { Anchorage } from "./anchoredSteps.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
+import type { Anchorage } from "./endings.ts";
 import type { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { revalidation } from "./revalidation.ts";
@@ -83,14 +84,7 @@ export function implement<Definition extends ServiceDefinition, State>(
       responseSerialize: (response: unknown) =>
         Buffer.isBuffer(response) ? response : method.responseSerialize(response),
     };
-    if (method.requestStream && !method.responseStream) {
-      throw new Error(`${method.path}: a stream of requests with one response is not served`);
-    }
-    implementation[name] = method.requestStream
-      ? bidiStream(contract, handler, around)
-      : method.responseStream
-        ? serverStream(contract, handler, around)
-        : unary(contract, handler, around);
+    implementation[name] = WIRES[contract.kind](contract, handler, around);
   }
   return [wire as GrpcServiceDefinition, implementation];
 }
@@ -155,6 +149,13 @@ async function* decodeEach(
   for await (const message of messages) yield decode(message);
 }
 
+const WIRES = {
+  unary,
+  server_streaming: serverStream,
+  client_streaming: clientStream,
+  bidi_streaming: bidiStream,
+};
+
 function unary(
   contract: MethodContract,
   handler: Handler,
@@ -194,6 +195,26 @@ function serverStream(
   };
 }
 
+function clientStream(
+  contract: MethodContract,
+  handler: Handler,
+  around: Surroundings,
+): handleClientStreamingCall<unknown, unknown> {
+  return (grpcCall, callback) => {
+    const call = new Call(contract.path, grpcCall, around.frontDoor, around.draining);
+    handler(grpcCall.iterator({ destroyOnReturn: false }), call).then(
+      (response) => {
+        call.sendReply();
+        callback(null, response, call.trailers);
+      },
+      (thrown) => {
+        if (grpcCall.cancelled) callback({ code: status.CANCELLED });
+        else callback(failure(contract.path, thrown, around).toStatusObject());
+      },
+    );
+  };
+}
+
 function bidiStream(
   contract: MethodContract,
   handler: Handler,
@@ -217,7 +238,7 @@ function answer(
   around: Surroundings,
 ): void {
   pump(grpcCall, request, call, handler).then(
-    () => grpcCall.end(),
+    () => grpcCall.end(call.trailers),
     (thrown) => {
       if (grpcCall.cancelled) return;
       grpcCall.emit("error", failure(call.method, thrown, around).toStatusObject());
@@ -232,15 +253,16 @@ async function pump(
   handler: Handler,
 ): Promise<void> {
   const messages = (await handler(request, call)) as AsyncIterable<unknown>;
-  call.sendReply();
   for await (const message of messages) {
     if (grpcCall.cancelled) return;
+    call.sendReply();
     if (grpcCall.write(message)) continue;
     await new Promise<void>((resolve) => {
       grpcCall.once("drain", resolve);
       call.signal.addEventListener("abort", () => resolve(), { once: true });
     });
   }
+  call.sendReply();
 }
 
 function failure(method: string, thrown: unknown, around: Surroundings): StatusError {

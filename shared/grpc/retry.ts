@@ -32,8 +32,11 @@ export function retrying(contract: Contract): Interceptor {
   };
 }
 
-/** How long to wait before another attempt; undefined when there is to be none. */
-function backoffMs(result: StatusObject, attempt: number): number | undefined {
+/**
+ * How long to wait before another attempt, when a call failed on its way; undefined when there is to be
+ * none.
+ */
+export function backoffMs(result: StatusObject, attempt: number): number | undefined {
   const { code, reason, retryAfterMs } = readError(result);
   // A service says why it fails. What fails without a reason failed on its way.
   const brokeOff = reason === "" && (code === status.INTERNAL || code === status.UNKNOWN);

@@ -1,11 +1,13 @@
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Spills } from "../anchors/spills.ts";
 import type { Sessions } from "../waybill/sessions.ts";
-import { type Anchorage, AnchoredSteps, type Codec } from "./anchoredSteps.ts";
+import { AnchoredSteps, type Codec } from "./anchoredSteps.ts";
 import type { Call, Handler } from "./call.ts";
 import { CarriedSteps } from "./carriedSteps.ts";
 import type { MethodContract } from "./contract.ts";
+import type { Anchorage } from "./endings.ts";
 import { type Opened, SessionCalls, type SessionRevocations } from "./sessionCalls.ts";
+import { StreamSteps } from "./streamSteps.ts";
 
 /**
  * Opens the call's waybill once, before the handler, and seals what the handler has changed, after
@@ -25,10 +27,21 @@ export function sessionInterceptor<State>(
 ): Handler {
   const { mode } = sessions.contract;
   const calls = new SessionCalls(method, sessions, feed, spills);
-  const carried = new CarriedSteps(next, calls);
   if (mode !== "carried" && anchorage === undefined) {
     throw new Error(`${method.path}: its sessions are ${mode}: give an anchorage`);
   }
+  if (method.kind !== "unary") {
+    const streams = new StreamSteps({ method, codec, next, calls, anchorage });
+    switch (method.step) {
+      case Step.STEP_BEGIN:
+        return (request, call) => streams.begin(request, call);
+      case Step.STEP_READ:
+        return (request, call) => streams.read(request, call);
+      default:
+        return (request, call) => streams.advance(request, call);
+    }
+  }
+  const carried = new CarriedSteps(next, calls);
   const anchored = anchorage && new AnchoredSteps(method, codec, next, calls, anchorage);
   const stepsOf = ({ session }: Opened<State>) => (session.anchored ? anchored! : carried);
 

@@ -40,6 +40,9 @@ export interface Opened<State> {
   readonly carrier: Arrival["carrier"];
 }
 
+/** Puts a waybill into a call's reply or trailers, or into a message. */
+export type Delivery = (call: Call, message: unknown) => void;
+
 /** Of a waybill that was good once: it is no hindrance to a new session. */
 const OVER: ReadonlySet<string> = new Set(["WAYBILL_EXPIRED", "WAYBILL_REVOKED"]);
 
@@ -103,6 +106,14 @@ export class SessionCalls<State> {
     return { session, carrier: "metadata" };
   }
 
+  /** The session of a version that the caller was to get, and of which he has not heard. */
+  async reopen(envelope: EnvelopeV1, call: Call): Promise<OpenSession<State>> {
+    const session = await this.sessions.read(envelope, ownerOf(call));
+    session.unknown = unknownOf(session.state);
+    call.opened = session;
+    return session;
+  }
+
   /** A new session of the caller's with the state of another one. */
   bind(old: OpenSession<State>, call: Call): OpenSession<State> {
     const session = this.sessions.begin(ownerOf(call));
@@ -144,17 +155,23 @@ export class SessionCalls<State> {
    * @returns puts it into the call's reply, or into the response
    * @throws StatusError WAYBILL_TOO_LARGE, KEYS_UNAVAILABLE
    */
-  seal(carrier: Arrival["carrier"], envelope: EnvelopeV1): (call: Call, response: unknown) => void {
-    const sealed = this.sessions.seal(envelope);
-    const { responseCarrier } = this.#method;
-    if (carrier === "message" && responseCarrier !== undefined) {
-      const field = toField(sealed);
-      return (_call, response) => {
-        (response as Record<string, unknown>)[responseCarrier] = field;
-      };
-    }
-    const value = toMetadataValue(sealed);
-    return (call) => call.reply.set(WAYBILL_KEY, value);
+  seal(carrier: Arrival["carrier"], envelope: EnvelopeV1): Delivery {
+    const isInMessage = carrier === "message" && this.#method.responseCarrier !== undefined;
+    return isInMessage ? this.sealForMessage(envelope) : this.sealFor("reply", envelope);
+  }
+
+  /** The same, for initial metadata or trailers. */
+  sealFor(place: "reply" | "trailers", envelope: EnvelopeV1): Delivery {
+    const value = toMetadataValue(this.sessions.seal(envelope));
+    return (call) => call[place].set(WAYBILL_KEY, value);
+  }
+
+  /** The same, for the carrier field of a message, which the method has. */
+  sealForMessage(envelope: EnvelopeV1): Delivery {
+    const field = toField(this.sessions.seal(envelope));
+    return (_call, message) => {
+      (message as Record<string, unknown>)[this.#method.responseCarrier!] = field;
+    };
   }
 
   /** Whether a response that was encoded without its waybill is whole. */

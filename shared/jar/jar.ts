@@ -6,13 +6,14 @@ import {
   type StatusObject,
   status,
 } from "@grpc/grpc-js";
-import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import { Step, type Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { readError } from "../errors/errors.ts";
 import type { Contract, MethodContract } from "../grpc/contract.ts";
 import { retrying } from "../grpc/retry.ts";
-import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
+import { fieldToMetadataValue, SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { authorizing } from "./authorizing.ts";
 import { recovering } from "./recovering.ts";
+import { reopening } from "./reopening.ts";
 import { SignIn, type SignInOptions } from "./signIn.ts";
 import { MemoryStore, type Store } from "./stores.ts";
 import { Turns } from "./turns.ts";
@@ -91,6 +92,7 @@ export class Jar {
         newest: (audience) => this.peek(audience, session),
         isSignedIn: () => this.isSignedIn,
       }),
+      reopening(this.#contract),
       this.#waybills(session),
       ...(this.#signIn === undefined ? [] : [authorizing(this.#contract, this.#signIn)]),
       retrying(this.#contract),
@@ -141,6 +143,7 @@ export class Jar {
     deadline: Date | number | undefined,
   ): InterceptingCall {
     let leave = () => {};
+    const isStream = method.kind !== "unary";
     let sent: string | undefined;
     let received: string | undefined;
     // Ends a call that still waits for its turn: nothing below has been started yet.
@@ -164,9 +167,17 @@ export class Jar {
           next(metadata, {
             onReceiveMetadata: (reply, nextMetadata) => {
               received = lastOf(reply);
+              // A stream that breaks goes on from the last waybill that it has brought.
+              if (isStream) this.#keep(method, key, sent, received);
               nextMetadata(reply);
             },
-            onReceiveMessage: (message, nextMessage) => nextMessage(message),
+            onReceiveMessage: (message, nextMessage) => {
+              if (isStream) {
+                received = waybillOf(method, message) ?? received;
+                this.#keep(method, key, sent, received);
+              }
+              nextMessage(message);
+            },
             onReceiveStatus: (result, nextStatus) => {
               finish(result);
               nextStatus(result);
@@ -240,6 +251,13 @@ export class Jar {
     if (domain !== "waybill" || !SPENT.has(reason)) return;
     if (this.#store.get(key) === sent) this.#store.delete(key);
   }
+}
+
+/** What a stream's message brings. */
+function waybillOf({ responseCarrier }: MethodContract, message: unknown): string | undefined {
+  if (responseCarrier === undefined) return undefined;
+  const field = (message as Record<string, Waybill | undefined>)[responseCarrier];
+  return fieldToMetadataValue(field);
 }
 
 function lastOf(metadata: Metadata): string | undefined {

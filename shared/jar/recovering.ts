@@ -24,7 +24,8 @@ export interface Known {
 export function recovering(contract: Contract, known: Known): Interceptor {
   return (options, nextCall) => {
     const method = contract.find(options.method_definition.path);
-    if (!method?.advancesAnchor) return new InterceptingCall(nextCall(options));
+    if (!method?.advancesAnchor || method.kind !== "unary")
+      return new InterceptingCall(nextCall(options));
     return repeating(
       options,
       nextCall,

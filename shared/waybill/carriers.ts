@@ -79,6 +79,15 @@ export function toField(sealed: Sealed): Waybill {
   };
 }
 
+/**
+ * The waybill of a message that was answered, for the metadata of the next call. Undefined: there is
+ * none in it.
+ */
+export function fieldToMetadataValue(field: Waybill | undefined): string | undefined {
+  const sealed = field && fromField(field);
+  return sealed && toCompact(sealed);
+}
+
 function fromField(field: Waybill): Sealed | undefined {
   const { protected: header, iv, ciphertext, tag } = field;
   if (header.length + iv.length + ciphertext.length + tag.length === 0) return undefined;

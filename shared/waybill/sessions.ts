@@ -176,7 +176,7 @@ export class Sessions<State> {
     const opened = this.#opener.open(sealed);
     const plaintext = opened instanceof Promise ? await opened : opened;
     if (plaintext === undefined) throw Errors.WAYBILL_INVALID({ cause: "it does not open" });
-    return this.#read(this.#decode(plaintext), holder);
+    return this.read(this.#decode(plaintext), holder);
   }
 
   /**
@@ -188,7 +188,24 @@ export class Sessions<State> {
    */
   async resume(envelope: EnvelopeV1, owner: Owner): Promise<OpenSession<State> | undefined> {
     if (envelope.subject !== owner.subject) return undefined;
-    return this.#read({ ...envelope, ...ownership(owner) }, owner);
+    return this.read({ ...envelope, ...ownership(owner) }, owner);
+  }
+
+  /**
+   * A session as an envelope says that is known to be genuine.
+   *
+   * @throws StatusError as `open`
+   */
+  read(
+    envelope: EnvelopeV1,
+    holder: Owner | undefined,
+  ): OpenSession<State> | Promise<OpenSession<State>> {
+    const refusal = this.#refusal(envelope, holder);
+    if (refusal !== undefined) throw refusal;
+    const { content } = envelope;
+    if (content?.$case === "spill") return this.#readSpilled(envelope, content.value);
+    if (content === undefined) throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "no state" });
+    return this.#decodeState(envelope, content.value);
   }
 
   /**
@@ -210,6 +227,14 @@ export class Sessions<State> {
   last(session: OpenSession<State>): EnvelopeV1 {
     const { revision } = this.contract;
     return this.#next(session, { revision, encoded: Buffer.alloc(0) });
+  }
+
+  /** Has a session go on, in its handler's hands, from the version that its successor says. */
+  goOn(session: OpenSession<State>, envelope: EnvelopeV1): void {
+    const encoded = asBuffer(this.encode(session.state, session.unknown));
+    Object.assign(session, this.#toSession(envelope, session.state, encoded), {
+      unknown: session.unknown,
+    });
   }
 
   /** What a waybill of this envelope would take in the metadata, in characters, and in a message. */
@@ -252,18 +277,6 @@ export class Sessions<State> {
     if (envelope === undefined)
       throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "envelope version" });
     return envelope;
-  }
-
-  #read(
-    envelope: EnvelopeV1,
-    holder: Owner | undefined,
-  ): OpenSession<State> | Promise<OpenSession<State>> {
-    const refusal = this.#refusal(envelope, holder);
-    if (refusal !== undefined) throw refusal;
-    const { content } = envelope;
-    if (content?.$case === "spill") return this.#readSpilled(envelope, content.value);
-    if (content === undefined) throw Errors.STATE_SCHEMA_UNSUPPORTED({ cause: "no state" });
-    return this.#decodeState(envelope, content.value);
   }
 
   async #readSpilled(envelope: EnvelopeV1, spill: Spill): Promise<OpenSession<State>> {

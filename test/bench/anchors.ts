@@ -124,6 +124,7 @@ async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
     call: to.asked.requestDigest,
     answer: to.answer,
     ended: to.ended,
+    isKept: false,
   };
   return (await advanceAnchors(pool, "session", "bench", [move])).size === 1;
 }

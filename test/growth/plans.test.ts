@@ -5,6 +5,7 @@ import { insertAnchors } from "#shared/anchors/sql/insertAnchors.ts";
 import { insertSpill } from "#shared/anchors/sql/insertSpill.ts";
 import { readAdvance } from "#shared/anchors/sql/readAdvance.ts";
 import { readAnchor } from "#shared/anchors/sql/readAnchor.ts";
+import { readKeptAnswers } from "#shared/anchors/sql/readKeptAnswers.ts";
 import { readSpill } from "#shared/anchors/sql/readSpill.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
@@ -78,6 +79,7 @@ const moves = ids.map((sessionId) => ({
   call: bytes,
   answer: bytes,
   ended: false,
+  isKept: false,
 }));
 const begun = ids.map((sessionId) => ({ sessionId, head: bytes, digest: bytes, answer: bytes }));
 const entries = ids.map((id) => ({ id, subject: "users/1", audience: "a", expiresAt: Date.now() }));
@@ -86,6 +88,7 @@ const position = { createdAt: new Date().toISOString(), id: ids[0]! };
 
 const STATEMENTS: Record<string, (db: Db) => Promise<unknown>> = {
   "a group's advances": (db) => advanceAnchors(db, "checkout", "r", moves),
+  "what a stream's caller has missed": (db) => readKeptAnswers(db, "checkout", ids[0]!, 2, 20),
   "one advance": (db) => advanceAnchors(db, "checkout", "r", moves.slice(0, 1)),
   "a group's begins": (db) => insertAnchors(db, "checkout", "r", begun),
   "a line of an advance": (db) => readAdvance(db, "checkout", ids[0]!, 2),

@@ -16,6 +16,8 @@ export interface Move {
   /** Sealed. */
   readonly answer: Buffer;
   readonly ended: boolean;
+  /** Whether the line of the advance keeps the answer, too. */
+  readonly isKept: boolean;
 }
 
 /**
@@ -34,16 +36,16 @@ export async function advanceAnchors(
   const { rows } = await db.query<{ session_id: string }>({
     name: `${schema}.advanceAnchors`,
     text: `WITH move AS (
-             SELECT session_id, version, ended,
+             SELECT session_id, version, ended, kept,
                     substr($4::bytea, at, 32) AS head,
                     substr($4::bytea, at + 32, 32) AS next_head,
                     substr($4::bytea, at + 64, 32) AS digest,
                     substr($4::bytea, at + 96, 32) AS parent,
                     substr($4::bytea, at + 128, 32) AS call,
                     substr($5::bytea, answer_at, answer_size) AS answer
-               FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $6::integer[], $7::integer[])
-                      WITH ORDINALITY
-                      AS given (session_id, version, ended, answer_at, answer_size, number),
+               FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $6::integer[], $7::integer[],
+                           $9::boolean[]) WITH ORDINALITY
+                      AS given (session_id, version, ended, answer_at, answer_size, kept, number),
                     LATERAL (SELECT 1 + 160 * (number::integer - 1)) AS packed (at)
            ), moved AS (
              UPDATE ${schema}.anchor
@@ -56,10 +58,11 @@ export async function advanceAnchors(
                 AND anchor.version = move.version
                 AND anchor.head = move.head
                 AND NOT anchor.ended
-             RETURNING anchor.session_id, anchor.version, move.digest, move.parent, move.call
+             RETURNING anchor.session_id, anchor.version, move.digest, move.parent, move.call,
+                       CASE WHEN move.kept THEN move.answer END AS answer
            )
-           INSERT INTO ${schema}.advance (session_id, version, digest, parent, call, replica)
-           SELECT session_id, version, digest, parent, call, $8::text FROM moved
+           INSERT INTO ${schema}.advance (session_id, version, digest, parent, call, answer, replica)
+           SELECT session_id, version, digest, parent, call, answer, $8::text FROM moved
            RETURNING session_id`,
     values: [
       moves.map(({ sessionId }) => sessionId),
@@ -73,6 +76,7 @@ export async function advanceAnchors(
       startsOf(moves),
       moves.map(({ answer }) => answer.length),
       replica,
+      moves.map(({ isKept }) => isKept),
     ],
   });
   return new Set(rows.map((row) => row.session_id));

@@ -10,8 +10,14 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type ClientWritableStream,
+  type handleBidiStreamingCall,
+  type handleClientStreamingCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -21,6 +27,7 @@ import {
 import { Timestamp } from "../../../google/protobuf/timestamp.ts";
 import { Money } from "../../../google/type/money.ts";
 import { PostalAddress } from "../../../google/type/postal_address.ts";
+import { Waybill } from "../../options/v1/options.ts";
 import { CheckoutItem, DeliverySpeed, Quote } from "./checkout_state.ts";
 
 export const protobufPackage = "waybill.checkout.v1";
@@ -70,6 +77,54 @@ export interface GetCheckoutRequest {
 }
 
 export interface AddItemRequest {
+  /** Name of the product in the catalogue: `products/{number}`. */
+  product: string;
+  /** How many to add, 1 to 99. Not given: 1. */
+  quantity?: number | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** How many of a product there are to be. */
+export interface ItemQuantity {
+  /** Name of the product in the catalogue: `products/{number}`. */
+  product: string;
+  /** 0 to 99. 0: it is not in the basket any more. */
+  quantity: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface SetItemsRequest {
+  /** At most 60, each of another product, done in their order. */
+  items: ItemQuantity[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A change that was made. */
+export interface SetItemsResponse {
+  item:
+    | ItemQuantity
+    | undefined;
+  /** The checkout's waybill after it. */
+  waybill: Waybill | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface EditItemsRequest {
+  item: ItemQuantity | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface EditItemsResponse {
+  /** The checkout after the request that this answers. */
+  checkout:
+    | Checkout
+    | undefined;
+  /** Its waybill, where the request has changed it. */
+  waybill: Waybill | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface UploadItemsRequest {
   /** Name of the product in the catalogue: `products/{number}`. */
   product: string;
   /** How many to add, 1 to 99. Not given: 1. */
@@ -714,6 +769,490 @@ export const AddItemRequest: MessageFns<AddItemRequest> = {
   },
   fromPartial(object: DeepPartial<AddItemRequest>): AddItemRequest {
     const message = createBaseAddItemRequest();
+    message.product = object.product ?? "";
+    message.quantity = object.quantity ?? undefined;
+    return message;
+  },
+};
+
+function createBaseItemQuantity(): ItemQuantity {
+  return { product: "", quantity: 0, _unknownFields: {} };
+}
+
+export const ItemQuantity: MessageFns<ItemQuantity> = {
+  encode(message: ItemQuantity, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.product !== "") {
+      writer.uint32(10).string(message.product);
+    }
+    if (message.quantity !== 0) {
+      writer.uint32(16).int32(message.quantity);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ItemQuantity {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseItemQuantity();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.product = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ItemQuantity>): ItemQuantity {
+    return ItemQuantity.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ItemQuantity>): ItemQuantity {
+    const message = createBaseItemQuantity();
+    message.product = object.product ?? "";
+    message.quantity = object.quantity ?? 0;
+    return message;
+  },
+};
+
+function createBaseSetItemsRequest(): SetItemsRequest {
+  return { items: [], _unknownFields: {} };
+}
+
+export const SetItemsRequest: MessageFns<SetItemsRequest> = {
+  encode(message: SetItemsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.items) {
+      ItemQuantity.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetItemsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetItemsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.items.push(ItemQuantity.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetItemsRequest>): SetItemsRequest {
+    return SetItemsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetItemsRequest>): SetItemsRequest {
+    const message = createBaseSetItemsRequest();
+    message.items = object.items?.map((e) => ItemQuantity.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSetItemsResponse(): SetItemsResponse {
+  return { item: undefined, waybill: undefined, _unknownFields: {} };
+}
+
+export const SetItemsResponse: MessageFns<SetItemsResponse> = {
+  encode(message: SetItemsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.item !== undefined) {
+      ItemQuantity.encode(message.item, writer.uint32(10).fork()).join();
+    }
+    if (message.waybill !== undefined) {
+      Waybill.encode(message.waybill, writer.uint32(18).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetItemsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetItemsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.item = ItemQuantity.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.waybill = Waybill.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetItemsResponse>): SetItemsResponse {
+    return SetItemsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetItemsResponse>): SetItemsResponse {
+    const message = createBaseSetItemsResponse();
+    message.item = (object.item !== undefined && object.item !== null)
+      ? ItemQuantity.fromPartial(object.item)
+      : undefined;
+    message.waybill = (object.waybill !== undefined && object.waybill !== null)
+      ? Waybill.fromPartial(object.waybill)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseEditItemsRequest(): EditItemsRequest {
+  return { item: undefined, _unknownFields: {} };
+}
+
+export const EditItemsRequest: MessageFns<EditItemsRequest> = {
+  encode(message: EditItemsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.item !== undefined) {
+      ItemQuantity.encode(message.item, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EditItemsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEditItemsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.item = ItemQuantity.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EditItemsRequest>): EditItemsRequest {
+    return EditItemsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EditItemsRequest>): EditItemsRequest {
+    const message = createBaseEditItemsRequest();
+    message.item = (object.item !== undefined && object.item !== null)
+      ? ItemQuantity.fromPartial(object.item)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseEditItemsResponse(): EditItemsResponse {
+  return { checkout: undefined, waybill: undefined, _unknownFields: {} };
+}
+
+export const EditItemsResponse: MessageFns<EditItemsResponse> = {
+  encode(message: EditItemsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.checkout !== undefined) {
+      Checkout.encode(message.checkout, writer.uint32(10).fork()).join();
+    }
+    if (message.waybill !== undefined) {
+      Waybill.encode(message.waybill, writer.uint32(18).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EditItemsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEditItemsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.checkout = Checkout.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.waybill = Waybill.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EditItemsResponse>): EditItemsResponse {
+    return EditItemsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EditItemsResponse>): EditItemsResponse {
+    const message = createBaseEditItemsResponse();
+    message.checkout = (object.checkout !== undefined && object.checkout !== null)
+      ? Checkout.fromPartial(object.checkout)
+      : undefined;
+    message.waybill = (object.waybill !== undefined && object.waybill !== null)
+      ? Waybill.fromPartial(object.waybill)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseUploadItemsRequest(): UploadItemsRequest {
+  return { product: "", quantity: undefined, _unknownFields: {} };
+}
+
+export const UploadItemsRequest: MessageFns<UploadItemsRequest> = {
+  encode(message: UploadItemsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.product !== "") {
+      writer.uint32(10).string(message.product);
+    }
+    if (message.quantity !== undefined) {
+      writer.uint32(16).int32(message.quantity);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UploadItemsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUploadItemsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.product = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UploadItemsRequest>): UploadItemsRequest {
+    return UploadItemsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UploadItemsRequest>): UploadItemsRequest {
+    const message = createBaseUploadItemsRequest();
     message.product = object.product ?? "";
     message.quantity = object.quantity ?? undefined;
     return message;
@@ -1792,6 +2331,43 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
+  /**
+   * Sets how many of each of several products are in the basket, one after another, and answers each
+   * change with the waybill to go on from. What is so already is not changed and not answered: a call
+   * that breaks is made again, with the last waybill, and does what is left.
+   */
+  setItems: {
+    path: "/waybill.checkout.v1.CheckoutService/SetItems" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: SetItemsRequest): Buffer => Buffer.from(SetItemsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetItemsRequest => SetItemsRequest.decode(value),
+    responseSerialize: (value: SetItemsResponse): Buffer => Buffer.from(SetItemsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SetItemsResponse => SetItemsResponse.decode(value),
+  },
+  /**
+   * Sets how many of a product are in the basket, for each request, and answers it with the waybill to
+   * go on from; without one where nothing has changed.
+   */
+  editItems: {
+    path: "/waybill.checkout.v1.CheckoutService/EditItems" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: EditItemsRequest): Buffer => Buffer.from(EditItemsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): EditItemsRequest => EditItemsRequest.decode(value),
+    responseSerialize: (value: EditItemsResponse): Buffer => Buffer.from(EditItemsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): EditItemsResponse => EditItemsResponse.decode(value),
+  },
+  /** Adds what a caller sends, item after item: all of it when he is done, or nothing. */
+  uploadItems: {
+    path: "/waybill.checkout.v1.CheckoutService/UploadItems" as const,
+    requestStream: true as const,
+    responseStream: false as const,
+    requestSerialize: (value: UploadItemsRequest): Buffer => Buffer.from(UploadItemsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UploadItemsRequest => UploadItemsRequest.decode(value),
+    responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
+  },
   /** Sets how many of a product are in the basket. */
   updateItem: {
     path: "/waybill.checkout.v1.CheckoutService/UpdateItem" as const,
@@ -1937,6 +2513,19 @@ export interface CheckoutServiceServer extends UntypedServiceImplementation {
   getCheckout: handleUnaryCall<GetCheckoutRequest, Checkout>;
   /** Adds some of a product; to what is there already, if any. */
   addItem: handleUnaryCall<AddItemRequest, Checkout>;
+  /**
+   * Sets how many of each of several products are in the basket, one after another, and answers each
+   * change with the waybill to go on from. What is so already is not changed and not answered: a call
+   * that breaks is made again, with the last waybill, and does what is left.
+   */
+  setItems: handleServerStreamingCall<SetItemsRequest, SetItemsResponse>;
+  /**
+   * Sets how many of a product are in the basket, for each request, and answers it with the waybill to
+   * go on from; without one where nothing has changed.
+   */
+  editItems: handleBidiStreamingCall<EditItemsRequest, EditItemsResponse>;
+  /** Adds what a caller sends, item after item: all of it when he is done, or nothing. */
+  uploadItems: handleClientStreamingCall<UploadItemsRequest, Checkout>;
   /** Sets how many of a product are in the basket. */
   updateItem: handleUnaryCall<UpdateItemRequest, Checkout>;
   /** Takes a product out of the basket. */
@@ -2021,6 +2610,44 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
+  /**
+   * Sets how many of each of several products are in the basket, one after another, and answers each
+   * change with the waybill to go on from. What is so already is not changed and not answered: a call
+   * that breaks is made again, with the last waybill, and does what is left.
+   */
+  setItems(request: SetItemsRequest, options?: Partial<CallOptions>): ClientReadableStream<SetItemsResponse>;
+  setItems(
+    request: SetItemsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<SetItemsResponse>;
+  /**
+   * Sets how many of a product are in the basket, for each request, and answers it with the waybill to
+   * go on from; without one where nothing has changed.
+   */
+  editItems(): ClientDuplexStream<EditItemsRequest, EditItemsResponse>;
+  editItems(options: Partial<CallOptions>): ClientDuplexStream<EditItemsRequest, EditItemsResponse>;
+  editItems(
+    metadata: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientDuplexStream<EditItemsRequest, EditItemsResponse>;
+  /** Adds what a caller sends, item after item: all of it when he is done, or nothing. */
+  uploadItems(
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientWritableStream<UploadItemsRequest>;
+  uploadItems(
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientWritableStream<UploadItemsRequest>;
+  uploadItems(
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientWritableStream<UploadItemsRequest>;
+  uploadItems(
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Checkout) => void,
+  ): ClientWritableStream<UploadItemsRequest>;
   /** Sets how many of a product are in the basket. */
   updateItem(
     request: UpdateItemRequest,

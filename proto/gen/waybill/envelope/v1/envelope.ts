@@ -11,6 +11,28 @@ export const protobufPackage = "waybill.envelope.v1";
 
 export const protobufFileName = "waybill/envelope/v1/envelope.proto";
 
+/** Where in a stream's answer a session advances. */
+export const Part = {
+  PART_UNSPECIFIED: 0,
+  /** PART_START - Before its first message: the waybill is in the initial metadata. */
+  PART_START: 1,
+  /** PART_MESSAGE - With a message. */
+  PART_MESSAGE: 2,
+  /** PART_END - At its end: the waybill is in the trailers. Where there is one response, it goes with it. */
+  PART_END: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Part = typeof Part[keyof typeof Part];
+
+export namespace Part {
+  export type PART_UNSPECIFIED = typeof Part.PART_UNSPECIFIED;
+  export type PART_START = typeof Part.PART_START;
+  export type PART_MESSAGE = typeof Part.PART_MESSAGE;
+  export type PART_END = typeof Part.PART_END;
+  export type UNRECOGNIZED = typeof Part.UNRECOGNIZED;
+}
+
 /** The plaintext of a waybill. */
 export interface Envelope {
   version: { $case: "v1"; value: EnvelopeV1 } | undefined;
@@ -94,7 +116,11 @@ export interface AnswerV1 {
   /** The response, encoded, without its waybill. */
   response: Buffer;
   /** The successor that the call was answered with. Absent when the session ended. */
-  successor: EnvelopeV1 | undefined;
+  successor:
+    | EnvelopeV1
+    | undefined;
+  /** Which part of a stream it is of. Not set: of a call that has one answer. */
+  part: Part;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -689,6 +715,7 @@ function createBaseAnswerV1(): AnswerV1 {
     requestDigest: Buffer.alloc(0),
     response: Buffer.alloc(0),
     successor: undefined,
+    part: 0,
     _unknownFields: {},
   };
 }
@@ -718,6 +745,9 @@ export const AnswerV1: MessageFns<AnswerV1> = {
     }
     if (message.successor !== undefined) {
       EnvelopeV1.encode(message.successor, writer.uint32(66).fork()).join();
+    }
+    if (message.part !== 0) {
+      writer.uint32(72).int32(message.part);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -807,6 +837,14 @@ export const AnswerV1: MessageFns<AnswerV1> = {
             message.successor = EnvelopeV1.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.part = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -842,6 +880,7 @@ export const AnswerV1: MessageFns<AnswerV1> = {
     message.successor = (object.successor !== undefined && object.successor !== null)
       ? EnvelopeV1.fromPartial(object.successor)
       : undefined;
+    message.part = object.part ?? 0;
     return message;
   },
 };

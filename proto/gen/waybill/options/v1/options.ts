@@ -42,7 +42,11 @@ export namespace Mode {
   export type UNRECOGNIZED = typeof Mode.UNRECOGNIZED;
 }
 
-/** What a method does with the session. */
+/**
+ * What a method does with the session. A stream may begin, read or advance one: it advances where its
+ * handler says so, before the first message or with a message that has a carrier field, and at its
+ * end, if the state has changed since.
+ */
 export const Step = {
   /** STEP_UNSPECIFIED - The method has no session. */
   STEP_UNSPECIFIED: 0,

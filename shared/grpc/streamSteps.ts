@@ -1,0 +1,36 @@
+import type { Call } from "./call.ts";
+import type { Opened } from "./sessionCalls.ts";
+import { StreamedCall, type StreamedMethod } from "./streamedCall.ts";
+
+/** The steps of one method that streams its requests, its responses, or both. */
+export class StreamSteps<State> {
+  readonly #on: StreamedMethod<State>;
+
+  constructor(on: StreamedMethod<State>) {
+    this.#on = on;
+  }
+
+  async begin(request: unknown, call: Call): Promise<unknown> {
+    return this.#advancing(request, call, await this.#on.calls.begin(request, call));
+  }
+
+  async read(request: unknown, call: Call): Promise<unknown> {
+    const { session } = await this.#on.calls.open(request, call);
+    const { sessions } = this.#on.calls;
+    if (sessions.isAging(session)) {
+      this.#on.calls.sealFor("reply", sessions.renewed(session))(call, undefined);
+    }
+    return this.#on.next(request, call);
+  }
+
+  async advance(request: unknown, call: Call): Promise<unknown> {
+    return this.#advancing(request, call, await this.#on.calls.open(request, call));
+  }
+
+  async #advancing(request: unknown, call: Call, { session }: Opened<State>): Promise<unknown> {
+    const { kind } = this.#on.method;
+    const isOne = kind === "server_streaming";
+    const streamed = new StreamedCall(call, session, this.#on, isOne ? request : undefined);
+    return kind === "client_streaming" ? streamed.response(request) : streamed.messages(request);
+  }
+}

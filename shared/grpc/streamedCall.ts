@@ -1,0 +1,219 @@
+import {
+  type AnswerV1,
+  type EnvelopeV1,
+  Part,
+} from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { OpenSession } from "../waybill/sessions.ts";
+import type { Codec } from "./anchoredSteps.ts";
+import { AnchoredWay } from "./anchoredWay.ts";
+import type { Call, Handler } from "./call.ts";
+import type { MethodContract } from "./contract.ts";
+import type { Anchorage } from "./endings.ts";
+import { readAsked } from "./idempotency.ts";
+import type { Delivery, SessionCalls } from "./sessionCalls.ts";
+
+/** What the calls of one method have in common. */
+export interface StreamedMethod<State> {
+  readonly method: MethodContract;
+  readonly codec: Codec;
+  readonly next: Handler;
+  readonly calls: SessionCalls<State>;
+  readonly anchorage: Anchorage | undefined;
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * One call that streams, and its session's way through it: from version to version, where the handler
+ * says so and at the end. What of an anchored session's way the caller has missed, because an earlier
+ * call like this one broke, he gets first.
+ */
+export class StreamedCall<State> {
+  readonly #call: Call;
+  readonly #on: StreamedMethod<State>;
+  readonly #anchored: AnchoredWay<State> | undefined;
+  #session: OpenSession<State>;
+  /** The newest version's waybill has found no way to the caller yet. */
+  #isOwed = false;
+
+  /** @param request undefined: there are many */
+  constructor(
+    call: Call,
+    session: OpenSession<State>,
+    on: StreamedMethod<State>,
+    request: unknown,
+  ) {
+    this.#call = call;
+    this.#session = session;
+    this.#on = on;
+    const { anchorage, calls, method, codec } = on;
+    if (anchorage === undefined) return;
+    const { requestCarrier, path } = method;
+    const bare =
+      requestCarrier === undefined
+        ? request
+        : { ...(request as object), [requestCarrier]: undefined };
+    const encoded = bare === undefined ? undefined : codec.requestSerialize(bare);
+    const asked = readAsked(path, call.metadata, encoded);
+    this.#anchored = new AnchoredWay(calls, anchorage, asked, () => this.#session);
+    call.transaction = () => this.#anchored!.transaction.open();
+  }
+
+  /** The answer of a stream of responses. */
+  async *messages(request: unknown): AsyncGenerator<unknown> {
+    for await (const answer of this.#missed()) {
+      const message = await this.#redeliver(answer, "trailers");
+      if (message !== undefined) yield message;
+      if (answer.part === Part.PART_END) return;
+    }
+    await this.#begin();
+    yield* this.#handle(request);
+    await this.#end("trailers", NOTHING);
+  }
+
+  /** The answer of a stream of requests alone; encoded. */
+  async response(requests: unknown): Promise<Buffer> {
+    const { codec, next } = this.#on;
+    const place = () => (this.#call.hasReplied ? "trailers" : "reply");
+    for await (const answer of this.#missed()) {
+      await this.#redeliver(answer, place());
+      if (answer.part === Part.PART_END) return answer.response;
+    }
+    await this.#begin();
+    try {
+      const response = await this.#within(() => next(requests, this.#call));
+      const encoded = codec.responseSerialize(response);
+      await this.#end(place(), encoded);
+      return encoded;
+    } finally {
+      await this.#anchored?.transaction.abandon();
+    }
+  }
+
+  async *#missed(): AsyncGenerator<AnswerV1> {
+    if (this.#anchored === undefined || !this.#session.anchored) return;
+    if (this.#session.version === 0) return;
+    yield* this.#anchored.missed();
+    await this.#anchored.assertStands();
+  }
+
+  /** @returns the message that it was answered with, if any */
+  async #redeliver(
+    { part, successor, response }: AnswerV1,
+    last: "reply" | "trailers",
+  ): Promise<unknown> {
+    const { calls, codec } = this.#on;
+    this.#session = await calls.reopen(successor!, this.#call);
+    this.#isOwed = false;
+    if (part === Part.PART_MESSAGE) {
+      const message = codec.responseDeserialize(response);
+      calls.sealForMessage(successor!)(this.#call, message);
+      return message;
+    }
+    if (part === Part.PART_END) calls.sealFor(last, successor!)(this.#call, undefined);
+    else if (this.#call.hasReplied) this.#isOwed = true;
+    else {
+      calls.sealFor("reply", successor!)(this.#call, undefined);
+      this.#call.sendReply();
+    }
+    return undefined;
+  }
+
+  /** Readies what the handler may ask for. */
+  async #begin(): Promise<void> {
+    if (this.#session.anchored) await this.#anchored?.register();
+    this.#call.advance = async <Message>(message?: Message) => {
+      if (message === undefined) await this.#advanceAtStart();
+      else await this.#advanceWith(message);
+      return message as Message;
+    };
+  }
+
+  async #advanceAtStart(): Promise<void> {
+    const { method, calls } = this.#on;
+    if (this.#call.hasReplied) {
+      throw new Error(`${method.path} has sent its first message: advance with the next one`);
+    }
+    await this.#advance(Part.PART_START, NOTHING, (next) => calls.sealFor("reply", next));
+    this.#call.sendReply();
+  }
+
+  async #advanceWith(message: unknown): Promise<void> {
+    const { method, calls, codec } = this.#on;
+    if (method.kind === "client_streaming" || method.responseCarrier === undefined) {
+      throw new Error(`${method.path} advances with a message that has no carrier field`);
+    }
+    const encoded = codec.responseSerialize(message);
+    const seal = (next: EnvelopeV1) => calls.sealForMessage(next);
+    await this.#advance(Part.PART_MESSAGE, encoded, seal, message);
+  }
+
+  /** Runs the handler of a stream of responses. */
+  async *#handle(request: unknown): AsyncGenerator<unknown> {
+    const { method, next } = this.#on;
+    const messages = (await next(request, this.#call)) as AsyncIterable<unknown>;
+    const iterator = messages[Symbol.asyncIterator]();
+    let isOver = false;
+    try {
+      for (;;) {
+        const { done, value } = await this.#within(() => iterator.next());
+        isOver = done === true;
+        if (isOver) return;
+        if (this.#anchored?.transaction.wasOpened) {
+          throw new Error(`${method.path} has a transaction open: advance with the message`);
+        }
+        yield value;
+      }
+    } finally {
+      if (!isOver) {
+        await iterator.return?.();
+        await this.#anchored?.transaction.abandon();
+      }
+    }
+  }
+
+  #within<T>(work: () => Promise<T>): Promise<T> {
+    return this.#anchored === undefined ? work() : this.#anchored.transaction.run(work);
+  }
+
+  /** Takes the session to its last version of this call, if there is anything to say. */
+  async #end(place: "reply" | "trailers", response: Buffer): Promise<void> {
+    const { calls } = this.#on;
+    const session = this.#session;
+    const hasChanged =
+      session.version === 0 ||
+      this.#anchored?.transaction.wasOpened ||
+      !session.encoded.equals(calls.sessions.encode(session.state, session.unknown));
+    if (hasChanged) {
+      await this.#advance(Part.PART_END, response, (next) => calls.sealFor(place, next));
+    } else if (this.#isOwed) {
+      calls.sealFor(place, session.envelope)(this.#call, undefined);
+    } else if (calls.sessions.isAging(session)) {
+      calls.sealFor(place, calls.sessions.renewed(session))(this.#call, undefined);
+    }
+  }
+
+  /** Makes the state the session's next version, and hands its waybill out. */
+  async #advance(
+    part: Part,
+    response: Buffer,
+    seal: (next: EnvelopeV1) => Delivery,
+    message?: unknown,
+  ): Promise<void> {
+    const { calls } = this.#on;
+    const session = this.#session;
+    const opened = { session, carrier: "metadata" as const };
+    const state = calls.sessions.encode(session.state, session.unknown);
+    const next = await calls.fit(
+      opened,
+      calls.sessions.successor(session, state),
+      await this.#anchored?.db(),
+    );
+    // Sealed before anything is written: what is too large is refused with nothing done.
+    const deliver = seal(next);
+    await this.#anchored?.advance(part, response, next);
+    calls.sessions.goOn(session, next);
+    deliver(this.#call, message);
+    this.#isOwed = false;
+  }
+}

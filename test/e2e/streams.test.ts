@@ -1,0 +1,216 @@
+import { Metadata } from "@grpc/grpc-js";
+import type { Client } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type {
+  EditItemsRequest,
+  SetItemsResponse,
+  UploadItemsRequest,
+} from "#proto/waybill/checkout/v1/checkout.ts";
+import { fieldToMetadataValue } from "#shared/waybill/carriers.ts";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { step } from "../fixtures/step.ts";
+
+let cluster: TestCluster;
+let [gate, watcher]: Client[] = [];
+/** One client of each replica. */
+let [a, b]: Clients[] = [];
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
+  [a, b] = cluster
+    .status()
+    .replicas.map(({ address }) => makeClients(address, { withJar: false, retries: false }));
+});
+afterAll(async () => {
+  a?.close();
+  b?.close();
+  await Promise.all([gate?.end(), watcher?.end()]);
+  await cluster?.remove();
+});
+
+let first: string;
+beforeEach(async () => {
+  first = (await step(a!.checkout.beginCheckout, {})).waybill!;
+});
+
+const ITEMS = [1, 2, 3, 4, 5].map((id) => ({ product: `products/${id}`, quantity: id }));
+const names = (messages: { item?: { product: string } | undefined }[]) =>
+  messages.map(({ item }) => item?.product);
+const basket = async (clients: Clients, waybill: string) =>
+  (await step(clients.checkout.getCheckout, {}, { waybill })).response.items.map(
+    ({ product, quantity }) => ({ product, quantity }),
+  );
+
+function metadataOf(waybill: string, key?: string): Metadata {
+  const metadata = new Metadata();
+  metadata.set("waybill", waybill);
+  if (key !== undefined) metadata.set("idempotency-key", key);
+  return metadata;
+}
+
+/** Sets all items; only so many of the messages are read before the call is given up. */
+async function setItems(
+  clients: Clients,
+  waybill: string,
+  {
+    key,
+    read = ITEMS.length + 1,
+    items = ITEMS,
+  }: { key?: string; read?: number; items?: typeof ITEMS } = {},
+) {
+  const messages: SetItemsResponse[] = [];
+  for await (const message of clients.checkout.setItems(
+    { items },
+    { metadata: metadataOf(waybill, key) },
+  )) {
+    messages.push(message);
+    if (messages.length === read) break;
+  }
+  return { messages, waybill: fieldToMetadataValue(messages.at(-1)?.waybill) };
+}
+
+/** The ids of the session's versions, of which each is there once. */
+const versions = async () =>
+  (
+    await watcher!.query(
+      `SELECT version FROM checkout.advance
+        WHERE session_id = (SELECT max(session_id::text)::uuid FROM checkout.anchor) ORDER BY version`,
+    )
+  ).rows.map(({ version }) => version as number);
+
+test("a stream of responses advances the session with each message", async () => {
+  const { messages, waybill } = await setItems(a!, first);
+  expect(names(messages)).toEqual(names(ITEMS.map((item) => ({ item }))));
+  expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
+  expect(await basket(b!, waybill!)).toEqual(ITEMS);
+  // What is so already is neither done nor answered.
+  expect((await setItems(b!, waybill!)).messages).toEqual([]);
+  // Each of the waybills carries the state of its message.
+  expect(await basket(b!, fieldToMetadataValue(messages[1]!.waybill)!)).toEqual(ITEMS.slice(0, 2));
+});
+
+test("a stream that broke goes on, on any replica, after the last waybill that its caller has", async () => {
+  const all = await setItems(a!, first, { key: "one" });
+  for (const lastSeen of [0, 1, 3]) {
+    const from =
+      lastSeen === 0 ? first : fieldToMetadataValue(all.messages[lastSeen - 1]!.waybill)!;
+    const again = await setItems(b!, from, { key: "one" });
+    // The very ones that were made, and nothing twice.
+    expect(names(again.messages)).toEqual(names(all.messages.slice(lastSeen)));
+    expect(await basket(a!, again.waybill!)).toEqual(ITEMS);
+  }
+  expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
+  // Without a key the request is the key; another request is another call.
+  expect((await refusal(setItems(b!, first))).reason).toBe("WAYBILL_STALE");
+  const other = { items: ITEMS.slice(1), key: "one" };
+  expect((await refusal(setItems(b!, first, other))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
+});
+
+test("a caller who stops reading goes on from there", async () => {
+  const some = await setItems(a!, first, { read: 2 });
+  expect(names(some.messages)).toEqual(["products/1", "products/2"]);
+  const rest = await setItems(b!, some.waybill!);
+  // The first call may have gone on for a while; what it has made, the second one is answered.
+  expect(names(rest.messages)).toEqual(["products/3", "products/4", "products/5"]);
+  expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
+test("of several streams from one waybill one goes on", async () => {
+  await gate!.query("BEGIN; SELECT FROM checkout.anchor FOR UPDATE");
+  const calls = ["one", "two", "three"].map((key, index) =>
+    setItems(index === 0 ? a! : b!, first, { key }),
+  );
+  const outcomes = Promise.allSettled(calls);
+  // Those of one replica go in one statement.
+  await untilBlocked(watcher!, 2);
+  await gate!.query("COMMIT");
+  const settled = await outcomes;
+  expect(settled.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  for (const [index, { status }] of settled.entries()) {
+    if (status === "rejected") expect((await refusal(calls[index]!)).reason).toBe("WAYBILL_STALE");
+  }
+  expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
+test("a stream both ways advances with each answer, and what was missed comes first", async () => {
+  const clients = makeClients(cluster.target, { withJar: false });
+  async function* requests(from: number, to: number): AsyncGenerator<EditItemsRequest> {
+    for (const item of ITEMS.slice(from, to)) yield { item };
+  }
+  const waybills: string[] = [];
+  const sizes: number[] = [];
+  for await (const { checkout, waybill } of clients.checkout.editItems(requests(0, 3), {
+    metadata: metadataOf(first, "edit"),
+  })) {
+    sizes.push(checkout!.items.length);
+    waybills.push(fieldToMetadataValue(waybill)!);
+  }
+  expect(sizes).toEqual([1, 2, 3]);
+  // He has seen the first alone, and sends what follows the last that he has had answered by now.
+  const again: number[] = [];
+  for await (const { checkout } of clients.checkout.editItems(requests(3, 5), {
+    metadata: metadataOf(waybills[0]!, "edit"),
+  })) {
+    again.push(checkout!.items.length);
+  }
+  expect(again).toEqual([2, 3, 4, 5]);
+  expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
+  // Without a key two streams of requests are two.
+  const unnamed = clients.checkout.editItems(requests(0, 1), { metadata: metadataOf(first) });
+  expect((await refusal(unnamed[Symbol.asyncIterator]().next())).reason).toBe("WAYBILL_STALE");
+  clients.close();
+});
+
+test("a stream of requests advances the session once, with all of them or none", async () => {
+  const clients = makeClients(cluster.target, { withJar: false });
+  async function* requests(...products: number[]): AsyncGenerator<UploadItemsRequest> {
+    for (const id of products) yield { product: `products/${id}`, quantity: 1 };
+  }
+  let waybill: string | undefined;
+  const upload = (products: number[], from: string, key: string) =>
+    clients.checkout.uploadItems(requests(...products), {
+      metadata: metadataOf(from, key),
+      onMetadata: (metadata) => {
+        waybill = metadata.get("waybill")[0] as string;
+      },
+    });
+  expect((await refusal(upload([1, 99_999_999], first, "bad"))).reason).toBe("PRODUCT_NOT_FOUND");
+  expect(await versions()).toEqual([1]);
+  const made = await upload([1, 2, 1], first, "good");
+  expect(made.items.map(({ quantity }) => quantity)).toEqual([2, 1]);
+  expect(await versions()).toEqual([1, 2]);
+  const once = waybill!;
+  // Its answer was lost: it is given again, and nothing is added again.
+  expect(await upload([1, 2, 1], first, "good")).toEqual(made);
+  expect(await basket(clients, waybill!)).toEqual(await basket(clients, once));
+  expect(await versions()).toEqual([1, 2]);
+  clients.close();
+});
+
+// The last: there is one replica less from here on.
+test("the jar opens a stream again whose replica is killed: every message comes once", async () => {
+  const clients = makeClients(cluster.target);
+  await clients.checkout.beginCheckout({});
+  const messages: SetItemsResponse[] = [];
+  for await (const message of clients.checkout.setItems({ items: ITEMS })) {
+    messages.push(message);
+    if (messages.length !== 1) continue;
+    // The next advance is held back until its replica is no more: nobody hears of it.
+    await gate!.query("BEGIN; LOCK TABLE checkout.advance IN EXCLUSIVE MODE");
+    await untilBlocked(watcher!, 1);
+    const { rows } = await gate!.query<{ replica: string }>(
+      "SELECT replica FROM checkout.advance ORDER BY created_at DESC LIMIT 1",
+    );
+    process.kill(Number(rows[0]!.replica.split("/")[1]), "SIGKILL");
+    await gate!.query("COMMIT");
+  }
+  expect(names(messages)).toEqual(names(ITEMS.map((item) => ({ item }))));
+  // Waybills are the jar's business.
+  expect(messages.every(({ waybill }) => waybill === undefined)).toBe(true);
+  const { items } = await clients.checkout.getCheckout({});
+  expect(items.map(({ product, quantity }) => ({ product, quantity }))).toEqual(ITEMS);
+  clients.close();
+});
