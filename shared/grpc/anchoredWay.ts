@@ -70,7 +70,13 @@ export class AnchoredWay<State> {
         ? this.#endings.toFirst(session, next)
         : this.#endings.toNext(session, this.#asked, response, next, part);
     const box = this.#anchorage.answers.seal(answer);
-    const hasMoved = await this.transaction.finish((db) => commit(db, box));
+    const hasMoved = await this.transaction.finish(async (db) => {
+      const isFirst = await commit(db, box);
+      // Locked, and yet elsewhere: the handler's rows must not be committed without the step.
+      if (!isFirst && db !== undefined)
+        throw new Error(`session ${session.id} moved while it was locked`);
+      return isFirst;
+    });
     if (hasMoved) return;
     await this.assertStands();
     throw new Error(`session ${session.id} did not move from where it stands`);

@@ -1,0 +1,330 @@
+import { Metadata } from "@grpc/grpc-js";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import {
+  type Checkout,
+  CheckoutServiceService,
+  type EditItemsRequest,
+  type EditItemsResponse,
+  type SetItemsResponse,
+} from "../../proto/gen/waybill/checkout/v1/checkout.ts";
+import { CheckoutState } from "../../proto/gen/waybill/checkout/v1/checkout_state.ts";
+import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import { contract } from "../../test/fixtures/clients.ts";
+import { refusal } from "../../test/fixtures/refusal.ts";
+import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { fieldToMetadataValue } from "../waybill/carriers.ts";
+import { fromCompact } from "../waybill/jwe.ts";
+import { Sessions } from "../waybill/sessions.ts";
+import { type CallSettings, createClient, type ServiceClient } from "./client.ts";
+import type { Contract } from "./contract.ts";
+import type { Context, Handlers } from "./handlers.ts";
+import { Server } from "./server.ts";
+
+type State = CheckoutState;
+type All = Handlers<typeof CheckoutServiceService, State>;
+
+const SET = "/waybill.checkout.v1.CheckoutService/SetItems";
+const ITEM = { product: "products/1", quantity: 1 };
+const ring = makeRingSource("checkout");
+const session = { ...contract.method(SET).session!, mode: "carried" as const };
+const sessions = new Sessions(session, CheckoutState, ring);
+
+let server: Server;
+let client: ServiceClient<typeof CheckoutServiceService>;
+/** What SetItems does with its session. */
+let itsStep: Step;
+/** The handlers of the moment. */
+let handlers: Partial<All>;
+let causes: unknown[];
+
+beforeEach(async () => {
+  itsStep = Step.STEP_ADVANCE;
+  handlers = {};
+  causes = [];
+  const carried: Contract = {
+    ...contract,
+    method(path) {
+      const method = contract.method(path);
+      if (method.session === undefined) return method;
+      const step = path === SET ? itsStep : method.step;
+      return { ...method, step, session, advancesAnchor: false };
+    },
+  };
+  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  server = new Server({ contract: carried, log: log as never });
+});
+afterEach(async () => {
+  client?.close();
+  await server.drain();
+});
+
+/** Serves the handlers, and gives a first waybill. */
+async function serve(given: Partial<All>): Promise<string> {
+  handlers = given;
+  const all = new Proxy(handlers, {
+    get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
+  }) as All;
+  server.add(CheckoutServiceService, all, { state: CheckoutState, ring });
+  client = createClient(CheckoutServiceService, `127.0.0.1:${await server.listen("127.0.0.1:0")}`);
+  const state = CheckoutState.create({ order: "first" });
+  const envelope = sessions.successor(sessions.begin(), sessions.encode(state));
+  const { header, iv, ciphertext, tag } = sessions.seal(envelope);
+  return [header, "", ...[iv, ciphertext, tag].map((part) => part.toString("base64url"))].join(".");
+}
+
+interface Heard<Message> {
+  /** What came, in its order. */
+  readonly messages: Message[];
+  reply?: string | undefined;
+  trailers?: string | undefined;
+}
+
+/** Settings of a call with a waybill, and what comes back beside its messages. */
+function sending<Message>(waybill?: string): [CallSettings, Heard<Message>] {
+  const metadata = new Metadata();
+  if (waybill !== undefined) metadata.set("waybill", waybill);
+  const heard: Heard<Message> = { messages: [] };
+  const of = (received: Metadata) => received.get("waybill").at(-1)?.toString();
+  return [
+    {
+      metadata,
+      onMetadata: (received) => {
+        heard.reply = of(received);
+      },
+      onTrailers: (received) => {
+        heard.trailers = of(received);
+      },
+    },
+    heard,
+  ];
+}
+
+async function setItems(waybill?: string): Promise<Heard<SetItemsResponse>> {
+  const [settings, heard] = sending<SetItemsResponse>(waybill);
+  for await (const message of client.setItems({ items: [ITEM] }, settings)) {
+    heard.messages.push(message);
+  }
+  return heard;
+}
+
+/** What a waybill says: its version, and its state. */
+async function read(waybill: string | undefined): Promise<string> {
+  const { version, state } = await sessions.open(fromCompact(waybill!)!);
+  return `${version} ${state.order}`;
+}
+
+const message = (): SetItemsResponse => ({ item: ITEM, waybill: undefined });
+const checkout = (): Checkout => ({
+  items: [],
+  address: undefined,
+  deliverySpeed: 0,
+  quote: undefined,
+  order: "",
+});
+
+test("a session advances at its start, with messages, and at its end", async () => {
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      const { state } = context.session;
+      state.order = "at the start";
+      await context.advance();
+      state.order = "with a message";
+      yield await context.advance(message());
+      yield message();
+      state.order = "at the end";
+    },
+  });
+  const { messages, reply, trailers } = await setItems(waybill);
+  expect(await read(reply)).toBe("2 at the start");
+  expect(await read(fieldToMetadataValue(messages[0]!.waybill))).toBe("3 with a message");
+  expect(messages[1]!.waybill).toBeUndefined();
+  expect(await read(trailers)).toBe("4 at the end");
+});
+
+test("what is sent at the start is there before the first message", async () => {
+  const gate = Promise.withResolvers<void>();
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      context.session.state.order = "early";
+      await context.advance();
+      await gate.promise;
+      yield message();
+    },
+  });
+  const [settings, heard] = sending(waybill);
+  const started = Promise.withResolvers<void>();
+  const { onMetadata } = settings;
+  const stream = client.setItems(
+    { items: [ITEM] },
+    {
+      ...settings,
+      onMetadata: (metadata) => {
+        onMetadata!(metadata);
+        started.resolve();
+      },
+    },
+  );
+  const first = stream[Symbol.asyncIterator]().next();
+  await started.promise;
+  expect(await read(heard.reply)).toBe("2 early");
+  gate.resolve();
+  expect((await first).value).toMatchObject({ item: ITEM });
+});
+
+test("what has not changed is not sealed again, and a handler may put another state there", async () => {
+  const waybill = await serve({
+    async *setItems() {
+      yield message();
+    },
+    async *editItems(requests, { session: own }) {
+      for await (const _request of requests) {
+        own.state = CheckoutState.create({ order: "another" });
+        yield { checkout: checkout(), waybill: undefined };
+      }
+    },
+  });
+  expect(await setItems(waybill)).toMatchObject({
+    messages: [{ item: ITEM, waybill: undefined }],
+    reply: undefined,
+    trailers: undefined,
+  });
+  const [settings, heard] = sending<EditItemsResponse>(waybill);
+  const requests = async function* (): AsyncGenerator<EditItemsRequest> {
+    yield { item: ITEM };
+    yield { item: ITEM };
+  };
+  for await (const answer of client.editItems(requests(), settings)) heard.messages.push(answer);
+  expect(heard.messages).toHaveLength(2);
+  expect(await read(heard.trailers)).toBe("2 another");
+});
+
+test("a stream may begin a session, with or without a message", async () => {
+  itsStep = Step.STEP_BEGIN;
+  let isSilent = false;
+  await serve({
+    async *setItems(_request, context) {
+      context.session.state.order = "begun";
+      if (isSilent) return;
+      yield await context.advance(message());
+      context.session.state.order = "ended";
+    },
+  });
+  const { messages, trailers } = await setItems();
+  expect(await read(fieldToMetadataValue(messages[0]!.waybill))).toBe("1 begun");
+  expect(await read(trailers)).toBe("2 ended");
+  isSilent = true;
+  expect(await read((await setItems()).trailers)).toBe("1 begun");
+});
+
+test("a stream that reads a session changes nothing of it", async () => {
+  itsStep = Step.STEP_READ;
+  const seen: string[] = [];
+  const waybill = await serve({
+    async *setItems(_request, { session: own }) {
+      seen.push(own.state.order);
+      own.state.order = "changed";
+      yield message();
+    },
+  });
+  const { reply, trailers } = await setItems(waybill);
+  expect([seen, reply, trailers]).toEqual([["first"], undefined, undefined]);
+});
+
+test("a stream of requests answers with the waybill in the reply, or in the trailers after an advance", async () => {
+  let hasStart = false;
+  const waybill = await serve({
+    async uploadItems(requests, context) {
+      if (hasStart) {
+        context.session.state.order = "at the start";
+        await context.advance();
+      }
+      let count = 0;
+      for await (const _request of requests) count += 1;
+      context.session.state.order = `${count} requests`;
+      return checkout();
+    },
+  });
+  const requests = async function* () {
+    yield { product: "products/1" };
+    yield { product: "products/2" };
+  };
+  const [settings, heard] = sending(waybill);
+  await client.uploadItems(requests(), settings);
+  expect([await read(heard.reply), heard.trailers]).toEqual(["2 2 requests", undefined]);
+  hasStart = true;
+  const [again, heardAgain] = sending(waybill);
+  await client.uploadItems(requests(), again);
+  expect(await read(heardAgain.reply)).toBe("2 at the start");
+  expect(await read(heardAgain.trailers)).toBe("3 2 requests");
+});
+
+test("what fails seals nothing that its last advance has not", async () => {
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      context.session.state.order = "advanced";
+      yield await context.advance(message());
+      context.session.state.order = "lost";
+      throw new Error("no more");
+    },
+  });
+  const [settings, heard] = sending<SetItemsResponse>(waybill);
+  const stream = (async () => {
+    for await (const each of client.setItems({ items: [ITEM] }, settings)) {
+      heard.messages.push(each);
+    }
+  })();
+  expect((await refusal(stream)).reason).toBe("INTERNAL");
+  expect(await read(fieldToMetadataValue(heard.messages[0]!.waybill))).toBe("2 advanced");
+  expect(heard.trailers).toBeUndefined();
+});
+
+test("a handler whose caller stops reading is ended", async () => {
+  const ended = Promise.withResolvers<void>();
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      try {
+        for (;;) yield await context.advance(message());
+      } finally {
+        ended.resolve();
+      }
+    },
+  });
+  const [settings] = sending(waybill);
+  for await (const _message of client.setItems({ items: [ITEM] }, settings)) break;
+  await ended.promise;
+});
+
+test("an advance where there is no place for its waybill is the handler's mistake, and named", async () => {
+  const late = async function* (_request: unknown, context: Context<State>) {
+    yield message();
+    await context.advance();
+  };
+  let advance = (context: Context<State>): Promise<unknown> => context.advance(checkout());
+  const waybill = await serve({
+    setItems: late,
+    uploadItems: async (_requests, context) => (await advance(context)) as Checkout,
+    getCheckout: async (_request, context) => (await context.advance(checkout())) as Checkout,
+  });
+  expect((await refusal(setItems(waybill))).reason).toBe("INTERNAL");
+  const [settings] = sending(waybill);
+  const upload = () =>
+    client.uploadItems(
+      (async function* () {
+        yield { product: "products/1" };
+      })(),
+      settings,
+    );
+  expect((await refusal(upload())).reason).toBe("INTERNAL");
+  advance = async (context) => {
+    await context.advance();
+    return context.advance();
+  };
+  expect((await refusal(upload())).reason).toBe("INTERNAL");
+  expect((await refusal(client.getCheckout({}, settings))).reason).toBe("INTERNAL");
+  expect(causes.map((cause) => (cause as Error).message)).toEqual([
+    expect.stringMatching("SetItems has sent its first message"),
+    expect.stringMatching("UploadItems advances with a message that has no carrier field"),
+    expect.stringMatching("UploadItems has sent its first message"),
+    expect.stringMatching("GetCheckout advances a session, but its contract has it stream none"),
+  ]);
+});

@@ -1,0 +1,206 @@
+import { Metadata } from "@grpc/grpc-js";
+import type { Client as PgClient } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import {
+  CheckoutServiceService,
+  type SetItemsResponse,
+} from "#proto/waybill/checkout/v1/checkout.ts";
+import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { Answers, savedAudience } from "#shared/anchors/answers.ts";
+import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
+import type { Context, Handlers } from "#shared/grpc/handlers.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { fieldToMetadataValue } from "#shared/waybill/carriers.ts";
+import { contract } from "../fixtures/clients.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { makeRingSource } from "../fixtures/rings.ts";
+import { step } from "../fixtures/step.ts";
+
+type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
+type Client = ServiceClient<typeof CheckoutServiceService>;
+
+const ring = makeRingSource("checkout");
+const answers = new Answers("checkout", makeRingSource(savedAudience("checkout")));
+const COUNT = 4;
+
+let postgres: TestPostgres;
+let pool: Pool;
+const servers: Server[] = [];
+let [a, b]: Client[] = [];
+let watcher: PgClient;
+/** What happens in the handler before it advances to a number. */
+let before: (number: number, context: Context<CheckoutState>) => Promise<void>;
+
+/** Counts on from the state, with a row for each number in the advance's own transaction. */
+async function* count(_request: unknown, context: Context<CheckoutState>) {
+  const { session } = context;
+  for (let number = Number(session.state.order) + 1; number <= COUNT; number += 1) {
+    const db = await context.transaction();
+    await db.query("INSERT INTO effect VALUES ($1, $2)", [session.id, number]);
+    await before(number, context);
+    session.state.order = `${number}`;
+    yield await context.advance({
+      item: { product: `products/${number}`, quantity: 1 },
+      waybill: undefined,
+    });
+  }
+}
+
+async function serve(): Promise<Client> {
+  const server = new Server({ contract });
+  servers.push(server);
+  const handlers: Partial<All> = {
+    async beginCheckout(_request, { session: { state } }) {
+      state.order = "0";
+      return { items: [], address: undefined, deliverySpeed: 0, quote: undefined, order: "" };
+    },
+    setItems: count,
+  };
+  const all = new Proxy(handlers, {
+    get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
+  }) as All;
+  const anchors = new Anchors(pool, "checkout", `replica/${servers.length}`);
+  const parts = { state: CheckoutState, ring, anchorage: { anchors, answers } };
+  server.add(CheckoutServiceService, all, parts);
+  return createClient(CheckoutServiceService, `127.0.0.1:${await server.listen("127.0.0.1:0")}`);
+}
+
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  pool = createPool(postgres.url, { max: 10, name: "streams" });
+  await pool.query("CREATE TABLE effect (session uuid, number integer)");
+  watcher = await connect(postgres.url);
+  a = await serve();
+  b = await serve();
+});
+afterAll(async () => {
+  a?.close();
+  b?.close();
+  for (const server of servers) await server.drain();
+  await watcher?.end();
+  await pool?.end();
+  await postgres?.remove();
+});
+
+let first: string;
+beforeEach(async () => {
+  before = async () => {};
+  await pool.query("TRUNCATE effect");
+  first = (await step(a!.beginCheckout, {})).waybill!;
+});
+
+/** Streams until something fails; hears of each message. */
+async function run(client: Client, waybill: string, heard: SetItemsResponse[] = []) {
+  const metadata = new Metadata();
+  metadata.set("waybill", waybill);
+  metadata.set("idempotency-key", "the-same");
+  const request = { items: [{ product: "products/1", quantity: 1 }] };
+  for await (const message of client.setItems(request, { metadata })) heard.push(message);
+  return heard;
+}
+const numbers = (messages: SetItemsResponse[]) =>
+  messages.map(({ item }) => Number(item!.product.slice("products/".length)));
+const effects = async () =>
+  (await pool.query("SELECT number FROM effect ORDER BY number")).rows.map(
+    ({ number }) => number as number,
+  );
+
+test("each advance is committed with what its handler did for it, and with nothing after it", async () => {
+  before = async (number) => {
+    if (number === 3) throw new Error("the power goes out");
+  };
+  const heard: SetItemsResponse[] = [];
+  expect((await refusal(run(a!, first, heard))).reason).toBe("INTERNAL");
+  expect([numbers(heard), await effects()]).toEqual([
+    [1, 2],
+    [1, 2],
+  ]);
+  before = async () => {};
+  // From the very first waybill: what was made is answered, the rest is done.
+  expect(numbers(await run(b!, first))).toEqual([1, 2, 3, 4]);
+  expect(await effects()).toEqual([1, 2, 3, 4]);
+});
+
+test("a stream that is opened again while its first attempt runs does nothing twice", async () => {
+  const [isInSecond, mayGoOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let holds = true;
+  before = async (number) => {
+    if (number !== 2 || !holds) return;
+    holds = false;
+    isInSecond.resolve();
+    await mayGoOn.promise;
+  };
+  const firstAttempt = run(a!, first);
+  await isInSecond.promise;
+  // The first attempt has the session locked, in the middle of its second advance.
+  const heard: SetItemsResponse[] = [];
+  const second = run(b!, first, heard);
+  second.catch(() => {});
+  await untilBlocked(watcher, 1);
+  expect(numbers(heard)).toEqual([1]);
+  mayGoOn.resolve();
+  expect(numbers(await firstAttempt)).toEqual([1, 2, 3, 4]);
+  // It was told what had been made, and that the session has moved on by its own doing.
+  expect(await refusal(second)).toMatchObject({
+    reason: "WAYBILL_STALE",
+    metadata: { served: "true" },
+  });
+  expect(await effects()).toEqual([1, 2, 3, 4]);
+  const last = fieldToMetadataValue(heard.at(-1)!.waybill)!;
+  expect(numbers(await run(b!, last))).toEqual([2, 3, 4]);
+});
+
+test("a transaction that is open when a message goes out is the handler's mistake", async () => {
+  const causes: unknown[] = [];
+  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  const server = new Server({ contract, log: log as never });
+  servers.push(server);
+  const handlers = {
+    async *setItems(_request: unknown, context: Context<CheckoutState>) {
+      await context.transaction();
+      yield { item: undefined, waybill: undefined };
+    },
+  };
+  const all = new Proxy(handlers, {
+    get: (own, name) =>
+      own[name as keyof typeof own] ?? (() => Promise.reject(new Error("unused"))),
+  }) as unknown as All;
+  const anchorage = { anchors: new Anchors(pool, "checkout", "replica/3"), answers };
+  server.add(CheckoutServiceService, all, { state: CheckoutState, ring, anchorage });
+  const client = createClient(
+    CheckoutServiceService,
+    `127.0.0.1:${await server.listen("127.0.0.1:0")}`,
+  );
+  expect((await refusal(run(client, first))).reason).toBe("INTERNAL");
+  expect(String(causes[0])).toMatch("SetItems has a transaction open: advance with the message");
+  client.close();
+  // Nothing of it stays open.
+  const { rowCount } = await pool.query(
+    "SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
+  );
+  expect(rowCount).toBe(0);
+});
+
+test("an answer that was changed in the table, or put in another's place, is refused", async () => {
+  await run(a!, first);
+  const id = (
+    await pool.query("SELECT session_id FROM checkout.anchor ORDER BY session_id DESC LIMIT 1")
+  ).rows[0].session_id as string;
+  const put = (version: number, sql: string) =>
+    pool.query(
+      `UPDATE checkout.advance SET answer = ${sql} WHERE session_id = $1 AND version = $2`,
+      [id, version],
+    );
+  const other = "(SELECT answer FROM checkout.advance WHERE session_id = $1 AND version = 4)";
+  for (const wrong of [other, "set_byte(answer, 40, get_byte(answer, 40) # 1)"]) {
+    await put(2, wrong);
+    expect((await refusal(run(b!, first))).reason).toBe("WAYBILL_INVALID");
+  }
+  // Without it, nothing is made up for it.
+  await put(2, "NULL");
+  expect((await refusal(run(b!, first))).reason).toBe("WAYBILL_STALE");
+});
