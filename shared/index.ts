@@ -1,6 +1,7 @@
 /** The SDK: what a service or a client needs. */
 export { Anchors } from "./anchors/anchors.ts";
 export { Answers, savedAudience } from "./anchors/answers.ts";
+export { Checkpoints, type CheckpointsOptions } from "./anchors/checkpoints.ts";
 export type { Directory } from "./anchors/directory.ts";
 export { migrateAnchors } from "./anchors/migrate.ts";
 export { Spills, type SpillsOptions } from "./anchors/spills.ts";

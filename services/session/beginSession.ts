@@ -8,10 +8,11 @@ import type { Context } from "#shared/grpc/handlers.ts";
 import { view } from "./view.ts";
 
 export async function beginSession(
-  { state, mode }: BeginSessionRequest,
+  { state, mode, checkpointEvery }: BeginSessionRequest,
   { session }: Context<SessionState>,
 ): Promise<BeginSessionResponse> {
   session.anchored = mode === Mode.MODE_ANCHORED;
+  if (checkpointEvery !== undefined) session.checkpointEvery = checkpointEvery;
   session.state = state!;
   return { session: view(session, 1), waybill: undefined };
 }

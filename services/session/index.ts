@@ -3,6 +3,7 @@ import type { Handlers } from "#shared/grpc/handlers.ts";
 import { advanceSession } from "./advanceSession.ts";
 import { beginSession } from "./beginSession.ts";
 import { bindSession } from "./bindSession.ts";
+import { checkpointSession } from "./checkpointSession.ts";
 import { endSession } from "./endSession.ts";
 import { listSessions } from "./listSessions.ts";
 import { openSession } from "./openSession.ts";
@@ -18,6 +19,7 @@ export function sessionHandlers(
     openSession,
     advanceSession,
     bindSession,
+    checkpointSession,
     resumeSession,
     listSessions: listSessions(parts),
     revokeSession: revokeSession(parts),

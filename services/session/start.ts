@@ -1,5 +1,6 @@
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import { Checkpoints } from "#shared/anchors/checkpoints.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
@@ -12,13 +13,20 @@ export function startSession(replica: ReplicaParts): void {
   const db = replica.database("session");
   const directory = new SessionDirectory(db);
   const ring = replica.ringOf("session");
+  const listed = directory.of("session");
+  const anchorage = { ...replica.anchorage("session", db), directory: listed };
+  const checkpoints = new Checkpoints(db, "session", anchorage.answers, {
+    directory: listed,
+    failed: (err) => replica.log.warn({ err }, "a session's checkpoint was not made"),
+  });
   const cursors = new Cursors("session", ring);
   server.add(SessionServiceService, sessionHandlers({ db, directory, cursors, feed }), {
     state: SessionState,
     ring,
     revocations: feed,
     spills: new Spills(db, "session"),
-    anchorage: { ...replica.anchorage("session", db), directory: directory.of("session") },
+    anchorage,
+    checkpoints,
   });
   server.add(DirectoryServiceService, { registerSession: registerSession({ directory }) });
 }

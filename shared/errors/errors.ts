@@ -191,6 +191,10 @@ export const Errors = vocabulary("waybill", {
   WAYBILL_STALE: [status.ABORTED, "A newer version of the session exists. Go on from its waybill."],
   WAYBILL_ENDED: [status.UNAUTHENTICATED, "The session has ended. Begin a new one."],
   SESSION_NOT_FOUND: [status.NOT_FOUND, "The caller has no such session, or has it no more."],
+  SESSION_NOT_OWNED: [
+    status.FAILED_PRECONDITION,
+    "The session belongs to nobody, so nobody could resume it. Bind it to the caller first.",
+  ],
   IDEMPOTENCY_KEY_INVALID: [
     status.INVALID_ARGUMENT,
     "The metadata `idempotency-key` must have 1 to 255 visible ASCII characters.",

@@ -2,11 +2,13 @@ import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/e
 import type { Anchors } from "../anchors/anchors.ts";
 import type { Answers } from "../anchors/answers.ts";
 import type { Asked } from "../anchors/asked.ts";
+import type { Keeping } from "../anchors/checkpoints.ts";
 import { isMadeAgain, isOf, settle } from "../anchors/settle.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { Db } from "../pg/pool.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { isAnonymous } from "../waybill/owner.ts";
+import { sessionIdOf } from "../waybill/sessionName.ts";
 import type { OpenSession } from "../waybill/sessions.ts";
 import { singleValue } from "../waybill/singleValue.ts";
 import { uuidToBytes } from "../waybill/uuid.ts";
@@ -30,8 +32,6 @@ type End = (asked: Asked, response: Buffer, transaction: HandlerTransaction) => 
 /** The answer that made the newest version. */
 type Checkpoint = AnswerV1 & { readonly successor: EnvelopeV1 };
 
-const SESSION_NAME = /^sessions\/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
 /**
  * The steps of one method that write an anchored session. A call that was made before, with the same
  * waybill, key and request, is answered as it was then; of several at once one is made.
@@ -44,6 +44,7 @@ export class AnchoredSteps<State> {
   readonly #anchors: Anchors;
   readonly #answers: Answers;
   readonly #endings: Endings<State>;
+  readonly #checkpoints: Keeping;
 
   constructor(
     method: MethodContract,
@@ -51,7 +52,9 @@ export class AnchoredSteps<State> {
     next: Handler,
     calls: SessionCalls<State>,
     anchorage: Anchorage,
+    checkpoints: Keeping,
   ) {
+    this.#checkpoints = checkpoints;
     this.#method = method;
     this.#codec = codec;
     this.#next = next;
@@ -77,7 +80,10 @@ export class AnchoredSteps<State> {
         const { answer, commit } = this.#endings.toFirst(session, successor);
         const box = this.#answers.seal(answer);
         await transaction.finish((db) => commit(db, box));
-      } else await transaction.finish(async () => {});
+      } else {
+        await transaction.finish(async () => {});
+        await this.#checkpoints.keepIfDue(successor, call.wantsCheckpoint);
+      }
       seal(call, response);
       return response;
     } catch (error) {
@@ -104,7 +110,9 @@ export class AnchoredSteps<State> {
 
   /** Goes on from where the session that the caller names stands. */
   async advanceNamed(request: unknown, call: Call): Promise<unknown> {
-    const newest = await this.#checkpoint(singleValue(call.metadata, SESSION_KEY)!);
+    const id = sessionIdOf(singleValue(call.metadata, SESSION_KEY)!);
+    if (id === undefined) throw Errors.SESSION_NOT_FOUND();
+    const newest = await this.#checkpoint(id);
     const opened = await this.#calls.resume(newest.successor, call);
     if (isMadeAgain(newest, this.#asked(request, call))) return this.#replay(call, opened, newest);
     return this.advance(request, call, opened);
@@ -139,10 +147,9 @@ export class AnchoredSteps<State> {
     return response;
   }
 
-  async resume(request: unknown, call: Call): Promise<unknown> {
-    const name = String((request as Record<string, unknown>)[this.#method.sessionName!]);
+  async resume(request: unknown, call: Call, id: string): Promise<unknown> {
     const asked = this.#asked(request, call);
-    const newest = await this.#checkpoint(name);
+    const newest = await this.#checkpoint(id);
     const opened = await this.#calls.resume(newest.successor, call);
     // Without a key, two devices that ask for the same cannot be told apart: each gets a version.
     const hasKey = !asked.idempotencyDigest.equals(asked.requestDigest);
@@ -255,9 +262,7 @@ export class AnchoredSteps<State> {
   }
 
   /** @throws StatusError SESSION_NOT_FOUND */
-  async #checkpoint(name: string): Promise<Checkpoint> {
-    if (!SESSION_NAME.test(name)) throw Errors.SESSION_NOT_FOUND();
-    const sessionId = name.slice("sessions/".length);
+  async #checkpoint(sessionId: string): Promise<Checkpoint> {
     const row = await this.#anchors.read(sessionId);
     const answer = row && (await this.#answers.open(row.answer));
     const { successor } = answer ?? {};

@@ -33,6 +33,8 @@ export class Call implements Context<unknown> {
   transaction: Context["transaction"] = () => {
     throw new Error(`${this.method} asks for a transaction, but its contract has none to offer`);
   };
+  /** Whether the handler has asked for a checkpoint. */
+  wantsCheckpoint = false;
   /** Set for streams that may advance a session. */
   advance: Context["advance"] = async () => {
     throw new Error(`${this.method} advances a session, but its contract has it stream none`);
@@ -83,6 +85,11 @@ export class Call implements Context<unknown> {
   get trailers(): Metadata {
     this.#trailers ??= new Metadata();
     return this.#trailers;
+  }
+
+  checkpoint(): void {
+    // Asking for the session throws where there is none.
+    this.wantsCheckpoint = this.session !== undefined;
   }
 
   // Made on first use: most handlers never look at it.

@@ -1,6 +1,8 @@
+import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { Keeping } from "../anchors/checkpoints.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import { isAnonymous } from "../waybill/owner.ts";
-import type { Sessions } from "../waybill/sessions.ts";
+import type { OpenSession, Sessions } from "../waybill/sessions.ts";
 import type { Call, Handler } from "./call.ts";
 import type { Opened, SessionCalls } from "./sessionCalls.ts";
 
@@ -10,7 +12,10 @@ export class CarriedSteps<State> {
   readonly #calls: SessionCalls<State>;
   readonly #sessions: Sessions<State>;
 
-  constructor(next: Handler, calls: SessionCalls<State>) {
+  readonly #checkpoints: Keeping;
+
+  constructor(next: Handler, calls: SessionCalls<State>, checkpoints: Keeping) {
+    this.#checkpoints = checkpoints;
     this.#next = next;
     this.#calls = calls;
     this.#sessions = calls.sessions;
@@ -26,16 +31,24 @@ export class CarriedSteps<State> {
 
   async read(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const response = await this.#next(request, call);
+    await this.#keepAsked(call, opened.session);
     this.#prolong(call, opened, response);
     return response;
+  }
+
+  /** Goes on, in a new session, from what is kept of one. */
+  async resume(request: unknown, call: Call, kept: EnvelopeV1): Promise<unknown> {
+    return this.begin(request, call, await this.#calls.takeUp(kept, call));
   }
 
   async advance(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session } = opened;
     const response = await this.#next(request, call);
     const after = this.#sessions.encode(session.state, session.unknown);
-    if (session.encoded.equals(after)) this.#prolong(call, opened, response);
-    else await this.#succeed(call, opened, response, after);
+    if (session.encoded.equals(after)) {
+      await this.#keepAsked(call, session);
+      this.#prolong(call, opened, response);
+    } else await this.#succeed(call, opened, response, after);
     return response;
   }
 
@@ -71,6 +84,13 @@ export class CarriedSteps<State> {
   ): Promise<void> {
     const successor = this.#sessions.successor(opened.session, state);
     const envelope = await this.#calls.fit(opened, successor);
-    this.#calls.seal(opened.carrier, envelope)(call, response);
+    const deliver = this.#calls.seal(opened.carrier, envelope);
+    await this.#checkpoints.keepIfDue(envelope, call.wantsCheckpoint);
+    deliver(call, response);
+  }
+
+  /** Keeps a version that stays as it is, if the handler asks for it. */
+  async #keepAsked(call: Call, { anchored, envelope }: OpenSession<State>): Promise<void> {
+    if (call.wantsCheckpoint && !anchored) await this.#checkpoints.keepIfDue(envelope, true);
   }
 }

@@ -76,6 +76,7 @@ test("what the proto says of a session is read, with defaults for its lives", ()
     mode: "carried",
     idleS: 1800,
     absoluteS: 86_400,
+    checkpointEvery: 0,
   });
   expect(method.repeatable).toBe(true);
 });
@@ -95,11 +96,12 @@ test.each([
 
 test("the shortest lives that a session may have", () => {
   const seconds = { seconds: 2n };
-  const session = { ...SESSION, idle: seconds, absolute: seconds };
+  const session = { ...SESSION, idle: seconds, absolute: seconds, checkpointEvery: 5 };
   expect(withOptions({ session, method: READ }).method(WHERE).session).toMatchObject({
     mode: "carried",
     idleS: 2,
     absoluteS: 2,
+    checkpointEvery: 5,
   });
 });
 
@@ -131,12 +133,11 @@ test("a method that contradicts itself is named", () => {
   expect(() => withOptions({ method: cache, level })).toThrow(`${name}cache needs`);
 });
 
-test("resuming needs anchored sessions, a caller who is known, and a field that names the session", () => {
+test("resuming needs a caller who is known, and a field that names the session", () => {
   const name = `option method of ${WHERE}: `;
   const RESUME = { step: 6, access: 3 };
   const anchored = { ...SESSION, mode: 2 };
   const read = (session: Options, method: Options) => () => withOptions({ session, method });
-  expect(read(SESSION, RESUME)).toThrow(`${name}STEP_RESUME needs anchored sessions`);
   expect(read(anchored, RESUME)).toThrow(`${name}STEP_RESUME needs a field with session_name`);
   const resume = contract.method("/waybill.checkout.v1.CheckoutService/ResumeCheckout");
   expect(resume).toMatchObject({ sessionName: "name", advancesAnchor: true, repeatable: true });

@@ -41,6 +41,9 @@ const MODES: Readonly<Partial<Record<Mode, SessionContract["mode"]>>> = {
   [Mode.MODE_EITHER]: "either",
 };
 
+/** What begins a session with each call. */
+const BEGINS: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_RESUME]);
+
 /** What a stream may do with its session. */
 const STREAMED: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_READ, Step.STEP_ADVANCE]);
 
@@ -149,7 +152,8 @@ function sessionContract(
 ): SessionContract | undefined {
   const bytes = option(registry, service, "waybill.options.v1.session");
   if (bytes === undefined) return undefined;
-  const { audience, state, revision, mode, idle, absolute } = SessionOptions.decode(bytes);
+  const { audience, state, revision, mode, idle, absolute, checkpointEvery } =
+    SessionOptions.decode(bytes);
   const contract = {
     audience,
     stateType: state,
@@ -157,6 +161,7 @@ function sessionContract(
     mode: MODES[mode] ?? "carried",
     idleS: idle ? Number(idle.seconds) : DEFAULT_IDLE_S,
     absoluteS: absolute ? Number(absolute.seconds) : DEFAULT_ABSOLUTE_S,
+    checkpointEvery,
   };
   const wrong = (what: string) => new Error(`option session of ${service.typeName}: ${what}`);
   if (!AUDIENCE.test(audience)) throw wrong(`audience must match ${AUDIENCE}`);
@@ -194,7 +199,6 @@ function methodContract(
   }
   const sessionName = marked(registry, method.input, "waybill.options.v1.session_name")?.localName;
   if (step === Step.STEP_RESUME) {
-    if (session?.mode === "carried") throw wrong("STEP_RESUME needs anchored sessions");
     if (sessionName === undefined) throw wrong("STEP_RESUME needs a field with session_name");
   }
   if (
@@ -229,7 +233,7 @@ function methodContract(
     advancesAnchor,
     idempotent,
     // Of many requests nobody between here and the caller knows which were heard.
-    repeatable: !hasManyRequests && (idempotent || step === Step.STEP_BEGIN || advancesAnchor),
+    repeatable: !hasManyRequests && (idempotent || advancesAnchor || BEGINS.has(step)),
     request: method.input,
   };
 }

@@ -31,6 +31,12 @@ export interface Context<State = never> {
    */
   transaction(): Promise<Db>;
   /**
+   * Has a carried session that has an owner kept as this call leaves it, before the answer, so that he
+   * can resume it. Of an anchored one that is done at each advance. Throws an error answered as INTERNAL
+   * where the service was given no `checkpoints`.
+   */
+  checkpoint(): void;
+  /**
    * For streams that begin or advance a session: makes the state, as it is now, the next version, and
    * commits the transaction, if any. Given a message, its carrier field gets the version's waybill, so
    * that who has the message goes on after it: `yield await context.advance(message)`. Without one,

@@ -9,20 +9,16 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import type { Spills } from "../anchors/spills.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
-import type { RingSource } from "../waybill/ring.ts";
-import { Sessions, type StateCodec } from "../waybill/sessions.ts";
-import type { Upgrades } from "../waybill/upgrades.ts";
+import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
-import type { Anchorage } from "./endings.ts";
 import type { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { revalidation } from "./revalidation.ts";
 import { sessionInterceptor } from "./session.ts";
-import type { SessionRevocations } from "./sessionCalls.ts";
+import type { SessionParts } from "./sessionParts.ts";
 import { validation } from "./validation.ts";
 
 /** What happens around every call of a server. */
@@ -37,20 +33,6 @@ export interface Surroundings {
   /** Hears of every failed call, with its cause. */
   failed(method: string, error: StatusError): void;
   readonly draining: AbortSignal;
-}
-
-/** What a service with sessions brings along. */
-export interface SessionParts<State> {
-  state: StateCodec<State>;
-  ring: RingSource;
-  /** What has been revoked. Default: nothing can be. */
-  revocations?: SessionRevocations | undefined;
-  /** Where the sessions stand; required with MODE_ANCHORED. */
-  anchorage?: Anchorage | undefined;
-  /** Takes states of older revisions over. Default: older ones are read as they are. */
-  upgrades?: Upgrades | undefined;
-  /** Where states go that are too large to be carried. Default: they are refused. */
-  spills?: Spills | undefined;
 }
 
 /**
@@ -101,16 +83,7 @@ function compose<State>(
     method.responseDeserialize(Buffer.alloc(0)),
   );
   if (sessions !== undefined) {
-    const { revocations, anchorage, spills } = parts!;
-    handler = sessionInterceptor(
-      contract,
-      method,
-      handler,
-      sessions,
-      revocations,
-      anchorage,
-      spills,
-    );
+    handler = sessionInterceptor(contract, method, handler, sessions, parts!);
   }
   return access(contract, decoding(contract, method, handler, around), around.authentications);
 }

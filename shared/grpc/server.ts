@@ -10,8 +10,9 @@ import type { Authenticate, Authentication } from "./access.ts";
 import type { Contract } from "./contract.ts";
 import { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
-import { implement, type SessionParts, type Surroundings } from "./implement.ts";
+import { implement, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";
+import type { SessionParts } from "./sessionParts.ts";
 import { allowStreamResets } from "./streamResets.ts";
 
 /** How a server is set up. Only `contract` is required. */

@@ -49,9 +49,7 @@ function setUp() {
         return { waybill: undefined };
       },
       sessions,
-      undefined,
-      undefined,
-      undefined,
+      {},
     );
     const response = await handler({ waybill }, made as unknown as Call);
     const inMetadata = made.reply.get("waybill");

@@ -1,37 +1,41 @@
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
-import type { Spills } from "../anchors/spills.ts";
+import { NO_CHECKPOINTS } from "../anchors/checkpoints.ts";
+import { Errors } from "../errors/errors.ts";
+import { sessionIdOf } from "../waybill/sessionName.ts";
 import type { Sessions } from "../waybill/sessions.ts";
 import { AnchoredSteps, type Codec } from "./anchoredSteps.ts";
 import type { Call, Handler } from "./call.ts";
 import { CarriedSteps } from "./carriedSteps.ts";
 import type { MethodContract } from "./contract.ts";
-import type { Anchorage } from "./endings.ts";
-import { type Opened, SessionCalls, type SessionRevocations } from "./sessionCalls.ts";
+import { type Opened, SessionCalls } from "./sessionCalls.ts";
+import type { SessionParts } from "./sessionParts.ts";
 import { StreamSteps } from "./streamSteps.ts";
 
 /**
  * Opens the call's waybill once, before the handler, and seals what the handler has changed, after
  * it. What happens is the method's step in the contract, and the session's mode.
  *
- * @param anchorage required unless the contract's sessions are carried
- * @param spills where states go that are too large to be carried; default: they are refused
+ * @throws Error naming what of `parts` the contract needs
  */
 export function sessionInterceptor<State>(
   method: MethodContract,
   codec: Codec,
   next: Handler,
   sessions: Sessions<State>,
-  feed: SessionRevocations | undefined,
-  anchorage: Anchorage | undefined,
-  spills: Spills | undefined,
+  parts: Omit<SessionParts<State>, "state" | "ring">,
 ): Handler {
-  const { mode } = sessions.contract;
-  const calls = new SessionCalls(method, sessions, feed, spills);
+  const { mode, checkpointEvery = 0 } = sessions.contract;
+  const { anchorage, checkpoints = NO_CHECKPOINTS } = parts;
+  const calls = new SessionCalls(method, sessions, parts);
   if (mode !== "carried" && anchorage === undefined) {
     throw new Error(`${method.path}: its sessions are ${mode}: give an anchorage`);
   }
+  const keeps = checkpointEvery > 0 || (mode === "carried" && method.step === Step.STEP_RESUME);
+  if (keeps && parts.checkpoints === undefined) {
+    throw new Error(`${method.path}: its sessions are kept to be resumed: give checkpoints`);
+  }
   if (method.kind !== "unary") {
-    const streams = new StreamSteps({ method, codec, next, calls, anchorage });
+    const streams = new StreamSteps({ method, codec, next, calls, anchorage, checkpoints });
     switch (method.step) {
       case Step.STEP_BEGIN:
         return (request, call) => streams.begin(request, call);
@@ -41,8 +45,9 @@ export function sessionInterceptor<State>(
         return (request, call) => streams.advance(request, call);
     }
   }
-  const carried = new CarriedSteps(next, calls);
-  const anchored = anchorage && new AnchoredSteps(method, codec, next, calls, anchorage);
+  const carried = new CarriedSteps(next, calls, checkpoints);
+  const anchored =
+    anchorage && new AnchoredSteps(method, codec, next, calls, anchorage, checkpoints);
   const stepsOf = ({ session }: Opened<State>) => (session.anchored ? anchored! : carried);
 
   /** A step that goes on from a waybill. */
@@ -71,7 +76,14 @@ export function sessionInterceptor<State>(
     case Step.STEP_BIND:
       return opening((request, call, opened) => stepsOf(opened).bind(request, call, opened));
     case Step.STEP_RESUME:
-      return async (request, call) => anchored!.resume(request, call);
+      return async (request, call) => {
+        const id = sessionIdOf(String((request as Record<string, unknown>)[method.sessionName!]));
+        if (id === undefined) throw Errors.SESSION_NOT_FOUND();
+        const kept = mode === "anchored" ? undefined : await checkpoints.read(id);
+        if (kept !== undefined) return carried.resume(request, call, kept);
+        if (anchored === undefined) throw Errors.SESSION_NOT_FOUND();
+        return anchored.resume(request, call, id);
+      };
     default:
       return next;
   }

@@ -21,6 +21,7 @@ import { unknownOf } from "../waybill/unknownFields.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Call } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
+import type { SessionParts } from "./sessionParts.ts";
 
 /** What is revoked, and where to say that something is. */
 export interface SessionRevocations {
@@ -62,8 +63,7 @@ export class SessionCalls<State> {
   constructor(
     method: MethodContract,
     sessions: Sessions<State>,
-    feed: SessionRevocations | undefined,
-    spills: Spills | undefined,
+    { revocations: feed, spills }: Pick<SessionParts<State>, "revocations" | "spills">,
   ) {
     this.#spills = spills;
     this.#method = method;
@@ -114,14 +114,24 @@ export class SessionCalls<State> {
     return session;
   }
 
-  /** A new session of the caller's with the state of another one. */
-  bind(old: OpenSession<State>, call: Call): OpenSession<State> {
-    const session = this.sessions.begin(ownerOf(call));
-    session.anchored = old.anchored;
-    session.state = old.state;
-    session.unknown = old.unknown;
-    call.opened = session;
+  /** A new session of the caller's with the state of another one. @param expiresAt as in `begin` */
+  bind(old: OpenSession<State>, call: Call, expiresAt?: bigint): OpenSession<State> {
+    const session = this.sessions.begin(ownerOf(call), undefined, expiresAt);
+    const { anchored, checkpointEvery, state, unknown } = old;
+    call.opened = Object.assign(session, { anchored, checkpointEvery, state, unknown });
     return session;
+  }
+
+  /**
+   * A new session of the caller's that goes on from a carried one's checkpoint, for no longer than that
+   * one would have lived. When it was used last nobody knows, so it has not idled out.
+   *
+   * @throws StatusError SESSION_NOT_FOUND
+   */
+  async takeUp(kept: EnvelopeV1, call: Call): Promise<Opened<State>> {
+    const { expiresAt } = kept;
+    const { session: old } = await this.resume({ ...kept, idleExpiresAt: expiresAt }, call);
+    return { session: this.bind(old, call, expiresAt), carrier: "metadata" };
   }
 
   /**

@@ -3,6 +3,7 @@ import {
   type EnvelopeV1,
   Part,
 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { Keeping } from "../anchors/checkpoints.ts";
 import type { OpenSession } from "../waybill/sessions.ts";
 import type { Codec } from "./anchoredSteps.ts";
 import { AnchoredWay } from "./anchoredWay.ts";
@@ -19,6 +20,7 @@ export interface StreamedMethod<State> {
   readonly next: Handler;
   readonly calls: SessionCalls<State>;
   readonly anchorage: Anchorage | undefined;
+  readonly checkpoints: Keeping;
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -212,6 +214,10 @@ export class StreamedCall<State> {
     // Sealed before anything is written: what is too large is refused with nothing done.
     const deliver = seal(next);
     await this.#anchored?.advance(part, response, next);
+    if (!session.anchored) {
+      await this.#on.checkpoints.keepIfDue(next, this.#call.wantsCheckpoint);
+      this.#call.wantsCheckpoint = false;
+    }
     calls.sessions.goOn(session, next);
     deliver(this.#call, message);
     this.#isOwed = false;

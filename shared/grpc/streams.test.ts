@@ -12,6 +12,7 @@ import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { type Keeping, NO_CHECKPOINTS } from "../anchors/checkpoints.ts";
 import { fieldToMetadataValue } from "../waybill/carriers.ts";
 import { fromCompact } from "../waybill/jwe.ts";
 import { Sessions } from "../waybill/sessions.ts";
@@ -36,11 +37,20 @@ let itsStep: Step;
 /** The handlers of the moment. */
 let handlers: Partial<All>;
 let causes: unknown[];
+/** The versions that were given to be kept, and whether they were asked for. */
+let kept: [number, boolean][];
+const checkpoints: Keeping = {
+  ...NO_CHECKPOINTS,
+  keepIfDue: async ({ version }, isAskedFor) => {
+    kept.push([version, isAskedFor]);
+  },
+};
 
 beforeEach(async () => {
   itsStep = Step.STEP_ADVANCE;
   handlers = {};
   causes = [];
+  kept = [];
   const carried: Contract = {
     ...contract,
     method(path) {
@@ -64,7 +74,8 @@ async function serve(given: Partial<All>): Promise<string> {
   const all = new Proxy(handlers, {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
-  server.add(CheckoutServiceService, all, { state: CheckoutState, ring });
+  const parts = { state: CheckoutState, ring, checkpoints };
+  server.add(CheckoutServiceService, all, parts);
   client = createClient(CheckoutServiceService, `127.0.0.1:${await server.listen("127.0.0.1:0")}`);
   const state = CheckoutState.create({ order: "first" });
   const envelope = sessions.successor(sessions.begin(), sessions.encode(state));
@@ -256,6 +267,22 @@ test("a stream of requests answers with the waybill in the reply, or in the trai
   await client.uploadItems(requests(), again);
   expect(await read(heardAgain.reply)).toBe("2 at the start");
   expect(await read(heardAgain.trailers)).toBe("3 2 requests");
+});
+
+test("each version of a carried session may be kept, and one that the handler asks for is", async () => {
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      context.session.state.order = "with a message";
+      context.checkpoint();
+      yield await context.advance(message());
+      context.session.state.order = "at the end";
+    },
+  });
+  await setItems(waybill);
+  expect(kept).toEqual([
+    [2, true],
+    [3, false],
+  ]);
 });
 
 test("what fails seals nothing that its last advance has not", async () => {

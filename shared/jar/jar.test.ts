@@ -6,6 +6,7 @@ import { SessionServiceService, SessionState } from "../../proto/gen/waybill/ses
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { NO_CHECKPOINTS } from "../anchors/checkpoints.ts";
 import { createClient, type ServiceClient } from "../grpc/client.ts";
 import type { Contract } from "../grpc/contract.ts";
 import { Server } from "../grpc/server.ts";
@@ -96,6 +97,7 @@ async function serve(idleS: number): Promise<[server: Server, target: string]> {
         await hold("read", numberOf(session.state));
         return { session: view(session.version), state: session.state, waybill: undefined };
       },
+      checkpointSession: async () => ({ session: undefined, waybill: undefined }),
       bindSession: async (_request, { session }) => ({
         session: view(session.version),
         waybill: undefined,
@@ -105,7 +107,7 @@ async function serve(idleS: number): Promise<[server: Server, target: string]> {
       listSessions: unused,
       revokeSession: unused,
     },
-    { state: SessionState, ring },
+    { state: SessionState, ring, checkpoints: NO_CHECKPOINTS },
   );
   return [made, `127.0.0.1:${await made.listen("127.0.0.1:0")}`];
 }

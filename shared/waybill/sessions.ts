@@ -43,6 +43,8 @@ export interface SessionContract {
   readonly mode: "carried" | "anchored" | "either";
   readonly idleS: number;
   readonly absoluteS: number;
+  /** Of a carried session each version whose number this divides is kept. Default: none is. */
+  readonly checkpointEvery?: number | undefined;
 }
 
 /** A session, as a handler has it. */
@@ -63,6 +65,12 @@ export interface Session<State> {
    * that begins a session may set it; default: false.
    */
   anchored: boolean;
+  /**
+   * Of a carried session that has an owner, each version whose number this divides is kept, so that he
+   * can resume it; 0: none is, but for those that a handler asks `context.checkpoint()` for. Set it in
+   * a handler that begins the session. Default: as the contract says.
+   */
+  checkpointEvery: number;
   /** Change it in place or put another in its place. */
   state: State;
 }
@@ -131,12 +139,16 @@ export class Sessions<State> {
   /**
    * A new session, not sealed yet. It belongs to its owner; without one, to the anonymous subject
    * given, or else to a new one.
+   *
+   * @param expiresAt when it ends at the latest: seconds since the Unix epoch. Default: as the contract
+   *   says
    */
-  begin(owner?: Owner, subject?: string): OpenSession<State> {
+  begin(owner?: Owner, subject?: string, expiresAt?: bigint): OpenSession<State> {
     // Node's own would give both copies of a restored memory image the same ids.
     this.#entropy.check();
     const id = uuidv7(this.#now(), this.#entropy.take(UUID_RANDOM_BYTES));
     const nowS = this.#nowS();
+    const endS = Number(expiresAt ?? nowS + this.contract.absoluteS);
     return this.#toSession(
       {
         sessionId: uuidToBytes(id),
@@ -151,12 +163,13 @@ export class Sessions<State> {
         ...(owner && ownership(owner)),
         audience: this.contract.audience,
         issuedAt: BigInt(nowS),
-        idleExpiresAt: BigInt(nowS + this.contract.idleS),
-        expiresAt: BigInt(nowS + this.contract.absoluteS),
+        idleExpiresAt: BigInt(Math.min(nowS + this.contract.idleS, endS)),
+        expiresAt: BigInt(endS),
         mode: this.contract.mode === "anchored" ? ANCHORED : CARRIED,
         stateType: this.contract.stateType,
         stateRevision: NOT_SEALED,
         content: { $case: "state", value: Buffer.alloc(0) },
+        checkpointEvery: this.contract.checkpointEvery ?? 0,
       },
       this.#codec.create(),
       Buffer.alloc(0),
@@ -304,13 +317,17 @@ export class Sessions<State> {
     return this.#toSession(envelope, state, encoded);
   }
 
-  #next({ envelope, anchored }: OpenSession<State>, { revision, encoded }: Encoded): EnvelopeV1 {
+  #next(
+    { envelope, anchored, checkpointEvery }: OpenSession<State>,
+    { revision, encoded }: Encoded,
+  ): EnvelopeV1 {
     const version = envelope.version + 1;
     const next: EnvelopeV1 = {
       ...envelope,
       ...this.#times(envelope),
       version,
       mode: anchored ? ANCHORED : CARRIED,
+      checkpointEvery,
       stateRevision: revision,
       content: { $case: "state", value: asBuffer(encoded) },
     };
@@ -387,6 +404,7 @@ export class Sessions<State> {
       expiresAt: Number(envelope.expiresAt) * 1000,
       nextIdleExpiresAt: this.#idleEndS(envelope) * 1000,
       anchored: envelope.mode === ANCHORED,
+      checkpointEvery: envelope.checkpointEvery,
       state,
       envelope,
       encoded,

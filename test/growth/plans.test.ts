@@ -5,8 +5,10 @@ import { insertAnchors } from "#shared/anchors/sql/insertAnchors.ts";
 import { insertSpill } from "#shared/anchors/sql/insertSpill.ts";
 import { readAdvance } from "#shared/anchors/sql/readAdvance.ts";
 import { readAnchor } from "#shared/anchors/sql/readAnchor.ts";
+import { readCheckpoint } from "#shared/anchors/sql/readCheckpoint.ts";
 import { readKeptAnswers } from "#shared/anchors/sql/readKeptAnswers.ts";
 import { readSpill } from "#shared/anchors/sql/readSpill.ts";
+import { upsertCheckpoints } from "#shared/anchors/sql/upsertCheckpoints.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { insertOrder } from "../../services/checkout/sql/insertOrder.ts";
@@ -33,6 +35,8 @@ const FILL = `
   ), advances AS (
     INSERT INTO checkout.advance (session_id, version, digest, replica)
     SELECT id, 2, sha256(id::text::bytea), 'r' FROM made
+  ), checkpoints AS (
+    INSERT INTO session.checkpoint SELECT id, 2, sha256(id::text::bytea) FROM made
   ), entries AS (
     INSERT INTO session.directory
     SELECT id, 'users/' || number % 1000, 'checkout', now() + interval '1 day' FROM made
@@ -83,6 +87,7 @@ const moves = ids.map((sessionId) => ({
 }));
 const begun = ids.map((sessionId) => ({ sessionId, head: bytes, digest: bytes, answer: bytes }));
 const entries = ids.map((id) => ({ id, subject: "users/1", audience: "a", expiresAt: Date.now() }));
+const checkpoints = ids.map((sessionId) => ({ sessionId, version: 2, content: bytes }));
 const order = { id: ids[0]!, subject: "users/1", content: bytes };
 const position = { createdAt: new Date().toISOString(), id: ids[0]! };
 
@@ -95,6 +100,8 @@ const STATEMENTS: Record<string, (db: Db) => Promise<unknown>> = {
   "a spilled state": (db) => readSpill(db, "checkout", ids[0]!, bytes),
   "a state to be spilled": (db) =>
     insertSpill(db, "checkout", { sessionId: ids[0]!, address: bytes, content: bytes }, 100),
+  "a checkpoint": (db) => readCheckpoint(db, "session", ids[0]!),
+  "a group's checkpoints": (db) => upsertCheckpoints(db, "session", checkpoints),
   "an anchor": (db) => readAnchor(db, "checkout", ids[0]!),
   "a locked anchor": (db) => readAnchor(db, "checkout", ids[0]!, true),
   "an entry": (db) => readEntry(db, ids[0]!, "users/1"),

@@ -2,7 +2,7 @@ import type { Client } from "pg";
 
 /** Partitions are named by the moment that they begin at. */
 const PARTITION = "_[0-9]{8}_[0-9]{6}";
-const SCHEMAS = ["keys", "catalog", "checkout"];
+const SCHEMAS = ["keys", "identity", "token", "session", "catalog", "checkout"];
 
 /** What the database says of the services' schemas: tables, columns, constraints, indexes, functions, rights. */
 export async function describeSchemas(client: Client): Promise<string> {

@@ -1,8 +1,9 @@
 import { type Checkout, CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
+import { NO_CHECKPOINTS } from "#shared/anchors/checkpoints.ts";
 import type { Contract } from "#shared/grpc/contract.ts";
 import type { Handlers } from "#shared/grpc/handlers.ts";
-import type { SessionParts } from "#shared/grpc/implement.ts";
 import { Server } from "#shared/grpc/server.ts";
+import type { SessionParts } from "#shared/grpc/sessionParts.ts";
 import { contract } from "../fixtures/clients.ts";
 
 /** A checkout's state, whatever a program knows of it. */
@@ -33,7 +34,7 @@ export async function serveProgram(
     get: (own, name) =>
       own[name as keyof typeof own] ?? (() => Promise.reject(new Error("unused"))),
   }) as Handlers<typeof CheckoutServiceService, State>;
-  server.add(CheckoutServiceService, every, parts);
+  server.add(CheckoutServiceService, every, { checkpoints: NO_CHECKPOINTS, ...parts });
   const port = await server.listen("127.0.0.1:0");
   server.serving(true);
   return { server, address: `127.0.0.1:${port}` };

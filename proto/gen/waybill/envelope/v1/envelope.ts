@@ -80,6 +80,8 @@ export interface EnvelopeV1 {
     /** Where the state lies when it was too large to carry. */
     { $case: "spill"; value: Spill }
     | undefined;
+  /** Of a carried session each version whose number this divides is kept for its owner. 0: none is. */
+  checkpointEvery: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -115,7 +117,10 @@ export interface AnswerV1 {
   requestDigest: Buffer;
   /** The response, encoded, without its waybill. */
   response: Buffer;
-  /** The successor that the call was answered with. Absent when the session ended. */
+  /**
+   * The successor that the call was answered with. Absent when the session ended. Of a carried session's
+   * checkpoint nothing else is set.
+   */
   successor:
     | EnvelopeV1
     | undefined;
@@ -242,6 +247,7 @@ function createBaseEnvelopeV1(): EnvelopeV1 {
     stateRevision: 0,
     confirmation: Buffer.alloc(0),
     content: undefined,
+    checkpointEvery: 0,
     _unknownFields: {},
   };
 }
@@ -312,6 +318,9 @@ export const EnvelopeV1: MessageFns<EnvelopeV1> = {
       case "spill":
         Spill.encode(message.content.value, writer.uint32(146).fork()).join();
         break;
+    }
+    if (message.checkpointEvery !== 0) {
+      writer.uint32(152).uint32(message.checkpointEvery);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -481,6 +490,14 @@ export const EnvelopeV1: MessageFns<EnvelopeV1> = {
             message.content = { $case: "spill", value: Spill.decode(reader, reader.uint32()) };
             continue;
           }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.checkpointEvery = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -538,6 +555,7 @@ export const EnvelopeV1: MessageFns<EnvelopeV1> = {
         break;
       }
     }
+    message.checkpointEvery = object.checkpointEvery ?? 0;
     return message;
   },
 };

@@ -67,9 +67,10 @@ export const Step = {
    */
   STEP_BIND: 5,
   /**
-   * STEP_RESUME - Takes up an anchored session of the caller's from its newest version, without a waybill: on
-   * another device, or after the waybill was lost. It is itself an advance, so older waybills of the
-   * session are stale from then on.
+   * STEP_RESUME - Takes up a session of the caller's without a waybill: on another device, or after the waybill was
+   * lost. An anchored one goes on from its newest version; that is itself an advance, so older waybills
+   * of it are stale from then on. Of a carried one the state of its last checkpoint goes on in a new
+   * session, which ends no later than the old one would.
    */
   STEP_RESUME: 6,
   UNRECOGNIZED: -1,
@@ -132,7 +133,15 @@ export interface Session {
     | Duration
     | undefined;
   /** How long a session lives at most. Default: 24 hours. */
-  absolute: Duration | undefined;
+  absolute:
+    | Duration
+    | undefined;
+  /**
+   * Of a carried session with an owner each version whose number this divides is kept, so that he can
+   * resume it. Default: none, but for those that handlers ask for. Of an anchored one the newest is
+   * always kept.
+   */
+  checkpointEvery: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -193,7 +202,16 @@ export interface Waybill {
 }
 
 function createBaseSession(): Session {
-  return { audience: "", state: "", revision: 0, mode: 0, idle: undefined, absolute: undefined, _unknownFields: {} };
+  return {
+    audience: "",
+    state: "",
+    revision: 0,
+    mode: 0,
+    idle: undefined,
+    absolute: undefined,
+    checkpointEvery: 0,
+    _unknownFields: {},
+  };
 }
 
 export const Session: MessageFns<Session> = {
@@ -215,6 +233,9 @@ export const Session: MessageFns<Session> = {
     }
     if (message.absolute !== undefined) {
       Duration.encode(message.absolute, writer.uint32(50).fork()).join();
+    }
+    if (message.checkpointEvery !== 0) {
+      writer.uint32(56).uint32(message.checkpointEvery);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -288,6 +309,14 @@ export const Session: MessageFns<Session> = {
             message.absolute = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.checkpointEvery = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -321,6 +350,7 @@ export const Session: MessageFns<Session> = {
     message.absolute = (object.absolute !== undefined && object.absolute !== null)
       ? Duration.fromPartial(object.absolute)
       : undefined;
+    message.checkpointEvery = object.checkpointEvery ?? 0;
     return message;
   },
 };

@@ -83,7 +83,14 @@ export interface BeginSessionRequest {
     | Waybill
     | undefined;
   /** How the session is kept. Default: carried. */
-  mode?: Mode | undefined;
+  mode?:
+    | Mode
+    | undefined;
+  /**
+   * Of a carried session of the caller's each version whose number this divides is kept, so that he can
+   * resume it; 0: none is. Default: none.
+   */
+  checkpointEvery?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -149,6 +156,21 @@ export interface BindSessionResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface CheckpointSessionRequest {
+  /** The session's waybill, where it is not in the metadata. */
+  waybill: Waybill | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface CheckpointSessionResponse {
+  session:
+    | Session
+    | undefined;
+  /** The same version sealed again, when less than half of the idle life was left. */
+  waybill: Waybill | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 export interface ResumeSessionRequest {
   /** Name of the session: `sessions/{uuid}`. */
   name: string;
@@ -156,10 +178,11 @@ export interface ResumeSessionRequest {
 }
 
 export interface ResumeSessionResponse {
+  /** A new one, where the session is carried. */
   session:
     | Session
     | undefined;
-  /** The state as it stands. */
+  /** The state as it stands, or as of the checkpoint. */
   state: SessionState | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -524,7 +547,7 @@ export const SessionState: MessageFns<SessionState> = {
 };
 
 function createBaseBeginSessionRequest(): BeginSessionRequest {
-  return { state: undefined, waybill: undefined, mode: undefined, _unknownFields: {} };
+  return { state: undefined, waybill: undefined, mode: undefined, checkpointEvery: undefined, _unknownFields: {} };
 }
 
 export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
@@ -537,6 +560,9 @@ export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
     }
     if (message.mode !== undefined) {
       writer.uint32(24).int32(message.mode);
+    }
+    if (message.checkpointEvery !== undefined) {
+      writer.uint32(32).uint32(message.checkpointEvery);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -586,6 +612,14 @@ export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
             message.mode = reader.int32() as any;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.checkpointEvery = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -618,6 +652,7 @@ export const BeginSessionRequest: MessageFns<BeginSessionRequest> = {
       ? Waybill.fromPartial(object.waybill)
       : undefined;
     message.mode = object.mode ?? undefined;
+    message.checkpointEvery = object.checkpointEvery ?? undefined;
     return message;
   },
 };
@@ -1207,6 +1242,166 @@ export const BindSessionResponse: MessageFns<BindSessionResponse> = {
   },
   fromPartial(object: DeepPartial<BindSessionResponse>): BindSessionResponse {
     const message = createBaseBindSessionResponse();
+    message.session = (object.session !== undefined && object.session !== null)
+      ? Session.fromPartial(object.session)
+      : undefined;
+    message.waybill = (object.waybill !== undefined && object.waybill !== null)
+      ? Waybill.fromPartial(object.waybill)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCheckpointSessionRequest(): CheckpointSessionRequest {
+  return { waybill: undefined, _unknownFields: {} };
+}
+
+export const CheckpointSessionRequest: MessageFns<CheckpointSessionRequest> = {
+  encode(message: CheckpointSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.waybill !== undefined) {
+      Waybill.encode(message.waybill, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckpointSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckpointSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.waybill = Waybill.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckpointSessionRequest>): CheckpointSessionRequest {
+    return CheckpointSessionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckpointSessionRequest>): CheckpointSessionRequest {
+    const message = createBaseCheckpointSessionRequest();
+    message.waybill = (object.waybill !== undefined && object.waybill !== null)
+      ? Waybill.fromPartial(object.waybill)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCheckpointSessionResponse(): CheckpointSessionResponse {
+  return { session: undefined, waybill: undefined, _unknownFields: {} };
+}
+
+export const CheckpointSessionResponse: MessageFns<CheckpointSessionResponse> = {
+  encode(message: CheckpointSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== undefined) {
+      Session.encode(message.session, writer.uint32(10).fork()).join();
+    }
+    if (message.waybill !== undefined) {
+      Waybill.encode(message.waybill, writer.uint32(18).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckpointSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckpointSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = Session.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.waybill = Waybill.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckpointSessionResponse>): CheckpointSessionResponse {
+    return CheckpointSessionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckpointSessionResponse>): CheckpointSessionResponse {
+    const message = createBaseCheckpointSessionResponse();
     message.session = (object.session !== undefined && object.session !== null)
       ? Session.fromPartial(object.session)
       : undefined;
@@ -1877,8 +2072,24 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): BindSessionResponse => BindSessionResponse.decode(value),
   },
   /**
-   * Takes up an anchored session of the caller's where it stands, without its waybill: on another
-   * device, or after the waybill was lost. Waybills that others hold of it are stale from then on.
+   * Keeps a carried session of the caller's as it is, so that ResumeSession can take it up. Anchored
+   * ones are always kept.
+   */
+  checkpointSession: {
+    path: "/waybill.session.v1.SessionService/CheckpointSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CheckpointSessionRequest): Buffer =>
+      Buffer.from(CheckpointSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CheckpointSessionRequest => CheckpointSessionRequest.decode(value),
+    responseSerialize: (value: CheckpointSessionResponse): Buffer =>
+      Buffer.from(CheckpointSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CheckpointSessionResponse => CheckpointSessionResponse.decode(value),
+  },
+  /**
+   * Takes up a session of the caller's without its waybill: on another device, or after the waybill was
+   * lost. An anchored one goes on where it stands, and waybills that others hold of it are stale from
+   * then on. Of a carried one the last checkpoint goes on in a new session; the old one stays as it is.
    */
   resumeSession: {
     path: "/waybill.session.v1.SessionService/ResumeSession" as const,
@@ -1891,8 +2102,8 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): ResumeSessionResponse => ResumeSessionResponse.decode(value),
   },
   /**
-   * The caller's anchored sessions, those of other services too, newest first. Carried ones are known
-   * to nobody but their holders.
+   * The caller's sessions of which anything is kept, those of other services too, newest first: anchored
+   * ones, and carried ones that have a checkpoint. Others are known to nobody but their holders.
    */
   listSessions: {
     path: "/waybill.session.v1.SessionService/ListSessions" as const,
@@ -1948,13 +2159,19 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
    */
   bindSession: handleUnaryCall<BindSessionRequest, BindSessionResponse>;
   /**
-   * Takes up an anchored session of the caller's where it stands, without its waybill: on another
-   * device, or after the waybill was lost. Waybills that others hold of it are stale from then on.
+   * Keeps a carried session of the caller's as it is, so that ResumeSession can take it up. Anchored
+   * ones are always kept.
+   */
+  checkpointSession: handleUnaryCall<CheckpointSessionRequest, CheckpointSessionResponse>;
+  /**
+   * Takes up a session of the caller's without its waybill: on another device, or after the waybill was
+   * lost. An anchored one goes on where it stands, and waybills that others hold of it are stale from
+   * then on. Of a carried one the last checkpoint goes on in a new session; the old one stays as it is.
    */
   resumeSession: handleUnaryCall<ResumeSessionRequest, ResumeSessionResponse>;
   /**
-   * The caller's anchored sessions, those of other services too, newest first. Carried ones are known
-   * to nobody but their holders.
+   * The caller's sessions of which anything is kept, those of other services too, newest first: anchored
+   * ones, and carried ones that have a checkpoint. Others are known to nobody but their holders.
    */
   listSessions: handleUnaryCall<ListSessionsRequest, ListSessionsResponse>;
   /** Ends one of the caller's listed sessions without its waybill: its waybills are refused from then on. */
@@ -2040,8 +2257,28 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: BindSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Takes up an anchored session of the caller's where it stands, without its waybill: on another
-   * device, or after the waybill was lost. Waybills that others hold of it are stale from then on.
+   * Keeps a carried session of the caller's as it is, so that ResumeSession can take it up. Anchored
+   * ones are always kept.
+   */
+  checkpointSession(
+    request: CheckpointSessionRequest,
+    callback: (error: ServiceError | null, response: CheckpointSessionResponse) => void,
+  ): ClientUnaryCall;
+  checkpointSession(
+    request: CheckpointSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CheckpointSessionResponse) => void,
+  ): ClientUnaryCall;
+  checkpointSession(
+    request: CheckpointSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CheckpointSessionResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Takes up a session of the caller's without its waybill: on another device, or after the waybill was
+   * lost. An anchored one goes on where it stands, and waybills that others hold of it are stale from
+   * then on. Of a carried one the last checkpoint goes on in a new session; the old one stays as it is.
    */
   resumeSession(
     request: ResumeSessionRequest,
@@ -2059,8 +2296,8 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: ResumeSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * The caller's anchored sessions, those of other services too, newest first. Carried ones are known
-   * to nobody but their holders.
+   * The caller's sessions of which anything is kept, those of other services too, newest first: anchored
+   * ones, and carried ones that have a checkpoint. Others are known to nobody but their holders.
    */
   listSessions(
     request: ListSessionsRequest,

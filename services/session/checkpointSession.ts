@@ -1,0 +1,15 @@
+import type {
+  CheckpointSessionRequest,
+  CheckpointSessionResponse,
+  SessionState,
+} from "#proto/waybill/session/v1/session.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { view } from "./view.ts";
+
+export async function checkpointSession(
+  _request: CheckpointSessionRequest,
+  context: Context<SessionState>,
+): Promise<CheckpointSessionResponse> {
+  context.checkpoint();
+  return { session: view(context.session), waybill: undefined };
+}

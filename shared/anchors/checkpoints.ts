@@ -1,0 +1,124 @@
+import { type EnvelopeV1, Part } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import { Errors } from "../errors/errors.ts";
+import { Groups } from "../pg/groups.ts";
+import type { Pool } from "../pg/pool.ts";
+import { isAnonymous } from "../waybill/owner.ts";
+import { uuidFromBytes, uuidToBytes } from "../waybill/uuid.ts";
+import type { Answers } from "./answers.ts";
+import type { Directory } from "./directory.ts";
+import { readCheckpoint } from "./sql/readCheckpoint.ts";
+import { type CheckpointRow, upsertCheckpoints } from "./sql/upsertCheckpoints.ts";
+
+const NOTHING = Buffer.alloc(0);
+
+/** What the steps of a call do with checkpoints. */
+export type Keeping = Pick<Checkpoints, "keepIfDue" | "read">;
+
+/** For services that keep none. */
+export const NO_CHECKPOINTS: Keeping = {
+  async keepIfDue(_envelope, isAskedFor) {
+    if (isAskedFor) throw new Error("a checkpoint is asked for, but the service keeps none");
+  },
+  read: async () => undefined,
+};
+
+/** What checkpoints may be given besides where they are kept. */
+export interface CheckpointsOptions {
+  /** Where an owner's sessions are listed. Default: nowhere. */
+  directory?: Directory | undefined;
+  /** Hears why a checkpoint that nobody has asked for was not made. Default: nobody does. */
+  failed?: (error: unknown) => void;
+}
+
+/**
+ * Versions of carried sessions, each kept for the session's owner until he resumes it: a sealed copy of
+ * what its waybill says. Of each session the newest that was kept.
+ */
+export class Checkpoints {
+  readonly #pool: Pool;
+  readonly #schema: string;
+  readonly #answers: Answers;
+  readonly #directory: Directory | undefined;
+  readonly #failed: (error: unknown) => void;
+  readonly #groups: Groups<CheckpointRow, undefined>;
+
+  /** @param answers of the sessions' audience: checkpoints are sealed as what anchors keep is */
+  constructor(
+    pool: Pool,
+    schema: string,
+    answers: Answers,
+    { directory, failed = () => {} }: CheckpointsOptions = {},
+  ) {
+    this.#pool = pool;
+    this.#schema = schema;
+    this.#answers = answers;
+    this.#directory = directory;
+    this.#failed = failed;
+    this.#groups = new Groups(async (rows) => {
+      // One statement keeps a session once: the newest of what has come together.
+      const newest = new Map<string, CheckpointRow>();
+      for (const row of rows) {
+        if ((newest.get(row.sessionId)?.version ?? 0) <= row.version)
+          newest.set(row.sessionId, row);
+      }
+      const sorted = [...newest.values()].sort((a, b) => (a.sessionId < b.sessionId ? -1 : 1));
+      await upsertCheckpoints(pool, schema, sorted);
+      return rows.map(() => undefined);
+    });
+  }
+
+  /**
+   * Keeps a version where its session has it kept, or its handler asks for it. One that nobody has asked
+   * for is not worth a failed call: the next one is made instead.
+   *
+   * @throws StatusError SESSION_NOT_OWNED, KEYS_UNAVAILABLE, or the database's error: it was asked for
+   */
+  async keepIfDue(envelope: EnvelopeV1, isAskedFor: boolean): Promise<void> {
+    const { subject, version, checkpointEvery } = envelope;
+    if (isAskedFor) {
+      if (isAnonymous(subject)) throw Errors.SESSION_NOT_OWNED();
+      await this.#keep(envelope);
+    } else if (checkpointEvery > 0 && version % checkpointEvery === 0 && !isAnonymous(subject)) {
+      await this.#keep(envelope).catch(this.#failed);
+    }
+  }
+
+  /**
+   * What is kept of a session; undefined when nothing is.
+   *
+   * @throws StatusError SESSION_NOT_FOUND: it was changed in the table, or is another's
+   */
+  async read(sessionId: string): Promise<EnvelopeV1 | undefined> {
+    const row = await readCheckpoint(this.#pool, this.#schema, sessionId);
+    if (row === undefined) return undefined;
+    const successor = (await this.#answers.open(row.content))?.successor;
+    // What an anchor keeps has a digest: put here, it would be a way back.
+    if (
+      successor?.version === row.version &&
+      successor.digest.length === 0 &&
+      successor.sessionId.equals(uuidToBytes(sessionId))
+    ) {
+      return successor;
+    }
+    throw Errors.SESSION_NOT_FOUND({ alarm: true, cause: "its checkpoint is not its own" });
+  }
+
+  async #keep(envelope: EnvelopeV1): Promise<void> {
+    const { sessionId, version, subject, expiresAt } = envelope;
+    const content = this.#answers.seal({
+      sessionId: NOTHING,
+      version: 0,
+      digest: NOTHING,
+      parentDigest: NOTHING,
+      idempotencyDigest: NOTHING,
+      requestDigest: NOTHING,
+      response: NOTHING,
+      successor: envelope,
+      part: Part.PART_UNSPECIFIED,
+    });
+    const id = uuidFromBytes(sessionId);
+    // Listed first: what can be resumed can be found.
+    await this.#directory?.register({ id, subject, expiresAt: Number(expiresAt) * 1000 });
+    await this.#groups.add({ sessionId: id, version, content });
+  }
+}

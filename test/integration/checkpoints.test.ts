@@ -1,0 +1,148 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type EnvelopeV1, Part } from "#proto/waybill/envelope/v1/envelope.ts";
+import { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { Answers, savedAudience } from "#shared/anchors/answers.ts";
+import { Checkpoints } from "#shared/anchors/checkpoints.ts";
+import type { Entry } from "#shared/anchors/directory.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { Sessions } from "#shared/waybill/sessions.ts";
+import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import { contract } from "../fixtures/clients.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { makeRingSource } from "../fixtures/rings.ts";
+
+const ADA = { subject: "users/ada", client: "", epoch: 1 };
+const BEGIN = "/waybill.session.v1.SessionService/BeginSession";
+const answers = new Answers("session", makeRingSource(savedAudience("session")));
+const sessions = new Sessions(
+  contract.method(BEGIN).session!,
+  SessionState,
+  makeRingSource("session"),
+);
+
+let postgres: TestPostgres;
+let pool: Pool;
+const listed: Entry[] = [];
+const failures: unknown[] = [];
+const directory = { register: async (entry: Entry) => void listed.push(entry) };
+const make = (own: Pool = pool) =>
+  new Checkpoints(own, "session", answers, { directory, failed: (error) => failures.push(error) });
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  pool = createPool(postgres.url, { max: 5, name: "checkpoints" });
+});
+afterAll(async () => {
+  await pool?.end();
+  await postgres?.remove();
+});
+
+/** A session's versions, as envelopes. @param every as its handler sets it */
+function versions(count: number, every = 0, owner: typeof ADA | null = ADA): EnvelopeV1[] {
+  const session = sessions.begin(owner ?? undefined);
+  session.checkpointEvery = every;
+  return Array.from({ length: count }, () => {
+    const next = sessions.successor(session, sessions.encode(session.state));
+    sessions.goOn(session, next);
+    return next;
+  });
+}
+const idOf = ({ sessionId }: EnvelopeV1) => uuidFromBytes(sessionId);
+const kept = async (envelope: EnvelopeV1) => (await make().read(idOf(envelope)))?.version;
+
+test("each version whose number the session's own divides is kept, and no other", async () => {
+  const checkpoints = make();
+  const seen: (number | undefined)[] = [];
+  for (const each of versions(7, 3)) {
+    await checkpoints.keepIfDue(each, false);
+    seen.push(await kept(each));
+  }
+  expect(seen).toEqual([undefined, undefined, 3, 3, 3, 6, 6]);
+  const [none] = versions(1);
+  await checkpoints.keepIfDue(none!, false);
+  expect(await kept(none!)).toBeUndefined();
+});
+
+test("what is kept is what the waybill says, and its session is listed", async () => {
+  const [first] = versions(1, 1);
+  await make().keepIfDue(first!, false);
+  expect(await make().read(idOf(first!))).toMatchObject(first!);
+  expect(listed.at(-1)).toEqual({
+    id: idOf(first!),
+    subject: "users/ada",
+    expiresAt: Number(first!.expiresAt) * 1000,
+  });
+});
+
+test("an older version takes nothing back, also in one group with a newer one", async () => {
+  const checkpoints = make();
+  const [one, two, three] = versions(3);
+  await checkpoints.keepIfDue(two!, true);
+  await checkpoints.keepIfDue(one!, true);
+  expect(await kept(two!)).toBe(2);
+  const others = versions(3);
+  await Promise.all(
+    [three!, two!, others[2]!, others[0]!, one!].map((each) => checkpoints.keepIfDue(each, true)),
+  );
+  expect([await kept(three!), await kept(others[0]!)]).toEqual([3, 3]);
+});
+
+test("nobody's session is not kept: by itself silently, on request it is refused", async () => {
+  const [first] = versions(1, 1, null);
+  await make().keepIfDue(first!, false);
+  expect(await kept(first!)).toBeUndefined();
+  await expect(make().keepIfDue(first!, true)).rejects.toMatchObject({
+    reason: "SESSION_NOT_OWNED",
+  });
+});
+
+test("without Postgres a call goes on, unless it asked for the checkpoint", async () => {
+  const away = createPool("postgres://127.0.0.1:1/nowhere", { max: 1, name: "away" });
+  const [first] = versions(1, 1);
+  const before = failures.length;
+  await make(away).keepIfDue(first!, false);
+  expect(failures).toHaveLength(before + 1);
+  await expect(make(away).keepIfDue(first!, true)).rejects.toThrow("ECONNREFUSED");
+  await away.end();
+});
+
+test("what was changed in the table, or put in another's place, is refused", async () => {
+  const checkpoints = make();
+  const [mine, other] = [versions(1)[0]!, versions(1)[0]!];
+  for (const each of [mine, other]) await checkpoints.keepIfDue(each, true);
+  const put = (content: string, ...values: unknown[]) =>
+    pool.query(`UPDATE session.checkpoint SET ${content} WHERE session_id = $1`, [
+      idOf(mine),
+      ...values,
+    ]);
+  const refused = () =>
+    expect(checkpoints.read(idOf(mine))).rejects.toMatchObject({
+      reason: "SESSION_NOT_FOUND",
+      details: { alarm: true },
+    });
+  await put("version = 2");
+  await refused();
+  await put("version = 1, content = set_byte(content, 90, get_byte(content, 90) # 1)");
+  await refused();
+  await put(
+    "content = (SELECT content FROM session.checkpoint WHERE session_id = $2)",
+    idOf(other),
+  );
+  await refused();
+  // What an anchor keeps of the very session, if there were one: it would be a way back.
+  const anchored = { ...mine, mode: 2, digest: Buffer.alloc(32, 1) };
+  const answer = {
+    sessionId: mine.sessionId,
+    version: 1,
+    digest: anchored.digest,
+    parentDigest: Buffer.alloc(0),
+    idempotencyDigest: Buffer.alloc(0),
+    requestDigest: Buffer.alloc(0),
+    response: Buffer.alloc(0),
+    successor: anchored,
+    part: Part.PART_UNSPECIFIED,
+  };
+  await put("content = $2", answers.seal(answer));
+  await refused();
+  await put("content = $2", answers.seal({ ...answer, successor: mine }));
+  expect(await kept(mine)).toBe(1);
+});
