@@ -28,10 +28,12 @@ export async function sessions(): Promise<void> {
   const kinds: Record<string, () => Promise<Worker>> = {
     "carried read": () => reader(clients),
     "carried advance": () => advancer(clients, Mode.MODE_CARRIED),
+    "carried advance, each version kept": () => advancer(clients, Mode.MODE_CARRIED, token),
     "anchored advance, in groups": () => advancer(clients, Mode.MODE_ANCHORED),
     "anchored advance, in the service's transaction": () => placer(cluster),
     "spilled advance, 20 KB, to and fro": () => spiller(clients),
-    resume: () => resumer(clients, token),
+    "resume, anchored": () => resumer(clients, token, Mode.MODE_ANCHORED),
+    "resume, carried: a new session": () => resumer(clients, token, Mode.MODE_CARRIED),
   };
   const workers = new Map<string, Worker[]>();
   for (const [kind, make] of Object.entries(kinds)) {
@@ -129,11 +131,15 @@ async function reader({ session }: Clients): Promise<Worker> {
   return () => step(session.openSession, { waybill: undefined }, { waybill });
 }
 
-async function advancer({ session }: Clients, mode: Mode): Promise<Worker> {
-  let { waybill } = await step(session.beginSession, { state: state(), waybill: undefined, mode });
+/** @param token of an owner, who has each version kept. Default: nobody owns it */
+async function advancer({ session }: Clients, mode: Mode, token?: string): Promise<Worker> {
+  const checkpointEvery = token === undefined ? 0 : 1;
+  const first = { state: state(), waybill: undefined, mode, checkpointEvery };
+  let { waybill } = await step(session.beginSession, first, { token });
   return async () => {
     const request = { state: state(), waybill: undefined };
-    ({ waybill } = await step(session.advanceSession, request, { waybill, key: randomUUID() }));
+    const sent = { waybill, key: randomUUID(), token };
+    ({ waybill } = await step(session.advanceSession, request, sent));
   };
 }
 
@@ -160,13 +166,9 @@ async function placer(cluster: TestCluster): Promise<Worker> {
   return () => clients.checkout.placeOrder({});
 }
 
-async function resumer({ session }: Clients, token: string): Promise<Worker> {
-  const mode = Mode.MODE_ANCHORED;
-  const begun = await step(
-    session.beginSession,
-    { state: state(), waybill: undefined, mode },
-    { token },
-  );
+async function resumer({ session }: Clients, token: string, mode: Mode): Promise<Worker> {
+  const first = { state: state(), waybill: undefined, mode, checkpointEvery: 1 };
+  const begun = await step(session.beginSession, first, { token });
   const { name } = begun.response.session!;
   return () => session.resumeSession({ name }, bearer(token));
 }

@@ -7,8 +7,15 @@ export class Faults {
   readonly done: Record<string, number> = {};
   readonly #cluster: TestCluster;
   readonly #below: (limit: number) => number;
+  readonly #slow: (delayMs: number) => void;
 
-  constructor(cluster: TestCluster, below: (limit: number) => number) {
+  /** @param slow makes the network between clients and front door slow */
+  constructor(
+    cluster: TestCluster,
+    below: (limit: number) => number,
+    slow: (delayMs: number) => void = () => {},
+  ) {
+    this.#slow = slow;
     this.#cluster = cluster;
     this.#below = below;
   }
@@ -23,6 +30,7 @@ export class Faults {
       "pause",
       "database",
       "readOnly",
+      "slow",
       "rotate",
     ] as const;
     const kind = kinds[this.#below(kinds.length)]!;
@@ -68,6 +76,13 @@ export class Faults {
     await set("on");
     await delay(forMs);
     await set("off");
+  }
+
+  /** Lets the network be slow for a while. */
+  async slow(): Promise<void> {
+    this.#slow(20 + this.#below(400));
+    await delay(500 + this.#below(2000));
+    this.#slow(0);
   }
 
   async rotate(): Promise<void> {

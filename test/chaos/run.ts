@@ -27,7 +27,7 @@ export interface Run {
 
 /**
  * Lets clients contend for sessions and orders while replicas are killed and paused, Postgres is
- * restarted, rings are rotated and answers get lost, and writes down what they saw.
+ * restarted, rings are rotated, the network is slow and answers get lost, and writes down what they saw.
  *
  * @param file where the history goes: JSON lines
  * @param tell hears of the progress, every ten seconds
@@ -53,7 +53,7 @@ export async function runChaos(
     const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
     const end = Date.now() + minutes * 60_000;
     const isOver = () => Date.now() >= end;
-    const faults = new Faults(cluster, below);
+    const faults = new Faults(cluster, below, (delayMs) => proxy.slow(delayMs));
     const people = await Promise.all(Array.from({ length: 2 * GROUPS }, () => callers.person()));
     const groups = people.map(async (person, number) => {
       let token = "";

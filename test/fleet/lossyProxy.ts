@@ -3,12 +3,14 @@ import { connect, createServer, type Socket } from "node:net";
 const FRAME_HEAD = 9;
 const HEADERS = 1;
 
-/** A proxy that loses answers. */
+/** A proxy that loses answers, and may be slow. */
 export interface LossyProxy {
   readonly target: string;
   /** Answers that were lost: their calls were committed, their callers never heard. */
   readonly lost: () => number;
   readonly passed: () => number;
+  /** Has whatever comes from now on, either way, take so long; 0: no longer than it takes. */
+  slow(delayMs: number): void;
   close(): Promise<void>;
 }
 
@@ -23,6 +25,7 @@ export async function startLossyProxy(target: string, loses: () => boolean): Pro
   const sockets = new Set<Socket>();
   let lost = 0;
   let passed = 0;
+  let delayMs = 0;
   const server = createServer((caller) => {
     const door = connect(Number(port), host);
     const answered = new Set<number>();
@@ -39,7 +42,9 @@ export async function startLossyProxy(target: string, loses: () => boolean): Pro
         cut();
       });
     }
-    caller.pipe(door);
+    const toDoor = inOrder(() => delayMs);
+    const toCaller = inOrder(() => delayMs);
+    caller.on("data", (bytes: Buffer) => toDoor(() => door.write(bytes)));
     const frames = new Frames((type, stream) => {
       // The first HEADERS of a stream begin its answer; the second ones end it.
       if (type !== HEADERS || answered.has(stream)) return true;
@@ -53,7 +58,7 @@ export async function startLossyProxy(target: string, loses: () => boolean): Pro
     });
     door.on("data", (bytes: Buffer) => {
       if (!frames.take(bytes)) cut();
-      else caller.write(bytes);
+      else toCaller(() => caller.write(bytes));
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -62,10 +67,27 @@ export async function startLossyProxy(target: string, loses: () => boolean): Pro
     target: `127.0.0.1:${address.port}`,
     lost: () => lost,
     passed: () => passed,
+    slow(ms) {
+      delayMs = ms;
+    },
     async close() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
     },
+  };
+}
+
+/** Does things after a delay of the moment, each after the one before. */
+function inOrder(delayMs: () => number): (work: () => void) => void {
+  const waiting: (() => void)[] = [];
+  return (work) => {
+    const ms = delayMs();
+    if (ms === 0 && waiting.length === 0) {
+      work();
+      return;
+    }
+    waiting.push(work);
+    setTimeout(() => waiting.shift()!(), ms);
   };
 }
 
