@@ -1,78 +1,35 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
 import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
-import { createLog } from "#shared/lifecycle/log.ts";
-import { makeSecrets } from "../../deploy/local/credentials.ts";
-import { runMigrations } from "../../deploy/local/runMigrations.ts";
-import { type Config, ROLES, readConfig } from "../../services/config.ts";
-import { type Replica, startReplica } from "../../services/replica.ts";
+import { ISSUER, type ReplicasApart, startReplicasApart } from "../fixtures/apart.ts";
 import { type Account, bearer, Callers } from "../fixtures/callers.ts";
-import { type Cuttable, startCuttable } from "../fixtures/cuttable.ts";
-import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { refusal, untilRefused } from "../fixtures/refusal.ts";
 
 const BOUND_MS = 2000;
 
-let postgres: TestPostgres;
+let apart: ReplicasApart;
 let callers: Callers;
 let account: Account;
-const folder = mkdtempSync(join(tmpdir(), "waybill-revocation-"));
-const replicas: Replica[] = [];
 /** Two replicas that verify, each with a way of its own to the key service. */
-const ways: Cuttable[] = [];
 const sessions: ServiceClient<typeof SessionServiceService>[] = [];
 
 beforeAll(async () => {
-  postgres = await startTestPostgres();
-  const secrets = await makeSecrets(folder);
-  await runMigrations(postgres.url, secrets.passwords, () => {}, secrets.adminSecretFile);
-  const env: Record<string, string> = {
-    WAYBILL_CREDENTIALS_DIR: secrets.credentialsDir,
-    WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
-    WAYBILL_ORIGINS: "http://127.0.0.1:1",
+  apart = await startReplicasApart(2, {
     WAYBILL_REVOCATION_BOUND_MS: `${BOUND_MS}`,
     WAYBILL_SIGN_UP: "closed",
-  };
-  for (const role of ROLES) {
-    const url = new URL(postgres.url);
-    url.username = `waybill_${role}`;
-    url.password = secrets.passwords[role];
-    env[`WAYBILL_DATABASE_URL_${role.toUpperCase()}`] = url.href;
+  });
+  for (const { address } of apart.replicas) {
+    const channel = { "grpc.use_local_subchannel_pool": 1 };
+    sessions.push(createClient(SessionServiceService, address, { channel }));
   }
-  const start = async (roles: string, more: Record<string, string> = {}) => {
-    const config = readConfig(["--roles", roles], { ...env, ...more }) as Config;
-    const replica = await startReplica(config, createLog("fatal"));
-    replicas.push(replica);
-    return replica;
-  };
-  const keys = await start("keys");
-  const issuing = await start("identity,token", { WAYBILL_KEYS_ADDRESS: keys.address });
-  for (let n = 0; n < 2; n += 1) {
-    const way = await startCuttable(keys.address);
-    ways.push(way);
-    const addresses = { WAYBILL_KEYS_ADDRESS: way.target, WAYBILL_TOKEN_ADDRESS: issuing.address };
-    const { address } = await start("session", addresses);
-    sessions.push(
-      createClient(SessionServiceService, address, {
-        channel: { "grpc.use_local_subchannel_pool": 1 },
-      }),
-    );
-  }
-  await Promise.all(replicas.map(({ ready }) => ready));
-  callers = new Callers(issuing.address, secrets.adminSecretFile, "http://127.0.0.1:1");
+  callers = new Callers(apart.issuerAddress, apart.adminSecretFile, ISSUER);
   account = await callers.account();
 });
 afterAll(async () => {
   callers?.close();
   for (const client of sessions) client.close();
-  for (const replica of replicas.toReversed()) await replica.stop();
-  await Promise.all(ways.map((way) => way.close()));
-  await postgres?.remove();
-  rmSync(folder, { recursive: true });
+  await apart?.remove();
 });
 
 const state = { value: { $case: "json", value: {} } } as const;
@@ -104,7 +61,7 @@ test("X4 what is revoked is refused on every replica", async () => {
 test("X4 a replica that is cut off from the feed fails closed, and catches up", async () => {
   const [jwt, other] = [await grant(), await grant()];
   for (const replica of [0, 1]) await use(replica, jwt);
-  ways[0]!.cut();
+  apart.replicas[0]!.way.cut();
   await revoke(jwt);
   expect(await untilRefused(() => use(1, jwt))).toMatchObject(REVOKED);
   // Whatever it has not heard of, it does not take it for good for longer than its bound.
@@ -113,7 +70,7 @@ test("X4 a replica that is cut off from the feed fails closed, and catches up", 
   await use(1, other);
   // Who needs no token is served.
   await use(0);
-  ways[0]!.mend();
+  apart.replicas[0]!.way.mend();
   for (;;) {
     const isServed = await use(0, other).then(
       () => true,
@@ -127,7 +84,7 @@ test("X4 a replica that is cut off from the feed fails closed, and catches up", 
 test("nobody fills the feed alone: of one owner's ended sessions it remembers so many", async () => {
   const { default: pg } = await import("pg");
   const [full, other] = [await callers.person(), await callers.person()];
-  const database = new pg.Client({ connectionString: postgres.url });
+  const database = new pg.Client({ connectionString: apart.databaseUrl });
   await database.connect();
   await database.query(
     `INSERT INTO keys.revocation (number, id, kind, target, epoch, owner, expires_at)
@@ -166,7 +123,7 @@ test("a revocation that the key service was not told of at once is delivered whe
   const person = await callers.person();
   const { accessToken: jwt } = await callers.signIn(person);
   await use(0, jwt);
-  const database = new pg.Client({ connectionString: postgres.url });
+  const database = new pg.Client({ connectionString: apart.databaseUrl });
   await database.connect();
   // As a replica leaves it that was killed after its commit.
   const family = JSON.parse(Buffer.from(jwt.split(".")[1]!, "base64url").toString()).sid;
