@@ -1,12 +1,17 @@
 /** The SDK: what a service or a client needs. */
+
+export type { AnchorStore } from "./anchors/anchorStore.ts";
 export { Anchors } from "./anchors/anchors.ts";
 export { Answers, savedAudience } from "./anchors/answers.ts";
 export { Checkpoints, type CheckpointsOptions } from "./anchors/checkpoints.ts";
 export type { Directory } from "./anchors/directory.ts";
 export { migrateAnchors } from "./anchors/migrate.ts";
 export { Spills, type SpillsOptions } from "./anchors/spills.ts";
+export { Assertions } from "./callers/assertions.ts";
 export { TokenAuthentication, type TokenAuthenticationOptions } from "./callers/authentication.ts";
 export { JwksWatcher, type JwksWatcherOptions } from "./callers/jwksWatcher.ts";
+export { RemoteAnchors } from "./callers/remoteAnchors.ts";
+export { RemoteDirectory } from "./callers/remoteDirectory.ts";
 export { RevocationFeed, type RevocationFeedOptions } from "./callers/revocationFeed.ts";
 export { ServiceTokens, type ServiceTokensOptions } from "./callers/serviceTokens.ts";
 export { assertService, serviceAuthentication } from "./credentials/assertion.ts";

@@ -1,9 +1,11 @@
+import { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
 import { Checkpoints } from "#shared/anchors/checkpoints.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
+import { anchorHandlers, anchorsOf } from "./anchors.ts";
 import { sessionHandlers } from "./index.ts";
 import { registerSession } from "./registerSession.ts";
 import { SessionDirectory } from "./sessionDirectory.ts";
@@ -28,5 +30,6 @@ export function startSession(replica: ReplicaParts): void {
     anchorage,
     checkpoints,
   });
+  server.add(AnchorServiceService, anchorHandlers(anchorsOf(db)));
   server.add(DirectoryServiceService, { registerSession: registerSession({ directory }) });
 }

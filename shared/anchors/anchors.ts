@@ -1,7 +1,8 @@
 import { Groups } from "../pg/groups.ts";
 import type { Db, Pool } from "../pg/pool.ts";
-import { callFingerprint, fingerprint } from "../waybill/chain.ts";
+import type { AnchorStore, FirstVersion, NextVersion, Version } from "./anchorStore.ts";
 import type { Asked } from "./asked.ts";
+import { beginningOf, callOf, moveOf } from "./rows.ts";
 import { advanceAnchors, type Move } from "./sql/advanceAnchors.ts";
 import { type Beginning, insertAnchors } from "./sql/insertAnchors.ts";
 import { keepPartitions } from "./sql/keepPartitions.ts";
@@ -9,116 +10,80 @@ import { readAdvance } from "./sql/readAdvance.ts";
 import { type AnchorRow, readAnchor } from "./sql/readAnchor.ts";
 import { type KeptAnswer, readKeptAnswers } from "./sql/readKeptAnswers.ts";
 
-/** A version of a session, for the table. */
-export interface Version {
-  /** 16 bytes, in the text form of a UUID. */
-  readonly sessionId: string;
-  readonly version: number;
-  /** Its chain digest. */
-  readonly digest: Buffer;
-}
-
 /**
- * The anchors of one schema's sessions: which version of each is the newest.
+ * The anchors in one schema.
  *
  * Outside a transaction, many sessions' steps are made in one statement and commit, each with an
  * outcome of its own.
  */
-export class Anchors {
+export class Anchors implements AnchorStore {
   readonly pool: Pool;
   readonly #schema: string;
   readonly #replica: string;
+  readonly #service: string | undefined;
   readonly #beginnings: Groups<Beginning, undefined>;
   readonly #moves: Groups<Move, boolean>;
 
-  /** @param replica what the lines of the advances say who made them */
-  constructor(pool: Pool, schema: string, replica: string) {
+  /**
+   * @param replica what the lines of the advances say who made them
+   * @param service whose sessions they are, where it has no anchors of its own. Default: the schema's own
+   */
+  constructor(pool: Pool, schema: string, replica: string, service?: string) {
     this.pool = pool;
     this.#schema = schema;
     this.#replica = replica;
+    this.#service = service;
     this.#beginnings = new Groups(async (beginnings) => {
-      await insertAnchors(pool, schema, replica, beginnings);
+      await this.#insert(pool, beginnings);
       return beginnings.map(() => undefined);
     });
     this.#moves = new Groups((moves) => this.#advanceEach(moves));
   }
 
-  /**
-   * Anchors a session at its first version.
-   *
-   * @param answer its checkpoint, sealed
-   * @param tx to be done in; default: its own, with others'
-   */
-  async begin(
-    { sessionId, digest, answer }: { sessionId: string; digest: Buffer; answer: Buffer },
-    tx?: Db,
-  ): Promise<void> {
-    const row = {
-      sessionId,
-      head: fingerprint("anchor", digest),
-      digest: fingerprint("advance", digest),
-      answer,
-    };
-    if (tx === undefined) await this.#beginnings.add(row);
-    else await insertAnchors(tx, this.#schema, this.#replica, [row]);
+  async begin(first: FirstVersion, tx?: Db): Promise<void> {
+    const row = beginningOf(first);
+    if (tx === undefined) await this.insert(row);
+    else await this.#insert(tx, [row]);
   }
 
-  /**
-   * The compare-and-set: takes a session from a version to the next.
-   *
-   * @param digest the next version's chain digest
-   * @param asked what tells the call from others
-   * @param answer what it is answered, sealed
-   * @param ended whether the next version is the last
-   * @param isKept whether the answer is kept beside those of later versions, too, for the session's life
-   * @param tx to be done in; default: its own, with others'
-   * @returns whether the session was at that version
-   */
-  async advance(
-    from: Version,
-    {
-      digest,
-      asked,
-      answer,
-      ended,
-      isKept = false,
-    }: { digest: Buffer; asked: Asked; answer: Buffer; ended: boolean; isKept?: boolean },
-    tx?: Db,
-  ): Promise<boolean> {
-    const move = {
-      sessionId: from.sessionId,
-      version: from.version,
-      head: fingerprint("anchor", from.digest),
-      nextHead: fingerprint("anchor", digest),
-      digest: fingerprint("advance", digest),
-      parent: fingerprint("advance", from.digest),
-      call: callFingerprint(from.digest, asked.idempotencyDigest, asked.requestDigest),
-      answer,
-      ended,
-      isKept,
-    };
-    if (tx === undefined) return this.#moves.add(move);
-    return (await advanceAnchors(tx, this.#schema, this.#replica, [move])).has(from.sessionId);
+  async advance(from: Version, next: NextVersion, tx?: Db): Promise<boolean> {
+    const move = moveOf(from, next);
+    if (tx === undefined) return this.move(move);
+    return (await this.#advance(tx, [move])).has(from.sessionId);
   }
 
-  /** Where a session stands; undefined when it has no anchor. */
+  /** `begin`, of whoever has made the row. @param row says who began it, where that was another */
+  async insert(row: Beginning): Promise<void> {
+    await this.#beginnings.add(row);
+  }
+
+  /** `advance`, of whoever has made the move. @param move says who made it, where that was another */
+  move(move: Move): Promise<boolean> {
+    return this.#moves.add(move);
+  }
+
   read(sessionId: string): Promise<AnchorRow | undefined> {
-    return readAnchor(this.pool, this.#schema, sessionId);
+    return readAnchor(this.pool, this.#schema, sessionId, this.#service);
   }
 
-  /** The same, and nobody else moves it before the transaction has ended. */
   lock(sessionId: string, tx: Db): Promise<AnchorRow | undefined> {
-    return readAnchor(tx, this.#schema, sessionId, true);
+    return readAnchor(tx, this.#schema, sessionId, this.#service, true);
   }
 
-  /** Whether a call that went on from a version was served, though its answer may be gone. */
-  async wasServed({ sessionId, version, digest }: Version, asked: Asked, db: Db = this.pool) {
-    const row = await readAdvance(db, this.#schema, sessionId, version + 1);
-    const call = callFingerprint(digest, asked.idempotencyDigest, asked.requestDigest);
-    return row?.call?.equals(call) ?? false;
+  async wasServed(from: Version, asked: Asked, tx?: Db): Promise<boolean> {
+    const call = await this.callOf(from.sessionId, from.version + 1, tx);
+    return call?.equals(callOf(from, asked)) ?? false;
   }
 
-  /** The answers that are kept of a session's versions after one, in their order. */
+  /** Fingerprint of the call that made a version. */
+  async callOf(
+    sessionId: string,
+    version: number,
+    db: Db = this.pool,
+  ): Promise<Buffer | undefined> {
+    return (await readAdvance(db, this.#schema, sessionId, version))?.call ?? undefined;
+  }
+
   keptAfter(sessionId: string, version: number, limit: number): Promise<KeptAnswer[]> {
     return readKeptAnswers(this.pool, this.#schema, sessionId, version, limit);
   }
@@ -141,10 +106,18 @@ export class Anchors {
     let left = [...moves].sort((a, b) => (a.sessionId < b.sessionId ? -1 : 1));
     while (left.length > 0) {
       const round = left.filter((move, at) => move.sessionId !== left[at - 1]?.sessionId);
-      const moved = await advanceAnchors(this.pool, this.#schema, this.#replica, round);
+      const moved = await this.#advance(this.pool, round);
       for (const move of round) outcomes.set(move, moved.has(move.sessionId));
       left = left.filter((move) => !outcomes.has(move));
     }
     return moves.map((move) => outcomes.get(move)!);
+  }
+
+  #insert(db: Db, rows: readonly Beginning[]): Promise<void> {
+    return insertAnchors(db, this.#schema, this.#replica, rows, this.#service);
+  }
+
+  #advance(db: Db, moves: readonly Move[]): Promise<Set<string>> {
+    return advanceAnchors(db, this.#schema, this.#replica, moves, this.#service);
   }
 }

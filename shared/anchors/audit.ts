@@ -32,8 +32,11 @@ export class Audit {
   readonly #db: Db;
   readonly #schema: string;
   readonly #opener: Opener;
+  readonly #service: string | undefined;
 
-  constructor(db: Db, schema: string, audience: string, ring: RingSource) {
+  /** @param service whose sessions they are, where it keeps no anchors. Default: the schema's own */
+  constructor(db: Db, schema: string, audience: string, ring: RingSource, service?: string) {
+    this.#service = service;
     this.#db = db;
     this.#schema = schema;
     this.#opener = new Opener("waybill", audience, ring);
@@ -47,7 +50,7 @@ export class Audit {
     const id = uuidFromBytes(envelope.sessionId);
     const about = { session: `sessions/${id}`, version, subject };
     if (digest.length === 0) return { verdict: "carried", ...about };
-    const anchor = await readAnchor(this.#db, this.#schema, id);
+    const anchor = await readAnchor(this.#db, this.#schema, id, this.#service);
     const stand = anchor && { newest: anchor.version, ended: anchor.ended };
     const row = await readAdvance(this.#db, this.#schema, id, version);
     if (row === undefined) return { verdict: "unknown", ...about, ...stand };

@@ -2,7 +2,7 @@ import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/e
 import { Errors } from "../errors/errors.ts";
 import { fingerprint } from "../waybill/chain.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
-import type { Anchors } from "./anchors.ts";
+import type { AnchorStore } from "./anchorStore.ts";
 import type { Answers } from "./answers.ts";
 import type { Asked } from "./asked.ts";
 import { isMadeAgain } from "./settle.ts";
@@ -20,7 +20,7 @@ const PAGE = 20;
 export async function* keptAnswers(
   from: EnvelopeV1,
   asked: Asked,
-  anchors: Anchors,
+  anchors: AnchorStore,
   answers: Answers,
 ): AsyncGenerator<AnswerV1> {
   const { sessionId } = from;

@@ -3,6 +3,7 @@ import type { Directory, Entry } from "../anchors/directory.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { uuidToBytes } from "../waybill/uuid.ts";
 import type { Assertions } from "./assertions.ts";
+import { sessionsUnavailable } from "./sessionsUnavailable.ts";
 
 /** The directory of sessions, where the session service keeps it. */
 export class RemoteDirectory implements Directory {
@@ -15,12 +16,13 @@ export class RemoteDirectory implements Directory {
     this.#assertions = assertions;
   }
 
+  /** @throws StatusError SESSIONS_UNAVAILABLE */
   async register({ id, subject, expiresAt }: Entry): Promise<void> {
     const metadata = await this.#assertions.to(DirectoryServiceService.registerSession);
-    await this.#client.registerSession(
-      { sessionId: uuidToBytes(id), subject, expireTime: new Date(expiresAt) },
-      { metadata },
-    );
+    const entry = { sessionId: uuidToBytes(id), subject, expireTime: new Date(expiresAt) };
+    await this.#client.registerSession(entry, { metadata }).catch((error) => {
+      throw sessionsUnavailable(error);
+    });
   }
 
   close(): void {

@@ -250,6 +250,10 @@ export const Errors = vocabulary("waybill", {
     status.UNAVAILABLE,
     "The database is not available at the moment. Try again.",
   ],
+  SESSIONS_UNAVAILABLE: [
+    status.UNAVAILABLE,
+    "The session service is not available at the moment. Try again.",
+  ],
   CONFLICT: [status.ABORTED, "The call met another one. Try again."],
   OVERLOADED: [
     status.RESOURCE_EXHAUSTED,

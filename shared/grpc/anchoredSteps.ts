@@ -1,5 +1,5 @@
 import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import type { Anchors } from "../anchors/anchors.ts";
+import type { AnchorStore } from "../anchors/anchorStore.ts";
 import type { Answers } from "../anchors/answers.ts";
 import type { Asked } from "../anchors/asked.ts";
 import type { Keeping } from "../anchors/checkpoints.ts";
@@ -41,7 +41,7 @@ export class AnchoredSteps<State> {
   readonly #codec: Codec;
   readonly #next: Handler;
   readonly #calls: SessionCalls<State>;
-  readonly #anchors: Anchors;
+  readonly #anchors: AnchorStore;
   readonly #answers: Answers;
   readonly #endings: Endings<State>;
   readonly #checkpoints: Keeping;
@@ -138,11 +138,13 @@ export class AnchoredSteps<State> {
       const first = this.#endings.toFirst(session, successor);
       return {
         answer: { ...last.answer, successor },
+        // Without a transaction the new one may be left over, and expires: nobody has its waybill.
         commit: async (db, box) =>
-          (await last.commit(db, box)) && first.commit(db, this.#answers.seal(first.answer)),
+          (await first.commit(db, this.#answers.seal(first.answer))) && last.commit(db, box),
       };
     };
-    const response = await this.#goOn(request, call, opened, end, true);
+    const isAtomic = this.#anchors.pool !== undefined;
+    const response = await this.#goOn(request, call, opened, end, isAtomic);
     await this.#tellEnd(old, session.subject);
     return response;
   }

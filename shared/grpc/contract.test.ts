@@ -77,6 +77,7 @@ test("what the proto says of a session is read, with defaults for its lives", ()
     idleS: 1800,
     absoluteS: 86_400,
     checkpointEvery: 0,
+    anchor: "own",
   });
   expect(method.repeatable).toBe(true);
 });
@@ -96,12 +97,13 @@ test.each([
 
 test("the shortest lives that a session may have", () => {
   const seconds = { seconds: 2n };
-  const session = { ...SESSION, idle: seconds, absolute: seconds, checkpointEvery: 5 };
+  const session = { ...SESSION, idle: seconds, absolute: seconds, checkpointEvery: 5, anchor: 2 };
   expect(withOptions({ session, method: READ }).method(WHERE).session).toMatchObject({
     mode: "carried",
     idleS: 2,
     absoluteS: 2,
     checkpointEvery: 5,
+    anchor: "session",
   });
 });
 

@@ -16,6 +16,7 @@ import {
 import { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import {
   Access,
+  Anchor,
   type Cache,
   Method as MethodOptions,
   Mode,
@@ -152,7 +153,7 @@ function sessionContract(
 ): SessionContract | undefined {
   const bytes = option(registry, service, "waybill.options.v1.session");
   if (bytes === undefined) return undefined;
-  const { audience, state, revision, mode, idle, absolute, checkpointEvery } =
+  const { audience, state, revision, mode, idle, absolute, checkpointEvery, anchor } =
     SessionOptions.decode(bytes);
   const contract = {
     audience,
@@ -162,6 +163,7 @@ function sessionContract(
     idleS: idle ? Number(idle.seconds) : DEFAULT_IDLE_S,
     absoluteS: absolute ? Number(absolute.seconds) : DEFAULT_ABSOLUTE_S,
     checkpointEvery,
+    anchor: anchor === Anchor.ANCHOR_SESSION ? ("session" as const) : ("own" as const),
   };
   const wrong = (what: string) => new Error(`option session of ${service.typeName}: ${what}`);
   if (!AUDIENCE.test(audience)) throw wrong(`audience must match ${AUDIENCE}`);

@@ -3,7 +3,7 @@ import {
   type EnvelopeV1,
   Part,
 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import type { Anchors } from "../anchors/anchors.ts";
+import type { AnchorStore } from "../anchors/anchorStore.ts";
 import type { Answers } from "../anchors/answers.ts";
 import type { Asked } from "../anchors/asked.ts";
 import type { Directory } from "../anchors/directory.ts";
@@ -15,7 +15,7 @@ import type { Opened, SessionCalls } from "./sessionCalls.ts";
 
 /** Where the sessions of a service are anchored. */
 export interface Anchorage {
-  readonly anchors: Anchors;
+  readonly anchors: AnchorStore;
   readonly answers: Answers;
   /** Where an owner's sessions are listed. Default: nowhere. */
   readonly directory?: Directory | undefined;
@@ -34,7 +34,7 @@ const NOTHING = Buffer.alloc(0);
 export class Endings<State> {
   readonly #calls: SessionCalls<State>;
   readonly #sessions: Sessions<State>;
-  readonly #anchors: Anchors;
+  readonly #anchors: AnchorStore;
   readonly #directory: Directory | undefined;
 
   constructor(calls: SessionCalls<State>, { anchors, directory }: Anchorage) {

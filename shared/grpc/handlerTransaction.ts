@@ -9,14 +9,17 @@ const running = new AsyncLocalStorage<HandlerTransaction>();
  * handler is done. A stream may have several, one after another: each advance ends one.
  */
 export class HandlerTransaction {
-  readonly #pool: Pool;
+  readonly #pool: Pool | undefined;
   readonly #first: (db: Db) => Promise<void>;
   #opening: Promise<OpenTransaction> | undefined;
   #refused: unknown;
   #isOpen = false;
 
-  /** @param first is done in it before the handler gets it, which does not get it when this rejects */
-  constructor(pool: Pool, first: (db: Db) => Promise<void> = async () => {}) {
+  /**
+   * @param pool undefined: there is none to be had
+   * @param first is done in it before the handler gets it, which does not get it when this rejects
+   */
+  constructor(pool: Pool | undefined, first: (db: Db) => Promise<void> = async () => {}) {
     this.#pool = pool;
     this.#first = first;
   }
@@ -61,6 +64,9 @@ export class HandlerTransaction {
   }
 
   async #begin(): Promise<OpenTransaction> {
+    if (this.#pool === undefined) {
+      throw new Error("a transaction is asked for, but the sessions stand at the session service");
+    }
     const opened = await openTransaction(this.#pool);
     this.#isOpen = true;
     try {

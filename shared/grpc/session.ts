@@ -30,6 +30,14 @@ export function sessionInterceptor<State>(
   if (mode !== "carried" && anchorage === undefined) {
     throw new Error(`${method.path}: its sessions are ${mode}: give an anchorage`);
   }
+  const { anchor = "own" } = sessions.contract;
+  if (
+    anchorage !== undefined &&
+    (anchorage.anchors.pool === undefined) !== (anchor === "session")
+  ) {
+    const wanted = anchor === "session" ? "RemoteAnchors" : "Anchors";
+    throw new Error(`${method.path}: its sessions stand at ${anchor}: give ${wanted}`);
+  }
   const keeps = checkpointEvery > 0 || (mode === "carried" && method.step === Step.STEP_RESUME);
   if (keeps && parts.checkpoints === undefined) {
     throw new Error(`${method.path}: its sessions are kept to be resumed: give checkpoints`);

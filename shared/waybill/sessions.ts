@@ -45,6 +45,8 @@ export interface SessionContract {
   readonly absoluteS: number;
   /** Of a carried session each version whose number this divides is kept. Default: none is. */
   readonly checkpointEvery?: number | undefined;
+  /** Where anchored sessions stand: in the service's own schema, or at the session service. */
+  readonly anchor?: "own" | "session";
 }
 
 /** A session, as a handler has it. */

@@ -103,7 +103,7 @@ const STATEMENTS: Record<string, (db: Db) => Promise<unknown>> = {
   "a checkpoint": (db) => readCheckpoint(db, "session", ids[0]!),
   "a group's checkpoints": (db) => upsertCheckpoints(db, "session", checkpoints),
   "an anchor": (db) => readAnchor(db, "checkout", ids[0]!),
-  "a locked anchor": (db) => readAnchor(db, "checkout", ids[0]!, true),
+  "a locked anchor": (db) => readAnchor(db, "checkout", ids[0]!, undefined, true),
   "an entry": (db) => readEntry(db, ids[0]!, "users/1"),
   "a group's entries": (db) => insertEntries(db, entries),
   "a list of sessions": (db) => listEntries(db, "users/1", undefined, 26),

@@ -18,6 +18,8 @@ export interface Move {
   readonly ended: boolean;
   /** Whether the line of the advance keeps the answer, too. */
   readonly isKept: boolean;
+  /** Who makes it. Default: this replica. */
+  readonly replica?: string | undefined;
 }
 
 /**
@@ -25,6 +27,7 @@ export interface Move {
  * digest of their move make it; the others stay as they are. Give the moves in the order of their
  * sessions' ids: their rows are locked in it, so that two groups never wait for each other.
  *
+ * @param service whose sessions they are. Default: the schema's own
  * @returns the ids of the sessions that moved
  */
 export async function advanceAnchors(
@@ -32,11 +35,12 @@ export async function advanceAnchors(
   schema: string,
   replica: string,
   moves: readonly Move[],
+  service?: string,
 ): Promise<Set<string>> {
   const { rows } = await db.query<{ session_id: string }>({
     name: `${schema}.advanceAnchors`,
     text: `WITH move AS (
-             SELECT session_id, version, ended, kept,
+             SELECT session_id, version, ended, kept, replica,
                     substr($4::bytea, at, 32) AS head,
                     substr($4::bytea, at + 32, 32) AS next_head,
                     substr($4::bytea, at + 64, 32) AS digest,
@@ -44,8 +48,9 @@ export async function advanceAnchors(
                     substr($4::bytea, at + 128, 32) AS call,
                     substr($5::bytea, answer_at, answer_size) AS answer
                FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $6::integer[], $7::integer[],
-                           $9::boolean[]) WITH ORDINALITY
-                      AS given (session_id, version, ended, answer_at, answer_size, kept, number),
+                           $9::boolean[], $8::text[]) WITH ORDINALITY
+                      AS given (session_id, version, ended, answer_at, answer_size, kept, replica,
+                                number),
                     LATERAL (SELECT 1 + 160 * (number::integer - 1)) AS packed (at)
            ), moved AS (
              UPDATE ${schema}.anchor
@@ -57,12 +62,13 @@ export async function advanceAnchors(
               WHERE anchor.session_id = move.session_id
                 AND anchor.version = move.version
                 AND anchor.head = move.head
+                AND anchor.service IS NOT DISTINCT FROM $10::text
                 AND NOT anchor.ended
              RETURNING anchor.session_id, anchor.version, move.digest, move.parent, move.call,
-                       CASE WHEN move.kept THEN move.answer END AS answer
+                       move.replica, CASE WHEN move.kept THEN move.answer END AS answer
            )
            INSERT INTO ${schema}.advance (session_id, version, digest, parent, call, answer, replica)
-           SELECT session_id, version, digest, parent, call, answer, $8::text FROM moved
+           SELECT session_id, version, digest, parent, call, answer, replica FROM moved
            RETURNING session_id`,
     values: [
       moves.map(({ sessionId }) => sessionId),
@@ -75,8 +81,9 @@ export async function advanceAnchors(
       Buffer.concat(moves.map(({ answer }) => answer)),
       startsOf(moves),
       moves.map(({ answer }) => answer.length),
-      replica,
+      moves.map((move) => move.replica ?? replica),
       moves.map(({ isKept }) => isKept),
+      service ?? null,
     ],
   });
   return new Set(rows.map((row) => row.session_id));

@@ -9,31 +9,36 @@ export interface Beginning {
   readonly digest: Buffer;
   /** Sealed. */
   readonly answer: Buffer;
+  /** Who begins it. Default: this replica. */
+  readonly replica?: string | undefined;
 }
 
+/** @param service whose sessions they are. Default: the schema's own */
 export async function insertAnchors(
   db: Db,
   schema: string,
   replica: string,
   beginnings: readonly Beginning[],
+  service?: string,
 ): Promise<void> {
   await db.query({
     name: `${schema}.insertAnchors`,
     text: `WITH beginning AS (
-             SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[])
-                        AS beginning (session_id, head, digest, answer)
+             SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[])
+                        AS beginning (session_id, head, digest, answer, replica)
            ), anchored AS (
-             INSERT INTO ${schema}.anchor (session_id, version, head, answer)
-             SELECT session_id, 1, head, answer FROM beginning
+             INSERT INTO ${schema}.anchor (session_id, version, head, answer, service)
+             SELECT session_id, 1, head, answer, $6::text FROM beginning
            )
            INSERT INTO ${schema}.advance (session_id, version, digest, replica)
-           SELECT session_id, 1, digest, $5::text FROM beginning`,
+           SELECT session_id, 1, digest, replica FROM beginning`,
     values: [
       beginnings.map(({ sessionId }) => sessionId),
       beginnings.map(({ head }) => head),
       beginnings.map(({ digest }) => digest),
       beginnings.map(({ answer }) => answer),
-      replica,
+      beginnings.map((beginning) => beginning.replica ?? replica),
+      service ?? null,
     ],
   });
 }

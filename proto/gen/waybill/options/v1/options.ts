@@ -42,6 +42,32 @@ export namespace Mode {
   export type UNRECOGNIZED = typeof Mode.UNRECOGNIZED;
 }
 
+/** Where it is kept which version of an anchored session is the newest. */
+export const Anchor = {
+  /** ANCHOR_UNSPECIFIED - Not set: in the service's own schema. */
+  ANCHOR_UNSPECIFIED: 0,
+  /**
+   * ANCHOR_OWN - In the service's own schema: a handler may have rows of its own committed together with the session's
+   * step.
+   */
+  ANCHOR_OWN: 1,
+  /**
+   * ANCHOR_SESSION - At the session service, for services without a Postgres of their own: the state is all that a handler
+   * changes. It has no transaction.
+   */
+  ANCHOR_SESSION: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Anchor = typeof Anchor[keyof typeof Anchor];
+
+export namespace Anchor {
+  export type ANCHOR_UNSPECIFIED = typeof Anchor.ANCHOR_UNSPECIFIED;
+  export type ANCHOR_OWN = typeof Anchor.ANCHOR_OWN;
+  export type ANCHOR_SESSION = typeof Anchor.ANCHOR_SESSION;
+  export type UNRECOGNIZED = typeof Anchor.UNRECOGNIZED;
+}
+
 /**
  * What a method does with the session. A stream may begin, read or advance one: it advances where its
  * handler says so, before the first message or with a message that has a carrier field, and at its
@@ -142,6 +168,8 @@ export interface Session {
    * always kept.
    */
   checkpointEvery: number;
+  /** Where anchored sessions stand. Default: in the service's own schema. */
+  anchor: Anchor;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -210,6 +238,7 @@ function createBaseSession(): Session {
     idle: undefined,
     absolute: undefined,
     checkpointEvery: 0,
+    anchor: 0,
     _unknownFields: {},
   };
 }
@@ -236,6 +265,9 @@ export const Session: MessageFns<Session> = {
     }
     if (message.checkpointEvery !== 0) {
       writer.uint32(56).uint32(message.checkpointEvery);
+    }
+    if (message.anchor !== 0) {
+      writer.uint32(64).int32(message.anchor);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -317,6 +349,14 @@ export const Session: MessageFns<Session> = {
             message.checkpointEvery = reader.uint32();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.anchor = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -351,6 +391,7 @@ export const Session: MessageFns<Session> = {
       ? Duration.fromPartial(object.absolute)
       : undefined;
     message.checkpointEvery = object.checkpointEvery ?? 0;
+    message.anchor = object.anchor ?? 0;
     return message;
   },
 };

@@ -1,0 +1,28 @@
+import {
+  type AdvanceAnchorsRequest,
+  type AdvanceAnchorsResponse,
+  Outcome,
+} from "#proto/waybill/session/v1/anchors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { AnchorsOf } from "./anchors.ts";
+
+export const advanceAnchors =
+  (of: AnchorsOf) =>
+  async (
+    { replica, moves }: AdvanceAnchorsRequest,
+    context: Context,
+  ): Promise<AdvanceAnchorsResponse> => {
+    const anchors = of(context);
+    const made = await Promise.allSettled(
+      moves.map(({ sessionId, kept: isKept, ...move }) =>
+        anchors.move({ ...move, sessionId: uuidFromBytes(sessionId), isKept, replica }),
+      ),
+    );
+    return { outcomes: made.map(outcomeOf) };
+  };
+
+function outcomeOf(made: PromiseSettledResult<boolean>): Outcome {
+  if (made.status === "rejected") return Outcome.OUTCOME_UNKNOWN;
+  return made.value ? Outcome.OUTCOME_DONE : Outcome.OUTCOME_ELSEWHERE;
+}

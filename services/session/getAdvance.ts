@@ -1,0 +1,17 @@
+import type { GetAdvanceRequest, GetAdvanceResponse } from "#proto/waybill/session/v1/anchors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { AnchorsOf } from "./anchors.ts";
+
+export const getAdvance =
+  (of: AnchorsOf) =>
+  async (
+    { sessionId, version }: GetAdvanceRequest,
+    context: Context,
+  ): Promise<GetAdvanceResponse> => {
+    const anchors = of(context);
+    const id = uuidFromBytes(sessionId);
+    const isItsOwn = (await anchors.read(id)) !== undefined;
+    const call = isItsOwn ? await anchors.callOf(id, version) : undefined;
+    return { call: call ?? Buffer.alloc(0) };
+  };

@@ -1,0 +1,10 @@
+import type { GetAnchorRequest, GetAnchorResponse } from "#proto/waybill/session/v1/anchors.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { AnchorsOf } from "./anchors.ts";
+
+export const getAnchor =
+  (of: AnchorsOf) =>
+  async ({ sessionId }: GetAnchorRequest, context: Context): Promise<GetAnchorResponse> => ({
+    anchor: await of(context).read(uuidFromBytes(sessionId)),
+  });

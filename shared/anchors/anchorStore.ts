@@ -1,0 +1,61 @@
+import type { Db, Pool } from "../pg/pool.ts";
+import type { Asked } from "./asked.ts";
+import type { AnchorRow } from "./sql/readAnchor.ts";
+import type { KeptAnswer } from "./sql/readKeptAnswers.ts";
+
+/** A version of a session, for the table. */
+export interface Version {
+  /** 16 bytes, in the text form of a UUID. */
+  readonly sessionId: string;
+  readonly version: number;
+  /** Its chain digest. */
+  readonly digest: Buffer;
+}
+
+/** A session's first version. */
+export interface FirstVersion {
+  readonly sessionId: string;
+  /** Its chain digest. */
+  readonly digest: Buffer;
+  /** Its checkpoint, sealed. */
+  readonly answer: Buffer;
+}
+
+/** The version after another one. */
+export interface NextVersion {
+  /** Its chain digest. */
+  readonly digest: Buffer;
+  /** What tells the call that makes it from others. */
+  readonly asked: Asked;
+  /** What the call is answered, sealed. */
+  readonly answer: Buffer;
+  /** Whether it is the last. */
+  readonly ended: boolean;
+  /** Whether the answer is kept beside those of later versions, too, for the session's life. Default: no. */
+  readonly isKept?: boolean;
+}
+
+/**
+ * Where the sessions of a service are anchored: which version of each is the newest. Where a parameter
+ * `tx` is given, it is done in that transaction, and otherwise in one of its own, with others'.
+ */
+export interface AnchorStore {
+  /** Where a handler's transaction is opened. Undefined: there is none to be had. */
+  readonly pool: Pool | undefined;
+  /** Anchors a session at its first version. */
+  begin(first: FirstVersion, tx?: Db): Promise<void>;
+  /**
+   * The compare-and-set: takes a session from a version to the next.
+   *
+   * @returns whether the session was at that version
+   */
+  advance(from: Version, next: NextVersion, tx?: Db): Promise<boolean>;
+  /** Where a session stands; undefined when it has no anchor. */
+  read(sessionId: string): Promise<AnchorRow | undefined>;
+  /** The same, and nobody else moves it before the transaction has ended. */
+  lock(sessionId: string, tx: Db): Promise<AnchorRow | undefined>;
+  /** Whether a call that went on from a version was served, though its answer may be gone. */
+  wasServed(from: Version, asked: Asked, tx?: Db): Promise<boolean>;
+  /** The answers that are kept of a session's versions after one, in their order. */
+  keptAfter(sessionId: string, version: number, limit: number): Promise<KeptAnswer[]>;
+}

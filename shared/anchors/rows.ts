@@ -1,0 +1,36 @@
+import { callFingerprint, fingerprint } from "../waybill/chain.ts";
+import type { FirstVersion, NextVersion, Version } from "./anchorStore.ts";
+import type { Move } from "./sql/advanceAnchors.ts";
+import type { Beginning } from "./sql/insertAnchors.ts";
+
+/** What the tables are given of a session's first version. */
+export function beginningOf({ sessionId, digest, answer }: FirstVersion): Beginning {
+  return {
+    sessionId,
+    head: fingerprint("anchor", digest),
+    digest: fingerprint("advance", digest),
+    answer,
+  };
+}
+
+/** What the tables are given of a session's way to its next version. */
+export function moveOf(from: Version, next: NextVersion): Move {
+  const { digest, asked, answer, ended, isKept = false } = next;
+  return {
+    sessionId: from.sessionId,
+    version: from.version,
+    head: fingerprint("anchor", from.digest),
+    nextHead: fingerprint("anchor", digest),
+    digest: fingerprint("advance", digest),
+    parent: fingerprint("advance", from.digest),
+    call: callOf(from, asked),
+    answer,
+    ended,
+    isKept,
+  };
+}
+
+/** What the line of an advance says of the call that made it. */
+export function callOf({ digest }: Version, asked: NextVersion["asked"]): Buffer {
+  return callFingerprint(digest, asked.idempotencyDigest, asked.requestDigest);
+}

@@ -1,0 +1,350 @@
+import { join } from "node:path";
+import { Metadata } from "@grpc/grpc-js";
+import type { Client as PgClient } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import {
+  type Checkout,
+  CheckoutServiceService,
+  type SetItemsResponse,
+} from "#proto/waybill/checkout/v1/checkout.ts";
+import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { AnchorServiceService, Outcome } from "#proto/waybill/session/v1/anchors.ts";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { Answers, savedAudience } from "#shared/anchors/answers.ts";
+import { Assertions } from "#shared/callers/assertions.ts";
+import { RemoteAnchors } from "#shared/callers/remoteAnchors.ts";
+import { RemoteDirectory } from "#shared/callers/remoteDirectory.ts";
+import { type Credentials, loadCredentials } from "#shared/credentials/credentials.ts";
+import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
+import type { Contract } from "#shared/grpc/contract.ts";
+import type { Context, Handlers } from "#shared/grpc/handlers.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { createPool } from "#shared/pg/pool.ts";
+import type { AccessToken } from "#shared/token/claims.ts";
+import { Sessions } from "#shared/waybill/sessions.ts";
+import { uuidFromBytes, uuidToBytes } from "#shared/waybill/uuid.ts";
+import { contract } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { makeRingSource } from "../fixtures/rings.ts";
+import { step } from "../fixtures/step.ts";
+import { type LossyProxy, startLossyProxy } from "../fleet/lossyProxy.ts";
+
+// A program with sessions and no Postgres, one of the cluster's services by its key: `catalog`.
+const AUDIENCE = "catalog";
+const BEGIN = "/waybill.checkout.v1.CheckoutService/BeginCheckout";
+const session = {
+  ...contract.method(BEGIN).session!,
+  audience: AUDIENCE,
+  mode: "anchored",
+  anchor: "session",
+} as const;
+const elsewhere: Contract = {
+  ...contract,
+  method(path) {
+    const method = contract.method(path);
+    return method.session === undefined ? method : { ...method, session };
+  },
+};
+const ring = makeRingSource(AUDIENCE);
+const answers = new Answers(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
+
+/** Whoever brings a token is she. */
+const ADA = { subject: "users/ada", client: "app", epoch: 1 } as AccessToken;
+
+type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
+type Client = ServiceClient<typeof CheckoutServiceService>;
+
+let cluster: TestCluster;
+let credentials: Credentials;
+let proxy: LossyProxy;
+let loses = false;
+let [gate, watcher]: PgClient[] = [];
+let [a, b]: Client[] = [];
+const releases: (() => unknown)[] = [];
+let runs = 0;
+let causes: unknown[] = [];
+
+const view = (order: string): Checkout => ({
+  items: [],
+  address: undefined,
+  deliverySpeed: 0,
+  quote: undefined,
+  order,
+});
+
+const handlers: Partial<All> = {
+  beginCheckout: async () => view(""),
+  addItem: async ({ product }, { session: { state } }) => {
+    runs += 1;
+    state.order += product.slice("products/".length);
+    return view(state.order);
+  },
+  getCheckout: async (_request, { session: { state } }) => view(state.order),
+  placeOrder: async (_request, context) => {
+    await context.transaction();
+    throw new Error("it has a transaction");
+  },
+  endCheckout: async () => ({}),
+  bindCheckout: async (_request, { session: { state } }) => view(state.order),
+  async *setItems({ items }, context: Context<CheckoutState>) {
+    for (const item of items) {
+      const { state } = context.session;
+      if (state.order.includes(`${item.quantity}`)) continue;
+      state.order += `${item.quantity}`;
+      yield await context.advance({ item, waybill: undefined });
+    }
+  },
+};
+
+/** A replica of the program. @param target of the session service */
+async function serve(target: string, name: string): Promise<Client> {
+  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  const server = new Server({ contract: elsewhere, log: log as never });
+  server.checkTokens({
+    canCheck: () => true,
+    caller: async ({ metadata }) =>
+      metadata.get("authorization").length > 0 ? { token: ADA } : undefined,
+  });
+  const own = new Assertions(credentials, AUDIENCE);
+  const anchors = new RemoteAnchors(target, { contract }, own, name);
+  const directory = new RemoteDirectory(target, { contract }, own);
+  const every = new Proxy(handlers, {
+    get: (all, key) => all[key as keyof All] ?? (() => Promise.reject(new Error("unused"))),
+  }) as All;
+  const anchorage = { anchors, answers, directory };
+  server.add(CheckoutServiceService, every, { state: CheckoutState, ring, anchorage });
+  const client = createClient(
+    CheckoutServiceService,
+    `127.0.0.1:${await server.listen("127.0.0.1:0")}`,
+  );
+  releases.push(
+    () => client.close(),
+    () => server.drain(),
+    () => anchors.close(),
+    () => directory.close(),
+  );
+  return client;
+}
+
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  credentials = loadCredentials(join(cluster.dataDir, "secrets", "credentials"));
+  [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
+  const [first, second] = cluster.status().replicas;
+  proxy = await startLossyProxy(second!.address, () => {
+    const isLost = loses;
+    loses = false;
+    return isLost;
+  });
+  a = await serve(first!.address, "program/a");
+  b = await serve(proxy.target, "program/b");
+});
+afterAll(async () => {
+  for (const release of releases) await release();
+  await proxy?.close();
+  await Promise.all([gate?.end(), watcher?.end()]);
+  await cluster?.remove();
+});
+
+let first: string;
+beforeEach(async () => {
+  causes = [];
+  first = (await step(a!.beginCheckout, {})).waybill!;
+  runs = 0;
+});
+
+const add = (client: Client, id: number, waybill: string, key?: string) =>
+  step(
+    client.addItem,
+    { product: `products/${id}` },
+    { waybill, ...(key === undefined ? {} : { key }) },
+  );
+const sessions = new Sessions(session, CheckoutState, ring);
+const newest = async () =>
+  (await watcher!.query("SELECT * FROM session.anchor ORDER BY session_id DESC LIMIT 1")).rows[0];
+
+test("an older waybill is refused, on any replica; the lines say who made them, for whom", async () => {
+  const { waybill } = await add(a!, 1, first);
+  await add(b!, 2, waybill!);
+  expect(await refusal(add(b!, 3, first))).toMatchObject({
+    reason: "WAYBILL_STALE",
+    metadata: { served: "false", newest: "3" },
+  });
+  const { session_id: id, service, version } = await newest();
+  expect([service, version]).toEqual(["catalog", 3]);
+  const { rows } = await watcher!.query(
+    "SELECT replica FROM session.advance WHERE session_id = $1 ORDER BY version",
+    [id],
+  );
+  expect(rows.map(({ replica }) => replica)).toEqual(["program/a", "program/a", "program/b"]);
+});
+
+test("of several calls at once on several replicas one advances", async () => {
+  await gate!.query("BEGIN; SELECT FROM session.anchor FOR UPDATE");
+  const calls = [1, 2, 3, 4, 5, 6].map((id) => add(id % 2 ? a! : b!, id, first, `key-${id}`));
+  const settled = Promise.allSettled(calls);
+  await untilBlocked(watcher!, 2);
+  await gate!.query("COMMIT");
+  const outcomes = (await settled).map(({ status }) => status);
+  expect(outcomes.filter((status) => status === "fulfilled")).toHaveLength(1);
+  for (const [index, status] of outcomes.entries()) {
+    if (status === "rejected") expect((await refusal(calls[index]!)).reason).toBe("WAYBILL_STALE");
+  }
+  expect((await newest()).version).toBe(2);
+});
+
+test("a call that is made again is answered as it was, and another one with its key refused", async () => {
+  const made = await add(a!, 1, first, "the-key");
+  const again = await add(b!, 1, first, "the-key");
+  expect(again.response).toEqual(made.response);
+  expect((await add(a!, 2, again.waybill!)).response.order).toBe("12");
+  expect((await refusal(add(b!, 1, first, "the-key"))).metadata["served"]).toBe("true");
+  const waybill = (await step(a!.beginCheckout, {})).waybill!;
+  await add(a!, 1, waybill, "the-key");
+  expect((await refusal(add(b!, 2, waybill, "the-key"))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
+});
+
+test("an advance whose answer is lost on the way from the session service is found again", async () => {
+  await add(b!, 1, first);
+  const waybill = (await step(b!.beginCheckout, {})).waybill!;
+  runs = 0;
+  loses = true;
+  const { response } = await add(b!, 7, waybill);
+  expect(proxy.lost()).toBe(1);
+  expect([response.order, runs, (await newest()).version]).toEqual(["7", 1, 2]);
+});
+
+test("the session service away: the caller may ask again", async () => {
+  const away = await serve("127.0.0.1:1", "program/away");
+  expect((await refusal(step(away.beginCheckout, {}))).reason).toBe("SESSIONS_UNAVAILABLE");
+  expect((await refusal(add(away, 1, first))).reason).toBe("SESSIONS_UNAVAILABLE");
+  // Reading asks nobody.
+  expect((await step(away.getCheckout, {}, { waybill: first })).response.order).toBe("");
+  expect((await add(a!, 1, first)).response.order).toBe("1");
+});
+
+test("a session that has ended stays so", async () => {
+  await step(b!.endCheckout, {}, { waybill: first });
+  expect((await refusal(add(a!, 1, first))).reason).toBe("WAYBILL_ENDED");
+});
+
+test("a session that is bound goes on as another, listed one, and the old one has ended", async () => {
+  const { waybill } = await add(a!, 1, first);
+  const bound = await step(b!.bindCheckout, {}, { waybill, token: "hers", key: "bind" });
+  expect(bound.response.order).toBe("1");
+  const token = "hers";
+  const { response } = await step(
+    a!.addItem,
+    { product: "products/2" },
+    { waybill: bound.waybill, token },
+  );
+  expect(response.order).toBe("12");
+  expect((await refusal(add(a!, 3, waybill!))).reason).toBe("WAYBILL_ENDED");
+  // Made again, it is answered as it was, though it has moved on: with the first waybill of the new one.
+  const again = await step(a!.bindCheckout, {}, { waybill, token, key: "bind" });
+  expect(again.response.order).toBe("1");
+  const { rows } = await watcher!.query(
+    "SELECT session_id FROM session.directory WHERE subject = 'users/ada' AND audience = 'catalog'",
+  );
+  expect(rows.map(({ session_id: id }) => id)).toContain((await newest()).session_id);
+});
+
+test("a stream that broke goes on after the last waybill that its caller has", async () => {
+  const items = [1, 2, 3].map((quantity) => ({ product: `products/${quantity}`, quantity }));
+  const metadata = new Metadata();
+  metadata.set("waybill", first);
+  metadata.set("idempotency-key", "stream");
+  const run = async (client: Client) => {
+    const heard: SetItemsResponse[] = [];
+    for await (const message of client.setItems({ items }, { metadata })) heard.push(message);
+    return heard.map(({ item }) => item!.quantity);
+  };
+  expect(await run(a!)).toEqual([1, 2, 3]);
+  expect(await run(b!)).toEqual([1, 2, 3]);
+  expect((await newest()).version).toBe(4);
+});
+
+test("a handler gets no transaction, and is told why", async () => {
+  const report = await refusal(step(a!.placeOrder, {}, { waybill: first }));
+  expect(report.reason).toBe("INTERNAL");
+  expect(String(causes[0])).toMatch("the sessions stand at the session service");
+  expect((await newest()).version).toBe(1);
+});
+
+test("E8 a service reaches no other's sessions", async () => {
+  await add(a!, 1, first);
+  const { session_id: id, head, version } = await newest();
+  const client = createClient(AnchorServiceService, cluster.status().replicas[0]!.address);
+  const as = async (service: string, method: { path: string }) => ({
+    metadata: await new Assertions(credentials, service).to(method),
+  });
+  const { getAnchor, getAdvance, advanceAnchors, listKeptAnswers } = AnchorServiceService;
+  const sessionId = uuidToBytes(id);
+  for (const [service, isItsOwn] of [
+    ["catalog", true],
+    ["checkout", false],
+  ] as const) {
+    const { anchor } = await client.getAnchor({ sessionId }, await as(service, getAnchor));
+    expect(anchor !== undefined).toBe(isItsOwn);
+    const line = await client.getAdvance({ sessionId, version }, await as(service, getAdvance));
+    expect(line.call.length > 0).toBe(isItsOwn);
+  }
+  const kept = { sessionId, version: 0, limit: 10 };
+  const none = await client.listKeptAnswers(kept, await as("checkout", listKeptAnswers));
+  expect(none.answers).toEqual([]);
+  const bytes = Buffer.alloc(32);
+  const move = {
+    ...{ sessionId, version, head, nextHead: bytes, digest: bytes, parent: bytes, call: bytes },
+    ...{ answer: bytes, ended: true, kept: false },
+  };
+  const moves = { replica: "thief", moves: [move] };
+  const stolen = await client.advanceAnchors(moves, await as("checkout", advanceAnchors));
+  expect(stolen.outcomes).toEqual([Outcome.OUTCOME_ELSEWHERE]);
+  expect((await newest()).ended).toBe(false);
+  const own = await client.advanceAnchors(moves, await as("catalog", advanceAnchors));
+  expect(own.outcomes).toEqual([Outcome.OUTCOME_DONE]);
+  client.close();
+  // Nor does the front door lead there.
+  const outside = createClient(AnchorServiceService, cluster.target);
+  await expect(outside.getAnchor({ sessionId }, await as("catalog", getAnchor))).rejects.toThrow(
+    "UNIMPLEMENTED",
+  );
+  outside.close();
+});
+
+test("one bad beginning in a group spoils none of the others", async () => {
+  const own = new Assertions(credentials, AUDIENCE);
+  const target = cluster.status().replicas[0]!.address;
+  const anchors = new RemoteAnchors(target, { contract }, own, "program/c");
+  const made = () => {
+    const next = sessions.successor(sessions.begin(), Buffer.alloc(0));
+    return {
+      sessionId: uuidFromBytes(next.sessionId),
+      digest: next.digest,
+      answer: Buffer.alloc(9),
+    };
+  };
+  const [twice, once] = [made(), made()];
+  await anchors.begin(twice);
+  const [again, other] = await Promise.allSettled([anchors.begin(twice), anchors.begin(once)]);
+  expect(again).toMatchObject({ reason: { reason: "SESSIONS_UNAVAILABLE" } });
+  expect(other.status).toBe("fulfilled");
+  expect((await anchors.read(once.sessionId))?.version).toBe(1);
+  anchors.close();
+});
+
+test("what does not keep the contract is named at the start", () => {
+  const pool = createPool(cluster.databaseUrl, { max: 1, name: "none" });
+  const all = handlers as All;
+  const parts = { state: CheckoutState, ring };
+  const add = (server: Server, anchors: Anchors | RemoteAnchors) => () =>
+    server.add(CheckoutServiceService, all, { ...parts, anchorage: { anchors, answers } });
+  const local = new Anchors(pool, "checkout", "r");
+  const own = new Assertions(credentials, AUDIENCE);
+  const remote = new RemoteAnchors("127.0.0.1:1", {}, own, "r");
+  expect(add(new Server({ contract: elsewhere }), local)).toThrow("give RemoteAnchors");
+  expect(add(new Server({ contract }), remote)).toThrow("give Anchors");
+  remote.close();
+});
