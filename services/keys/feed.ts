@@ -1,10 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Revocation, Revocations } from "#proto/waybill/keys/v1/keys.ts";
-import { withConnection } from "#shared/pg/connection.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { deleteExpiredRevocations } from "./sql/deleteExpiredRevocations.ts";
-import { FEED_CHANNEL } from "./sql/insertRevocations.ts";
 import { type RevocationRow, readRevocations } from "./sql/readRevocations.ts";
 
 const POLL_MS = 1000;
@@ -12,7 +10,7 @@ const SWEEP_MS = 10 * 60_000;
 
 /**
  * The feed, as one replica of the key service hands it out. It holds nothing: each answer comes from
- * Postgres. Watchers are woken by a notification, and once a second in case one got lost.
+ * Postgres. Watchers are woken when there is more, and once a second in case nobody said so.
  */
 export class Feed {
   readonly #db: Pool;
@@ -29,7 +27,6 @@ export class Feed {
     this.#pollMs = pollMs;
     this.#db = db;
     this.#log = log;
-    void this.#listen();
     void this.#keepAwake();
     void this.#sweep();
   }
@@ -64,33 +61,6 @@ export class Feed {
 
   close(): void {
     this.#closing.abort();
-  }
-
-  /** A connection of its own that hears of what other replicas put on the feed. */
-  async #listen(): Promise<void> {
-    const { signal } = this.#closing;
-    while (!signal.aborted) {
-      try {
-        await withConnection(this.#db, async (client) => {
-          client.on("notification", () => this.wake());
-          try {
-            await client.query(`LISTEN ${FEED_CHANNEL}`);
-            await new Promise<void>((resolve, reject) => {
-              client.once("error", reject);
-              client.once("end", () => reject(new Error("the connection has ended")));
-              signal.addEventListener("abort", () => resolve(), { once: true });
-            });
-            await client.query(`UNLISTEN ${FEED_CHANNEL}`);
-          } finally {
-            client.removeAllListeners("notification");
-          }
-        });
-      } catch (error) {
-        const { message } = error as Error;
-        if (!signal.aborted) this.#log.warn({ cause: message }, "cannot listen for revocations");
-      }
-      await delay(POLL_MS, undefined, { signal }).catch(() => {});
-    }
   }
 
   async #keepAwake(): Promise<void> {

@@ -8,7 +8,7 @@ import type { KeysParts } from "./parts.ts";
 import type { Actor, RingChange, Rings } from "./rings.ts";
 import { liveLeases, waitedFor } from "./transitions.ts";
 
-/** Replicas hear of a change within a second or two. */
+/** Replicas hear of a change within milliseconds, and within a second or two where word of it got lost. */
 const PATIENCE_MS = 3000;
 const LOOK_MS = 50;
 

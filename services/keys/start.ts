@@ -6,6 +6,7 @@ import { longestSessionS } from "../longestSession.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { Feed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";
+import { FEED_CHANNEL, Notifications, RING_CHANNEL } from "./notifications.ts";
 import { Rings } from "./rings.ts";
 import { Versions } from "./versions.ts";
 
@@ -37,6 +38,11 @@ export function startKeys({
   releasers.push("the poll of ring versions", () => versions.close());
   const feed = new Feed(db, log);
   releasers.push("the feed of revocations", () => feed.close());
+  const notifications = new Notifications(db, log, {
+    [FEED_CHANNEL]: () => feed.wake(),
+    [RING_CHANNEL]: (said) => versions.hear(said),
+  });
+  releasers.push("the notifications of the key services", () => notifications.close());
   const wrapping = loadWrapping(config.keyEncryptionKeyFile!);
   const audit = new AuditLog(db, "keys");
   const keepS = longestSessionS({ contract, config }) + CURSOR_LIFE_S;

@@ -6,16 +6,19 @@ import { readVersions } from "./sql/readVersions.ts";
 const POLL_MS = 1000;
 
 /**
- * Tells watchers that their ring has another version: one query a second for all of them. While the
- * database is away the watchers keep what they have.
+ * Tells watchers that their ring has another version: at once where a replica says so, and by one query
+ * a second for all of them in case none did. While the database is away the watchers keep what they have.
  */
 export class Versions {
   readonly #db: Pool;
   readonly #log: Logger;
+  readonly #pollMs: number;
   readonly #watchers = new Map<string, Set<(version: number) => void>>();
   readonly #closing = new AbortController();
 
-  constructor(db: Pool, log: Logger) {
+  /** @param pollMs how often the database is asked */
+  constructor(db: Pool, log: Logger, pollMs: number = POLL_MS) {
+    this.#pollMs = pollMs;
     this.#db = db;
     this.#log = log;
     void this.#poll();
@@ -36,6 +39,12 @@ export class Versions {
     for (const heard of this.#watchers.get(audience) ?? []) heard(version);
   }
 
+  /** The same, as another replica has said it: `{version} {audience}`. */
+  hear(said: string): void {
+    const [, version, audience] = /^(\d+) (.+)$/.exec(said) ?? [];
+    if (audience !== undefined) this.tell(audience, Number(version));
+  }
+
   close(): void {
     this.#closing.abort();
   }
@@ -43,7 +52,7 @@ export class Versions {
   async #poll(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      await delay(POLL_MS, undefined, { signal }).catch(() => {});
+      await delay(this.#pollMs, undefined, { signal }).catch(() => {});
       if (signal.aborted || this.#watchers.size === 0) continue;
       try {
         const versions = await readVersions(this.#db, [...this.#watchers.keys()]);

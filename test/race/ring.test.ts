@@ -3,8 +3,11 @@ import type { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { AuditLog } from "#shared/audit/auditLog.ts";
 import { wrapping } from "#shared/credentials/wrapping.ts";
+import { createLog } from "#shared/lifecycle/log.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { Notifications, RING_CHANNEL } from "../../services/keys/notifications.ts";
 import { Rings } from "../../services/keys/rings.ts";
+import { Versions } from "../../services/keys/versions.ts";
 import { connect, untilBlocked } from "../fixtures/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 
@@ -62,6 +65,28 @@ test("replicas that all ask for a ring that is not there get the same one", asyn
   const rings = await Promise.all(asked);
   expect(new Set(rings.map(({ keys }) => keys.map(({ id }) => id).join())).size).toBe(1);
   expect(rings[0]!.keys.map(({ state }) => state).sort()).toEqual([PENDING, PENDING, ACTIVE]);
+});
+
+test("a change that one key service makes is heard of by another, which was not asked", async () => {
+  await ringOf("heard");
+  const log = createLog("silent");
+  // It never asks by itself.
+  const versions = new Versions(pool, log, 2 ** 30);
+  const notifications = new Notifications(pool, log, {
+    [RING_CHANNEL]: (said) => versions.hear(said),
+  });
+  const heard = Promise.withResolvers<number>();
+  versions.watch("heard", heard.resolve);
+  for (let isListening = false; !isListening; ) {
+    const { rows } = await watcher!.query(
+      "SELECT FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND state = 'idle'",
+    );
+    isListening = rows.length > 0;
+  }
+  const { after } = await rotate("heard");
+  expect(await heard.promise).toBe(after.version);
+  notifications.close();
+  versions.close();
 });
 
 test("rotations at once come one after another, and each promotes a key that stood by", async () => {

@@ -15,6 +15,7 @@ import { newUuid } from "#shared/waybill/ids.ts";
 import { Attempts } from "../../services/identity/attempts.ts";
 import { Outbox } from "../../services/identity/outbox.ts";
 import { Feed } from "../../services/keys/feed.ts";
+import { FEED_CHANNEL, Notifications } from "../../services/keys/notifications.ts";
 import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
 import { readRevocations } from "../../services/keys/sql/readRevocations.ts";
 import { Families } from "../../services/token/families.ts";
@@ -383,6 +384,7 @@ test("what one key service puts on the feed wakes the watchers of another, also 
   const log = createLog("silent");
   // It never wakes by itself.
   const other = new Feed(pools[1], log, 2 ** 30);
+  const heard = new Notifications(pools[1], log, { [FEED_CHANNEL]: () => other.wake() });
   const listening = async (): Promise<number> => {
     for (;;) {
       const { rows } = await watcher.query<{ pid: number }>(
@@ -407,6 +409,7 @@ test("what one key service puts on the feed wakes the watchers of another, also 
   const second = woken();
   await insertRevocations(pools[0], [revocation()]);
   await second;
+  heard.close();
   other.close();
 });
 

@@ -1,4 +1,5 @@
 import type { Db } from "#shared/pg/pool.ts";
+import { FEED_CHANNEL } from "../notifications.ts";
 
 export interface NewRevocation {
   id: Buffer;
@@ -9,9 +10,6 @@ export interface NewRevocation {
   owner: string;
   ttlS: number;
 }
-
-/** The channel on which key services tell each other that the feed has grown. */
-export const FEED_CHANNEL = "waybill_feed";
 
 /**
  * Puts revocations on the feed, those with a known id apart, and tells whoever listens.

@@ -1,9 +1,15 @@
 import type { Db } from "#shared/pg/pool.ts";
+import { RING_CHANNEL } from "../notifications.ts";
 
-/** Gives a ring its next version. */
+/** Gives a ring its next version, and tells whoever listens when that is committed. */
 export async function updateVersion(tx: Db, audience: string, version: number): Promise<void> {
   const { rowCount } = await tx.query(
-    "UPDATE keys.ring SET version = $2::integer WHERE audience = $1::text AND version < $2::integer",
+    `WITH updated AS (
+       UPDATE keys.ring SET version = $2::integer
+        WHERE audience = $1::text AND version < $2::integer
+       RETURNING audience, version
+     )
+     SELECT pg_notify('${RING_CHANNEL}', version || ' ' || audience) FROM updated`,
     [audience, version],
   );
   if (rowCount !== 1) throw new Error(`the ring of ${audience} went on without its lock`);
