@@ -24,6 +24,7 @@ export {
   StatusError,
   vocabulary,
 } from "./errors/errors.ts";
+export type { Anchorage } from "./grpc/anchorage.ts";
 export {
   type CallSettings,
   type ClientOptions,
@@ -31,7 +32,6 @@ export {
   type ServiceClient,
 } from "./grpc/client.ts";
 export { type Contract, loadContract, type MethodContract, readContract } from "./grpc/contract.ts";
-export type { Anchorage } from "./grpc/endings.ts";
 export type { Caller, Context, Handlers } from "./grpc/handlers.ts";
 export { Server, type ServerOptions } from "./grpc/server.ts";
 export { Jar, type JarOptions } from "./jar/jar.ts";
@@ -47,5 +47,5 @@ export { importKeys, type VerificationKeys } from "./token/verificationKeys.ts";
 export { Cursors } from "./waybill/cursors.ts";
 export type { Owner } from "./waybill/owner.ts";
 export { fixedRing, type Ring, type RingKey, type RingSource } from "./waybill/ring.ts";
-export type { Session } from "./waybill/sessions.ts";
+export type { Session } from "./waybill/session.ts";
 export { type Upgrade, type Upgrades, upgrade } from "./waybill/upgrades.ts";

@@ -2,7 +2,7 @@ import type { Order, PlaceOrderRequest } from "#proto/waybill/checkout/v1/checko
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import type { Db } from "#shared/pg/pool.ts";
-import type { Session } from "#shared/waybill/sessions.ts";
+import type { Session } from "#shared/waybill/session.ts";
 import { CheckoutErrors } from "./errors.ts";
 import { insertOrder } from "./sql/insertOrder.ts";
 import { type OrderRow, readOrder } from "./sql/readOrder.ts";

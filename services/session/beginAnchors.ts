@@ -5,7 +5,7 @@ import {
 } from "#proto/waybill/session/v1/anchors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { uuidFromBytes } from "#shared/waybill/uuid.ts";
-import type { AnchorsOf } from "./anchors.ts";
+import type { AnchorsOf } from "./anchorsOf.ts";
 
 export const beginAnchors =
   (of: AnchorsOf) =>

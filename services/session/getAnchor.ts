@@ -1,7 +1,7 @@
 import type { GetAnchorRequest, GetAnchorResponse } from "#proto/waybill/session/v1/anchors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { uuidFromBytes } from "#shared/waybill/uuid.ts";
-import type { AnchorsOf } from "./anchors.ts";
+import type { AnchorsOf } from "./anchorsOf.ts";
 
 export const getAnchor =
   (of: AnchorsOf) =>

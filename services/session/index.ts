@@ -1,10 +1,17 @@
+import type { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
 import type { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
 import type { Handlers } from "#shared/grpc/handlers.ts";
+import { advanceAnchors } from "./advanceAnchors.ts";
 import { advanceSession } from "./advanceSession.ts";
+import type { AnchorsOf } from "./anchorsOf.ts";
+import { beginAnchors } from "./beginAnchors.ts";
 import { beginSession } from "./beginSession.ts";
 import { bindSession } from "./bindSession.ts";
 import { checkpointSession } from "./checkpointSession.ts";
 import { endSession } from "./endSession.ts";
+import { getAdvance } from "./getAdvance.ts";
+import { getAnchor } from "./getAnchor.ts";
+import { listKeptAnswers } from "./listKeptAnswers.ts";
 import { listSessions } from "./listSessions.ts";
 import { openSession } from "./openSession.ts";
 import type { SessionParts } from "./parts.ts";
@@ -24,5 +31,15 @@ export function sessionHandlers(
     listSessions: listSessions(parts),
     revokeSession: revokeSession(parts),
     endSession,
+  };
+}
+
+export function anchorHandlers(of: AnchorsOf): Handlers<typeof AnchorServiceService> {
+  return {
+    beginAnchors: beginAnchors(of),
+    advanceAnchors: advanceAnchors(of),
+    getAnchor: getAnchor(of),
+    getAdvance: getAdvance(of),
+    listKeptAnswers: listKeptAnswers(of),
   };
 }

@@ -4,7 +4,7 @@ import type {
 } from "#proto/waybill/session/v1/anchors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { uuidFromBytes } from "#shared/waybill/uuid.ts";
-import type { AnchorsOf } from "./anchors.ts";
+import type { AnchorsOf } from "./anchorsOf.ts";
 
 export const listKeptAnswers =
   (of: AnchorsOf) =>

@@ -1,4 +1,4 @@
-import type { SessionRevocations } from "#shared/grpc/sessionCalls.ts";
+import type { SessionRevocations } from "#shared/grpc/sessionRevocations.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
 import type { SessionDirectory } from "./sessionDirectory.ts";

@@ -5,8 +5,8 @@ import { Checkpoints } from "#shared/anchors/checkpoints.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
-import { anchorHandlers, anchorsOf } from "./anchors.ts";
-import { sessionHandlers } from "./index.ts";
+import { anchorsOf } from "./anchorsOf.ts";
+import { anchorHandlers, sessionHandlers } from "./index.ts";
 import { registerSession } from "./registerSession.ts";
 import { SessionDirectory } from "./sessionDirectory.ts";
 

@@ -4,8 +4,9 @@ import { keptAnswers } from "../anchors/kept.ts";
 import { assertAnchored, movedOn, standsAt } from "../anchors/settle.ts";
 import type { AnchorRow } from "../anchors/sql/readAnchor.ts";
 import type { Db } from "../pg/pool.ts";
-import type { OpenSession } from "../waybill/sessions.ts";
-import { type Anchorage, Endings } from "./endings.ts";
+import type { OpenSession } from "../waybill/session.ts";
+import type { Anchorage } from "./anchorage.ts";
+import { Endings } from "./endings.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
 import type { SessionCalls } from "./sessionCalls.ts";
 

@@ -7,7 +7,7 @@ import {
   type ServerWritableStream,
 } from "@grpc/grpc-js";
 import type { AccessToken } from "../token/claims.ts";
-import type { OpenSession, Session } from "../waybill/sessions.ts";
+import type { OpenSession, Session } from "../waybill/session.ts";
 import { FrontDoor, type Origin } from "./frontDoor.ts";
 import type { Caller, Context } from "./handlers.ts";
 

@@ -2,7 +2,8 @@ import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts
 import type { Keeping } from "../anchors/checkpoints.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import { isAnonymous } from "../waybill/owner.ts";
-import type { OpenSession, Sessions } from "../waybill/sessions.ts";
+import type { OpenSession } from "../waybill/session.ts";
+import type { Sessions } from "../waybill/sessions.ts";
 import type { Call, Handler } from "./call.ts";
 import type { Opened, SessionCalls } from "./sessionCalls.ts";
 

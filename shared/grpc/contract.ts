@@ -23,7 +23,7 @@ import {
   Session as SessionOptions,
   Step,
 } from "../../proto/gen/waybill/options/v1/options.ts";
-import type { SessionContract } from "../waybill/sessions.ts";
+import type { SessionContract } from "../waybill/session.ts";
 
 const DEFAULT_IDLE_S = 30 * 60;
 const DEFAULT_ABSOLUTE_S = 24 * 60 * 60;

@@ -4,22 +4,15 @@ import {
   Part,
 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import type { AnchorStore } from "../anchors/anchorStore.ts";
-import type { Answers } from "../anchors/answers.ts";
 import type { Asked } from "../anchors/asked.ts";
 import type { Directory } from "../anchors/directory.ts";
 import type { Db } from "../pg/pool.ts";
 import { isAnonymous } from "../waybill/owner.ts";
-import type { OpenSession, Sessions } from "../waybill/sessions.ts";
+import type { OpenSession } from "../waybill/session.ts";
+import type { Sessions } from "../waybill/sessions.ts";
+import type { Anchorage } from "./anchorage.ts";
 import type { HandlerTransaction } from "./handlerTransaction.ts";
 import type { Opened, SessionCalls } from "./sessionCalls.ts";
-
-/** Where the sessions of a service are anchored. */
-export interface Anchorage {
-  readonly anchors: AnchorStore;
-  readonly answers: Answers;
-  /** Where an owner's sessions are listed. Default: nowhere. */
-  readonly directory?: Directory | undefined;
-}
 
 /** What a call does to the anchors when its handler is done. */
 export interface Ending {

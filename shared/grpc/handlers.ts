@@ -1,7 +1,7 @@
 import type { Metadata } from "@grpc/grpc-js";
 import type { Db } from "../pg/pool.ts";
 import type { AccessToken } from "../token/claims.ts";
-import type { Session } from "../waybill/sessions.ts";
+import type { Session } from "../waybill/session.ts";
 import type { Origin } from "./frontDoor.ts";
 
 /** What a handler knows of its call, next to the request. */

@@ -9,7 +9,8 @@ import { contract } from "../../test/fixtures/clients.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
 import { receive, toField, toMetadataValue } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
-import { type Session, Sessions } from "../waybill/sessions.ts";
+import type { Session } from "../waybill/session.ts";
+import { Sessions } from "../waybill/sessions.ts";
 import type { Call } from "./call.ts";
 import { sessionInterceptor } from "./session.ts";
 

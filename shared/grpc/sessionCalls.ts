@@ -4,7 +4,6 @@ import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Spills } from "../anchors/spills.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import type { Db } from "../pg/pool.ts";
-import type { Revocations } from "../token/revocations.ts";
 import {
   type Arrival,
   MAX_MESSAGE_WAYBILL,
@@ -16,24 +15,14 @@ import {
 } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
 import { isAnonymous, type Owner } from "../waybill/owner.ts";
-import type { OpenSession, Sessions } from "../waybill/sessions.ts";
+import type { OpenSession } from "../waybill/session.ts";
+import type { Sessions } from "../waybill/sessions.ts";
 import { unknownOf } from "../waybill/unknownFields.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
 import type { Call } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
 import type { SessionParts } from "./sessionParts.ts";
-
-/** What is revoked, and where to say that something is. */
-export interface SessionRevocations {
-  readonly revocations: Pick<Revocations, "assertFresh" | "has">;
-  revoke(
-    targets: readonly {
-      readonly $case: "session";
-      readonly value: { readonly id: string; readonly owner: string };
-    }[],
-    ttlS: number,
-  ): Promise<void>;
-}
+import type { SessionRevocations } from "./sessionRevocations.ts";
 
 /** A call's session, and the way that its waybill came. */
 export interface Opened<State> {

@@ -1,10 +1,10 @@
 import type { Keeping } from "../anchors/checkpoints.ts";
 import type { Spills } from "../anchors/spills.ts";
 import type { RingSource } from "../waybill/ring.ts";
-import type { StateCodec } from "../waybill/sessions.ts";
+import type { StateCodec } from "../waybill/session.ts";
 import type { Upgrades } from "../waybill/upgrades.ts";
-import type { Anchorage } from "./endings.ts";
-import type { SessionRevocations } from "./sessionCalls.ts";
+import type { Anchorage } from "./anchorage.ts";
+import type { SessionRevocations } from "./sessionRevocations.ts";
 
 /** What a service with sessions brings along. */
 export interface SessionParts<State> {

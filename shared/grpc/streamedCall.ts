@@ -4,12 +4,12 @@ import {
   Part,
 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import type { Keeping } from "../anchors/checkpoints.ts";
-import type { OpenSession } from "../waybill/sessions.ts";
+import type { OpenSession } from "../waybill/session.ts";
+import type { Anchorage } from "./anchorage.ts";
 import type { Codec } from "./anchoredSteps.ts";
 import { AnchoredWay } from "./anchoredWay.ts";
 import type { Call, Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
-import type { Anchorage } from "./endings.ts";
 import { readAsked } from "./idempotency.ts";
 import type { Delivery, SessionCalls } from "./sessionCalls.ts";
 

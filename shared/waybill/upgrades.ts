@@ -1,4 +1,4 @@
-import type { StateCodec } from "./sessions.ts";
+import type { StateCodec } from "./session.ts";
 
 /** How states, encoded, go from one revision to the next, and back. */
 export interface Upgrade {

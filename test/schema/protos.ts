@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import type { StateCodec } from "#shared/waybill/sessions.ts";
+import type { StateCodec } from "#shared/waybill/session.ts";
 
 const PROJECT = join(import.meta.dirname, "..", "..");
 const BIN = join(PROJECT, "node_modules", ".bin");

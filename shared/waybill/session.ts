@@ -1,0 +1,70 @@
+import type { EnvelopeV1, Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { Unknown } from "./unknownFields.ts";
+
+/** Encodes and decodes a state: the object that ts-proto makes for a message. */
+export interface StateCodec<State> {
+  encode(state: State): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): State;
+  create(): State;
+}
+
+/** What the contract says of a service's sessions. */
+export interface SessionContract {
+  readonly audience: string;
+  /** Full name of the state's message. */
+  readonly stateType: string;
+  readonly revision: number;
+  /** Whether Postgres keeps which version of a session is the newest: of none, each, or some. */
+  readonly mode: "carried" | "anchored" | "either";
+  readonly idleS: number;
+  readonly absoluteS: number;
+  /** Of a carried session each version whose number this divides is kept. Default: none is. */
+  readonly checkpointEvery?: number | undefined;
+  /** Where anchored sessions stand: in the service's own schema, or at the session service. */
+  readonly anchor?: "own" | "session";
+}
+
+/** A session, as a handler has it. */
+export interface Session<State> {
+  /** UUIDv7. */
+  readonly id: string;
+  /** 0 in a handler that begins the session; 1 in its first waybill; one more with each advance. */
+  readonly version: number;
+  /** Whose session it is: the subject of an access token, or `anonymous/{uuid}`. */
+  readonly subject: string;
+  /** When it ends unless it is used, and at the latest: milliseconds since the Unix epoch. */
+  readonly idleExpiresAt: number;
+  readonly expiresAt: number;
+  /** What `idleExpiresAt` will be in a waybill that this call is answered with. */
+  readonly nextIdleExpiresAt: number;
+  /**
+   * Whether Postgres keeps which version is the newest. Where the contract says MODE_EITHER, a handler
+   * that begins a session may set it; default: false.
+   */
+  anchored: boolean;
+  /**
+   * Of a carried session that has an owner, each version whose number this divides is kept, so that he
+   * can resume it; 0: none is, but for those that a handler asks `context.checkpoint()` for. Set it in
+   * a handler that begins the session. Default: as the contract says.
+   */
+  checkpointEvery: number;
+  /** Change it in place or put another in its place. */
+  state: State;
+}
+
+/** An open session with what it was opened from. Only the interceptor sees this much of it. */
+export interface OpenSession<State> extends Session<State> {
+  readonly envelope: EnvelopeV1;
+  /** The state as it came, encoded. */
+  readonly encoded: Buffer;
+  /** What of the state this program does not know; looked for by whoever is to write it. */
+  unknown: Unknown | undefined;
+  /** Where it lay when it was too large to be carried. */
+  readonly spill: Spill | undefined;
+}
+
+/** Where states are that were too large to be carried. */
+export interface SpillSource {
+  /** Undefined when the session has no such state. */
+  load(sessionId: string, spill: Spill): Promise<Buffer | undefined>;
+}
