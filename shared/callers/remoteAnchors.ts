@@ -1,4 +1,4 @@
-import type { Metadata } from "@grpc/grpc-js";
+import { type Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { AnchorServiceService, Outcome } from "../../proto/gen/waybill/session/v1/anchors.ts";
 import type { AnchorStore, FirstVersion, NextVersion, Version } from "../anchors/anchorStore.ts";
 import type { Asked } from "../anchors/asked.ts";
@@ -7,7 +7,7 @@ import type { Move } from "../anchors/sql/advanceAnchors.ts";
 import type { Beginning } from "../anchors/sql/insertAnchors.ts";
 import type { AnchorRow } from "../anchors/sql/readAnchor.ts";
 import type { KeptAnswer } from "../anchors/sql/readKeptAnswers.ts";
-import { Errors } from "../errors/errors.ts";
+import { Errors, StatusError } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { Groups } from "../pg/groups.ts";
 import { uuidToBytes } from "../waybill/uuid.ts";
@@ -28,8 +28,8 @@ export class RemoteAnchors implements AnchorStore {
   readonly pool = undefined;
   readonly #client: Client;
   readonly #assertions: Assertions;
-  readonly #beginnings: Groups<Beginning, Outcome>;
-  readonly #moves: Groups<Move, Outcome>;
+  readonly #beginnings: Groups<Beginning, Outcome | StatusError>;
+  readonly #moves: Groups<Move, Outcome | StatusError>;
 
   /**
    * @param target gRPC target of the session service
@@ -41,8 +41,7 @@ export class RemoteAnchors implements AnchorStore {
     this.#assertions = assertions;
     this.#beginnings = new Groups(async (rows) => {
       const beginnings = rows.map((row) => ({ ...row, sessionId: uuidToBytes(row.sessionId) }));
-      const { outcomes } = await this.#call("beginAnchors", { replica, beginnings });
-      return outcomes;
+      return outcomesOf(rows, this.#call("beginAnchors", { replica, beginnings }));
     }, MOST);
     this.#moves = new Groups(async (rows) => {
       const moves = rows.map(({ isKept, ...row }) => ({
@@ -50,8 +49,7 @@ export class RemoteAnchors implements AnchorStore {
         kept: isKept,
         sessionId: uuidToBytes(row.sessionId),
       }));
-      const { outcomes } = await this.#call("advanceAnchors", { replica, moves });
-      return outcomes;
+      return outcomesOf(rows, this.#call("advanceAnchors", { replica, moves }));
     }, MOST);
   }
 
@@ -107,7 +105,24 @@ export class RemoteAnchors implements AnchorStore {
   }
 }
 
-function assertKnown(outcome: Outcome): void {
+/** When nobody answers, nobody answers any of them: to ask one by one would only take longer. */
+async function outcomesOf(
+  rows: readonly unknown[],
+  answer: Promise<{ outcomes: Outcome[] }>,
+): Promise<(Outcome | StatusError)[]> {
+  try {
+    return (await answer).outcomes;
+  } catch (error) {
+    if (!(error instanceof StatusError)) throw error;
+    const { code } = error.details.cause as ServiceError;
+    // Too large together, perhaps, and not each by itself.
+    if (code === status.RESOURCE_EXHAUSTED) throw error;
+    return rows.map(() => error);
+  }
+}
+
+function assertKnown(outcome: Outcome | StatusError): asserts outcome is Outcome {
+  if (outcome instanceof StatusError) throw outcome;
   if (outcome === Outcome.OUTCOME_DONE || outcome === Outcome.OUTCOME_ELSEWHERE) return;
   throw Errors.SESSIONS_UNAVAILABLE({
     cause: "the session service does not know whether it is done",

@@ -314,6 +314,21 @@ test("E8 a service reaches no other's sessions", async () => {
   outside.close();
 });
 
+test("answers that are too large for one message go one by one", async () => {
+  const own = new Assertions(credentials, AUDIENCE);
+  const target = cluster.status().replicas[0]!.address;
+  const anchors = new RemoteAnchors(target, { contract }, own, "program/d");
+  const begun = Array.from({ length: 4 }, () => {
+    const { sessionId, digest } = sessions.successor(sessions.begin(), Buffer.alloc(0));
+    return { sessionId: uuidFromBytes(sessionId), digest, answer: Buffer.alloc(900_000, 1) };
+  });
+  await Promise.all(begun.map((each) => anchors.begin(each)));
+  for (const { sessionId, answer } of begun) {
+    expect((await anchors.read(sessionId))?.answer.equals(answer)).toBe(true);
+  }
+  anchors.close();
+});
+
 test("one bad beginning in a group spoils none of the others", async () => {
   const own = new Assertions(credentials, AUDIENCE);
   const target = cluster.status().replicas[0]!.address;
