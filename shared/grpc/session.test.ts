@@ -66,7 +66,7 @@ function setUp() {
       message: inMessage && (await read({ metadata: new Metadata(), field: inMessage })),
     };
   };
-  return { clock, sessions, sealed, call };
+  return { clock, session, methodOf, sessions, sealed, call };
 }
 
 const textOf = (session: { state: SessionState } | undefined) =>
@@ -183,4 +183,21 @@ test("a handler that fails leaves no waybill behind", async () => {
     throw new Error("failed");
   };
   await expect(call("AdvanceSession", { metadata: sealed() }, fail)).rejects.toThrow("failed");
+});
+
+test.each([
+  ["OpenSession", { mode: "anchored" }, "its sessions are anchored: give an anchorage"],
+  ["OpenSession", { checkpointEvery: 3 }, "its sessions are kept to be resumed: give checkpoints"],
+  ["ResumeSession", {}, "its sessions are kept to be resumed: give checkpoints"],
+] as const)("%s with %o is refused at the start without its parts", (name, changes, words) => {
+  const { methodOf, session } = setUp();
+  const sessions = new Sessions(
+    { ...session, ...changes },
+    SessionState,
+    makeRingSource("session"),
+  );
+  const { openSession } = SessionServiceService;
+  const start = () =>
+    sessionInterceptor(methodOf(name), openSession, async () => ({}), sessions, {});
+  expect(start).toThrow(`/waybill.session.v1.SessionService/${name}: ${words}`);
 });

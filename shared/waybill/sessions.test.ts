@@ -199,3 +199,17 @@ test("an anonymous session belongs to a subject of its own, a given one to that"
   expect(session.subject).toBe(`anonymous/${session.id}`);
   expect(sessions.begin(undefined, "anonymous/x").subject).toBe("anonymous/x");
 });
+
+test("which versions are kept is as the contract says, unless a handler says otherwise, and goes with the waybill", async () => {
+  const { make } = setUp();
+  const sessions = make({ checkpointEvery: 4 });
+  const session = sessions.begin();
+  expect(session.checkpointEvery).toBe(4);
+  session.checkpointEvery = 9;
+  const opened = await sessions.open(
+    sessions.seal(sessions.successor(session, sessions.encode(session.state))),
+  );
+  expect(opened.checkpointEvery).toBe(9);
+  expect(sessions.successor(opened, new Uint8Array()).checkpointEvery).toBe(9);
+  expect(make().begin().checkpointEvery).toBe(0);
+});
