@@ -4,11 +4,15 @@ import type { AnchorStore, FirstVersion, NextVersion, Version } from "./anchorSt
 import type { Asked } from "./asked.ts";
 import { beginningOf, callOf, moveOf } from "./rows.ts";
 import { advanceAnchors, type Move } from "./sql/advanceAnchors.ts";
+import { forgetAnswers } from "./sql/forgetAnswers.ts";
 import { type Beginning, insertAnchors } from "./sql/insertAnchors.ts";
 import { keepPartitions } from "./sql/keepPartitions.ts";
 import { readAdvance } from "./sql/readAdvance.ts";
 import { type AnchorRow, readAnchor } from "./sql/readAnchor.ts";
 import { type KeptAnswer, readKeptAnswers } from "./sql/readKeptAnswers.ts";
+
+/** So many of a session's answers in streams are kept: the newest. */
+export const MOST_KEPT = 1000;
 
 /**
  * The anchors in one schema.
@@ -117,7 +121,15 @@ export class Anchors implements AnchorStore {
     return insertAnchors(db, this.#schema, this.#replica, rows, this.#service);
   }
 
-  #advance(db: Db, moves: readonly Move[]): Promise<Set<string>> {
-    return advanceAnchors(db, this.#schema, this.#replica, moves, this.#service);
+  async #advance(db: Db, moves: readonly Move[]): Promise<Set<string>> {
+    const moved = await advanceAnchors(db, this.#schema, this.#replica, moves, this.#service);
+    // A stream's caller may be behind it, but not this far.
+    const old = moves
+      .filter(({ sessionId, version, isKept }) => {
+        return isKept && version > MOST_KEPT && moved.has(sessionId);
+      })
+      .map(({ sessionId, version }) => ({ sessionId, version: version + 1 - MOST_KEPT }));
+    if (old.length > 0) await forgetAnswers(db, this.#schema, old);
+    return moved;
   }
 }

@@ -11,6 +11,11 @@ import { type CheckpointRow, upsertCheckpoints } from "./sql/upsertCheckpoints.t
 
 const NOTHING = Buffer.alloc(0);
 
+/** Longest wait for a checkpoint that nobody has asked for, in ms. */
+const PATIENCE_MS = 1000;
+/** How long after one that failed no other is tried, in ms. */
+const REST_MS = 5000;
+
 /** What the steps of a call do with checkpoints. */
 export type Keeping = Pick<Checkpoints, "keepIfDue" | "read">;
 
@@ -40,6 +45,7 @@ export class Checkpoints {
   readonly #answers: Answers;
   readonly #directory: Directory | undefined;
   readonly #failed: (error: unknown) => void;
+  #restsUntil = Number.NEGATIVE_INFINITY;
   readonly #groups: Groups<CheckpointRow, undefined>;
 
   /** @param answers of the sessions' audience: checkpoints are sealed as what anchors keep is */
@@ -79,7 +85,7 @@ export class Checkpoints {
       if (isAnonymous(subject)) throw Errors.SESSION_NOT_OWNED();
       await this.#keep(envelope);
     } else if (checkpointEvery > 0 && version % checkpointEvery === 0 && !isAnonymous(subject)) {
-      await this.#keep(envelope).catch(this.#failed);
+      await this.#keepUnasked(envelope);
     }
   }
 
@@ -101,6 +107,21 @@ export class Checkpoints {
       return successor;
     }
     throw Errors.SESSION_NOT_FOUND({ alarm: true, cause: "its checkpoint is not its own" });
+  }
+
+  /** Without Postgres the sessions go on, and none of their calls waits long for it. */
+  async #keepUnasked(envelope: EnvelopeV1): Promise<void> {
+    if (performance.now() < this.#restsUntil) return;
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => late.reject(new Error("it took too long")), PATIENCE_MS);
+    try {
+      await Promise.race([this.#keep(envelope), late.promise]);
+    } catch (error) {
+      this.#restsUntil = performance.now() + REST_MS;
+      this.#failed(error);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #keep(envelope: EnvelopeV1): Promise<void> {

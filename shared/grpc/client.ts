@@ -162,8 +162,12 @@ export function createClient<Definition extends ServiceDefinition>(
             options,
             done,
           );
-          // What breaks the stream is what the call fails with.
-          pipeline(Readable.from(request as AsyncIterable<unknown>), upload).catch(() => {});
+          const requests = failing(request as AsyncIterable<unknown>, (error) => {
+            reject(error);
+            upload.cancel();
+          });
+          // What else breaks the stream is what the call fails with.
+          pipeline(Readable.from(requests), upload).catch(() => {});
           call = upload;
         } else {
           const options = callOptions(settings);
@@ -193,6 +197,19 @@ export function createClient<Definition extends ServiceDefinition>(
           };
   }
   return methods as ServiceClient<Definition>;
+}
+
+/** An iterable that tells when it fails by itself. */
+async function* failing(
+  source: AsyncIterable<unknown>,
+  failed: (error: unknown) => void,
+): AsyncGenerator<unknown> {
+  try {
+    yield* source;
+  } catch (error) {
+    failed(error);
+    throw error;
+  }
 }
 
 function listen(call: EventEmitter, { onMetadata, onTrailers }: CallSettings): void {

@@ -14,7 +14,10 @@ export interface Context<State = never> {
   readonly reply: Metadata;
   /** When the caller stops waiting: milliseconds since the Unix epoch, or Infinity. */
   readonly deadline: number;
-  /** Aborted when the caller cancels, when the deadline passes, and when a stream's server drains. */
+  /**
+   * Aborted when the caller cancels, when the deadline passes, and when the server of a stream without a
+   * session drains.
+   */
   readonly signal: AbortSignal;
   readonly caller: Caller;
   /** Where the call comes from. */

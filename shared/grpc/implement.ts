@@ -137,7 +137,7 @@ function unary(
   return (grpcCall, callback) => {
     const leave = around.enter();
     if (leave === undefined) {
-      callback(Errors.OVERLOADED({ retryAfterMs: 1000 }).toStatusObject());
+      callback(overloaded());
       return;
     }
     const call = new Call(contract.path, grpcCall, around.frontDoor);
@@ -162,10 +162,7 @@ function serverStream(
   handler: Handler,
   around: Surroundings,
 ): handleServerStreamingCall<unknown, unknown> {
-  return (grpcCall) => {
-    const call = new Call(contract.path, grpcCall, around.frontDoor, around.draining);
-    answer(grpcCall, grpcCall.request, call, handler, around);
-  };
+  return (grpcCall) => answer(grpcCall, grpcCall.request, contract, handler, around);
 }
 
 function clientStream(
@@ -174,17 +171,24 @@ function clientStream(
   around: Surroundings,
 ): handleClientStreamingCall<unknown, unknown> {
   return (grpcCall, callback) => {
-    const call = new Call(contract.path, grpcCall, around.frontDoor, around.draining);
-    handler(grpcCall.iterator({ destroyOnReturn: false }), call).then(
-      (response) => {
-        call.sendReply();
-        callback(null, response, call.trailers);
-      },
-      (thrown) => {
-        if (grpcCall.cancelled) callback({ code: status.CANCELLED });
-        else callback(failure(contract.path, thrown, around).toStatusObject());
-      },
-    );
+    const entered = enterStream(contract, grpcCall, around);
+    if (entered === undefined) {
+      callback(overloaded());
+      return;
+    }
+    const { call, leave } = entered;
+    handler(grpcCall.iterator({ destroyOnReturn: false }), call)
+      .then(
+        (response) => {
+          call.sendReply();
+          callback(null, response, call.trailers);
+        },
+        (thrown) => {
+          if (grpcCall.cancelled) callback({ code: status.CANCELLED });
+          else callback(failure(contract.path, thrown, around).toStatusObject());
+        },
+      )
+      .finally(leave);
   };
 }
 
@@ -194,11 +198,31 @@ function bidiStream(
   around: Surroundings,
 ): handleBidiStreamingCall<unknown, unknown> {
   return (grpcCall) => {
-    const call = new Call(contract.path, grpcCall, around.frontDoor, around.draining);
     // By itself the iterator would destroy the stream when the requests end, and unsent answers with it.
     const requests = grpcCall.iterator({ destroyOnReturn: false });
-    answer(grpcCall, requests, call, handler, around);
+    answer(grpcCall, requests, contract, handler, around);
   };
+}
+
+/**
+ * A stream with a session takes a place, as any call does that writes: a server that drains waits for it.
+ * Others, which may last for ever, are told to end.
+ */
+function enterStream(
+  { path, session }: MethodContract,
+  grpcCall: ConstructorParameters<typeof Call>[1],
+  around: Surroundings,
+): { call: Call; leave: () => void } | undefined {
+  const { frontDoor, draining } = around;
+  if (session === undefined) {
+    return { call: new Call(path, grpcCall, frontDoor, draining), leave: () => {} };
+  }
+  const leave = around.enter();
+  return leave && { call: new Call(path, grpcCall, frontDoor), leave };
+}
+
+function overloaded() {
+  return Errors.OVERLOADED({ retryAfterMs: 1000 }).toStatusObject();
 }
 
 type ResponseStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
@@ -206,17 +230,25 @@ type ResponseStream = ServerWritableStream<unknown, unknown> | ServerDuplexStrea
 function answer(
   grpcCall: ResponseStream,
   request: unknown,
-  call: Call,
+  contract: MethodContract,
   handler: Handler,
   around: Surroundings,
 ): void {
-  pump(grpcCall, request, call, handler).then(
-    () => grpcCall.end(call.trailers),
-    (thrown) => {
-      if (grpcCall.cancelled) return;
-      grpcCall.emit("error", failure(call.method, thrown, around).toStatusObject());
-    },
-  );
+  const entered = enterStream(contract, grpcCall, around);
+  if (entered === undefined) {
+    grpcCall.emit("error", overloaded());
+    return;
+  }
+  const { call, leave } = entered;
+  pump(grpcCall, request, call, handler)
+    .then(
+      () => grpcCall.end(call.trailers),
+      (thrown) => {
+        if (grpcCall.cancelled) return;
+        grpcCall.emit("error", failure(call.method, thrown, around).toStatusObject());
+      },
+    )
+    .finally(leave);
 }
 
 async function pump(

@@ -30,7 +30,7 @@ export interface ServerOptions {
   translate?: (error: unknown) => StatusError | undefined;
   /** Largest request, in bytes. Default: 2 MiB: a state of 1 MiB goes through. */
   maxRequestBytes?: number;
-  /** Unary calls served at a time; more are answered OVERLOADED. Default: 1,000. */
+  /** Calls served at a time, but for streams without a session; more are answered OVERLOADED. Default: 1,000. */
   maxCalls?: number;
   /** How long a connection lives, give or take a tenth, in ms. Default: 5 minutes. */
   maxConnectionAgeMs?: number;
@@ -176,7 +176,7 @@ export class Server {
       if (this.#calls === 0) resolve();
       closed.then(resolve, resolve);
     });
-    // What may be left are streams of health watchers and reflection, which nobody ends.
+    // What may be left are streams without a session that do not heed the signal, such as health's.
     const settle = setTimeout(() => this.#grpc.forceShutdown(), 500);
     await closed;
     clearTimeout(limit);

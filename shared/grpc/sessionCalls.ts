@@ -11,6 +11,7 @@ import {
   receive,
   toField,
   toMetadataValue,
+  tooLarge,
   WAYBILL_KEY,
 } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
@@ -101,6 +102,25 @@ export class SessionCalls<State> {
     session.unknown = unknownOf(session.state);
     call.opened = session;
     return session;
+  }
+
+  /**
+   * For calls that take their time: whether the session would still be opened.
+   *
+   * @throws StatusError WAYBILL_EXPIRED, WAYBILL_REVOKED, REVOCATIONS_STALE
+   */
+  assertLives(session: OpenSession<State>, { caller }: Call): void {
+    this.sessions.assertNotOver(session);
+    if (this.#feed === undefined) return;
+    assertNotRevoked(session, this.#feed.revocations, session.id, caller.token?.id);
+  }
+
+  /** @throws StatusError WAYBILL_TOO_LARGE: no metadata could bring it */
+  assertFitsMetadata(envelope: EnvelopeV1): void {
+    if (envelope.content?.$case === "state" && envelope.content.value.length < SURELY_CARRIED)
+      return;
+    const size = this.sessions.sizeOf(envelope).metadata;
+    if (size > MAX_METADATA_WAYBILL) throw tooLarge(size);
   }
 
   /** A new session of the caller's with the state of another one. @param expiresAt as in `begin` */
@@ -223,12 +243,13 @@ function assertNotRevoked(
   { envelope }: OpenSession<unknown>,
   revocations: SessionRevocations["revocations"],
   session: string | undefined,
+  token?: string,
 ): void {
   const { subject, subjectEpoch: epoch, familyId } = envelope;
   // Who has no owner has nobody who could have him ended: that goes on being served.
   if (!isAnonymous(subject)) revocations.assertFresh();
   const family = familyId.length === 16 ? uuidFromBytes(familyId) : undefined;
-  if (revocations.has({ subject, epoch, family, session })) throw Errors.WAYBILL_REVOKED();
+  if (revocations.has({ subject, epoch, family, session, token })) throw Errors.WAYBILL_REVOKED();
 }
 
 function ownerOf({ caller: { token } }: Call): Owner | undefined {

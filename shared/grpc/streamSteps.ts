@@ -1,3 +1,4 @@
+import type { OpenSession } from "../waybill/session.ts";
 import type { Call } from "./call.ts";
 import type { Opened } from "./sessionCalls.ts";
 import { StreamedCall, type StreamedMethod } from "./streamedCall.ts";
@@ -20,7 +21,29 @@ export class StreamSteps<State> {
     if (sessions.isAging(session)) {
       this.#on.calls.sealFor("reply", sessions.renewed(session))(call, undefined);
     }
-    return this.#on.next(request, call);
+    const answer = await this.#on.next(request, call);
+    if (this.#on.method.kind !== "client_streaming") {
+      return this.#reading(answer as AsyncIterable<unknown>, session, call);
+    }
+    await this.#keepAsked(session, call);
+    return answer;
+  }
+
+  /** A session that ends meanwhile is read no more. */
+  async *#reading(
+    messages: AsyncIterable<unknown>,
+    session: OpenSession<State>,
+    call: Call,
+  ): AsyncGenerator<unknown> {
+    for await (const message of messages) {
+      this.#on.calls.assertLives(session, call);
+      yield message;
+    }
+    await this.#keepAsked(session, call);
+  }
+
+  async #keepAsked({ anchored, envelope }: OpenSession<State>, call: Call): Promise<void> {
+    if (call.wantsCheckpoint && !anchored) await this.#on.checkpoints.keepIfDue(envelope, true);
   }
 
   async advance(request: unknown, call: Call): Promise<unknown> {

@@ -37,6 +37,8 @@ export class StreamedCall<State> {
   #session: OpenSession<State>;
   /** The newest version's waybill has found no way to the caller yet. */
   #isOwed = false;
+  /** The handler has sent something: a message, or a waybill before the first. */
+  #hasSpoken = false;
 
   /** @param request undefined: there are many */
   constructor(
@@ -49,7 +51,9 @@ export class StreamedCall<State> {
     this.#session = session;
     this.#on = on;
     const { anchorage, calls, method, codec } = on;
-    if (anchorage === undefined) return;
+    // A carried session offers no transaction: nothing would keep what it does from being done twice.
+    const mayBeAnchored = session.anchored || session.version === 0;
+    if (anchorage === undefined || !mayBeAnchored) return;
     const { requestCarrier, path } = method;
     const bare =
       requestCarrier === undefined
@@ -69,8 +73,12 @@ export class StreamedCall<State> {
       if (answer.part === Part.PART_END) return;
     }
     await this.#begin();
-    yield* this.#handle(request);
-    await this.#end("trailers", NOTHING);
+    try {
+      yield* this.#handle(request);
+      await this.#end("trailers", NOTHING);
+    } finally {
+      await this.#anchored?.transaction.abandon();
+    }
   }
 
   /** The answer of a stream of requests alone; encoded. */
@@ -133,10 +141,14 @@ export class StreamedCall<State> {
 
   async #advanceAtStart(): Promise<void> {
     const { method, calls } = this.#on;
-    if (this.#call.hasReplied) {
+    if (this.#hasSpoken) {
       throw new Error(`${method.path} has sent its first message: advance with the next one`);
     }
+    this.#hasSpoken = true;
+    // What an earlier call was answered may have gone out already: then it comes with what is next.
+    const isLate = this.#call.hasReplied;
     await this.#advance(Part.PART_START, NOTHING, (next) => calls.sealFor("reply", next));
+    this.#isOwed = isLate;
     this.#call.sendReply();
   }
 
@@ -152,7 +164,7 @@ export class StreamedCall<State> {
 
   /** Runs the handler of a stream of responses. */
   async *#handle(request: unknown): AsyncGenerator<unknown> {
-    const { method, next } = this.#on;
+    const { method, next, calls } = this.#on;
     const messages = (await next(request, this.#call)) as AsyncIterable<unknown>;
     const iterator = messages[Symbol.asyncIterator]();
     let isOver = false;
@@ -164,13 +176,12 @@ export class StreamedCall<State> {
         if (this.#anchored?.transaction.wasOpened) {
           throw new Error(`${method.path} has a transaction open: advance with the message`);
         }
+        calls.assertLives(this.#session, this.#call);
+        this.#hasSpoken = true;
         yield value;
       }
     } finally {
-      if (!isOver) {
-        await iterator.return?.();
-        await this.#anchored?.transaction.abandon();
-      }
+      if (!isOver) await iterator.return?.();
     }
   }
 
@@ -193,6 +204,9 @@ export class StreamedCall<State> {
     } else if (calls.sessions.isAging(session)) {
       calls.sealFor(place, calls.sessions.renewed(session))(this.#call, undefined);
     }
+    if (this.#call.wantsCheckpoint && !this.#session.anchored) {
+      await this.#on.checkpoints.keepIfDue(this.#session.envelope, true);
+    }
   }
 
   /** Makes the state the session's next version, and hands its waybill out. */
@@ -204,6 +218,7 @@ export class StreamedCall<State> {
   ): Promise<void> {
     const { calls } = this.#on;
     const session = this.#session;
+    calls.assertLives(session, this.#call);
     const opened = { session, carrier: "metadata" as const };
     const state = calls.sessions.encode(session.state, session.unknown);
     const next = await calls.fit(
@@ -211,13 +226,12 @@ export class StreamedCall<State> {
       calls.sessions.successor(session, state),
       await this.#anchored?.db(),
     );
+    // Whatever brings it, the next call brings it in the metadata.
+    calls.assertFitsMetadata(next);
     // Sealed before anything is written: what is too large is refused with nothing done.
     const deliver = seal(next);
     await this.#anchored?.advance(part, response, next);
-    if (!session.anchored) {
-      await this.#on.checkpoints.keepIfDue(next, this.#call.wantsCheckpoint);
-      this.#call.wantsCheckpoint = false;
-    }
+    if (!session.anchored) await this.#on.checkpoints.keepIfDue(next, false);
     calls.sessions.goOn(session, next);
     deliver(this.#call, message);
     this.#isOwed = false;

@@ -280,8 +280,10 @@ test("each version of a carried session may be kept, and one that the handler as
   });
   await setItems(waybill);
   expect(kept).toEqual([
-    [2, true],
+    [2, false],
     [3, false],
+    // As the call leaves it.
+    [3, true],
   ]);
 });
 

@@ -88,6 +88,7 @@ export class Jar {
    */
   interceptor(session = "default"): Interceptor {
     const parts = [
+      this.#taking(session),
       recovering(this.#contract, {
         newest: (audience) => this.peek(audience, session),
         isSignedIn: () => this.isSignedIn,
@@ -112,12 +113,19 @@ export class Jar {
       const method = this.#contract.find(options.method_definition.path);
       const call = nextCall(options);
       if (method?.session === undefined) return new InterceptingCall(call);
-      return this.#intercept(
-        call,
-        method,
-        `${method.session.audience}/${session}`,
-        options.deadline,
-      );
+      return this.#intercept(call, method, `${method.session.audience}/${session}`);
+    };
+  }
+
+  /** A call that writes a session holds its turn through all its attempts. */
+  #taking(session: string): Interceptor {
+    return (options, nextCall) => {
+      const method = this.#contract.find(options.method_definition.path);
+      const call = nextCall(options);
+      if (method?.session === undefined || method.step === Step.STEP_READ) {
+        return new InterceptingCall(call);
+      }
+      return this.#inTurn(call, `${method.session.audience}/${session}`, options.deadline);
     };
   }
 
@@ -140,54 +148,58 @@ export class Jar {
     call: ConstructorParameters<typeof InterceptingCall>[0],
     method: MethodContract,
     key: string,
+  ): InterceptingCall {
+    const isStream = method.kind !== "unary";
+    return new InterceptingCall(call, {
+      start: (metadata, _listener, next) => {
+        const sent = this.#store.get(key);
+        let received: string | undefined;
+        metadata.remove(WAYBILL_KEY);
+        // Who names his session goes on from where it stands, whatever this waybill says.
+        const isNamed = metadata.get(SESSION_KEY).length > 0;
+        if (sent !== undefined && !isNamed) metadata.set(WAYBILL_KEY, sent);
+        next(metadata, {
+          onReceiveMetadata: (reply, nextMetadata) => {
+            received = lastOf(reply);
+            // A stream that breaks goes on from the last waybill that it has brought.
+            if (isStream) this.#keep(method, key, sent, received);
+            nextMetadata(reply);
+          },
+          onReceiveMessage: (message, nextMessage) => {
+            if (isStream) {
+              received = waybillOf(method, message) ?? received;
+              this.#keep(method, key, sent, received);
+            }
+            nextMessage(message);
+          },
+          onReceiveStatus: (result, nextStatus) => {
+            received = lastOf(result.metadata) ?? received;
+            if (result.code === status.OK) this.#keep(method, key, sent, received);
+            else this.#dropIfSpent(key, sent, result);
+            nextStatus(result);
+          },
+        });
+      },
+    });
+  }
+
+  #inTurn(
+    call: ConstructorParameters<typeof InterceptingCall>[0],
+    key: string,
     deadline: Date | number | undefined,
   ): InterceptingCall {
     let leave = () => {};
-    const isStream = method.kind !== "unary";
-    let sent: string | undefined;
-    let received: string | undefined;
     // Ends a call that still waits for its turn: nothing below has been started yet.
     let endWaiting: ((status: StatusObject) => void) | undefined;
-
-    const finish = (result: StatusObject) => {
-      received = lastOf(result.metadata) ?? received;
-      if (result.code === status.OK) this.#keep(method, key, sent, received);
-      else this.#dropIfSpent(key, sent, result);
-      leave();
-    };
-
     return new InterceptingCall(call, {
       start: (metadata, listener, next) => {
-        const start = () => {
-          sent = this.#store.get(key);
-          metadata.remove(WAYBILL_KEY);
-          // Who names his session goes on from where it stands, whatever this waybill says.
-          const isNamed = metadata.get(SESSION_KEY).length > 0;
-          if (sent !== undefined && !isNamed) metadata.set(WAYBILL_KEY, sent);
+        const start = () =>
           next(metadata, {
-            onReceiveMetadata: (reply, nextMetadata) => {
-              received = lastOf(reply);
-              // A stream that breaks goes on from the last waybill that it has brought.
-              if (isStream) this.#keep(method, key, sent, received);
-              nextMetadata(reply);
-            },
-            onReceiveMessage: (message, nextMessage) => {
-              if (isStream) {
-                received = waybillOf(method, message) ?? received;
-                this.#keep(method, key, sent, received);
-              }
-              nextMessage(message);
-            },
             onReceiveStatus: (result, nextStatus) => {
-              finish(result);
+              leave();
               nextStatus(result);
             },
           });
-        };
-        if (method.step === Step.STEP_READ) {
-          start();
-          return;
-        }
         leave = this.#waitForTurn(key, listener, deadline, start, (end) => {
           endWaiting = end;
         });

@@ -52,6 +52,12 @@ export function databaseError(error: unknown): StatusError | undefined {
   }
 }
 
+/** Whether an error says that the database is away, and not only for one statement. */
+export function isAway(error: unknown): boolean {
+  const isItsOwn = error instanceof pg.DatabaseError && error.code === "57014";
+  return kindOf(error) === "unavailable" && !isItsOwn;
+}
+
 function kindOf(error: unknown): Kind | undefined {
   if (error instanceof pg.DatabaseError) {
     const { code = "" } = error;

@@ -1,3 +1,5 @@
+import { isAway } from "./errors.ts";
+
 /**
  * Does many callers' work in groups: what comes in while one group is under way makes up the next. So
  * the busier it is, the fewer statements and commits each of them costs; alone, nobody waits.
@@ -10,7 +12,8 @@ export class Groups<Item, Result> {
 
   /**
    * @param run does the work of a group, and gives the results in the order of its items. When it
-   *   fails for a group of several, each item is tried alone: one must not spoil the others'
+   *   fails for a group of several, each item is tried alone: one must not spoil the others'. When the
+   *   database is away, it is for all of them
    * @param most items of a group
    */
   constructor(run: (items: Item[]) => Promise<Result[]>, most = 200) {
@@ -35,7 +38,7 @@ export class Groups<Item, Result> {
         const results = await this.#run(group.map(({ item }) => item));
         for (const [index, { done }] of group.entries()) done.resolve(results[index]!);
       } catch (error) {
-        if (group.length === 1) group[0]!.done.reject(error);
+        if (group.length === 1 || isAway(error)) for (const { done } of group) done.reject(error);
         else await this.#singly(group);
       }
     }

@@ -1,6 +1,6 @@
 import type { Metadata } from "@grpc/grpc-js";
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
-import { Errors } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors/errors.ts";
 import { fromCompact, IV_BYTES, type Sealed, TAG_BYTES, toCompact } from "./jwe.ts";
 import { singleValue } from "./singleValue.ts";
 
@@ -53,12 +53,15 @@ export function receive(metadata: Metadata, field: Waybill | undefined): Arrival
 /** @throws StatusError WAYBILL_TOO_LARGE when the state is too large for this carrier */
 export function toMetadataValue(sealed: Sealed): string {
   const text = toCompact(sealed);
-  if (text.length > MAX_METADATA_WAYBILL) {
-    throw Errors.WAYBILL_TOO_LARGE({
-      metadata: { limit: `${MAX_METADATA_WAYBILL}`, size: `${text.length}` },
-    });
-  }
+  if (text.length > MAX_METADATA_WAYBILL) throw tooLarge(text.length);
   return text;
+}
+
+/** @param size of a waybill that is too large for the metadata, in characters */
+export function tooLarge(size: number): StatusError {
+  return Errors.WAYBILL_TOO_LARGE({
+    metadata: { limit: `${MAX_METADATA_WAYBILL}`, size: `${size}` },
+  });
 }
 
 /** @throws StatusError WAYBILL_TOO_LARGE when the state is too large for this carrier */

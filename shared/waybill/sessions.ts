@@ -208,6 +208,11 @@ export class Sessions<State> {
     return this.#codec.encode(state).finish();
   }
 
+  /** @throws StatusError WAYBILL_EXPIRED: its absolute life is over */
+  assertNotOver({ envelope }: OpenSession<State>): void {
+    if (this.#nowS() >= Number(envelope.expiresAt)) throw Errors.WAYBILL_EXPIRED();
+  }
+
   /** Whether less than half of the idle life is left, and a new waybill would prolong it. */
   isAging({ envelope }: OpenSession<State>): boolean {
     const leftS = Number(envelope.idleExpiresAt) - this.#nowS();

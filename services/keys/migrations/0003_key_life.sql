@@ -9,3 +9,5 @@ ALTER TABLE keys.ring_key
   ADD CONSTRAINT ring_key_destroyed CHECK ((state = 'destroyed') = (wrapped = ''));
 
 UPDATE keys.ring_key SET activated_at = created_at WHERE state = 'active';
+
+CREATE INDEX ring_key_open_until ON keys.ring_key (open_until);

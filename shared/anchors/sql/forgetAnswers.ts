@@ -1,0 +1,16 @@
+import type { Db } from "../../pg/pool.ts";
+
+/** Forgets what one version of each session was answered. */
+export async function forgetAnswers(
+  db: Db,
+  schema: string,
+  versions: readonly { readonly sessionId: string; readonly version: number }[],
+): Promise<void> {
+  await db.query({
+    name: `${schema}.forgetAnswers`,
+    text: `UPDATE ${schema}.advance SET answer = NULL
+             FROM unnest($1::uuid[], $2::integer[]) AS old (session_id, version)
+            WHERE advance.session_id = old.session_id AND advance.version = old.version`,
+    values: [versions.map(({ sessionId }) => sessionId), versions.map(({ version }) => version)],
+  });
+}
