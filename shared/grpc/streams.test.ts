@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Metadata } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
@@ -13,6 +14,8 @@ import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
 import { type Keeping, NO_CHECKPOINTS } from "../anchors/checkpoints.ts";
+import { Errors } from "../errors/errors.ts";
+import { Jar } from "../jar/jar.ts";
 import { fieldToMetadataValue } from "../waybill/carriers.ts";
 import { fromCompact } from "../waybill/jwe.ts";
 import { Sessions } from "../waybill/sessions.ts";
@@ -31,12 +34,19 @@ const session = { ...contract.method(SET).session!, mode: "carried" as const };
 const sessions = new Sessions(session, CheckoutState, ring);
 
 let server: Server;
+let address: string;
 let client: ServiceClient<typeof CheckoutServiceService>;
 /** What SetItems does with its session. */
 let itsStep: Step;
 /** The handlers of the moment. */
 let handlers: Partial<All>;
 let causes: unknown[];
+/** Whether whatever is opened has been revoked. */
+let isRevoked: boolean;
+const revocations = {
+  revocations: { assertFresh() {}, has: () => isRevoked },
+  revoke: async () => {},
+};
 /** The versions that were given to be kept, and whether they were asked for. */
 let kept: [number, boolean][];
 const checkpoints: Keeping = {
@@ -51,6 +61,7 @@ beforeEach(async () => {
   handlers = {};
   causes = [];
   kept = [];
+  isRevoked = false;
   const carried: Contract = {
     ...contract,
     method(path) {
@@ -69,14 +80,15 @@ afterEach(async () => {
 });
 
 /** Serves the handlers, and gives a first waybill. */
-async function serve(given: Partial<All>): Promise<string> {
+async function serve(given: Partial<All>, more: object = {}): Promise<string> {
   handlers = given;
   const all = new Proxy(handlers, {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
-  const parts = { state: CheckoutState, ring, checkpoints };
+  const parts = { state: CheckoutState, ring, checkpoints, revocations, ...more };
   server.add(CheckoutServiceService, all, parts);
-  client = createClient(CheckoutServiceService, `127.0.0.1:${await server.listen("127.0.0.1:0")}`);
+  address = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
+  client = createClient(CheckoutServiceService, address);
   const state = CheckoutState.create({ order: "first" });
   const envelope = sessions.successor(sessions.begin(), sessions.encode(state));
   const { header, iv, ciphertext, tag } = sessions.seal(envelope);
@@ -356,4 +368,137 @@ test("an advance where there is no place for its waybill is the handler's mistak
     expect.stringMatching("UploadItems has sent its first message"),
     expect.stringMatching("GetCheckout advances a session, but its contract has it stream none"),
   ]);
+});
+
+test("a session that is revoked while a stream lasts gets no further, written or read", async () => {
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      for (let at = 0; ; at += 1) {
+        context.session.state.order = `${at}`;
+        yield itsStep === Step.STEP_READ ? message() : await context.advance(message());
+      }
+    },
+    async uploadItems(requests, context) {
+      for await (const _request of requests) isRevoked = true;
+      context.session.state.order = "changed";
+      return checkout();
+    },
+  });
+  for (const step of [Step.STEP_ADVANCE, Step.STEP_READ]) {
+    itsStep = step;
+    isRevoked = false;
+    const [settings] = sending(waybill);
+    const run = (async () => {
+      for await (const _each of client.setItems({ items: [ITEM] }, settings)) isRevoked = true;
+    })();
+    expect((await refusal(run)).reason).toBe("WAYBILL_REVOKED");
+  }
+  isRevoked = false;
+  const [settings] = sending(waybill);
+  const upload = client.uploadItems(
+    (async function* () {
+      yield { product: "products/1" };
+    })(),
+    settings,
+  );
+  expect((await refusal(upload)).reason).toBe("WAYBILL_REVOKED");
+});
+
+test("a version whose waybill no metadata could bring is not made", async () => {
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      context.session.state.order = "x".repeat(5000);
+      yield await context.advance(message());
+    },
+  });
+  expect((await refusal(setItems(waybill))).reason).toBe("WAYBILL_TOO_LARGE");
+  expect(kept).toEqual([]);
+});
+
+test("an upload whose source fails fails with that, and leaves nothing open", async () => {
+  const ended = Promise.withResolvers<void>();
+  const waybill = await serve({
+    async uploadItems(requests) {
+      try {
+        for await (const _request of requests);
+      } finally {
+        ended.resolve();
+      }
+      return checkout();
+    },
+  });
+  const [settings] = sending(waybill);
+  const source = async function* () {
+    yield { product: "products/1" };
+    throw new Error("the source has failed");
+  };
+  await expect(client.uploadItems(source(), settings)).rejects.toThrow("the source has failed");
+  await ended.promise;
+});
+
+test("a drain waits for a stream with a session, and does not disturb it", async () => {
+  const gate = Promise.withResolvers<void>();
+  let signal: AbortSignal | undefined;
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      ({ signal } = context);
+      yield await context.advance(message());
+      await gate.promise;
+      context.session.state.order = "at the end";
+    },
+  });
+  const [settings, heard] = sending<SetItemsResponse>(waybill);
+  const stream = client.setItems({ items: [ITEM] }, settings)[Symbol.asyncIterator]();
+  await stream.next();
+  let isDrained = false;
+  const drained = server.drain().then(() => {
+    isDrained = true;
+  });
+  // Longer than a drain takes that waits for nobody.
+  await delay(700);
+  expect([isDrained, signal!.aborted]).toEqual([false, false]);
+  gate.resolve();
+  expect((await stream.next()).done).toBe(true);
+  expect(await read(heard.trailers)).toBe("3 at the end");
+  await drained;
+});
+
+test("the stream of a carried session has no transaction to offer, whatever others have", async () => {
+  const waybill = await serve(
+    {
+      async *setItems(_request, context) {
+        await context.transaction();
+        yield message();
+      },
+    },
+    { anchorage: { anchors: { pool: {} }, answers: {} } },
+  );
+  expect((await refusal(setItems(waybill))).reason).toBe("INTERNAL");
+  expect(String(causes[0])).toMatch("asks for a transaction, but its contract has none to offer");
+});
+
+test("a jar's stream keeps its turn while it is opened again", async () => {
+  itsStep = Step.STEP_ADVANCE;
+  const order: string[] = [];
+  const waybill = await serve({
+    async *setItems(_request, context) {
+      order.push("stream");
+      context.session.state.order += "1";
+      yield await context.advance(message());
+      if (order.length === 1) throw Errors.KEYS_UNAVAILABLE({ retryAfterMs: 50 });
+    },
+    async addItem() {
+      order.push("call");
+      return checkout();
+    },
+  });
+  const jar = new Jar({ contract });
+  jar.put("checkout", waybill);
+  const own = createClient(CheckoutServiceService, address, { interceptors: [jar.interceptor()] });
+  const streaming = (async () => {
+    for await (const _each of own.setItems({ items: [ITEM] }));
+  })();
+  await Promise.all([streaming, own.addItem({ product: "products/1" })]);
+  expect(order).toEqual(["stream", "stream", "call"]);
+  own.close();
 });

@@ -29,3 +29,14 @@ test("one that fails fails alone", async () => {
   await expect(picky.add(2)).rejects.toThrow("two");
   expect(await picky.add(4)).toBe(4);
 });
+
+test("when the database is away, that is for all of a group: none is tried alone", async () => {
+  let runs = 0;
+  const away = new Groups<number, number>(async () => {
+    runs += 1;
+    throw Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
+  });
+  const settled = await Promise.allSettled([1, 2, 3].map((item) => away.add(item)));
+  expect(settled.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+  expect(runs).toBe(1);
+});

@@ -2,18 +2,21 @@ import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { SessionServiceService, type SessionState } from "#proto/waybill/session/v1/session.ts";
-import { Anchors } from "#shared/anchors/anchors.ts";
+import { Anchors, MOST_KEPT } from "#shared/anchors/anchors.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import type { Server } from "#shared/grpc/server.ts";
 import { Jar } from "#shared/jar/jar.ts";
 import { MemoryStore } from "#shared/jar/stores.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
 import { makeRings, serveSessions } from "../fixtures/anchoredServer.ts";
 import { contract, makeClients } from "../fixtures/clients.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { step } from "../fixtures/step.ts";
 import { startLossyProxy } from "../fleet/lossyProxy.ts";
+
+const DIGEST = Buffer.alloc(32, 7);
 
 let postgres: TestPostgres;
 let pool: Pool;
@@ -221,6 +224,24 @@ describe("the jar", () => {
     one!.close();
     two!.close();
   });
+});
+
+test("of a session's answers in streams the newest are kept, and no more", async () => {
+  const anchors = new Anchors(pool, "session", "test");
+  const sessionId = newUuid();
+  const [answer, asked] = [Buffer.alloc(10), { idempotencyDigest: DIGEST, requestDigest: DIGEST }];
+  await anchors.begin({ sessionId, digest: DIGEST, answer });
+  const step = { digest: DIGEST, asked, answer, ended: false, isKept: true };
+  const count = MOST_KEPT + 5;
+  for (let version = 1; version <= count; version += 1) {
+    expect(await anchors.advance({ sessionId, version, digest: DIGEST }, step)).toBe(true);
+  }
+  const { rows } = await pool.query(
+    `SELECT min(version) AS oldest, max(version) AS newest, count(*)::integer
+       FROM session.advance WHERE session_id = $1 AND answer IS NOT NULL`,
+    [sessionId],
+  );
+  expect(rows).toEqual([{ oldest: count + 2 - MOST_KEPT, newest: count + 1, count: MOST_KEPT }]);
 });
 
 describe("partitions", () => {

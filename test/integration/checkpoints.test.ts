@@ -146,3 +146,20 @@ test("what was changed in the table, or put in another's place, is refused", asy
   await put("content = $2", answers.seal({ ...answer, successor: mine }));
   expect(await kept(mine)).toBe(1);
 });
+
+test("whoever keeps it may hang: no call waits for it for long, and the next ones do not try", async () => {
+  const [first, second] = versions(2, 1);
+  const heard: unknown[] = [];
+  let asked = 0;
+  const hangs = {
+    register: () => {
+      asked += 1;
+      return new Promise<void>(() => {});
+    },
+  };
+  const options = { directory: hangs, failed: (error: unknown) => heard.push(error) };
+  const checkpoints = new Checkpoints(pool, "session", answers, options);
+  await checkpoints.keepIfDue(first!, false);
+  await checkpoints.keepIfDue(second!, false);
+  expect([asked, heard.length]).toEqual([1, 1]);
+});

@@ -185,6 +185,72 @@ test("a transaction that is open when a message goes out is the handler's mistak
   expect(rowCount).toBe(0);
 });
 
+/** A server whose SetItems does something else. */
+async function serveOther(setItems: All["setItems"]) {
+  const causes: unknown[] = [];
+  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  const server = new Server({ contract, log: log as never });
+  servers.push(server);
+  const all = new Proxy({ setItems } as Partial<All>, {
+    get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
+  }) as All;
+  const anchorage = { anchors: new Anchors(pool, "checkout", "replica/other"), answers };
+  server.add(CheckoutServiceService, all, { state: CheckoutState, ring, anchorage });
+  const target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
+  return { client: createClient(CheckoutServiceService, target), causes };
+}
+
+test("what fails at the end of a stream undoes what its handler did last, and lets the connection go", async () => {
+  const { client } = await serveOther(async function* (_request, context) {
+    context.session.state.order = "1";
+    yield await context.advance({ item: undefined, waybill: undefined });
+    const db = await context.transaction();
+    await db.query("INSERT INTO effect VALUES ($1, 9)", [context.session.id]);
+    context.session.state.order = "x".repeat(5000);
+  });
+  // More often than the pool has connections.
+  for (let time = 0; time < 12; time += 1) {
+    const begun = (await step(a!.beginCheckout, {})).waybill!;
+    expect((await refusal(run(client, begun))).reason).toBe("WAYBILL_TOO_LARGE");
+  }
+  expect(await effects()).toEqual([]);
+  const { rowCount } = await pool.query(
+    "SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
+  );
+  expect(rowCount).toBe(0);
+  client.close();
+});
+
+test("a handler that advances before its first message does so when it is opened again, too", async () => {
+  const { client } = await serveOther(async function* (_request, context) {
+    const { state } = context.session;
+    state.order += "s";
+    await context.advance();
+    state.order += "m";
+    yield await context.advance({
+      item: { product: "products/1", quantity: state.order.length },
+      waybill: undefined,
+    });
+  });
+  const quantities = async (trailers?: (waybill: string | undefined) => void) => {
+    const metadata = new Metadata();
+    metadata.set("waybill", first);
+    metadata.set("idempotency-key", "the-same");
+    const onTrailers = (received: Metadata) => trailers?.(received.get("waybill")[0]?.toString());
+    const heard: number[] = [];
+    const request = { items: [{ product: "products/1", quantity: 1 }] };
+    for await (const { item } of client.setItems(request, { metadata, onTrailers })) {
+      heard.push(item!.quantity);
+    }
+    return heard;
+  };
+  expect(await quantities()).toEqual([3]);
+  // First what was made, then the handler from there: its waybills come with its message.
+  expect(await quantities()).toEqual([3, 5]);
+  expect(await quantities()).toEqual([3, 5, 7]);
+  client.close();
+});
+
 test("an answer that was changed in the table, or put in another's place, is refused", async () => {
   await run(a!, first);
   const id = (
