@@ -416,11 +416,11 @@ test("a version whose waybill no metadata could bring is not made", async () => 
 });
 
 test("an upload whose source fails fails with that, and leaves nothing open", async () => {
-  const ended = Promise.withResolvers<void>();
+  const [begun, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const waybill = await serve({
     async uploadItems(requests) {
       try {
-        for await (const _request of requests);
+        for await (const _request of requests) begun.resolve();
       } finally {
         ended.resolve();
       }
@@ -430,6 +430,7 @@ test("an upload whose source fails fails with that, and leaves nothing open", as
   const [settings] = sending(waybill);
   const source = async function* () {
     yield { product: "products/1" };
+    await begun.promise;
     throw new Error("the source has failed");
   };
   await expect(client.uploadItems(source(), settings)).rejects.toThrow("the source has failed");
