@@ -50,6 +50,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
     keyPublishS: 1200,
     ringRotateS: 2_592_000,
     ringLeaseS: 30,
+    longestSessionS: 0,
     grantsPerMinute: 6000,
     databaseUrls: {
       keys: "postgres://keys",

@@ -45,6 +45,8 @@ export interface Config {
   /** How long a ring's key seals, in seconds. */
   readonly ringRotateS: number;
   readonly ringLeaseS: number;
+  /** Longest absolute life of sessions of services outside; those of this program's protos are known. */
+  readonly longestSessionS: number;
   /** How many tokens each client is granted a minute. */
   readonly grantsPerMinute: number;
   readonly databaseUrls: Readonly<Partial<Record<Role, string>>>;
@@ -99,6 +101,9 @@ Environment:
   WAYBILL_RING_LEASE_S              5 to 300; default: 30. A replica that has not reached the key service
                                     for so long seals nothing and turns NOT_SERVING; one that was
                                     killed holds rotations up no longer (role keys)
+  WAYBILL_LONGEST_SESSION_S         up to 31622400; default: 0. Longest absolute life of a session of
+                                    services besides these; keys, revocations and anchors are kept for
+                                    so long (every role)
   WAYBILL_GRANTS_PER_MINUTE         1 or more; default: 6000. For each client (role token)
   WAYBILL_SIGN_UP                   open or closed; default: open. Closed: administrators make the
                                     accounts (role identity)
@@ -218,6 +223,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     keyPublishS: whole("WAYBILL_KEY_PUBLISH_S", 1200, 0, 86_400),
     ringRotateS: whole("WAYBILL_RING_ROTATE_S", 30 * 24 * 60 * 60, 60, 365 * 24 * 60 * 60),
     ringLeaseS: whole("WAYBILL_RING_LEASE_S", 30, 5, 300),
+    longestSessionS: whole("WAYBILL_LONGEST_SESSION_S", 0, 0, 366 * 24 * 60 * 60),
     grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
     databaseUrls: Object.freeze(databaseUrls),
     databaseConnections: whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100),

@@ -10,5 +10,6 @@ export function longestSessionS({
   config,
 }: Pick<ReplicaParts, "contract" | "config">): number {
   const sessions = contract.methods.map((method) => method.session?.absoluteS ?? 0);
-  return Math.max(config.accessTokenLifeS, ...sessions) + 2 * MAX_SKEW_S;
+  const { longestSessionS: outside, accessTokenLifeS } = config;
+  return Math.max(outside, accessTokenLifeS, ...sessions) + 2 * MAX_SKEW_S;
 }

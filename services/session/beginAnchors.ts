@@ -3,19 +3,24 @@ import {
   type BeginAnchorsResponse,
   Outcome,
 } from "#proto/waybill/session/v1/anchors.ts";
+import { Errors } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { uuidFromBytes } from "#shared/waybill/uuid.ts";
 import type { AnchorsOf } from "./anchorsOf.ts";
 
 export const beginAnchors =
-  (of: AnchorsOf) =>
+  (of: AnchorsOf, keepS: number) =>
   async (
     { replica, beginnings }: BeginAnchorsRequest,
     context: Context,
   ): Promise<BeginAnchorsResponse> => {
     const anchors = of(context);
+    const latest = Date.now() + keepS * 1000;
+    if (beginnings.some(({ expireTime }) => expireTime!.getTime() > latest)) {
+      throw Errors.SESSION_TOO_LONG({ metadata: { longestS: `${keepS}` } });
+    }
     const begun = await Promise.allSettled(
-      beginnings.map((row) =>
+      beginnings.map(({ expireTime: _, ...row }) =>
         anchors.insert({ ...row, sessionId: uuidFromBytes(row.sessionId), replica }),
       ),
     );

@@ -34,9 +34,13 @@ export function sessionHandlers(
   };
 }
 
-export function anchorHandlers(of: AnchorsOf): Handlers<typeof AnchorServiceService> {
+/** @param keepS how long an anchor is kept from its begin, in seconds */
+export function anchorHandlers(
+  of: AnchorsOf,
+  keepS: number,
+): Handlers<typeof AnchorServiceService> {
   return {
-    beginAnchors: beginAnchors(of),
+    beginAnchors: beginAnchors(of, keepS),
     advanceAnchors: advanceAnchors(of),
     getAnchor: getAnchor(of),
     getAdvance: getAdvance(of),

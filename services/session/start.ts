@@ -4,6 +4,7 @@ import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/s
 import { Checkpoints } from "#shared/anchors/checkpoints.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
+import { longestSessionS } from "../longestSession.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { anchorsOf } from "./anchorsOf.ts";
 import { anchorHandlers, sessionHandlers } from "./index.ts";
@@ -30,6 +31,6 @@ export function startSession(replica: ReplicaParts): void {
     anchorage,
     checkpoints,
   });
-  server.add(AnchorServiceService, anchorHandlers(anchorsOf(db)));
+  server.add(AnchorServiceService, anchorHandlers(anchorsOf(db), longestSessionS(replica)));
   server.add(DirectoryServiceService, { registerSession: registerSession({ directory }) });
 }

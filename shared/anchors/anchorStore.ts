@@ -19,6 +19,8 @@ export interface FirstVersion {
   readonly digest: Buffer;
   /** Its checkpoint, sealed. */
   readonly answer: Buffer;
+  /** When the session ends at the latest: milliseconds since the Unix epoch. */
+  readonly expiresAt: number;
 }
 
 /** The version after another one. */

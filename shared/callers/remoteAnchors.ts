@@ -28,7 +28,7 @@ export class RemoteAnchors implements AnchorStore {
   readonly pool = undefined;
   readonly #client: Client;
   readonly #assertions: Assertions;
-  readonly #beginnings: Groups<Beginning, Outcome | StatusError>;
+  readonly #beginnings: Groups<Beginning & { expireTime: Date }, Outcome | StatusError>;
   readonly #moves: Groups<Move, Outcome | StatusError>;
 
   /**
@@ -55,7 +55,8 @@ export class RemoteAnchors implements AnchorStore {
 
   /** @throws StatusError SESSIONS_UNAVAILABLE, as all of these */
   async begin(first: FirstVersion): Promise<void> {
-    assertKnown(await this.#beginnings.add(beginningOf(first)));
+    const expireTime = new Date(first.expiresAt);
+    assertKnown(await this.#beginnings.add({ ...beginningOf(first), expireTime }));
   }
 
   async advance(from: Version, next: NextVersion): Promise<boolean> {

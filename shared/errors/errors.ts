@@ -195,6 +195,10 @@ export const Errors = vocabulary("waybill", {
     status.FAILED_PRECONDITION,
     "The session belongs to nobody, so nobody could resume it. Bind it to the caller first.",
   ],
+  SESSION_TOO_LONG: [
+    status.FAILED_PRECONDITION,
+    "The session would live longer than its anchor is kept where it is to stand.",
+  ],
   IDEMPOTENCY_KEY_INVALID: [
     status.INVALID_ARGUMENT,
     "The metadata `idempotency-key` must have 1 to 255 visible ASCII characters.",

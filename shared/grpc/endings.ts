@@ -99,7 +99,10 @@ export class Endings<State> {
         part: Part.PART_UNSPECIFIED,
       },
       commit: async (db, answer) => {
-        await this.#anchors.begin({ sessionId: session.id, digest, answer }, db);
+        await this.#anchors.begin(
+          { sessionId: session.id, digest, answer, expiresAt: session.expiresAt },
+          db,
+        );
         return true;
       },
     };

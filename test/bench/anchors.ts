@@ -77,7 +77,7 @@ async function makeRows(grouped: Anchors): Promise<Row[]> {
     digest: randomBytes(32),
   }));
   const answer = randomBytes(ANSWER_BYTES);
-  await Promise.all(rows.map((each) => grouped.begin({ ...each, answer })));
+  await Promise.all(rows.map((each) => grouped.begin({ ...each, answer, expiresAt: Date.now() })));
   return rows;
 }
 

@@ -67,7 +67,7 @@ export async function runGrowth(
     }));
     const asked = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
     const at = await lsn();
-    await each(begun, (session) => anchors.begin(session));
+    await each(begun, (session) => anchors.begin({ ...session, expiresAt: Date.now() }));
     const then = await lsn();
     await each(begun, ({ sessionId, digest }) =>
       anchors.advance(

@@ -230,7 +230,7 @@ test("of a session's answers in streams the newest are kept, and no more", async
   const anchors = new Anchors(pool, "session", "test");
   const sessionId = newUuid();
   const [answer, asked] = [Buffer.alloc(10), { idempotencyDigest: DIGEST, requestDigest: DIGEST }];
-  await anchors.begin({ sessionId, digest: DIGEST, answer });
+  await anchors.begin({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
   const step = { digest: DIGEST, asked, answer, ended: false, isKept: true };
   const count = MOST_KEPT + 5;
   for (let version = 1; version <= count; version += 1) {

@@ -320,7 +320,8 @@ test("answers that are too large for one message go one by one", async () => {
   const anchors = new RemoteAnchors(target, { contract }, own, "program/d");
   const begun = Array.from({ length: 4 }, () => {
     const { sessionId, digest } = sessions.successor(sessions.begin(), Buffer.alloc(0));
-    return { sessionId: uuidFromBytes(sessionId), digest, answer: Buffer.alloc(900_000, 1) };
+    const answer = Buffer.alloc(900_000, 1);
+    return { sessionId: uuidFromBytes(sessionId), digest, answer, expiresAt: Date.now() };
   });
   await Promise.all(begun.map((each) => anchors.begin(each)));
   for (const { sessionId, answer } of begun) {
@@ -339,6 +340,7 @@ test("one bad beginning in a group spoils none of the others", async () => {
       sessionId: uuidFromBytes(next.sessionId),
       digest: next.digest,
       answer: Buffer.alloc(9),
+      expiresAt: Date.now(),
     };
   };
   const [twice, once] = [made(), made()];
@@ -347,6 +349,24 @@ test("one bad beginning in a group spoils none of the others", async () => {
   expect(again).toMatchObject({ reason: { reason: "SESSIONS_UNAVAILABLE" } });
   expect(other.status).toBe("fulfilled");
   expect((await anchors.read(once.sessionId))?.version).toBe(1);
+  anchors.close();
+});
+
+test("a session that would outlive its anchor is refused at its begin, and says for how long it may live", async () => {
+  const own = new Assertions(credentials, AUDIENCE);
+  const anchors = new RemoteAnchors(cluster.status().replicas[0]!.address, {}, own, "program/e");
+  const dayS = 24 * 3600;
+  const { sessionId, digest } = sessions.successor(sessions.begin(), Buffer.alloc(0));
+  const begin = (seconds: number) =>
+    anchors.begin({
+      ...{ sessionId: uuidFromBytes(sessionId), digest, answer: Buffer.alloc(9) },
+      expiresAt: Date.now() + seconds * 1000,
+    });
+  expect(await refusal(begin(2 * dayS))).toMatchObject({
+    reason: "SESSION_TOO_LONG",
+    metadata: { longestS: `${dayS + 120}` },
+  });
+  await begin(dayS);
   anchors.close();
 });
 

@@ -18,6 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Timestamp } from "../../../google/protobuf/timestamp.ts";
 
 export const protobufPackage = "waybill.session.v1";
 
@@ -54,6 +55,11 @@ export interface Beginning {
   digest: Buffer;
   /** Its checkpoint, sealed. */
   answer: Buffer;
+  /**
+   * When the session ends at the latest. Its anchor is kept until then; one that would have to be kept for
+   * longer than anchors are kept here is refused: SESSION_TOO_LONG.
+   */
+  expireTime: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -172,6 +178,7 @@ function createBaseBeginning(): Beginning {
     head: Buffer.alloc(0),
     digest: Buffer.alloc(0),
     answer: Buffer.alloc(0),
+    expireTime: undefined,
     _unknownFields: {},
   };
 }
@@ -189,6 +196,9 @@ export const Beginning: MessageFns<Beginning> = {
     }
     if (message.answer.length !== 0) {
       writer.uint32(34).bytes(message.answer);
+    }
+    if (message.expireTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.expireTime), writer.uint32(42).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -246,6 +256,14 @@ export const Beginning: MessageFns<Beginning> = {
             message.answer = Buffer.from(reader.bytes());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.expireTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -275,6 +293,7 @@ export const Beginning: MessageFns<Beginning> = {
     message.head = object.head ?? Buffer.alloc(0);
     message.digest = object.digest ?? Buffer.alloc(0);
     message.answer = object.answer ?? Buffer.alloc(0);
+    message.expireTime = object.expireTime ?? undefined;
     return message;
   },
 };
@@ -1658,6 +1677,18 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
+
+function toTimestamp(date: Date): Timestamp {
+  const seconds = BigInt(Math.trunc(date.getTime() / 1_000));
+  const nanos = (date.getTime() % 1_000) * 1_000_000;
+  return { seconds, nanos };
+}
+
+function fromTimestamp(t: Timestamp): Date {
+  let millis = (globalThis.Number(t.seconds.toString()) || 0) * 1_000;
+  millis += (t.nanos || 0) / 1_000_000;
+  return new globalThis.Date(millis);
+}
 
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
