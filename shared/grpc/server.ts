@@ -56,6 +56,8 @@ export class Server {
   readonly #draining = new AbortController();
   #surroundings: Surroundings;
   #calls = 0;
+  /** Refusals since the start that say that something was forged, forked or changed. */
+  #alarms = 0;
   #idle: (() => void) | undefined;
   #drained: Promise<void> | undefined;
 
@@ -96,8 +98,10 @@ export class Server {
           err: cause,
         };
         if (error.reason === "INTERNAL") log?.error(entry, "call failed");
-        else if (error.details.alarm) log?.warn(entry, "call refused: something is wrong");
-        else log?.debug(entry, "call refused");
+        else if (error.details.alarm) {
+          this.#alarms += 1;
+          log?.warn({ ...entry, alarms: this.#alarms }, "call refused: something is wrong");
+        } else log?.debug(entry, "call refused");
       },
     };
   }

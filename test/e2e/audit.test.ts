@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
@@ -74,4 +75,13 @@ test("a fork is refused by what writes: of the newest version, of an older one, 
   // Of a version that was gone on from: it is no more than stale, or a fork of it.
   expect((await refusal(address(future))).reason).toBe("WAYBILL_INVALID");
   expect(await audit(future)).toMatchObject([{ verdict: "fork", version: 2, newest: 3 }]);
+  // Whoever watches the logs hears of each, and of how many there were.
+  const counts = cluster.status().replicas.map(({ number }) =>
+    readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8")
+      .split("\n")
+      .filter((line) => line.includes("something is wrong"))
+      .map((line) => JSON.parse(line).alarms as number),
+  );
+  expect(counts.flat()).toHaveLength(3);
+  for (const own of counts) expect(own).toEqual(own.map((_, index) => index + 1));
 });
