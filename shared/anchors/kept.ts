@@ -27,6 +27,7 @@ export async function* keptAnswers(
   let { version, digest } = from;
   for (;;) {
     const page = await anchors.keptAfter(uuidFromBytes(sessionId), version, PAGE);
+    if (page.length === 0) return;
     for (const row of page) {
       const answer = await answers.open(row.answer);
       if (
@@ -46,6 +47,5 @@ export async function* keptAnswers(
       yield answer;
       ({ version, digest } = answer);
     }
-    if (page.length < PAGE) return;
   }
 }

@@ -2,8 +2,8 @@ import { join } from "node:path";
 import type { Client } from "pg";
 import { migrateSchema } from "../pg/migrate.ts";
 
-/** What the first sessions go into, until a replica has seen to the rest. */
-const FIRST = "interval '6 hours', interval '1 day'";
+/** What the first sessions go into, until a replica has seen to the rest. It alone knows what is over. */
+const FIRST = "interval '6 hours', NULL";
 
 /**
  * Brings the tables of a schema's anchors up to date. Call it under `withMigrationLock`, and

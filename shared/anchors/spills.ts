@@ -12,7 +12,10 @@ export const MAX_STATE = 2 ** 20;
 
 /** What a spill may be given otherwise than by default. */
 export interface SpillsOptions {
-  /** What may be kept of one session, in bytes, for as long as it lives. Default: 16 MiB. */
+  /**
+   * What may be kept of one session, in bytes, for as long as it lives. Calls at the same moment do not see
+   * each other's. Default: 16 MiB.
+   */
   quota?: number;
   /** States that are held in memory, in bytes. Default: 32 MiB. */
   cache?: number;

@@ -28,9 +28,11 @@ export interface Context<State = never> {
   readonly session: Session<State>;
   /**
    * The transaction that an anchored session's step is committed with: all of it happens, or nothing,
-   * and once, however often the call is made. Asking for it locks the session until the answer, so
-   * ask other services before: a call to one throws from then on. The interceptor ends it. Throws an
-   * error answered as INTERNAL where the contract declares no step that writes an anchored session.
+   * and once, however often the call is made. A call that begins a session begins another one when it is
+   * made again, with rows of its own: key them by the session. Asking for it locks the session until the
+   * answer, so ask other services before: a call to one throws from then on. The interceptor ends it.
+   * Throws an error answered as INTERNAL where the contract declares no step that writes an anchored
+   * session.
    */
   transaction(): Promise<Db>;
   /**

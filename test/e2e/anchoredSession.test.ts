@@ -1,3 +1,4 @@
+import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
@@ -162,4 +163,19 @@ test("E4 the directory takes entries from services alone, and not through the fr
   const direct = createClient(DirectoryServiceService, cluster.status().replicas[0]!.address);
   expect((await refusal(direct.registerSession(entry))).reason).toBe("CREDENTIAL_INVALID");
   direct.close();
+});
+
+test("after a pause so long that its partitions have run out, a cluster begins sessions once it serves", async () => {
+  const db = new Client({ connectionString: cluster.databaseUrl });
+  await db.connect();
+  const { rows } = await db.query<{ name: string }>(
+    `SELECT relid::regclass::text AS name
+       FROM unnest('{checkout.anchor,checkout.advance}'::regclass[]) AS parent,
+            pg_partition_tree(parent) WHERE isleaf`,
+  );
+  for (const { name } of rows) await db.query(`DROP TABLE ${name}`);
+  await db.end();
+  expect((await refusal(byHand.checkout.beginCheckout({}))).reason).toBe("INTERNAL");
+  await cluster.scale(3);
+  await byHand.checkout.beginCheckout({});
 });

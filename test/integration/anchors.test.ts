@@ -9,9 +9,10 @@ import { Jar } from "#shared/jar/jar.ts";
 import { MemoryStore } from "#shared/jar/stores.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
+import { runMigrations } from "../../deploy/local/runMigrations.ts";
 import { makeRings, serveSessions } from "../fixtures/anchoredServer.ts";
 import { contract, makeClients } from "../fixtures/clients.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { migratedPostgres, PASSWORDS, type TestPostgres } from "../fixtures/postgres.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { step } from "../fixtures/step.ts";
 import { startLossyProxy } from "../fleet/lossyProxy.ts";
@@ -244,6 +245,30 @@ test("of a session's answers in streams the newest are kept, and no more", async
   expect(rows).toEqual([{ oldest: count + 2 - MOST_KEPT, newest: count + 1, count: MOST_KEPT }]);
 });
 
+test("what a stream has missed is read in pieces that a message takes, and nothing is left out", async () => {
+  const anchors = new Anchors(pool, "session", "test");
+  const sessionId = newUuid();
+  const [answer, asked] = [
+    Buffer.alloc(400_000),
+    { idempotencyDigest: DIGEST, requestDigest: DIGEST },
+  ];
+  await anchors.begin({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
+  const step = { digest: DIGEST, asked, answer, ended: false, isKept: true };
+  for (let version = 1; version <= 12; version += 1) {
+    await anchors.advance({ sessionId, version, digest: DIGEST }, step);
+  }
+  const pages: number[][] = [];
+  for (let version = 1; ; version = pages.at(-1)!.at(-1)!) {
+    const page = await anchors.keptAfter(sessionId, version, 20);
+    if (page.length === 0) break;
+    pages.push(page.map((kept) => kept.version));
+  }
+  expect(pages).toEqual([
+    [2, 3, 4, 5, 6, 7],
+    [8, 9, 10, 11, 12, 13],
+  ]);
+});
+
 describe("partitions", () => {
   const names = async () =>
     (
@@ -252,6 +277,16 @@ describe("partitions", () => {
       )
     ).rows.map(({ name }) => name as string);
   const anchors = () => new Anchors(pool, "session", "test");
+  /** One of sessions that began 80 days ago. */
+  const makeOld = async () => {
+    const { rows } = await pool.query(`
+      SELECT session.session_id_at(now() - interval '80 days') AS lower,
+             session.session_id_at(now() - interval '79 days') AS upper`);
+    await pool.query(`
+      CREATE TABLE session.anchor_old (LIKE session.anchor INCLUDING ALL);
+      ALTER TABLE session.anchor ATTACH PARTITION session.anchor_old
+        FOR VALUES FROM ('${rows[0].lower}') TO ('${rows[0].upper}')`);
+  };
 
   test("are made ahead, once, and stay while their sessions may live", async () => {
     await anchors().keepPartitions(6 * 3600, 24 * 3600);
@@ -279,13 +314,34 @@ describe("partitions", () => {
     const other = new Client({ connectionString: postgres.url });
     await other.connect();
     await other.query("BEGIN; LOCK TABLE session.anchor IN ACCESS SHARE MODE");
-    // All of the past is to go.
-    await pool.query("SELECT session.keep_partitions('1 second', '1 day')");
-    const drop = anchors().keepPartitions(1, -24 * 3600);
-    await expect(drop).rejects.toMatchObject({ code: "55P03" });
+    await makeOld();
+    const before = await names();
+    // What has to be made is made all the same.
+    expect(await anchors().keepPartitions(2 * 24 * 3600, 24 * 3600)).toEqual([]);
+    const after = await names();
+    expect(after).toEqual(expect.arrayContaining(before));
+    expect(after.length).toBeGreaterThan(before.length);
     await other.query("COMMIT");
     await other.end();
-    expect((await names()).length).toBeGreaterThan(0);
+    expect(await anchors().keepPartitions(2 * 24 * 3600, 24 * 3600)).toEqual(["anchor_old"]);
+  });
+
+  test("a migration drops none: how long sessions live it does not know", async () => {
+    await anchors().keepPartitions(6 * 3600, 24 * 3600);
+    await makeOld();
+    await runMigrations(postgres.url, PASSWORDS, () => {});
+    expect(await names()).toContain("session.anchor_old");
+    expect(await anchors().keepPartitions(6 * 3600, 79.5 * 24 * 3600)).toEqual([]);
+    expect(await anchors().keepPartitions(6 * 3600, 78 * 24 * 3600)).toEqual(["anchor_old"]);
+  });
+
+  test("a table of the service's own that is cut by something else is left alone", async () => {
+    await pool.query(`
+      CREATE TABLE session.bill (day date NOT NULL) PARTITION BY RANGE (day);
+      CREATE TABLE session.bill_1 PARTITION OF session.bill FOR VALUES FROM ('2000-01-01') TO ('2001-01-01')`);
+    expect(await anchors().keepPartitions(6 * 3600, 24 * 3600)).toEqual([]);
+    expect((await pool.query("SELECT * FROM session.bill")).rows).toEqual([]);
+    await pool.query("DROP TABLE session.bill");
   });
 
   test("are made by the service's own role, which may not touch the tables themselves", async () => {

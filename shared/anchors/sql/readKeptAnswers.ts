@@ -9,7 +9,13 @@ export interface KeptAnswer {
   readonly answer: Buffer;
 }
 
-/** Those after a version, in their order and up to a number, as far as none is missing. */
+/** What is read at once, in bytes, but for the last one: a message takes 4 MiB. */
+const MOST_BYTES = 2 * 2 ** 20;
+
+/**
+ * Those after a version, in their order, as far as none is missing: the first, and more up to a number
+ * and 2 MiB.
+ */
 export async function readKeptAnswers(
   db: Db,
   schema: string,
@@ -19,11 +25,16 @@ export async function readKeptAnswers(
 ): Promise<KeptAnswer[]> {
   const { rows } = await db.query<Omit<KeptAnswer, "answer"> & { answer: Buffer | null }>(
     `SELECT version, digest, answer
-       FROM ${schema}.advance
-      WHERE session_id = $1::uuid AND version > $2::integer
-      ORDER BY version
-      LIMIT $3::integer`,
-    [sessionId, version, limit],
+       FROM (SELECT version, digest, answer,
+                    sum(octet_length(answer)) OVER (ORDER BY version) AS bytes
+               FROM (SELECT version, digest, answer
+                       FROM ${schema}.advance
+                      WHERE session_id = $1::uuid AND version > $2::integer
+                      ORDER BY version
+                      LIMIT $3::integer) AS following) AS counted
+      WHERE answer IS NULL OR bytes - octet_length(answer) < $4::integer
+      ORDER BY version`,
+    [sessionId, version, limit, MOST_BYTES],
   );
   const missing = rows.findIndex(({ answer }) => answer === null);
   return (missing === -1 ? rows : rows.slice(0, missing)) as KeptAnswer[];
