@@ -1,9 +1,11 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { Errors } from "../errors/errors.ts";
 import { Groups } from "../pg/groups.ts";
 import type { Db, Pool } from "../pg/pool.ts";
 import type { AnchorStore, FirstVersion, NextVersion, Version } from "./anchorStore.ts";
 import type { Asked } from "./asked.ts";
 import { beginningOf, callOf, moveOf } from "./rows.ts";
-import { advanceAnchors, type Move } from "./sql/advanceAnchors.ts";
+import { advanceAnchors, type Move, type Outcome } from "./sql/advanceAnchors.ts";
 import { forgetAnswers } from "./sql/forgetAnswers.ts";
 import { type Beginning, insertAnchors } from "./sql/insertAnchors.ts";
 import { keepPartitions } from "./sql/keepPartitions.ts";
@@ -13,6 +15,11 @@ import { type KeptAnswer, readKeptAnswers } from "./sql/readKeptAnswers.ts";
 
 /** So many of a session's answers in streams are kept: the newest. */
 export const MOST_KEPT = 1000;
+
+/** A session that a transaction holds is asked for again, first soon, and so long. */
+const MIN_WAIT_MS = 2;
+const MAX_WAIT_MS = 50;
+const PATIENCE_MS = 10_000;
 
 /**
  * The anchors in one schema.
@@ -26,7 +33,7 @@ export class Anchors implements AnchorStore {
   readonly #replica: string;
   readonly #service: string | undefined;
   readonly #beginnings: Groups<Beginning, undefined>;
-  readonly #moves: Groups<Move, boolean>;
+  readonly #moves: Groups<Move, Outcome>;
 
   /**
    * @param replica what the lines of the advances say who made them
@@ -53,7 +60,7 @@ export class Anchors implements AnchorStore {
   async advance(from: Version, next: NextVersion, tx?: Db): Promise<boolean> {
     const move = moveOf(from, next);
     if (tx === undefined) return this.move(move);
-    return (await this.#advance(tx, [move])).has(from.sessionId);
+    return (await this.#advance(tx, [move])).get(from.sessionId) === "moved";
   }
 
   /** `begin`, of whoever has made the row. @param row says who began it, where that was another */
@@ -61,9 +68,22 @@ export class Anchors implements AnchorStore {
     await this.#beginnings.add(row);
   }
 
-  /** `advance`, of whoever has made the move. @param move says who made it, where that was another */
-  move(move: Move): Promise<boolean> {
-    return this.#moves.add(move);
+  /**
+   * `advance`, of whoever has made the move.
+   *
+   * @param move says who made it, where that was another
+   * @throws StatusError CONFLICT: a transaction has held the session all the time
+   */
+  async move(move: Move): Promise<boolean> {
+    const until = performance.now() + PATIENCE_MS;
+    for (let waitMs = MIN_WAIT_MS; ; waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)) {
+      const outcome = await this.#moves.add(move);
+      if (outcome !== "busy") return outcome === "moved";
+      if (performance.now() > until) {
+        throw Errors.CONFLICT({ cause: "another call holds the session", retryAfterMs: 1000 });
+      }
+      await delay(waitMs * (0.5 + Math.random() / 2));
+    }
   }
 
   read(sessionId: string): Promise<AnchorRow | undefined> {
@@ -105,13 +125,13 @@ export class Anchors implements AnchorStore {
   }
 
   /** One statement moves a session once: what comes twice is done in rounds. */
-  async #advanceEach(moves: readonly Move[]): Promise<boolean[]> {
-    const outcomes = new Map<Move, boolean>();
+  async #advanceEach(moves: readonly Move[]): Promise<Outcome[]> {
+    const outcomes = new Map<Move, Outcome>();
     let left = [...moves].sort((a, b) => (a.sessionId < b.sessionId ? -1 : 1));
     while (left.length > 0) {
       const round = left.filter((move, at) => move.sessionId !== left[at - 1]?.sessionId);
-      const moved = await this.#advance(this.pool, round);
-      for (const move of round) outcomes.set(move, moved.has(move.sessionId));
+      const became = await this.#advance(this.pool, round);
+      for (const move of round) outcomes.set(move, became.get(move.sessionId)!);
       left = left.filter((move) => !outcomes.has(move));
     }
     return moves.map((move) => outcomes.get(move)!);
@@ -121,15 +141,15 @@ export class Anchors implements AnchorStore {
     return insertAnchors(db, this.#schema, this.#replica, rows, this.#service);
   }
 
-  async #advance(db: Db, moves: readonly Move[]): Promise<Set<string>> {
-    const moved = await advanceAnchors(db, this.#schema, this.#replica, moves, this.#service);
+  async #advance(db: Db, moves: readonly Move[]): Promise<Map<string, Outcome>> {
+    const became = await advanceAnchors(db, this.#schema, this.#replica, moves, this.#service);
     // A stream's caller may be behind it, but not this far.
     const old = moves
       .filter(({ sessionId, version, isKept }) => {
-        return isKept && version > MOST_KEPT && moved.has(sessionId);
+        return isKept && version > MOST_KEPT && became.get(sessionId) === "moved";
       })
       .map(({ sessionId, version }) => ({ sessionId, version: version + 1 - MOST_KEPT }));
     if (old.length > 0) await forgetAnswers(db, this.#schema, old);
-    return moved;
+    return became;
   }
 }

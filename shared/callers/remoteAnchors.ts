@@ -28,8 +28,8 @@ export class RemoteAnchors implements AnchorStore {
   readonly pool = undefined;
   readonly #client: Client;
   readonly #assertions: Assertions;
-  readonly #beginnings: Groups<Beginning & { expireTime: Date }, Outcome | StatusError>;
-  readonly #moves: Groups<Move, Outcome | StatusError>;
+  readonly #beginnings: Groups<Beginning & { expireTime: Date }, Outcome>;
+  readonly #moves: Groups<Move, Outcome>;
 
   /**
    * @param target gRPC target of the session service
@@ -39,18 +39,26 @@ export class RemoteAnchors implements AnchorStore {
   constructor(target: string, client: ClientOptions, assertions: Assertions, replica: string) {
     this.#client = createClient(AnchorServiceService, target, client);
     this.#assertions = assertions;
-    this.#beginnings = new Groups(async (rows) => {
-      const beginnings = rows.map((row) => ({ ...row, sessionId: uuidToBytes(row.sessionId) }));
-      return outcomesOf(rows, this.#call("beginAnchors", { replica, beginnings }));
-    }, MOST);
-    this.#moves = new Groups(async (rows) => {
-      const moves = rows.map(({ isKept, ...row }) => ({
-        ...row,
-        kept: isKept,
-        sessionId: uuidToBytes(row.sessionId),
-      }));
-      return outcomesOf(rows, this.#call("advanceAnchors", { replica, moves }));
-    }, MOST);
+    this.#beginnings = new Groups(
+      async (rows) => {
+        const beginnings = rows.map((row) => ({ ...row, sessionId: uuidToBytes(row.sessionId) }));
+        return (await this.#call("beginAnchors", { replica, beginnings })).outcomes;
+      },
+      MOST,
+      isNobody,
+    );
+    this.#moves = new Groups(
+      async (rows) => {
+        const moves = rows.map(({ isKept, ...row }) => ({
+          ...row,
+          kept: isKept,
+          sessionId: uuidToBytes(row.sessionId),
+        }));
+        return (await this.#call("advanceAnchors", { replica, moves })).outcomes;
+      },
+      MOST,
+      isNobody,
+    );
   }
 
   /** @throws StatusError SESSIONS_UNAVAILABLE, as all of these */
@@ -106,24 +114,13 @@ export class RemoteAnchors implements AnchorStore {
   }
 }
 
-/** When nobody answers, nobody answers any of them: to ask one by one would only take longer. */
-async function outcomesOf(
-  rows: readonly unknown[],
-  answer: Promise<{ outcomes: Outcome[] }>,
-): Promise<(Outcome | StatusError)[]> {
-  try {
-    return (await answer).outcomes;
-  } catch (error) {
-    if (!(error instanceof StatusError)) throw error;
-    const { code } = error.details.cause as ServiceError;
-    // Too large together, perhaps, and not each by itself.
-    if (code === status.RESOURCE_EXHAUSTED) throw error;
-    return rows.map(() => error);
-  }
+/** Whether nobody answers: not so when a group's answers are too large together, perhaps. */
+function isNobody(error: unknown): boolean {
+  if (!(error instanceof StatusError)) return false;
+  return (error.details.cause as ServiceError).code !== status.RESOURCE_EXHAUSTED;
 }
 
-function assertKnown(outcome: Outcome | StatusError): asserts outcome is Outcome {
-  if (outcome instanceof StatusError) throw outcome;
+function assertKnown(outcome: Outcome): void {
   if (outcome === Outcome.OUTCOME_DONE || outcome === Outcome.OUTCOME_ELSEWHERE) return;
   throw Errors.SESSIONS_UNAVAILABLE({
     cause: "the session service does not know whether it is done",

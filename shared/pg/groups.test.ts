@@ -30,6 +30,27 @@ test("one that fails fails alone", async () => {
   expect(await picky.add(4)).toBe(4);
 });
 
+test("when the database is away, those that wait fail at once, and those that come later do not", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { promise: began, resolve: begin } = Promise.withResolvers<void>();
+  let runs = 0;
+  const away = new Groups<number, number>(async (items) => {
+    runs += 1;
+    begin();
+    await gate.promise;
+    if (runs > 1) return items;
+    throw Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
+  }, 1);
+  const given = [1, 2, 3].map((item) => away.add(item));
+  await began;
+  given.push(away.add(4));
+  gate.resolve();
+  const settled = await Promise.allSettled(given);
+  expect(settled.map(({ status }) => status)).toEqual(Array(4).fill("rejected"));
+  expect(runs).toBe(1);
+  expect(await away.add(5)).toBe(5);
+});
+
 test("when the database is away, that is for all of a group: none is tried alone", async () => {
   let runs = 0;
   const away = new Groups<number, number>(async () => {

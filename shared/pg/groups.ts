@@ -7,18 +7,25 @@ import { isAway } from "./errors.ts";
 export class Groups<Item, Result> {
   readonly #run: (items: Item[]) => Promise<Result[]>;
   readonly #most: number;
+  readonly #isForAll: (error: unknown) => boolean;
   #waiting: { item: Item; done: PromiseWithResolvers<Result> }[] = [];
   #isRunning = false;
 
   /**
    * @param run does the work of a group, and gives the results in the order of its items. When it
-   *   fails for a group of several, each item is tried alone: one must not spoil the others'. When the
-   *   database is away, it is for all of them
+   *   fails for a group of several, each item is tried alone: one must not spoil the others'
    * @param most items of a group
+   * @param isForAll whether an error says that nobody answers: then those that wait fail with it, too.
+   *   Default: the database is away
    */
-  constructor(run: (items: Item[]) => Promise<Result[]>, most = 200) {
+  constructor(
+    run: (items: Item[]) => Promise<Result[]>,
+    most = 200,
+    isForAll: (error: unknown) => boolean = isAway,
+  ) {
     this.#run = run;
     this.#most = most;
+    this.#isForAll = isForAll;
   }
 
   add(item: Item): Promise<Result> {
@@ -38,7 +45,10 @@ export class Groups<Item, Result> {
         const results = await this.#run(group.map(({ item }) => item));
         for (const [index, { done }] of group.entries()) done.resolve(results[index]!);
       } catch (error) {
-        if (group.length === 1 || isAway(error)) for (const { done } of group) done.reject(error);
+        if (this.#isForAll(error)) {
+          // To ask for one group after another would have each wait for all before it.
+          for (const { done } of [...group, ...this.#waiting.splice(0)]) done.reject(error);
+        } else if (group.length === 1) group[0]!.done.reject(error);
         else await this.#singly(group);
       }
     }

@@ -132,7 +132,7 @@ async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
     ended: to.ended,
     isKept: false,
   };
-  return (await advanceAnchors(pool, "session", "bench", [move])).size === 1;
+  return (await advanceAnchors(pool, "session", "bench", [move])).get(move.sessionId) === "moved";
 }
 
 const PGBENCH = `\\set id random(1, ${SESSIONS})

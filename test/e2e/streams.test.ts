@@ -128,7 +128,7 @@ test("a caller who stops reading goes on from there", async () => {
 });
 
 test("of several streams from one waybill one goes on", async () => {
-  await gate!.query("BEGIN; SELECT FROM checkout.anchor FOR UPDATE");
+  await gate!.query("BEGIN; LOCK TABLE checkout.anchor IN EXCLUSIVE MODE");
   const calls = ["one", "two", "three"].map((key, index) =>
     setItems(index === 0 ? a! : b!, first, { key }),
   );

@@ -56,10 +56,9 @@ async function quoted(): Promise<string> {
   return (await step(a!.checkout.quoteCheckout, {}, { waybill: chosen.waybill })).waybill!;
 }
 
-/** Runs calls while every anchor is locked, until all of them wait for one. */
+/** Runs calls while nobody may lock an anchor, until all of them wait for one. */
 async function heldBack<T>(calls: () => Promise<T>[], waiting: number): Promise<Promise<T>[]> {
-  await gate!.query("BEGIN");
-  await gate!.query("SELECT FROM checkout.anchor FOR UPDATE");
+  await gate!.query("BEGIN; LOCK TABLE checkout.anchor IN EXCLUSIVE MODE");
   const made = calls();
   for (const call of made) call.catch(() => {});
   await untilBlocked(watcher!, waiting);
@@ -101,6 +100,24 @@ test("of two different calls at once, on two replicas, one wins and the other is
   await release();
   expect((await outcomes(made)).sort()).toEqual(["OK", "WAYBILL_STALE"]);
   expect((await newest()).version).toBe(2);
+});
+
+test("a session that a transaction holds holds up no other, and goes on when it is free", async () => {
+  const id = (await newest()).session_id;
+  await gate!.query("BEGIN");
+  await gate!.query("SELECT FROM checkout.anchor WHERE session_id = $1 FOR UPDATE", [id]);
+  let isServed = false;
+  const held = add(a!, first).then((served) => {
+    isServed = true;
+    return served;
+  });
+  let { waybill } = await step(a!.checkout.beginCheckout, {});
+  for (let call = 0; call < 20; call += 1) {
+    waybill = (await add(a!, waybill!)).waybill;
+  }
+  expect(isServed).toBe(false);
+  await release();
+  expect((await held).response.items).toHaveLength(1);
 });
 
 test("of twenty different calls at once one wins", async () => {

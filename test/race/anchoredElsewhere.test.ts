@@ -182,7 +182,7 @@ test("an older waybill is refused, on any replica; the lines say who made them, 
 });
 
 test("of several calls at once on several replicas one advances", async () => {
-  await gate!.query("BEGIN; SELECT FROM session.anchor FOR UPDATE");
+  await gate!.query("BEGIN; LOCK TABLE session.anchor IN EXCLUSIVE MODE");
   const calls = [1, 2, 3, 4, 5, 6].map((id) => add(id % 2 ? a! : b!, id, first, `key-${id}`));
   const settled = Promise.allSettled(calls);
   await untilBlocked(watcher!, 2);

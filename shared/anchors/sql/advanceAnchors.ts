@@ -22,13 +22,16 @@ export interface Move {
   readonly replica?: string | undefined;
 }
 
+/** What became of a move. Busy: its session is where the move begins, and another transaction holds it. */
+export type Outcome = "moved" | "elsewhere" | "busy";
+
 /**
  * The compare-and-set of any number of sessions, each at most once: those that are at the version and
- * digest of their move make it; the others stay as they are. Give the moves in the order of their
- * sessions' ids: their rows are locked in it, so that two groups never wait for each other.
+ * digest of their move make it; the others stay as they are. It waits for nobody: one session that a
+ * transaction holds must not hold up the others, nor two groups each other.
  *
  * @param service whose sessions they are. Default: the schema's own
- * @returns the ids of the sessions that moved
+ * @returns by session id
  */
 export async function advanceAnchors(
   db: Db,
@@ -36,8 +39,8 @@ export async function advanceAnchors(
   replica: string,
   moves: readonly Move[],
   service?: string,
-): Promise<Set<string>> {
-  const { rows } = await db.query<{ session_id: string }>({
+): Promise<Map<string, Outcome>> {
+  const { rows } = await db.query<{ session_id: string; outcome: Outcome }>({
     name: `${schema}.advanceAnchors`,
     text: `WITH move AS (
              SELECT session_id, version, ended, kept, replica,
@@ -52,13 +55,17 @@ export async function advanceAnchors(
                       AS given (session_id, version, ended, answer_at, answer_size, kept, replica,
                                 number),
                     LATERAL (SELECT 1 + 160 * (number::integer - 1)) AS packed (at)
+           ), held AS (
+             SELECT session_id FROM ${schema}.anchor
+              WHERE session_id = ANY ($1::uuid[])
+                FOR NO KEY UPDATE SKIP LOCKED
            ), moved AS (
              UPDATE ${schema}.anchor
                 SET version = anchor.version + 1,
                     head = move.next_head,
                     answer = move.answer,
                     ended = move.ended
-               FROM move
+               FROM move JOIN held USING (session_id)
               WHERE anchor.session_id = move.session_id
                 AND anchor.version = move.version
                 AND anchor.head = move.head
@@ -66,10 +73,20 @@ export async function advanceAnchors(
                 AND NOT anchor.ended
              RETURNING anchor.session_id, anchor.version, move.digest, move.parent, move.call,
                        move.replica, CASE WHEN move.kept THEN move.answer END AS answer
+           ), written AS (
+             INSERT INTO ${schema}.advance (session_id, version, digest, parent, call, answer, replica)
+             SELECT session_id, version, digest, parent, call, answer, replica FROM moved
+             RETURNING session_id
            )
-           INSERT INTO ${schema}.advance (session_id, version, digest, parent, call, answer, replica)
-           SELECT session_id, version, digest, parent, call, answer, replica FROM moved
-           RETURNING session_id`,
+           SELECT move.session_id,
+                  CASE WHEN written.session_id IS NOT NULL THEN 'moved'
+                       WHEN held.session_id IS NULL
+                        AND (SELECT version = move.version AND head = move.head AND NOT ended
+                               FROM ${schema}.anchor
+                              WHERE anchor.session_id = move.session_id
+                                AND anchor.service IS NOT DISTINCT FROM $10::text) THEN 'busy'
+                       ELSE 'elsewhere' END AS outcome
+             FROM move LEFT JOIN held USING (session_id) LEFT JOIN written USING (session_id)`,
     values: [
       moves.map(({ sessionId }) => sessionId),
       moves.map(({ version }) => version),
@@ -86,7 +103,7 @@ export async function advanceAnchors(
       service ?? null,
     ],
   });
-  return new Set(rows.map((row) => row.session_id));
+  return new Map(rows.map((row) => [row.session_id, row.outcome]));
 }
 
 /** Where each answer starts in all of them together, from 1. */
