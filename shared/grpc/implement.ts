@@ -27,7 +27,7 @@ export interface Surroundings {
   readonly authentications: Authentications;
   readonly frontDoor: FrontDoor;
   /** Takes a place for a call, and gives the function that frees it; undefined when all are taken. */
-  enter(): (() => void) | undefined;
+  enter(method: MethodContract): (() => void) | undefined;
   /** Makes the status of an error that is not a StatusError, where there is a better one than INTERNAL. */
   translate(error: unknown): StatusError | undefined;
   /** Hears of every failed call, with its cause. */
@@ -135,7 +135,7 @@ function unary(
   around: Surroundings,
 ): handleUnaryCall<unknown, unknown> {
   return (grpcCall, callback) => {
-    const leave = around.enter();
+    const leave = around.enter(contract);
     if (leave === undefined) {
       callback(overloaded());
       return;
@@ -209,15 +209,16 @@ function bidiStream(
  * Others, which may last for ever, are told to end.
  */
 function enterStream(
-  { path, session }: MethodContract,
+  method: MethodContract,
   grpcCall: ConstructorParameters<typeof Call>[1],
   around: Surroundings,
 ): { call: Call; leave: () => void } | undefined {
   const { frontDoor, draining } = around;
-  if (session === undefined) {
+  const { path } = method;
+  if (method.session === undefined) {
     return { call: new Call(path, grpcCall, frontDoor, draining), leave: () => {} };
   }
-  const leave = around.enter();
+  const leave = around.enter(method);
   return leave && { call: new Call(path, grpcCall, frontDoor), leave };
 }
 

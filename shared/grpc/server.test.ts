@@ -212,6 +212,30 @@ test("beyond its limit of calls the server sheds load, and says when to come aga
   other.close();
 });
 
+test("another service of the system is served beyond the limit", async () => {
+  await serve({
+    maxCalls: 1,
+    contract: withAccess(Access.ACCESS_SERVICE),
+    authenticate: async () => ({ service: "checkout" }),
+  });
+  const other = createClient(CatalogServiceService, target, {
+    channel: { "grpc.use_local_subchannel_pool": 1 },
+  });
+  const gate = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  answer = async (_context, name) => {
+    entered.resolve();
+    if (name === "products/1") await gate.promise;
+    return Product.create({ name });
+  };
+  const held = getProduct();
+  await entered.promise;
+  expect((await other.getProduct({ name: "products/2" })).name).toBe("products/2");
+  gate.resolve();
+  await held;
+  other.close();
+});
+
 test("draining fails no call under way, and takes no new connection", async () => {
   await serve();
   const gate = Promise.withResolvers<void>();

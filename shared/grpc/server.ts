@@ -5,6 +5,7 @@ import {
 } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
+import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import type { Authenticate, Authentication } from "./access.ts";
 import type { Contract } from "./contract.ts";
@@ -30,8 +31,13 @@ export interface ServerOptions {
   translate?: (error: unknown) => StatusError | undefined;
   /** Largest request, in bytes. Default: 2 MiB: a state of 1 MiB goes through. */
   maxRequestBytes?: number;
-  /** Calls served at a time, but for streams without a session; more are answered OVERLOADED. Default: 1,000. */
+  /**
+   * Unary calls of strangers that are served at a time; more are answered OVERLOADED. Default: 1,000.
+   * Other services of the system are always served: what they ask for, everybody waits for.
+   */
   maxCalls?: number;
+  /** The same, of streams with a session. Default: a quarter of `maxCalls`. */
+  maxStreams?: number;
   /** How long a connection lives, give or take a tenth, in ms. Default: 5 minutes. */
   maxConnectionAgeMs?: number;
   /** TLS credentials. Default: plaintext. */
@@ -55,7 +61,8 @@ export class Server {
   readonly #names: string[] = [];
   readonly #draining = new AbortController();
   #surroundings: Surroundings;
-  #calls = 0;
+  /** How many are served, by what bounds them. */
+  readonly #served = { calls: 0, streams: 0, services: 0 };
   /** Refusals since the start that say that something was forged, forked or changed. */
   #alarms = 0;
   #idle: (() => void) | undefined;
@@ -64,6 +71,8 @@ export class Server {
   constructor(options: ServerOptions) {
     this.#options = options;
     const { maxCalls = 1000, maxConnectionAgeMs = 5 * 60_000, log } = options;
+    const streams = options.maxStreams ?? Math.ceil(maxCalls / 4);
+    const most = { calls: maxCalls, streams, services: Number.POSITIVE_INFINITY };
     const grpcOptions: GrpcServerOptions = {
       "grpc.max_receive_message_length": options.maxRequestBytes ?? 2 * 1024 * 1024,
       "grpc.max_concurrent_streams": maxCalls,
@@ -81,12 +90,14 @@ export class Server {
       frontDoor: new FrontDoor(options.frontDoorSecret),
       draining: this.#draining.signal,
       translate: options.translate ?? (() => undefined),
-      enter: () => {
-        if (this.#calls >= maxCalls) return undefined;
-        this.#calls += 1;
+      enter: ({ kind, access }) => {
+        const isOwn = access === Access.ACCESS_SERVICE;
+        const bound = isOwn ? "services" : kind === "unary" ? "calls" : "streams";
+        if (this.#served[bound] >= most[bound]) return undefined;
+        this.#served[bound] += 1;
         return () => {
-          this.#calls -= 1;
-          if (this.#calls === 0) this.#idle?.();
+          this.#served[bound] -= 1;
+          if (this.#isIdle()) this.#idle?.();
         };
       },
       failed: (method, error) => {
@@ -177,7 +188,7 @@ export class Server {
     const limit = setTimeout(() => this.#grpc.forceShutdown(), DRAIN_LIMIT_MS);
     await new Promise<void>((resolve) => {
       this.#idle = resolve;
-      if (this.#calls === 0) resolve();
+      if (this.#isIdle()) resolve();
       closed.then(resolve, resolve);
     });
     // What may be left are streams without a session that do not heed the signal, such as health's.
@@ -186,6 +197,10 @@ export class Server {
     clearTimeout(limit);
     clearTimeout(settle);
     this.#probes.forceShutdown();
+  }
+
+  #isIdle(): boolean {
+    return Object.values(this.#served).every((served) => served === 0);
   }
 
   #setHealth(isServing: boolean): void {

@@ -3,10 +3,12 @@ import { once } from "node:events";
 import { connect as connectHttp2, constants } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
+import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Clients, makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { seededRandom } from "../fixtures/random.ts";
+import { step } from "../fixtures/step.ts";
 
 /** What a pod of the chart may hold. */
 const MEMORY_LIMIT_MB = 512;
@@ -206,6 +208,48 @@ test("E7 thousands of idle streams and slow connections: others are served, memo
   for (const size of sizes) expect(size).toBeLessThan(MEMORY_LIMIT_MB);
   for (const session of sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
   for (const socket of slow) socket.destroy();
+  await othersAreServed();
+});
+
+test("E7 streams of a session that say nothing take the places of streams alone", async () => {
+  const { waybill } = await step(steady.checkout.beginCheckout, {});
+  const replicas = cluster.status().replicas.length;
+  // A quarter of the thousand calls that a replica serves at a time.
+  const places = replicas * 250;
+  const refused = Promise.withResolvers<void>();
+  const statuses: unknown[] = [];
+  const sessions = await Promise.all(
+    Array.from({ length: 3 }, async () => {
+      const session = connectHttp2(`http://${cluster.target}`);
+      await once(session, "remoteSettings");
+      return session.on("error", () => {});
+    }),
+  );
+  const total = sessions.length * 900;
+  for (const session of sessions) {
+    for (let index = 0; index < 900; index += 1) {
+      const stream = session.request(
+        {
+          ":method": "POST",
+          ":path": "/waybill.checkout.v1.CheckoutService/EditItems",
+          "content-type": "application/grpc",
+          te: "trailers",
+          waybill,
+        },
+        { endStream: false },
+      );
+      stream.on("error", () => {});
+      stream.on("response", (headers) => {
+        if (headers["grpc-status"] === undefined) return;
+        statuses.push(headers["grpc-status"]);
+        if (statuses.length === total - places) refused.resolve();
+      });
+    }
+  }
+  await refused.promise;
+  expect(new Set(statuses)).toEqual(new Set([`${status.RESOURCE_EXHAUSTED}`]));
+  await othersAreServed();
+  for (const session of sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
   await othersAreServed();
 });
 
