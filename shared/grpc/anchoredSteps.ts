@@ -114,9 +114,9 @@ export class AnchoredSteps<State> {
     const id = sessionIdOf(singleValue(call.metadata, SESSION_KEY)!);
     if (id === undefined) throw Errors.SESSION_NOT_FOUND();
     const newest = await this.#checkpoint(id);
-    const opened = await this.#calls.resume(newest.successor, call);
-    if (isMadeAgain(newest, this.#asked(request, call))) return this.#replay(call, opened, newest);
-    return this.advance(request, call, opened);
+    const opened = await this.#takeUp(newest, call);
+    const again = this.#isMadeAgain(newest, this.#asked(request, call));
+    return again ? this.#replay(call, opened, newest) : this.advance(request, call, opened);
   }
 
   async end(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
@@ -153,10 +153,8 @@ export class AnchoredSteps<State> {
   async resume(request: unknown, call: Call, id: string): Promise<unknown> {
     const asked = this.#asked(request, call);
     const newest = await this.#checkpoint(id);
-    const opened = await this.#calls.resume(newest.successor, call);
-    // Without a key, two devices that ask for the same cannot be told apart: each gets a version.
-    const hasKey = !asked.idempotencyDigest.equals(asked.requestDigest);
-    if (hasKey && isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
+    const opened = await this.#takeUp(newest, call);
+    if (this.#isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
     const response = this.#codec.responseSerialize(await this.#next(request, call));
     const { session } = opened;
     const successor = await this.#endings.successor(opened);
@@ -262,6 +260,20 @@ export class AnchoredSteps<State> {
       else seal(call, whole);
       return whole;
     };
+  }
+
+  /**
+   * The session of a checkpoint. Reading has kept it alive, perhaps, of which its anchor knows nothing: so
+   * it has not idled out.
+   */
+  #takeUp({ successor }: Checkpoint, call: Call): Promise<Opened<State>> {
+    return this.#calls.resume({ ...successor, idleExpiresAt: successor.expiresAt }, call);
+  }
+
+  /** Without a key, two devices that ask for the same cannot be told apart: each gets a version. */
+  #isMadeAgain(newest: Checkpoint, asked: Asked): boolean {
+    const hasKey = !asked.idempotencyDigest.equals(asked.requestDigest);
+    return hasKey && isMadeAgain(newest, asked);
   }
 
   /** @throws StatusError SESSION_NOT_FOUND */

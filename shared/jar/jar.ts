@@ -175,7 +175,10 @@ export class Jar {
           onReceiveStatus: (result, nextStatus) => {
             received = lastOf(result.metadata) ?? received;
             if (result.code === status.OK) this.#keep(method, key, sent, received);
-            else this.#dropIfSpent(key, sent, result);
+            // Of a session that is named the error says nothing about the waybill that is here.
+            else if (!isNamed && method.step !== Step.STEP_RESUME) {
+              this.#dropIfSpent(key, sent, result);
+            }
             nextStatus(result);
           },
         });
