@@ -6,7 +6,6 @@ import type { Session } from "#shared/waybill/session.ts";
 import { CheckoutErrors } from "./errors.ts";
 import { insertOrder } from "./sql/insertOrder.ts";
 import { type OrderRow, readOrder } from "./sql/readOrder.ts";
-import { readShort } from "./sql/readShort.ts";
 import { takeStock } from "./sql/takeStock.ts";
 import { toOrder } from "./view.ts";
 
@@ -35,8 +34,10 @@ async function place(tx: Db, { id, subject, state }: Session<CheckoutState>): Pr
     quantity,
   }));
   const order = await insertOrder(tx, { id, subject, content });
-  if ((await takeStock(tx, lines)) === lines.length) return order;
-  const products = (await readShort(tx, lines)).map((short) => `products/${short}`).join(", ");
+  const served = await takeStock(tx, lines);
+  const short = state.items.filter((_item, at) => !served.has(lines[at]!.productId));
+  if (short.length === 0) return order;
+  const products = short.map(({ product }) => product).join(", ");
   throw CheckoutErrors.STOCK_TOO_SMALL({ metadata: { products } });
 }
 

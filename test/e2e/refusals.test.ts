@@ -269,12 +269,20 @@ describe("a checkout", () => {
   test("of a stock that is too small names the products and leaves nothing behind", async () => {
     const db = new Client({ connectionString: cluster.databaseUrl });
     await db.connect();
-    await db.query("INSERT INTO checkout.stock VALUES (2000, 0)");
+    // Of the first there is enough, and less than that once it is taken.
+    await db.query("INSERT INTO checkout.stock VALUES (1999, 5), (2000, 0)");
     const count = async () =>
       (await db.query('SELECT count(*) FROM checkout."order"')).rows[0].count;
     const before = await count();
     const clients = makeClients(cluster.target);
-    expect(await refusal(shop(clients, 2000))).toMatchObject({
+    await clients.checkout.beginCheckout({});
+    await clients.checkout.addItem({ product: "products/1999", quantity: 3 });
+    await clients.checkout.addItem({ product: "products/2000" });
+    await clients.checkout.setAddress({ address: ADDRESS });
+    const { deliveryOptions } = await clients.checkout.listDeliveryOptions({});
+    await clients.checkout.chooseDelivery({ deliverySpeed: deliveryOptions[0]!.deliverySpeed });
+    await clients.checkout.quoteCheckout({});
+    expect(await refusal(clients.checkout.placeOrder({}))).toMatchObject({
       reason: "STOCK_TOO_SMALL",
       metadata: { products: "products/2000" },
     });

@@ -9,10 +9,10 @@ export interface Line {
  * Takes products from the stock. Products that were never ordered before start from their initial
  * stock. Rows are locked in the order of their ids, so that two orders never wait for each other.
  *
- * @returns how many of the lines could be served: roll back unless all were
+ * @returns the products that could be served: roll back unless all were
  */
-export async function takeStock(tx: Db, lines: Line[]): Promise<number> {
-  const { rowCount } = await tx.query(
+export async function takeStock(tx: Db, lines: Line[]): Promise<Set<bigint>> {
+  const { rows } = await tx.query<{ productId: bigint }>(
     `INSERT INTO checkout.stock AS stock (product_id, available)
      SELECT product_id, checkout.initial_stock(product_id) - quantity
        FROM unnest($1::bigint[], $2::integer[]) AS line (product_id, quantity)
@@ -24,8 +24,8 @@ export async function takeStock(tx: Db, lines: Line[]): Promise<number> {
                        - (checkout.initial_stock(stock.product_id) - excluded.available)
        WHERE stock.available
              >= checkout.initial_stock(stock.product_id) - excluded.available
-     RETURNING product_id`,
+     RETURNING product_id AS "productId"`,
     [lines.map((line) => line.productId), lines.map((line) => line.quantity)],
   );
-  return rowCount ?? 0;
+  return new Set(rows.map(({ productId }) => productId));
 }
