@@ -95,6 +95,16 @@ test("what is missing is named, with the reason why it is needed", () => {
   expect(refused(["--roles", "keys,identity"])).toMatch(/^WAYBILL_TOKEN_ADDRESS is not set/);
 });
 
+test("one connection is enough, but for the role keys: it listens on one", () => {
+  const one = { ...ENV, WAYBILL_DATABASE_CONNECTIONS: "1", WAYBILL_KEYS_ADDRESS: "dns:///keys:1" };
+  expect(readConfig(["--roles", "session"], one)).toMatchObject({ databaseConnections: 1 });
+  for (const roles of ["keys", "keys,session"]) {
+    expect(refused(["--roles", roles], one)).toBe(
+      "WAYBILL_DATABASE_CONNECTIONS=1: the role keys needs at least 2, of which one listens",
+    );
+  }
+});
+
 test("what is wrong is named, with what was expected", () => {
   expect(refused(["--roles", "keys,cook"])).toBe(
     "--roles keys,cook: expected some of keys, identity, token, session, catalog, checkout",
@@ -102,7 +112,7 @@ test("what is wrong is named, with what was expected", () => {
   expect(refused(["--listen", "8080"])).toBe("--listen 8080: expected HOST:PORT");
   expect(refused(["--probe", ":1"])).toBe("--probe :1: expected HOST:PORT");
   expect(() => readConfig(["--colour"], ENV)).toThrow("--colour");
-  for (const value of ["1", "100"]) {
+  for (const value of ["2", "100"]) {
     const { databaseConnections } = readConfig([], {
       ...ENV,
       WAYBILL_DATABASE_CONNECTIONS: value,

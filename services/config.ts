@@ -114,7 +114,8 @@ Environment:
                                     serve token, without it no access token is taken
   WAYBILL_CATALOG_ADDRESS           gRPC target of the catalogue; default: this replica
   WAYBILL_SESSION_ADDRESS           … of the session service; default: this replica (role checkout)
-  WAYBILL_DATABASE_CONNECTIONS      connections a role, 1 to 100; default: 5
+  WAYBILL_DATABASE_CONNECTIONS      connections a role, 1 to 100; default: 5. At least 2 with the role
+                                    keys: one of its connections listens
   WAYBILL_DATABASE_PREPARE          on or off; default: on. Off behind a pooler in transaction mode,
                                     such as PgBouncer; keys needs a direct connection all the same
   WAYBILL_MAX_CONNECTION_AGE_MS     1000 or more; default: 300000
@@ -185,6 +186,12 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
   const origins = roles.every((role) => role === "keys")
     ? []
     : readOrigins(required("WAYBILL_ORIGINS", "it names the addresses that callers use"));
+  const databaseConnections = whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100);
+  if (databaseConnections < 2 && has("keys")) {
+    throw new ConfigError(
+      "WAYBILL_DATABASE_CONNECTIONS=1: the role keys needs at least 2, of which one listens",
+    );
+  }
   const logLevel = env["WAYBILL_LOG_LEVEL"] ?? "info";
   if (!["trace", "debug", "info", "warn", "error", "fatal"].includes(logLevel)) {
     throw new ConfigError(
@@ -226,7 +233,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     longestSessionS: whole("WAYBILL_LONGEST_SESSION_S", 0, 0, 366 * 24 * 60 * 60),
     grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
     databaseUrls: Object.freeze(databaseUrls),
-    databaseConnections: whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100),
+    databaseConnections,
     databasePrepare: readChoice("WAYBILL_DATABASE_PREPARE", ["on", "off"]) === "on",
     maxConnectionAgeMs: whole("WAYBILL_MAX_CONNECTION_AGE_MS", 300_000, 1000, 2 ** 31 - 1),
     drainDelayMs: whole("WAYBILL_DRAIN_DELAY_MS", 0, 0, 60_000),

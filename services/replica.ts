@@ -13,7 +13,7 @@ import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { loadTls } from "#shared/credentials/tls.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Server } from "#shared/grpc/server.ts";
-import { every } from "#shared/lifecycle/every.ts";
+import { every, untilDone } from "#shared/lifecycle/every.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
 import { databaseError } from "#shared/pg/errors.ts";
 import { createPool } from "#shared/pg/pool.ts";
@@ -101,7 +101,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     return pool;
   };
 
-  const ownRings = config.roles.includes("keys")
+  const ownKeys = config.roles.includes("keys")
     ? startKeys({ config, log, server, releasers, credentials, contract, database })
     : undefined;
 
@@ -112,7 +112,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
   const address = config.listen.replace(/:\d+$/, `:${port}`);
 
   const others = config.roles.filter((role) => role !== "keys");
-  const awaited: Promise<unknown>[] = [];
+  const awaited: Promise<unknown>[] = ownKeys === undefined ? [] : [ownKeys.ready];
   const leases = new Leases((areHeld) => server.serving(areHeld));
   if (others.length > 0) {
     const keysTarget = config.keysAddress ?? address;
@@ -159,7 +159,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
         const reads = contract.methods.find(({ session }) => session?.audience === audience)
           ?.session?.revision;
         const { holder } = leases;
-        const release = ownRings && (() => ownRings.release(audience, holder, OWN));
+        const release = ownKeys && (() => ownKeys.rings.release(audience, holder, OWN));
         const lease = { holder, reads, release, changed: leases.changedOf(audience) };
         const ring = new RingWatcher({ ...options, service: role, audience, lease });
         releasers.push(`the ring of ${audience}`, () => ring.close());
@@ -171,7 +171,12 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
         const keepS = longestSessionS(replica);
         // Some partitions to a session's life: as many as can be dropped one by one.
         const keep = () => anchors.keepPartitions(keepS / 4, keepS);
-        releasers.push(`the partitions of ${role}`, every("keep partitions", MINUTE_MS, keep, log));
+        const what = `keep the partitions of ${role}`;
+        releasers.push(`the partitions of ${role}`, every(what, MINUTE_MS, keep, log));
+        // After a long pause there may be none for the sessions that begin now.
+        const stopping = new AbortController();
+        releasers.push(`the first partitions of ${role}`, () => stopping.abort());
+        awaited.push(untilDone(what, keep, log, stopping.signal));
         return { anchors, answers: new Answers(role, replica.ringOf(role, savedAudience(role))) };
       },
       serviceTokens(service) {

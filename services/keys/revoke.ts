@@ -3,10 +3,12 @@ import { actorOf } from "#shared/audit/auditLog.ts";
 import { Errors } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { during } from "#shared/pg/during.ts";
+import type { Db } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import type { KeysParts } from "./parts.ts";
 import { countSessionRevocations } from "./sql/countSessionRevocations.ts";
 import { insertRevocations, type NewRevocation } from "./sql/insertRevocations.ts";
+import { lockFeed } from "./sql/lockFeed.ts";
 
 /** Who knows of accounts and sign-ins. Sessions may be revoked by every service. */
 const REVOKERS = new Set(["identity", "token"]);
@@ -28,20 +30,32 @@ export const revoke =
       target: kind === "subjectEpoch" ? target : `${kind}/${target}`,
       ...(kind === "subjectEpoch" && { details: { epoch: `${epoch}` } }),
     }));
-    const owners = rows.flatMap(({ kind, owner }) => (kind === "session" ? [owner] : []));
-    if (owners.length > 0) {
-      // Everything on the feed is in every replica's memory: nobody fills it alone.
-      const most = await countSessionRevocations(during(db, context), owners);
-      if (most >= MOST_SESSIONS) throw Errors.TOO_MANY_SESSIONS_ENDED({ retryAfterMs: 60_000 });
-    }
+    const sessions = rows.filter(({ kind }) => kind === "session");
+    // Who has no room left is refused before he could keep others waiting for the feed.
+    await assertRoom(during(db, context), sessions);
     const number = await transaction(db, async (tx) => {
       // The events first: the feed's row is locked from the next statement until the commit.
       await audit.writeWith(tx, ...events);
+      if (sessions.length > 0) {
+        await lockFeed(tx);
+        await assertRoom(tx, sessions);
+      }
       return insertRevocations(tx, rows);
     });
     feed.wake();
     return { number };
   };
+
+/**
+ * Everything on the feed is in every replica's memory: nobody fills it alone.
+ *
+ * @throws StatusError TOO_MANY_SESSIONS_ENDED
+ */
+async function assertRoom(db: Db, sessions: NewRevocation[]): Promise<void> {
+  if (sessions.length === 0) return;
+  const most = await countSessionRevocations(db, sessions);
+  if (most > MOST_SESSIONS) throw Errors.TOO_MANY_SESSIONS_ENDED({ retryAfterMs: 60_000 });
+}
 
 function toRow({ id, target, ttl }: Revocation): NewRevocation {
   const row = { id, epoch: 0, owner: "", ttlS: Math.min(Number(ttl?.seconds ?? 0n), MAX_TTL_S) };

@@ -79,13 +79,17 @@ export async function saveRing(
   return (await readRing(tx, audience))!;
 }
 
-/** Wraps anew what is wrapped with another key-encryption key. @returns how many keys */
-export async function rewrapRings(db: Db, wrapping: Wrapping): Promise<number> {
-  let count = 0;
+/** Wraps anew what is wrapped with another key-encryption key. @returns what failed, key by key */
+export async function rewrapRings(db: Db, wrapping: Wrapping): Promise<Error[]> {
+  const failures: Error[] = [];
   for (const row of await readForeignKeys(db, wrapping.id)) {
-    if (await rewrapKey(db, row, rewrapped(wrapping, row, row.state))) count += 1;
+    try {
+      await rewrapKey(db, row, rewrapped(wrapping, row, row.state));
+    } catch (cause) {
+      failures.push(new Error(`key ${row.id} in the ring of ${row.audience}`, { cause }));
+    }
   }
-  return count;
+  return failures;
 }
 
 /** The wrapping of a key in a state; of a destroyed one nothing is left. */

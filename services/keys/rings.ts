@@ -48,6 +48,14 @@ export interface RingChange {
   readonly ring: Ring;
 }
 
+/** What came of the care of all rings. */
+export interface Care {
+  /** How many were taken care of. */
+  readonly done: number;
+  /** What failed; each names its ring, or its key. */
+  readonly failures: readonly Error[];
+}
+
 /** The rings, in Postgres. Each change is one of `transitions.ts`, made under the ring's lock. */
 export class Rings {
   readonly #options: RingsOptions;
@@ -113,23 +121,35 @@ export class Rings {
 
   /**
    * Takes over a new key-encryption key, rotates rings whose sealer has sealed for long enough, and
-   * removes keys under which nothing can be alive. Any replica may do it, at any time.
+   * removes keys under which nothing can be alive. Any replica may do it, at any time. What fails, such as
+   * a ring with a changed row, keeps nothing else from being done.
    *
    * @param rotateS how long a key seals, in seconds
    */
-  async maintain(rotateS: number): Promise<void> {
+  async maintain(rotateS: number): Promise<Care> {
     const { db, wrapping } = this.#options;
-    await rewrapRings(db, wrapping);
-    const actor = { actor: "services/keys" };
+    const failures = await rewrapRings(db, wrapping);
+    let done = 0;
     for (const audience of await readAudiences(db)) {
-      await this.#change(audience, actor, "ring.mend", (ring, now) => mend(ring, now, makeId));
-      await this.#change(audience, actor, "ring.sweep", sweep);
-      await this.#change(audience, actor, "ring.rotate", (ring, now) => {
-        const sealer = ring.keys.find(({ state }) => state === "active");
-        const isDue = sealer !== undefined && now - (sealer.activatedAt ?? 0) >= rotateS;
-        return isDue ? rotate(ring, now, this.terms, makeId) : ring;
-      });
+      try {
+        await this.#careFor(audience, rotateS);
+        done += 1;
+      } catch (cause) {
+        failures.push(new Error(`the ring of ${audience}`, { cause }));
+      }
     }
+    return { done, failures };
+  }
+
+  async #careFor(audience: string, rotateS: number): Promise<void> {
+    const actor = { actor: "services/keys" };
+    await this.#change(audience, actor, "ring.mend", (ring, now) => mend(ring, now, makeId));
+    await this.#change(audience, actor, "ring.sweep", sweep);
+    await this.#change(audience, actor, "ring.rotate", (ring, now) => {
+      const sealer = ring.keys.find(({ state }) => state === "active");
+      const isDue = sealer !== undefined && now - (sealer.activatedAt ?? 0) >= rotateS;
+      return isDue ? rotate(ring, now, this.terms, makeId) : ring;
+    });
   }
 
   async #change(

@@ -1,7 +1,7 @@
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { AuditLog } from "#shared/audit/auditLog.ts";
 import { loadWrapping } from "#shared/credentials/wrapping.ts";
-import { every } from "#shared/lifecycle/every.ts";
+import { every, untilDone } from "#shared/lifecycle/every.ts";
 import { longestSessionS } from "../longestSession.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { Feed } from "./feed.ts";
@@ -16,11 +16,15 @@ const GRACE_S = 5;
 /** Page tokens are sealed under rings, too. */
 const CURSOR_LIFE_S = 24 * 60 * 60;
 
-/**
- * Depends on nobody: it starts before the replica listens, and so before it could ask itself.
- *
- * @returns its rings, for leases that are given back when the server has closed
- */
+/** The key service of this replica. */
+export interface Keys {
+  /** For leases that are given back when the server has closed. */
+  readonly rings: Rings;
+  /** Settles when one of the rings could be opened, or there is none yet. */
+  readonly ready: Promise<void>;
+}
+
+/** Depends on nobody: it starts before the replica listens, and so before it could ask itself. */
 export function startKeys({
   config,
   log,
@@ -32,7 +36,7 @@ export function startKeys({
 }: Pick<
   ReplicaParts,
   "config" | "log" | "server" | "releasers" | "credentials" | "contract" | "database"
->): Rings {
+>): Keys {
   const db = database("keys");
   const versions = new Versions(db, log);
   releasers.push("the poll of ring versions", () => versions.close());
@@ -49,10 +53,17 @@ export function startKeys({
   const terms = { leaseS: config.ringLeaseS, graceS: GRACE_S, keepS };
   const rings = new Rings({ db, wrapping, terms, versions, audit });
   const parts = { db, rings, credentials, versions, feed, audit };
-  const maintain = () => rings.maintain(config.ringRotateS);
+  const care = async () => {
+    const { done, failures } = await rings.maintain(config.ringRotateS);
+    if (failures.length === 0) return;
+    log.error({ err: new AggregateError(failures) }, "cannot take care of some of the rings");
+    if (done === 0) throw new Error("none of the rings can be opened");
+  };
   // At once, too: who has put a new key-encryption key in place waits for it to be done.
-  maintain().catch((err: unknown) => log.warn({ err }, "cannot take care of the rings"));
-  releasers.push("the care of rings", every("care of rings", MAINTAIN_MS, maintain, log));
+  const starting = new AbortController();
+  releasers.push("the first care of rings", () => starting.abort());
+  const ready = untilDone("open the rings", care, log, starting.signal);
+  releasers.push("the care of rings", every("care of rings", MAINTAIN_MS, care, log));
   server.add(KeysServiceService, keysHandlers(parts));
-  return rings;
+  return { rings, ready };
 }

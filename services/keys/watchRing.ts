@@ -24,6 +24,8 @@ export const watchRing = ({ rings, credentials, versions }: KeysParts) =>
 
     try {
       for (let sent = 0; !signal.aborted; ) {
+        // Each version told of is one read more: it may never have been, or be lost again.
+        newest = 0;
         const ring = await rings.get(audience, actorOf(context));
         if (ring.version > sent) {
           yield {

@@ -7,6 +7,7 @@ import type { Credentials } from "../credentials/credentials.ts";
 import { Errors, readError } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { Revocations, type RevocationsOptions } from "../token/revocations.ts";
+import { moment, systemClocks } from "../waybill/clocks.ts";
 import { Assertions } from "./assertions.ts";
 
 const PING_MS = 1000;
@@ -95,7 +96,7 @@ export class RevocationFeed {
       let waitMs = PING_MS;
       try {
         const metadata = await this.#assertions.to(KeysServiceService.readRevocations);
-        const sentAt = performance.now();
+        const sentAt = moment(this.#options.clocks ?? systemClocks);
         const afterNumber = this.revocations.number;
         const timeoutMs = PING_TIMEOUT_MS;
         const piece = await this.#client.readRevocations({ afterNumber }, { metadata, timeoutMs });

@@ -1,4 +1,4 @@
-import type { Clocks } from "../waybill/entropy.ts";
+import type { Moment } from "../waybill/clocks.ts";
 import type { Ring, Sealing } from "../waybill/ring.ts";
 
 /**
@@ -16,21 +16,11 @@ export interface Holding {
   readonly revision: number;
 }
 
-/** A moment by both clocks, in ms. */
-export interface Moment {
-  readonly monotonic: number;
-  readonly wall: number;
-}
-
 export const NOTHING: Holding = {
   ring: undefined,
   until: { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY },
   revision: 0,
 };
-
-export function moment(clocks: Clocks): Moment {
-  return { monotonic: clocks.monotonic(), wall: clocks.wall() };
-}
 
 /** A ring was heard of. Older ones take nothing back. */
 export function hear(holding: Holding, ring: Ring): Holding {
@@ -49,11 +39,10 @@ export function take(
   asked: Moment,
 ): Holding {
   const heard = hear(holding, ring);
-  const until = {
-    monotonic: Math.max(heard.until.monotonic, asked.monotonic + durationMs),
-    wall: Math.max(heard.until.wall, asked.wall + durationMs),
-  };
-  return { ...heard, until, revision };
+  const until = { monotonic: asked.monotonic + durationMs, wall: asked.wall + durationMs };
+  // Both clocks' bounds are of one grant: the wall clock may have been set back since an earlier one.
+  const isLater = until.monotonic >= heard.until.monotonic;
+  return isLater ? { ...heard, until, revision } : heard;
 }
 
 /** The lease is given back. */

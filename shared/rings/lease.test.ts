@@ -40,7 +40,11 @@ let isWatched: boolean;
 let renewals: RenewLeaseRequest[];
 let released: ReleaseLeaseRequest[];
 let gate: Promise<unknown> | undefined;
+/** What the key service has done, in order. */
+let done: string[];
+let target: string;
 let isRefusing: boolean;
+let fetches: number;
 /** What the watcher has heard of its lease. */
 let heard: boolean[];
 let now: { wall: number; monotonic: number };
@@ -53,6 +57,8 @@ beforeEach(async () => {
   isWatched = false;
   renewals = [];
   released = [];
+  done = [];
+  fetches = 0;
   heard = [];
   waits = [];
   gate = undefined;
@@ -61,7 +67,11 @@ beforeEach(async () => {
   server = new Server({ contract, authenticate: serviceAuthentication(credentials) });
   server.add(KeysServiceService, {
     ...REST_OF_KEYS,
-    getRing: REST_OF_KEYS.rotateRing as never,
+    async getRing(_request, { caller }) {
+      fetches += 1;
+      if (isRefusing) throw new Error("away");
+      return sealRing(newest, caller.service!, caller.oneTimeKey as JWK, credentials);
+    },
     async *watchRing(_request, { caller, signal }) {
       signal.addEventListener("abort", () => push(), { once: true });
       while (!signal.aborted) {
@@ -80,6 +90,7 @@ beforeEach(async () => {
       const granted = newest;
       await gate;
       if (isRefusing) throw new Error("away");
+      done.push("renewed");
       return {
         ring: await sealRing(granted, caller.service!, caller.oneTimeKey as JWK, credentials),
         duration: { seconds: 30n, nanos: 0 },
@@ -88,28 +99,34 @@ beforeEach(async () => {
     },
     async releaseLease(request) {
       released.push(request);
+      done.push("released");
       return {};
     },
   });
-  const target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
-  watcher = new RingWatcher({
-    target,
-    service: "checkout",
-    audience: "checkout",
-    credentials,
-    lease: { holder: "host/1/a", reads: 3, changed: (isLeased) => heard.push(isLeased) },
-    clocks: { wall: () => now.wall, monotonic: () => now.monotonic },
-    wait: (_ms, signal) =>
-      new Promise<void>((resolve, reject) => {
-        waits.push(resolve);
-        signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
-      }),
-  });
+  target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
+  watcher = watch("host/1/a");
 });
 afterEach(async () => {
   await watcher.close();
   await server.drain();
 });
+
+function watch(holder: string, release?: () => Promise<unknown>): RingWatcher {
+  return new RingWatcher({
+    target,
+    service: "checkout",
+    audience: "checkout",
+    credentials,
+    lease: { holder, reads: 3, release, changed: (isLeased) => heard.push(isLeased) },
+    clocks: { wall: () => now.wall, monotonic: () => now.monotonic },
+    wait: (_ms, signal) =>
+      new Promise<void>((resolve, reject) => {
+        signal.throwIfAborted();
+        waits.push(resolve);
+        signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+      }),
+  });
+}
 
 const passes = (ms: number) => {
   now = { wall: now.wall + ms, monotonic: now.monotonic + ms };
@@ -125,10 +142,27 @@ test("who holds a lease seals, until it has run out; what it reads is told", asy
   expect(heard).toEqual([true]);
   passes(29_999);
   expect(watcher.sealing()?.key.id).toBe("AAAAAAAAAA1");
+  expect(watcher.current()?.version).toBe(1);
   passes(1);
   expect(watcher.sealing()).toBeUndefined();
-  // It still opens.
-  expect(watcher.current()?.version).toBe(1);
+});
+
+test("past its lease it opens by what the key service answers, and by nothing that it had", async () => {
+  const unavailable = expect.objectContaining({ reason: "KEYS_UNAVAILABLE" });
+  await watcher.ready;
+  passes(30_000);
+  // Its key may have been destroyed meanwhile.
+  expect(watcher.current()).toBeUndefined();
+  isRefusing = true;
+  await expect(watcher.refresh()).rejects.toThrow(unavailable);
+  isRefusing = false;
+  newest = ring(2);
+  const asked = watcher.refresh();
+  while (fetches < 2) {
+    for (const end of waits.splice(0)) end();
+    await new Promise(setImmediate);
+  }
+  expect((await asked).version).toBe(2);
 });
 
 test("a lease counts from when it was asked for, not from when it came", async () => {
@@ -189,4 +223,46 @@ test("a watcher that is closed seals nothing, and gives its lease back", async (
   await watcher.close();
   expect(watcher.sealing()).toBeUndefined();
   expect(released).toMatchObject([{ audience: "checkout", holder: "host/1/a" }]);
+});
+
+/** A renewal is under way, and is answered when the gate is opened. */
+async function renewing(): Promise<() => void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const before = renewals.length;
+  gate = promise;
+  await until(() => {
+    for (const end of waits.splice(0)) end();
+    return renewals.length > before;
+  });
+  return resolve;
+}
+
+test("a renewal that is answered when the watcher is closed does not revive it, and is given back", async () => {
+  await watcher.close();
+  watcher = watch("host/1/b", async () => done.push("given back"));
+  await watcher.ready;
+  const open = await renewing();
+  const before = done.length;
+  const closed = watcher.close();
+  expect(watcher.sealing()).toBeUndefined();
+  // Given back before the renewal arrives, the lease would be there again.
+  expect(done.slice(before)).toEqual([]);
+  open();
+  await closed;
+  expect(watcher.sealing()).toBeUndefined();
+  expect(watcher.current()).toBeUndefined();
+  expect(done.slice(before)).toEqual(["renewed", "given back"]);
+});
+
+test("a watcher that is closed while it asks for its first lease gives it back, too", async () => {
+  await watcher.close();
+  const before = done.length;
+  watcher = watch("host/1/b");
+  const open = await renewing();
+  const closed = watcher.close();
+  open();
+  await closed;
+  expect(watcher.sealing()).toBeUndefined();
+  expect(done.slice(before)).toEqual(["renewed", "released"]);
+  expect(released.at(-1)?.holder).toBe("host/1/b");
 });

@@ -6,19 +6,9 @@ import { assertService } from "../credentials/assertion.ts";
 import type { Credentials } from "../credentials/credentials.ts";
 import { Errors } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
-import { type Clocks, systemClocks } from "../waybill/entropy.ts";
+import { type Clocks, type Moment, moment, systemClocks } from "../waybill/clocks.ts";
 import type { Ring, RingSource, Sealing } from "../waybill/ring.ts";
-import {
-  drop,
-  type Holding,
-  hear,
-  isLeased,
-  type Moment,
-  moment,
-  NOTHING,
-  sealingOf,
-  take,
-} from "./holding.ts";
+import { drop, type Holding, hear, isLeased, NOTHING, sealingOf, take } from "./holding.ts";
 import { makeOneTimeKey, openRing } from "./sealedRing.ts";
 
 const REFRESH_INTERVAL_MS = 1000;
@@ -64,8 +54,9 @@ export interface RingWatcherOptions {
 /**
  * Keeps the ring of one audience, from the key service's stream. When the stream breaks, the last
  * ring stays good and the stream is opened again. Who seals holds a lease: it is renewed again and
- * again, and at once for a ring that is new, which the renewal acknowledges; when it has run out,
- * nothing is sealed.
+ * again, and at once for a ring that is new, which the renewal acknowledges. When it has run out,
+ * nothing is sealed, and what is to be opened waits for the key service's answer: a key may have been
+ * destroyed since.
  */
 export class RingWatcher implements RingSource {
   readonly #options: RingWatcherOptions;
@@ -80,6 +71,8 @@ export class RingWatcher implements RingSource {
   #lapse: NodeJS.Timeout | undefined;
   /** Ends the wait for the next renewal. */
   #renewNow = () => {};
+  /** The renewal that is under way. */
+  #renewal: Promise<unknown> | undefined;
   #fetching: Promise<Ring> | undefined;
   #waiting = 0;
   #fetchedAt = Number.NEGATIVE_INFINITY;
@@ -102,7 +95,9 @@ export class RingWatcher implements RingSource {
   }
 
   current(): Ring | undefined {
-    return this.#holding.ring;
+    const isCurrent =
+      this.#options.lease === undefined || isLeased(this.#holding, moment(this.#clocks));
+    return isCurrent ? this.#holding.ring : undefined;
   }
 
   sealing(): Sealing | undefined {
@@ -129,10 +124,13 @@ export class RingWatcher implements RingSource {
     this.#closing.abort();
     clearTimeout(this.#lapse);
     const { lease } = this.#options;
-    const wasLeased = isLeased(this.#holding, moment(this.#clocks));
+    const renewal = this.#renewal;
+    const mayBeLeased = renewal !== undefined || isLeased(this.#holding, moment(this.#clocks));
     // First nothing is sealed any more.
     this.#holding = drop(this.#holding);
-    if (lease !== undefined && wasLeased) {
+    if (lease !== undefined && mayBeLeased) {
+      // A renewal that arrives later than the release makes the lease anew.
+      await Promise.race([renewal, delay(RELEASE_TIMEOUT_MS, undefined, { ref: false })]);
       // What is not given back runs out.
       await (lease.release?.() ?? this.#release(lease.holder)).catch(() => {});
     }
@@ -202,7 +200,14 @@ export class RingWatcher implements RingSource {
       const acknowledged = this.#holding.ring?.version ?? 0;
       let waitMs: number;
       try {
-        const { durationMs, version } = await this.#renew(lease, acknowledged);
+        const renewal = this.#renew(lease, acknowledged);
+        this.#renewal = renewal.then(
+          () => {},
+          () => {},
+        );
+        const { durationMs, version } = await renewal.finally(() => {
+          this.#renewal = undefined;
+        });
         backoffMs = MIN_BACKOFF_MS;
         // A first lease acknowledges the ring that it comes with; a later one what it was asked with.
         if (this.#holding.ring?.version !== (acknowledged || version)) continue;

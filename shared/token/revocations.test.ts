@@ -1,14 +1,26 @@
 import { beforeEach, expect, test } from "vitest";
 import type { Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
+import type { Clocks, Moment } from "../waybill/clocks.ts";
 import { Revocations } from "./revocations.ts";
 
-let clock: { now: number };
+const HOUR_MS = 3_600_000;
+
+let now: Moment;
+const clocks: Clocks = { monotonic: () => now.monotonic, wall: () => now.wall };
 let revocations: Revocations;
 beforeEach(() => {
-  clock = { now: 1000 };
-  revocations = new Revocations({ boundMs: 30_000, monotonic: () => clock.now });
-  revocations.fresh(clock.now);
+  now = { monotonic: 1000, wall: 1_800_000_000_000 };
+  revocations = new Revocations({ boundMs: 30_000, clocks });
+  revocations.fresh(now);
 });
+/** By both clocks, or by one that was set or stood still. */
+const after = (ms: number, wallMs = ms): Moment => ({
+  monotonic: now.monotonic + ms,
+  wall: now.wall + wallMs,
+});
+const pass = (ms: number, wallMs = ms) => {
+  now = after(ms, wallMs);
+};
 
 const entry = (target: Revocation["target"], ttlS = 100): Revocation => ({
   id: Buffer.alloc(16),
@@ -30,7 +42,7 @@ test("each kind of entry hits what it names, and nothing else", () => {
     [{ $case: "session", value: { id: "s", owner: "users/a" } }, { session: "r" }],
     [{ $case: "subjectEpoch", value: { subject: "users/a", epoch: 6 } }, { subject: "users/b" }],
   ] as const) {
-    revocations = new Revocations({ monotonic: () => clock.now });
+    revocations = new Revocations({ clocks });
     expect(revocations.has(TOKEN)).toBe(false);
     apply(entry(target));
     expect(revocations.has(TOKEN)).toBe(true);
@@ -72,38 +84,62 @@ test("a piece with a gap before it is not taken, and one that overlaps is", () =
 });
 
 test("X4 past its bound it fails closed, counted from when the question was sent", () => {
-  clock.now += 30_000;
+  pass(30_000);
   revocations.assertFresh();
-  clock.now += 1;
+  pass(1);
   expect(() => revocations.assertFresh()).toThrow("not known here");
   // The answer to a question that was sent long ago says nothing of now.
-  revocations.fresh(clock.now - 30_001);
+  revocations.fresh(after(-30_001));
   expect(() => revocations.assertFresh()).toThrow("not known here");
-  revocations.fresh(clock.now);
+  revocations.fresh(now);
+  revocations.assertFresh();
+  // Nor does it take anything back.
+  revocations.fresh(after(-30_001));
   revocations.assertFresh();
   expect(() => new Revocations().assertFresh()).toThrow("not known here");
 });
 
+test("X4 a machine that has slept does not take an old feed for fresh: the wall clock counts, too", () => {
+  pass(0, HOUR_MS);
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+  // Nor the answer to a question that it sent before it slept.
+  revocations.fresh(after(1, -HOUR_MS));
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+  revocations.fresh(after(2));
+  revocations.assertFresh();
+});
+
+test("X4 a wall clock that was set back makes nothing fresh, and nothing stale", () => {
+  pass(30_000, -HOUR_MS);
+  revocations.assertFresh();
+  pass(1);
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+  // What is asked from now on counts by the clock as it is now.
+  revocations.fresh(now);
+  pass(0, 30_001);
+  expect(() => revocations.assertFresh()).toThrow("not known here");
+});
+
 test("an entry is dropped when nothing that it hits can be alive, and not before", () => {
   apply(entry({ $case: "family", value: "f" }, 100), entry({ $case: "token", value: "y" }, 1000));
-  clock.now += 100_000;
+  pass(100_000);
   apply();
   expect(revocations.has(TOKEN)).toBe(true);
-  clock.now += 61_000;
+  pass(61_000);
   apply();
   expect(revocations.has(TOKEN)).toBe(false);
   expect(revocations.size).toBe(1);
 });
 
 test("past so many entries it fails closed, and so it does with one that it does not understand", () => {
-  revocations = new Revocations({ maxEntries: 2, monotonic: () => clock.now });
-  revocations.fresh(clock.now);
+  revocations = new Revocations({ maxEntries: 2, clocks });
+  revocations.fresh(now);
   apply(entry({ $case: "family", value: "a" }), entry({ $case: "family", value: "b" }));
   revocations.assertFresh();
   apply(entry({ $case: "family", value: "c" }));
   expect(() => revocations.assertFresh()).toThrow("not known here");
-  revocations = new Revocations({ monotonic: () => clock.now });
+  revocations = new Revocations({ clocks });
   apply(entry(undefined));
-  revocations.fresh(clock.now);
+  revocations.fresh(now);
   expect(() => revocations.assertFresh()).toThrow("not known here");
 });

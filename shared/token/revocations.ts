@@ -1,5 +1,6 @@
 import type { Revocations as Piece, Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { Errors } from "../errors/errors.ts";
+import { type Clocks, type Moment, moment, systemClocks } from "../waybill/clocks.ts";
 
 /** What a token or a waybill can be revoked by. */
 export interface Revocable {
@@ -19,8 +20,8 @@ export interface RevocationsOptions {
   boundMs?: number;
   /** Most entries kept; one more, and protected calls are refused. Default: 1,000,000. */
   maxEntries?: number;
-  /** Milliseconds of a clock that only goes forwards. */
-  monotonic?: () => number;
+  /** For tests. */
+  clocks?: Clocks;
 }
 
 /** Nothing is dropped sooner than this after it ran out: clocks run at slightly different rates. */
@@ -28,24 +29,25 @@ const MARGIN = 1.01;
 
 /**
  * What is revoked, as one replica knows it: three maps, looked up in constant time. Times are counted
- * by the replica's own monotonic clock from when an entry arrived, so nobody's clock is trusted.
+ * by the replica's own monotonic clock from when an entry arrived, so nobody's clock is trusted. How old
+ * all of it is counts by the wall clock, too, which goes on while the machine sleeps.
  */
 export class Revocations {
   readonly #boundMs: number;
   readonly #maxEntries: number;
-  readonly #monotonic: () => number;
+  readonly #clocks: Clocks;
   /** Each with the time at which it may be dropped. */
   readonly #epochs = new Map<string, { epoch: number; until: number }>();
   readonly #ids = new Map<string, number>();
   #number = 0n;
-  #freshAt = Number.NEGATIVE_INFINITY;
+  #freshAt: Moment = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
   #sweepAt = 0;
   #isUnderstood = true;
 
   constructor(options: RevocationsOptions = {}) {
     this.#boundMs = options.boundMs ?? 30_000;
     this.#maxEntries = options.maxEntries ?? 1_000_000;
-    this.#monotonic = options.monotonic ?? (() => performance.now());
+    this.#clocks = options.clocks ?? systemClocks;
   }
 
   /** All of the feed up to this number is known here. */
@@ -71,13 +73,16 @@ export class Revocations {
   }
 
   /** An answer to a question sent at `sentAt` was applied: all that was revoked before is known. */
-  fresh(sentAt: number): void {
-    this.#freshAt = Math.max(this.#freshAt, sentAt);
+  fresh(sentAt: Moment): void {
+    if (sentAt.monotonic >= this.#freshAt.monotonic) this.#freshAt = sentAt;
   }
 
   /** @throws StatusError REVOCATIONS_STALE */
   assertFresh(): void {
-    const ageMs = this.#monotonic() - this.#freshAt;
+    const now = moment(this.#clocks);
+    const { monotonic, wall } = this.#freshAt;
+    // A wall clock that was set back makes it no younger.
+    const ageMs = Math.max(now.monotonic - monotonic, now.wall - wall);
     if (ageMs <= this.#boundMs && this.size <= this.#maxEntries && this.#isUnderstood) return;
     const cause = this.#isUnderstood
       ? `${this.size} entries, heard of ${ageMs} ms ago`
@@ -97,7 +102,7 @@ export class Revocations {
   }
 
   #add({ target, ttl }: Revocation): void {
-    const until = this.#monotonic() + Number(ttl?.seconds ?? 0n) * 1000 * MARGIN;
+    const until = this.#clocks.monotonic() + Number(ttl?.seconds ?? 0n) * 1000 * MARGIN;
     switch (target?.$case) {
       case "subjectEpoch": {
         const { subject, epoch } = target.value;
@@ -124,7 +129,7 @@ export class Revocations {
 
   /** Drops what has run out, once a minute. */
   #sweep(): void {
-    const now = this.#monotonic();
+    const now = this.#clocks.monotonic();
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + 60_000;
     for (const [subject, { until }] of this.#epochs) if (until < now) this.#epochs.delete(subject);

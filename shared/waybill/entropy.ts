@@ -1,23 +1,18 @@
 import { randomFillSync } from "node:crypto";
+import { openSync, readSync } from "node:fs";
+import { type Clocks, systemClocks } from "./clocks.ts";
 
 const POOL_BYTES = 3072;
 const MAX_PARTING_MS = 1000;
 
-/** The two clocks that part when a process image is restored from a snapshot. */
-export interface Clocks {
-  /** Milliseconds since the Unix epoch. */
-  wall(): number;
-  /** Milliseconds since any fixed moment; stands still while the image is frozen. */
-  monotonic(): number;
-}
-
-export const systemClocks: Clocks = {
-  wall: () => Date.now(),
-  monotonic: () => performance.now(),
-};
+/**
+ * The kernel's random bytes. Not those of `node:crypto`: OpenSSL makes them from a state in this
+ * process's memory, so that copies of a memory image make the same ones for minutes.
+ */
+const URANDOM = openUrandom();
 
 /**
- * Random bytes, drawn from the system in bulk: one draw a nonce is the dearest part of a seal.
+ * Random bytes, drawn from the kernel in bulk: one draw a nonce is the dearest part of a seal.
  *
  * A copy of this process made from a memory image has the same bytes in its pool. So the pool is
  * dropped, and `onRestore` called, when the wall clock has moved by more than a second against the
@@ -48,7 +43,7 @@ export class Entropy {
   /** The next `size` random bytes, in memory of their own. At most 3,072. */
   take(size: number): Buffer {
     if (this.#next + size > POOL_BYTES) {
-      randomFillSync(this.#pool);
+      draw(this.#pool);
       this.#next = 0;
     }
     const start = this.#next;
@@ -58,4 +53,22 @@ export class Entropy {
     this.#pool.fill(0, start, this.#next);
     return bytes;
   }
+}
+
+function draw(pool: Buffer): void {
+  if (URANDOM === undefined) {
+    randomFillSync(pool);
+    return;
+  }
+  // Older kernels cut a read short when a signal comes in the midst of it.
+  for (let filled = 0; filled < pool.length; ) {
+    const read = readSync(URANDOM, pool, { offset: filled });
+    if (read === 0) throw new Error("/dev/urandom has ended");
+    filled += read;
+  }
+}
+
+/** Undefined on Windows, which has no such file. */
+function openUrandom(): number | undefined {
+  return process.platform === "win32" ? undefined : openSync("/dev/urandom", "r");
 }

@@ -28,7 +28,8 @@ export class Opener {
   }
 
   /**
-   * Opens a token. Answers at once when its key is at hand, and otherwise after asking for the ring.
+   * Opens a token. Answers at once when its key is at hand, and otherwise after asking for the ring: also
+   * when what is known of the ring may be out of date.
    *
    * @returns the plaintext, or undefined: the token is not one of this type and audience
    * @throws StatusError KEYS_UNAVAILABLE when the token's key is not at hand and nobody answers;

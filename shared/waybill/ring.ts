@@ -24,7 +24,7 @@ export interface Sealing {
 
 /** Where an audience's ring comes from. */
 export interface RingSource {
-  /** The newest ring heard of. Undefined before the first. */
+  /** The newest ring heard of. Undefined before the first, and while it may be out of date. */
   current(): Ring | undefined;
   /**
    * What may be sealed with now. Undefined: this program holds no lease on the ring, or none any more,

@@ -109,6 +109,29 @@ test("K7 a key that has left its ring opens nothing any more", async () => {
   expect(await opener.open(sealed)).toBe(undefined);
 });
 
+test("K7 a ring that may be out of date opens nothing, not even what it has opened before", async () => {
+  const ring = makeRing("a");
+  let isCurrent = true;
+  let isReached = false;
+  const opener = new Opener("waybill", "a", {
+    current: () => (isCurrent ? ring : undefined),
+    sealing: () => undefined,
+    async refresh() {
+      if (!isReached) throw new Error("away");
+      return ring;
+    },
+  });
+  const sealed = new Sealer("waybill", "a", fixedRing(ring)).seal(Buffer.from("x"));
+  expect(opener.open(sealed)).toEqual(Buffer.from("x"));
+  isCurrent = false;
+  await expect(opener.open(sealed)).rejects.toThrow("away");
+  isReached = true;
+  expect(await opener.open(sealed)).toEqual(Buffer.from("x"));
+  // What was answered once counts once.
+  isReached = false;
+  await expect(opener.open(sealed)).rejects.toThrow("away");
+});
+
 test("a token under a key not heard of yet waits for the ring to be asked for", async () => {
   const [old, young] = [makeKey(), makeKey()];
   const sealed = new Sealer("waybill", "a", makeRingSource("a", [young])).seal(Buffer.from("x"));

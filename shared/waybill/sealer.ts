@@ -1,6 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { Errors, type StatusError } from "../errors/errors.ts";
-import { type Clocks, Entropy, systemClocks } from "./entropy.ts";
+import { type Clocks, systemClocks } from "./clocks.ts";
+import { Entropy } from "./entropy.ts";
 import { encodeHeader, encrypt, IV_BYTES, type Sealed } from "./jwe.ts";
 import type { RingSource } from "./ring.ts";
 import { deriveSubkey, SALT_BYTES, subkeyId, type TokenType } from "./subkey.ts";

@@ -5,7 +5,8 @@ import {
 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import { CHAIN_RANDOM_BYTES, chainDigest } from "./chain.ts";
-import { Entropy, systemClocks } from "./entropy.ts";
+import { systemClocks } from "./clocks.ts";
+import { Entropy } from "./entropy.ts";
 import { encodeHeader, type Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";

@@ -1,4 +1,7 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import {
   type ClientReadableStream,
@@ -8,6 +11,7 @@ import {
   type ServiceClientConstructor,
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
@@ -15,8 +19,11 @@ import { assertService } from "#shared/credentials/assertion.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { readError } from "#shared/errors/errors.ts";
 import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
+import { makeOneTimeKey } from "#shared/rings/sealedRing.ts";
+import { type Config, readConfig } from "../../services/config.ts";
+import { startReplica } from "../../services/replica.ts";
 import { type ReplicasApart, startReplicasApart } from "../fixtures/apart.ts";
-import { refusal } from "../fixtures/refusal.ts";
+import { refusal, untilRefused } from "../fixtures/refusal.ts";
 import { step } from "../fixtures/step.ts";
 
 let apart: ReplicasApart;
@@ -60,15 +67,15 @@ async function until(health: AsyncGenerator<string>, wanted: string): Promise<vo
   }
 }
 
-/** Rotates the sessions' ring. */
-async function rotate() {
+/** Rotates the sessions' ring, or destroys a key of it. */
+async function rotate(destroyKeyId = "") {
   const keys = createClient(KeysServiceService, apart.keysAddress);
   const metadata = new Metadata();
   const { path } = KeysServiceService.rotateRing;
   const credentials = loadCredentials(apart.credentialsDir);
   metadata.set("authorization", await assertService(credentials, "session", path));
   try {
-    return await keys.rotateRing({ audience: "session", destroyKeyId: "" }, { metadata });
+    return await keys.rotateRing({ audience: "session", destroyKeyId }, { metadata });
   } finally {
     keys.close();
   }
@@ -110,12 +117,12 @@ test("a replica that cannot reach the key service seals nothing once another key
   }
   await until(health, "NOT_SERVING");
   expect((await refusal(begin(0))).reason).toBe("KEYS_UNAVAILABLE");
-  // What it can open, it does.
-  for (const waybill of [before, still, after]) await open(0, waybill);
-  // Of a key that it cannot know it says so, and not that the waybill is bad.
+  // Nor does it open anything, under a key that it has or under one that it cannot know.
   for (let n = 0; n < 2; n += 1) rotated = await rotate();
   while (keyOf(after) !== rotated.activeKeyId) after = await begin(1);
-  expect((await refusal(open(0, after))).reason).toBe("KEYS_UNAVAILABLE");
+  for (const waybill of [before, still, after]) {
+    expect((await refusal(open(0, waybill))).reason).toBe("KEYS_UNAVAILABLE");
+  }
 
   cut!.way.mend();
   await until(health, "SERVING");
@@ -123,4 +130,77 @@ test("a replica that cannot reach the key service seals nothing once another key
   expect(keyOf(again)).toBe(rotated.activeKeyId);
   for (const waybill of [before, still, after, again]) await open(1, waybill);
   await health.return(undefined);
+});
+
+test("a key that is destroyed is refused at once, and by a replica that cannot hear of it when its lease is over", async () => {
+  const [cut] = apart.replicas;
+  const health = healthOf(cut!.address);
+  await until(health, "SERVING");
+  const waybill = await begin(1);
+  await open(0, waybill);
+
+  cut!.way.cut();
+  const { activeKeyId, unaware } = await rotate(keyOf(waybill));
+  expect(activeKeyId).not.toBe(keyOf(waybill));
+  expect(unaware).toHaveLength(1);
+  expect((await refusal(open(1, waybill))).reason).toBe("WAYBILL_REVOKED");
+  await until(health, "NOT_SERVING");
+  // It has the key, and has opened this very waybill before. Another of its leases may be over first.
+  expect((await untilRefused(() => open(0, waybill))).reason).toBe("KEYS_UNAVAILABLE");
+
+  cut!.way.mend();
+  await until(health, "SERVING");
+  expect((await refusal(open(0, waybill))).reason).toBe("WAYBILL_REVOKED");
+  await health.return(undefined);
+});
+
+test("a lease is granted to nobody who does not say which revision of the state he reads", async () => {
+  const keys = createClient(KeysServiceService, apart.keysAddress);
+  const credentials = loadCredentials(apart.credentialsDir);
+  const { publicJwk } = await makeOneTimeKey();
+  const { path } = KeysServiceService.renewLease;
+  const metadata = new Metadata();
+  metadata.set("authorization", await assertService(credentials, "session", path, publicJwk));
+  const asked = { audience: "session", holder: "one", acknowledgedVersion: 0, readsRevision: 0 };
+  const { reason, violations } = await refusal(keys.renewLease(asked, { metadata }));
+  expect([reason, violations[0]?.field]).toEqual(["INVALID_FIELD", "reads_revision"]);
+  keys.close();
+});
+
+test("a key service that can open none of the rings, for its key-encryption key is another one, does not serve", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "waybill-keys-"));
+  const file = join(folder, "key-encryption-key");
+  writeFileSync(file, randomBytes(32).toString("base64url"));
+  const env = {
+    WAYBILL_CREDENTIALS_DIR: apart.credentialsDir,
+    WAYBILL_KEY_ENCRYPTION_KEY_FILE: file,
+    WAYBILL_DATABASE_URL_KEYS: apart.databaseUrl,
+  };
+  const tries = Promise.withResolvers<void>();
+  const said: string[] = [];
+  const log = pino(
+    { level: "warn" },
+    {
+      write(line: string) {
+        said.push(line);
+        if (said.filter((each) => each.includes("failed, to be tried again")).length > 1) {
+          tries.resolve();
+        }
+      },
+    },
+  );
+  const replica = await startReplica(readConfig(["--roles", "keys"], env) as Config, log);
+  // It has looked at all of them, and has not given up.
+  const first = [replica.ready.then(() => "ready"), tries.promise.then(() => "tries again")];
+  expect(await Promise.race(first)).toBe("tries again");
+  const health = healthOf(replica.address);
+  expect((await health.next()).value).toBe("NOT_SERVING");
+  await health.return(undefined);
+  const errors = said.filter((line) => JSON.parse(line).level === 50);
+  for (const audience of ["session", "token"]) {
+    expect(errors[0]).toContain(`the ring of ${audience}`);
+  }
+  expect(errors[0]).toContain(" is wrapped with ");
+  await replica.stop();
+  rmSync(folder, { recursive: true });
 });

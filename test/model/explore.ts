@@ -9,15 +9,19 @@ export interface Found {
   readonly way: string[];
 }
 
-/**
- * Looks at every state that can be reached, the nearest first, until something does not hold.
- *
- * @param tell hears of the progress, every five seconds
- */
+/** What is looked for, and who hears of it. */
+export interface ExploreOptions {
+  /** Part of what does not hold: other things that do not are passed over. Default: anything. */
+  wanted?: string;
+  /** Hears of the progress, every five seconds. */
+  tell?(line: string): void;
+}
+
+/** Looks at every state that can be reached, the nearest first, until something does not hold. */
 export function explore(
   first: World,
   protocol: Protocol,
-  tell: (line: string) => void = () => {},
+  { wanted = "", tell = () => {} }: ExploreOptions = {},
 ): Found {
   // By number: the state that it was reached from, and how.
   const from: number[] = [-1];
@@ -36,7 +40,7 @@ export function explore(
         seen.add(name);
         const number = from.push(node.number) - 1;
         steps.push(what);
-        const wrong = broken(world, protocol);
+        const wrong = broken(world, protocol).find((each) => each.includes(wanted));
         if (wrong !== undefined) return { states: seen.size, broken: wrong, way: wayTo(number) };
         following.push({ world, number });
       }

@@ -30,9 +30,9 @@ const runs =
       ];
 for (const left of runs) {
   console.log(JSON.stringify(left));
-  const { states, broken, way } = explore(begin(PROTOCOL, left), PROTOCOL, (line) =>
-    console.log(line),
-  );
+  const { states, broken, way } = explore(begin(PROTOCOL, left), PROTOCOL, {
+    tell: (line) => console.log(line),
+  });
   for (const step of way) console.log(`  ${step}`);
   console.log(broken ?? `${states} states: everything holds in all of them`);
   if (broken !== undefined) process.exitCode = 1;

@@ -158,8 +158,9 @@ export function next(world: World, protocol: Protocol): [what: string, World][] 
   return steps.map(([what, to]) => [what, sealing(to, protocol)]);
 }
 
-/** What does not hold in a state; undefined: all does. */
-export function broken(world: World, protocol: Protocol): string | undefined {
+/** All that does not hold in a state. */
+export function broken(world: World, protocol: Protocol): string[] {
+  const wrong: string[] = [];
   const { now, jumped, ring, sealed, destroyed } = world;
   const { leaseS, keepS } = protocol.terms;
   const leased = world.replicas.filter(({ holding }) => protocol.isLeased(holding, both(now)));
@@ -167,20 +168,20 @@ export function broken(world: World, protocol: Protocol): string | undefined {
     const known = new Map(holding.ring?.keys.map((key) => [key.id, key.state]));
     for (const [key, at] of Object.entries(sealed)) {
       if (at + keepS > now && !known.has(key) && destroyed[key] === undefined) {
-        return `${holder} may be shown what ${key} sealed, and lacks it`;
+        wrong.push(`${holder} may be shown what ${key} sealed, and lacks it`);
       }
     }
     for (const [key, at] of Object.entries(destroyed)) {
       const isIgnorant = known.has(key) && known.get(key) !== "destroyed";
       if (now >= at + leaseS && isIgnorant) {
-        return `${holder} works with ${key}, destroyed a lease ago`;
+        wrong.push(`${holder} works with ${key}, destroyed a lease ago`);
       }
     }
     const sealer = sealingOf(holding)?.key.id;
     if (sealer === undefined) continue;
     const kept = ring.keys.find(({ id }) => id === sealer);
     if (kept === undefined || now + jumped + keepS > (kept.openUntil ?? Number.POSITIVE_INFINITY)) {
-      return `${holder} seals with ${sealer} what outlives it`;
+      wrong.push(`${holder} seals with ${sealer} what outlives it`);
     }
   }
   const live = transitions.liveLeases(ring, now + jumped);
@@ -188,8 +189,8 @@ export function broken(world: World, protocol: Protocol): string | undefined {
     ({ state, since }) =>
       state === "pending" && live.every(({ acknowledged }) => acknowledged >= since),
   );
-  if (!world.wasDestroyed && !isStandingBy) return "no acknowledged key stands by";
-  return undefined;
+  if (!world.wasDestroyed && !isStandingBy) wrong.push("no acknowledged key stands by");
+  return wrong;
 }
 
 function deliver(world: World, message: Message, protocol: Protocol): World {

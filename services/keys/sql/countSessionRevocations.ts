@@ -1,12 +1,23 @@
 import type { Db } from "#shared/pg/pool.ts";
+import type { NewRevocation } from "./insertRevocations.ts";
 
-/** How many sessions of some owners are on the feed: the most of any one. */
-export async function countSessionRevocations(db: Db, owners: string[]): Promise<number> {
+/**
+ * How many sessions would be on the feed with these, of the owner who would have the most of those who
+ * get more: what is on it by the same id already is not counted twice. 0: nobody gets more.
+ */
+export async function countSessionRevocations(
+  db: Db,
+  sessions: Pick<NewRevocation, "id" | "owner">[],
+): Promise<number> {
   const { rows } = await db.query<{ most: number }>(
     `SELECT coalesce(max(count), 0)::integer AS most
-       FROM (SELECT count(*) FROM keys.revocation
-              WHERE kind = 'session' AND owner = ANY ($1::text[]) GROUP BY owner) AS counted`,
-    [owners],
+       FROM (SELECT count(DISTINCT given.id)
+                    + (SELECT count(*) FROM keys.revocation
+                        WHERE kind = 'session' AND revocation.owner = given.owner) AS count
+               FROM unnest($1::bytea[], $2::text[]) AS given (id, owner)
+              WHERE NOT EXISTS (SELECT FROM keys.revocation AS known WHERE known.id = given.id)
+              GROUP BY given.owner) AS counted`,
+    [sessions.map(({ id }) => id), sessions.map(({ owner }) => owner)],
   );
   return rows[0]!.most;
 }

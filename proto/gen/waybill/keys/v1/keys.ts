@@ -63,7 +63,7 @@ export interface RotateRingResponse {
   activeKeyId: string;
   /**
    * When a key was destroyed: whoever holds a lease and had not heard of it some seconds later. The
-   * last of them stop sealing, and are not asked any more, when their leases run out.
+   * last of them stop sealing, and opening by what they have, when their leases run out.
    */
   unaware: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -89,7 +89,11 @@ export interface RenewLeaseResponse {
   duration:
     | Duration
     | undefined;
-  /** The newest revision of the state that every holder of a lease reads: none newer may be sealed. */
+  /**
+   * The newest revision of the state that every holder of a lease reads: none newer may be sealed. When
+   * one that reads only an older revision joins later, the others hear of it at their next renewal, up
+   * to a third of a lease later: what they seal until then it refuses (`STATE_SCHEMA_UNSUPPORTED`).
+   */
   sealsRevision: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1997,8 +2001,9 @@ export const KeysServiceService = {
   },
   /**
    * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
-   * holds a lease may seal; it lasts from when he asked. A key begins to seal when every lease that may
-   * last has acknowledged it.
+   * holds a lease may seal, and open by what he has of the ring; it lasts from when he asked. When it has
+   * run out he seals nothing, and asks for the ring before he opens anything. A key begins to seal when
+   * every lease that may last has acknowledged it.
    */
   renewLease: {
     path: "/waybill.keys.v1.KeysService/RenewLease" as const,
@@ -2096,8 +2101,9 @@ export interface KeysServiceServer extends UntypedServiceImplementation {
   getRing: handleUnaryCall<GetRingRequest, SealedRing>;
   /**
    * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
-   * holds a lease may seal; it lasts from when he asked. A key begins to seal when every lease that may
-   * last has acknowledged it.
+   * holds a lease may seal, and open by what he has of the ring; it lasts from when he asked. When it has
+   * run out he seals nothing, and asks for the ring before he opens anything. A key begins to seal when
+   * every lease that may last has acknowledged it.
    */
   renewLease: handleUnaryCall<RenewLeaseRequest, RenewLeaseResponse>;
   /**
@@ -2153,8 +2159,9 @@ export interface KeysServiceClient extends Client1 {
   ): ClientUnaryCall;
   /**
    * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
-   * holds a lease may seal; it lasts from when he asked. A key begins to seal when every lease that may
-   * last has acknowledged it.
+   * holds a lease may seal, and open by what he has of the ring; it lasts from when he asked. When it has
+   * run out he seals nothing, and asks for the ring before he opens anything. A key begins to seal when
+   * every lease that may last has acknowledged it.
    */
   renewLease(
     request: RenewLeaseRequest,

@@ -1,0 +1,6 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+/** Locks the feed until the transaction ends: what its next statement reads is all that is on it. */
+export async function lockFeed(tx: Db): Promise<void> {
+  await tx.query("SELECT FROM keys.feed FOR NO KEY UPDATE");
+}

@@ -1,0 +1,131 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Client } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Revocation } from "#proto/waybill/keys/v1/keys.ts";
+import { AuditLog } from "#shared/audit/auditLog.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import type { KeysParts } from "../../services/keys/parts.ts";
+import { revoke } from "../../services/keys/revoke.ts";
+import { countSessionRevocations } from "../../services/keys/sql/countSessionRevocations.ts";
+import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+
+const FULL = expect.objectContaining({ reason: "TOO_MANY_SESSIONS_ENDED" });
+
+let postgres: TestPostgres;
+let pool: Pool;
+let [gate, watcher]: Client[] = [];
+/** Who has 999 ended sessions on the feed. */
+let owner: string;
+
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  pool = createPool(postgres.url, { max: 10, name: "race" });
+  [gate, watcher] = await Promise.all([connect(postgres.url), connect(postgres.url)]);
+});
+beforeEach(async () => {
+  owner = `users/${randomUUID()}`;
+  await insertRevocations(
+    pool,
+    Array.from({ length: 999 }, () => row()),
+  );
+});
+afterAll(async () => {
+  await Promise.all([gate?.end(), watcher?.end(), pool?.end()]);
+  await postgres?.remove();
+});
+
+const row = () =>
+  ({
+    kind: "session",
+    id: randomBytes(16),
+    target: randomUUID(),
+    epoch: 0,
+    owner,
+    ttlS: 60,
+  }) as const;
+const session = (): Revocation => ({
+  id: randomBytes(16),
+  target: { $case: "session", value: { id: randomUUID(), owner } },
+  ttl: { seconds: 60n, nanos: 0 },
+});
+
+function end(...revocations: Revocation[]): Promise<{ number: bigint }> {
+  const parts = { db: pool, feed: { wake() {} }, audit: new AuditLog(pool, "keys") };
+  const caller = { service: "session" };
+  const { signal } = new AbortController();
+  const context = { caller, signal, origin: { address: "" } } as unknown as Context;
+  return revoke(parts as unknown as KeysParts)({ revocations }, context);
+}
+
+/** How many of the owner's there are, how far the feed is, and how many events were written. */
+async function count(): Promise<{ ended: number; number: bigint; events: number }> {
+  const { rows } = await pool.query(
+    `SELECT (SELECT count(*)::integer FROM keys.revocation WHERE owner = $1) AS ended,
+            (SELECT number FROM keys.feed) AS number,
+            (SELECT count(*)::integer FROM keys.audit_event) AS events`,
+    [owner],
+  );
+  return rows[0];
+}
+
+test("the anomaly: who counts an owner's ended sessions, and then ends one more, passes the limit", async () => {
+  const [one, other] = [row(), row()];
+  const [seenByOne, seenByOther] = [
+    await countSessionRevocations(pool, [one]),
+    await countSessionRevocations(pool, [other]),
+  ];
+  if (seenByOne <= 1000) await insertRevocations(pool, [one]);
+  if (seenByOther <= 1000) await insertRevocations(pool, [other]);
+  expect((await count()).ended).toBe(1001);
+});
+
+test("of sessions that an owner ends at once so many are taken as there is room for", async () => {
+  const before = await count();
+  await gate!.query("BEGIN; SELECT FROM keys.feed FOR UPDATE");
+  // All of them have seen room for one.
+  const ended = Promise.allSettled(Array.from({ length: 4 }, () => end(session())));
+  await untilBlocked(watcher!, 4);
+  await gate!.query("COMMIT");
+  const refused = (await ended).filter(({ status }) => status === "rejected");
+  expect(refused).toEqual(Array(3).fill({ status: "rejected", reason: FULL }));
+  // Of those that were refused nothing is left.
+  expect(await count()).toEqual({
+    ended: 1000,
+    number: before.number + 1n,
+    events: before.events + 1,
+  });
+});
+
+test("of sessions that an owner ends with one call all are taken, or none", async () => {
+  const before = await count();
+  await expect(end(session(), session())).rejects.toThrow(FULL);
+  expect(await count()).toEqual(before);
+});
+
+test("the last session that there was room for may be ended again: it is on the feed already", async () => {
+  const last = session();
+  await end(last, last);
+  const { ended } = await count();
+  expect(ended).toBe(1000);
+  await end(last);
+  expect((await count()).ended).toBe(ended);
+  await expect(end(last, session())).rejects.toThrow(FULL);
+  // Others have room of their own.
+  owner = `users/${randomUUID()}`;
+  await end(session());
+});
+
+test("a call that is made twice at once for the last room is answered twice", async () => {
+  const last = session();
+  await gate!.query("BEGIN; SELECT FROM keys.feed FOR UPDATE");
+  const ended = [end(last), end(last)];
+  await untilBlocked(watcher!, 2);
+  await gate!.query("COMMIT");
+  const [one, other] = await Promise.all(ended);
+  // What is on the feed already takes no number.
+  expect(one!.number).toBe(other!.number);
+  expect((await count()).ended).toBe(1000);
+});
