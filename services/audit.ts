@@ -8,17 +8,21 @@ import { createPool } from "#shared/pg/pool.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { ConfigError, fail } from "./failure.ts";
 
-const USAGE = `Usage: node services/audit.ts AUDIENCE [FILE…]
+const USAGE = `Usage: node services/audit.ts AUDIENCE [--anchor own|session] [FILE…]
 
 Holds waybills, one a line, against the lines that the advances of their sessions have left, and
 prints for each what it turns out to be, as JSON: genuine, fork, unknown, carried or invalid. Without
 a file they are read from stdin. Exits with 3 when there is a fork among them: the audience's keys, or
 a replica, were in wrong hands.
 
+  --anchor WHERE   where the sessions stand: in the service's own schema, or, as the sessions of an
+                   option with ANCHOR_SESSION do, at the session service   [own]
+
 Environment:
   WAYBILL_CREDENTIALS_DIR           folder with the key of the audience's service (required)
   WAYBILL_KEYS_ADDRESS              gRPC target of the key service (required)
-  WAYBILL_DATABASE_URL_<AUDIENCE>   Postgres address of the service (required)
+  WAYBILL_DATABASE_URL_<AUDIENCE>   Postgres address of the service; with --anchor session,
+                                    WAYBILL_DATABASE_URL_SESSION (required)
   WAYBILL_TLS_DIR                   folder with ca.crt, tls.crt, tls.key; default: plaintext
 `;
 
@@ -38,7 +42,10 @@ async function* linesOf(files: readonly string[]): AsyncGenerator<string> {
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
-    options: { help: { type: "boolean", short: "h" } },
+    options: {
+      anchor: { type: "string", default: "own" },
+      help: { type: "boolean", short: "h" },
+    },
     allowPositionals: true,
   });
   if (values.help) {
@@ -47,6 +54,11 @@ async function main(): Promise<number> {
   }
   const [audience, ...files] = positionals;
   if (audience === undefined) throw new ConfigError("expected an audience");
+  if (values.anchor !== "own" && values.anchor !== "session") {
+    throw new ConfigError(`--anchor ${values.anchor}: expected own or session`);
+  }
+  const isOwn = values.anchor === "own";
+  const schema = isOwn ? audience : "session";
   const tlsDir = process.env["WAYBILL_TLS_DIR"];
   const ring = new RingWatcher({
     target: required("WAYBILL_KEYS_ADDRESS"),
@@ -55,12 +67,12 @@ async function main(): Promise<number> {
     audience,
     credentials: loadCredentials(required("WAYBILL_CREDENTIALS_DIR")),
   });
-  const url = required(`WAYBILL_DATABASE_URL_${audience.toUpperCase()}`);
+  const url = required(`WAYBILL_DATABASE_URL_${schema.toUpperCase()}`);
   const pool = createPool(url, { max: 1, name: "waybill-audit" });
   let forks = 0;
   try {
     await ring.refresh();
-    const audit = new Audit(pool, audience, audience, ring);
+    const audit = new Audit(pool, schema, audience, ring, isOwn ? undefined : audience);
     for await (const waybill of linesOf(files)) {
       const finding = await audit.examine(waybill);
       if (finding.verdict === "fork") forks += 1;

@@ -19,7 +19,7 @@ import { Failure } from "./failure.ts";
 import { CONTRACT_IMAGE } from "./paths.ts";
 import { freePort, takePort } from "./ports.ts";
 import { startPostgres } from "./postgres.ts";
-import { audit, type Rotated, rotate } from "./programs.ts";
+import { type AnchorPlace, audit, type Rotated, rotate } from "./programs.ts";
 import { Replicas, type RunningReplica } from "./replicas.ts";
 import { runMigrations } from "./runMigrations.ts";
 
@@ -85,7 +85,7 @@ export interface Cluster {
   /** Rotates the ring of an audience. */
   rotate(audience: string, destroyKeyId?: string): Promise<Rotated>;
   /** Holds waybills against the lines of their sessions' advances: JSON a line. */
-  audit(audience: string, waybills: readonly string[]): Promise<string>;
+  audit(audience: string, waybills: readonly string[], anchor?: AnchorPlace): Promise<string>;
   /** Drains and ends everything. */
   stop(): Promise<void>;
 }
@@ -223,7 +223,8 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     },
     rotate: (audience, destroyKeyId) =>
       rotate(audience, { replicas: replicas.serving, env }, destroyKeyId),
-    audit: (audience, waybills) => audit(audience, waybills, { replicas: replicas.serving, env }),
+    audit: (audience, waybills, anchor) =>
+      audit(audience, waybills, { replicas: replicas.serving, env }, anchor),
     stop: async () => {
       await turn;
       const failures = await releasers.release();
@@ -256,7 +257,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       case "rotate":
         return cluster.rotate(command.audience, command.destroyKeyId);
       case "audit":
-        return cluster.audit(command.audience, command.waybills);
+        return cluster.audit(command.audience, command.waybills, command.anchor);
       case "status":
         return cluster.status();
     }

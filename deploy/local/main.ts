@@ -30,6 +30,7 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
   --replica-tls    replicas speak TLS to each other and to the front door, as on Kubernetes
   --no-envoy       no front door: replicas only, for gRPC's own round robin
   --destroy KEY    with rotate: destroy this key, and refuse what it has sealed
+  --anchor WHERE   with audit: where the sessions stand, own or session   [own]
   --json           for machines: one JSON object a line
   --help           this text
 
@@ -47,6 +48,7 @@ const OPTIONS = {
   "replica-tls": { type: "boolean", default: false },
   "no-envoy": { type: "boolean", default: false },
   destroy: { type: "string" },
+  anchor: { type: "string", default: "own" },
   json: { type: "boolean", default: false },
   help: { type: "boolean", short: "h", default: false },
 } as const;
@@ -172,13 +174,17 @@ async function audit(args: string[], flags: Flags): Promise<void> {
   if (audience === undefined || more.length > 0 || !ROLES.some((role) => role === audience)) {
     throw new Failure(`audit ${args.join(" ")}: expected a service, and a file of waybills`, 2);
   }
+  const { anchor } = flags;
+  if (anchor !== "own" && anchor !== "session") {
+    throw new Failure(`--anchor ${anchor}: expected own or session`, 2);
+  }
   const lines = (await text(file === undefined ? process.stdin : createReadStream(file))).split(
     /\s+/,
   );
   const waybills = lines.filter((line) => line !== "");
   const findings = await sendCommand(
     dataDir(flags),
-    { command: "audit", audience, waybills },
+    { command: "audit", audience, waybills, anchor },
     tell,
   );
   process.stdout.write(String(findings));

@@ -33,6 +33,9 @@ export async function rotate(
   return JSON.parse(said) as Rotated;
 }
 
+/** Where the sessions of an audience stand. */
+export type AnchorPlace = "own" | "session";
+
 /**
  * Holds waybills against the lines of their sessions' advances.
  *
@@ -42,8 +45,10 @@ export async function audit(
   audience: string,
   waybills: readonly string[],
   around: Surroundings,
+  anchor: AnchorPlace = "own",
 ): Promise<string> {
-  return (await run("audit", [audience], around, waybills.join("\n"), [0, 3])).said;
+  return (await run("audit", [audience, "--anchor", anchor], around, waybills.join("\n"), [0, 3]))
+    .said;
 }
 
 /** Runs a program of services/ against the cluster. */

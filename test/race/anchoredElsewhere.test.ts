@@ -20,7 +20,10 @@ import type { Contract } from "#shared/grpc/contract.ts";
 import type { Context, Handlers } from "#shared/grpc/handlers.ts";
 import { Server } from "#shared/grpc/server.ts";
 import { createPool } from "#shared/pg/pool.ts";
+import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import type { AccessToken } from "#shared/token/claims.ts";
+import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
+import { fixedRing, type RingSource } from "#shared/waybill/ring.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
 import { uuidFromBytes, uuidToBytes } from "#shared/waybill/uuid.ts";
 import { contract } from "../fixtures/clients.ts";
@@ -47,7 +50,6 @@ const elsewhere: Contract = {
     return method.session === undefined ? method : { ...method, session };
   },
 };
-const ring = makeRingSource(AUDIENCE);
 const answers = new Answers(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 
 /** Whoever brings a token is she. */
@@ -58,6 +60,8 @@ type Client = ServiceClient<typeof CheckoutServiceService>;
 
 let cluster: TestCluster;
 let credentials: Credentials;
+let ring: RingSource;
+let sessions: Sessions<CheckoutState>;
 let proxy: LossyProxy;
 let loses = false;
 let [gate, watcher]: PgClient[] = [];
@@ -133,6 +137,16 @@ beforeAll(async () => {
   credentials = loadCredentials(join(cluster.dataDir, "secrets", "credentials"));
   [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
   const [first, second] = cluster.status().replicas;
+  const keys = new RingWatcher({
+    target: first!.address,
+    service: AUDIENCE,
+    audience: AUDIENCE,
+    credentials,
+  });
+  await keys.ready;
+  ring = fixedRing(keys.current()!);
+  sessions = new Sessions(session, CheckoutState, ring);
+  await keys.close();
   proxy = await startLossyProxy(second!.address, () => {
     const isLost = loses;
     loses = false;
@@ -161,7 +175,6 @@ const add = (client: Client, id: number, waybill: string, key?: string) =>
     { product: `products/${id}` },
     { waybill, ...(key === undefined ? {} : { key }) },
   );
-const sessions = new Sessions(session, CheckoutState, ring);
 const newest = async () =>
   (await watcher!.query("SELECT * FROM session.anchor ORDER BY session_id DESC LIMIT 1")).rows[0];
 
@@ -179,6 +192,21 @@ test("an older waybill is refused, on any replica; the lines say who made them, 
     [id],
   );
   expect(rows.map(({ replica }) => replica)).toEqual(["program/a", "program/a", "program/b"]);
+});
+
+test("what was sealed is genuine, what a stolen ring sealed is a fork", async () => {
+  const opened = await sessions.open(fromCompact(first)!);
+  const forged = toCompact(
+    sessions.seal(sessions.successor(opened, sessions.encode(opened.state))),
+  );
+  const { waybill: second } = await add(a!, 1, first);
+  const findings = await cluster.audit(AUDIENCE, [first, second!, forged], "session");
+  const lines = findings.trim().split("\n");
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+    { verdict: "genuine", version: 1, newest: 2, ended: false, replica: "program/a" },
+    { verdict: "genuine", version: 2, newest: 2 },
+    { verdict: "fork", version: 2, newest: 2 },
+  ]);
 });
 
 test("of several calls at once on several replicas one advances", async () => {
