@@ -51,7 +51,7 @@ export class Spills {
    * Keeps a state.
    *
    * @param before where an earlier state of the session lies: its key goes on
-   * @param tx to be done in; default: its own
+   * @param tx to be done in, asked for when there is something to be written; default: its own
    * @returns where it lies; `before`, when the state is the same
    * @throws StatusError STATE_TOO_LARGE, SPILL_QUOTA_EXCEEDED: nothing was written
    */
@@ -59,7 +59,7 @@ export class Spills {
     sessionId: string,
     state: Buffer,
     before: Spill | undefined,
-    tx: Db = this.#pool,
+    tx: () => Promise<Db> = async () => this.#pool,
   ): Promise<Spill> {
     if (state.length > MAX_STATE) {
       throw Errors.STATE_TOO_LARGE({
@@ -70,7 +70,8 @@ export class Spills {
     const address = hmac(key, "address", state);
     if (before?.address.equals(address)) return before;
     const content = seal(key, address, state);
-    if (!(await insertSpill(tx, this.#schema, { sessionId, address, content }, this.#quota))) {
+    const row = { sessionId, address, content };
+    if (!(await insertSpill(await tx(), this.#schema, row, this.#quota))) {
       throw Errors.SPILL_QUOTA_EXCEEDED({
         metadata: { quota: `${this.#quota}`, size: `${content.length}` },
       });

@@ -157,14 +157,22 @@ export class AnchoredSteps<State> {
     if (this.#isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
     const response = this.#codec.responseSerialize(await this.#next(request, call));
     const { session } = opened;
-    const successor = await this.#endings.successor(opened);
-    const { answer, commit } = this.#endings.toNext(session, asked, response, successor);
-    const seal = this.#calls.seal(opened.carrier, successor);
-    if (!(await commit(undefined, this.#answers.seal(answer)))) {
-      throw Errors.CONFLICT({ cause: "the session advanced meanwhile", retryAfterMs: 20 });
+    const transaction = new HandlerTransaction(this.#anchors.pool);
+    try {
+      const successor = await this.#endings.successor(opened, transaction);
+      const { answer, commit } = this.#endings.toNext(session, asked, response, successor);
+      const seal = this.#calls.seal(opened.carrier, successor);
+      const box = this.#answers.seal(answer);
+      await transaction.finish(async (db) => {
+        if (await commit(db, box)) return;
+        throw Errors.CONFLICT({ cause: "the session advanced meanwhile", retryAfterMs: 20 });
+      });
+      seal(call, response);
+      return response;
+    } catch (error) {
+      await transaction.abandon();
+      throw error;
     }
-    seal(call, response);
-    return response;
   }
 
   /**

@@ -53,11 +53,6 @@ export class AnchoredWay<State> {
     await this.#endings.register(session);
   }
 
-  /** The transaction, while one is open. */
-  async db(): Promise<Db | undefined> {
-    return this.transaction.wasOpened ? this.transaction.open() : undefined;
-  }
-
   /** Takes the session to its next version, with what the handler's transaction has done. */
   async advance(part: Part, response: Buffer, next: EnvelopeV1): Promise<void> {
     const session = this.#current();

@@ -37,15 +37,18 @@ export class Endings<State> {
     this.#directory = directory;
   }
 
-  /** The envelope of a session's next version, with its state kept elsewhere where it is too large. */
-  async successor(opened: Opened<State>, transaction?: HandlerTransaction): Promise<EnvelopeV1> {
+  /**
+   * The envelope of a session's next version, with its state kept elsewhere where it is too large.
+   *
+   * @param transaction of the step: what is kept for a step that does not come about is not kept
+   */
+  async successor(opened: Opened<State>, transaction: HandlerTransaction): Promise<EnvelopeV1> {
     const { session } = opened;
     const successor = this.#sessions.successor(
       session,
       this.#sessions.encode(session.state, session.unknown),
     );
-    const tx = transaction?.wasOpened ? await transaction.open() : undefined;
-    return this.#calls.fit(opened, successor, tx);
+    return this.#calls.fit(opened, successor, transaction.opener);
   }
 
   /**

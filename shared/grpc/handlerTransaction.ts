@@ -30,6 +30,11 @@ export class HandlerTransaction {
     return (await this.#opening).db;
   }
 
+  /** Opens it; undefined where there is none to be had. */
+  get opener(): (() => Promise<Db>) | undefined {
+    return this.#pool && (() => this.open());
+  }
+
   /** Whether it was asked for, and has not been committed since. */
   get wasOpened(): boolean {
     return this.#opening !== undefined;

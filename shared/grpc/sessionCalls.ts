@@ -146,13 +146,13 @@ export class SessionCalls<State> {
   /**
    * Keeps the state of a successor elsewhere, where its carrier has no room for it.
    *
-   * @param tx to be done in; default: its own
+   * @param tx to be done in, asked for when there is something to be written; default: its own
    * @throws StatusError STATE_TOO_LARGE, SPILL_QUOTA_EXCEEDED
    */
   async fit(
     { session, carrier }: Opened<State>,
     envelope: EnvelopeV1,
-    tx?: Db,
+    tx?: () => Promise<Db>,
   ): Promise<EnvelopeV1> {
     const { content } = envelope;
     if (this.#spills === undefined || content?.$case !== "state") return envelope;

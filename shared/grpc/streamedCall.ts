@@ -224,7 +224,7 @@ export class StreamedCall<State> {
     const next = await calls.fit(
       opened,
       calls.sessions.successor(session, state),
-      await this.#anchored?.db(),
+      this.#anchored?.transaction.opener,
     );
     // Whatever brings it, the next call brings it in the metadata.
     calls.assertFitsMetadata(next);

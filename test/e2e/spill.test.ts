@@ -107,6 +107,25 @@ describe.each([
   });
 });
 
+test("of an anchored session nothing is kept for a step that does not come about", async () => {
+  const { waybill: first } = await begin(100, Mode.MODE_ANCHORED);
+  const big = stateOf(900_000);
+  const before = await rows();
+  const again = () => advance(first, big);
+  const { waybill: second } = await again();
+  expect((await again()).waybill).toBeDefined();
+  expect((await rows()) - before).toBe(1);
+  // Stale ones would otherwise use up the quota of the session: sixteen such states.
+  for (let turn = 0; turn < 20; turn += 1) {
+    expect((await refusal(advance(first, stateOf(900_000)))).reason).toBe("WAYBILL_STALE");
+  }
+  expect((await rows()) - before).toBe(1);
+  const together = [1, 2, 3, 4, 5, 6].map(() => advance(second, stateOf(900_000)));
+  const outcomes = (await Promise.allSettled(together)).map(({ status }) => status);
+  expect(outcomes.filter((status) => status === "fulfilled")).toHaveLength(1);
+  expect((await rows()) - before).toBe(2);
+});
+
 test("a state that was kept is resumed", async () => {
   const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
   const { accessToken: token } = await callers.signIn(await callers.person());
