@@ -1,9 +1,11 @@
 import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import { StatusError } from "../errors/errors.ts";
 import type { Db } from "../pg/pool.ts";
 import { fingerprint } from "../waybill/chain.ts";
 import { fromCompact } from "../waybill/jwe.ts";
 import { Opener } from "../waybill/opener.ts";
 import type { RingSource } from "../waybill/ring.ts";
+import { MAX_VERSION } from "../waybill/sessions.ts";
 import { uuidFromBytes } from "../waybill/uuid.ts";
 import { readAdvance } from "./sql/readAdvance.ts";
 import { readAnchor } from "./sql/readAnchor.ts";
@@ -13,9 +15,10 @@ export interface Finding {
   /**
    * `genuine`: its version was made as it says. `fork`: it was sealed under the audience's keys, but
    * that version of its session is another one. `unknown`: there is no line of that version.
-   * `carried`: its session has no anchor. `invalid`: it is no waybill of the audience.
+   * `carried`: its session has no anchor. `destroyed`: so was its key, and nobody can open it any more.
+   * `invalid`: it is no waybill of the audience.
    */
-  readonly verdict: "genuine" | "fork" | "unknown" | "carried" | "invalid";
+  readonly verdict: "genuine" | "fork" | "unknown" | "carried" | "destroyed" | "invalid";
   readonly session?: string;
   readonly version?: number;
   readonly subject?: string;
@@ -45,6 +48,7 @@ export class Audit {
   /** @throws StatusError KEYS_UNAVAILABLE */
   async examine(waybill: string): Promise<Finding> {
     const envelope = await this.#open(waybill);
+    if (envelope === "destroyed") return { verdict: "destroyed" };
     if (envelope === undefined) return { verdict: "invalid" };
     const { version, subject, digest, parentDigest } = envelope;
     const id = uuidFromBytes(envelope.sessionId);
@@ -62,10 +66,19 @@ export class Audit {
     return { verdict: isGenuine ? "genuine" : "fork", ...about, ...stand, ...made };
   }
 
-  async #open(waybill: string): Promise<EnvelopeV1 | undefined> {
+  /** What is sealed under a stolen key may say anything. */
+  async #open(waybill: string): Promise<EnvelopeV1 | "destroyed" | undefined> {
     const sealed = fromCompact(waybill);
-    const plaintext = sealed && (await this.#opener.open(sealed));
-    const version = plaintext && Envelope.decode(plaintext).version;
-    return version?.$case === "v1" ? version.value : undefined;
+    try {
+      const plaintext = sealed && (await this.#opener.open(sealed));
+      const version = plaintext && Envelope.decode(plaintext).version;
+      if (version?.$case !== "v1") return undefined;
+      const { value } = version;
+      return value.sessionId.length === 16 && value.version < MAX_VERSION ? value : undefined;
+    } catch (error) {
+      if (!(error instanceof StatusError)) return undefined;
+      if (error.reason === "WAYBILL_REVOKED") return "destroyed";
+      throw error;
+    }
   }
 }

@@ -19,6 +19,8 @@ import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts
 
 /** How far another replica's clock may run ahead of this one's. */
 const MAX_CLOCK_SKEW_S = 60;
+/** Versions are kept as integers of Postgres: none goes on from this one. */
+export const MAX_VERSION = 2 ** 31 - 1;
 /** The revision of a state that no waybill carries yet. */
 const NOT_SEALED = 0;
 const CARRIED = 1;
@@ -309,6 +311,7 @@ export class Sessions<State> {
     if (
       envelope.audience !== contract.audience ||
       envelope.sessionId.length !== 16 ||
+      envelope.version >= MAX_VERSION ||
       !MODES[contract.mode].includes(envelope.mode) ||
       envelope.digest.length !== (envelope.mode === ANCHORED ? 32 : 0)
     ) {

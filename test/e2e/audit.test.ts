@@ -1,16 +1,14 @@
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Finding } from "#shared/anchors/audit.ts";
-import { loadCredentials } from "#shared/credentials/credentials.ts";
-import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
-import { fixedRing } from "#shared/waybill/ring.ts";
-import { Sessions } from "#shared/waybill/sessions.ts";
-import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { refusal } from "../fixtures/refusal.ts";
+import { stealRing } from "../fixtures/ringThief.ts";
 import { ADDRESS } from "../fixtures/shopper.ts";
 import { step } from "../fixtures/step.ts";
 
@@ -32,17 +30,8 @@ const audit = async (...waybills: string[]): Promise<Finding[]> => {
 
 /** Who has stolen the ring of checkout, and seals another next version of a session. */
 async function fork(waybill: string): Promise<string> {
-  const watcher = new RingWatcher({
-    target: cluster.status().replicas[0]!.address,
-    service: "checkout",
-    audience: "checkout",
-    credentials: loadCredentials(join(cluster.dataDir, "secrets", "credentials")),
-  });
-  await watcher.ready;
-  const ring = fixedRing(watcher.current()!);
-  await watcher.close();
-  const { session } = contract.method("/waybill.checkout.v1.CheckoutService/GetCheckout");
-  const sessions = new Sessions(session!, CheckoutState, ring);
+  const path = "/waybill.checkout.v1.CheckoutService/GetCheckout";
+  const { sessions } = await stealRing(cluster, path, CheckoutState);
   const opened = await sessions.open(fromCompact(waybill)!);
   return toCompact(sessions.seal(sessions.successor(opened, sessions.encode(opened.state))));
 }
@@ -84,4 +73,29 @@ test("a fork is refused by what writes: of the newest version, of an older one, 
   );
   expect(counts.flat()).toHaveLength(3);
   for (const own of counts) expect(own).toEqual(own.map((_, index) => index + 1));
+});
+
+test("one line of a file keeps no other from being judged: a wrong parent, nonsense, a destroyed key", async () => {
+  const { waybill: first } = await step(byHand.checkout.beginCheckout, {});
+  const path = "/waybill.checkout.v1.CheckoutService/GetCheckout";
+  const { sessions, envelopeOf } = await stealRing(cluster, path, CheckoutState);
+  const envelope = await envelopeOf(first!);
+  const forged = (change: Partial<typeof envelope>) =>
+    toCompact(sessions.seal({ ...envelope, ...change }));
+  const lines = [
+    forged({ parentDigest: randomBytes(32) }),
+    forged({ version: 2 ** 32 - 1 }),
+    forged({ sessionId: randomBytes(3) }),
+    first!,
+  ];
+  const verdicts = async () => (await audit(...lines)).map(({ verdict }) => verdict);
+  expect(await verdicts()).toEqual(["fork", "invalid", "invalid", "genuine"]);
+  const sealedUnder = JSON.parse(
+    Buffer.from(first!.slice(0, first!.indexOf(".")), "base64url").toString(),
+  ).kid.slice(0, 11);
+  await cluster.rotate("checkout", sealedUnder);
+  const { waybill: later } = await step(byHand.checkout.beginCheckout, {});
+  lines.push(later!);
+  const destroyed = Array(4).fill("destroyed");
+  expect(await verdicts()).toEqual([...destroyed, "genuine"]);
 });
