@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Wrapping } from "#shared/credentials/wrapping.ts";
 import type { Db } from "#shared/pg/pool.ts";
+import { KeysErrors } from "./errors.ts";
 import { deleteKeys } from "./sql/deleteKeys.ts";
 import { deleteLeases } from "./sql/deleteLeases.ts";
 import { insertKey } from "./sql/insertKey.ts";
@@ -101,8 +102,17 @@ function rewrapped(
   if (state === "destroyed") return { wrappingKeyId: "", wrapped: Buffer.alloc(0) };
   return {
     wrappingKeyId: wrapping.id,
-    wrapped: wrapping.wrap({ ...row, state }, wrapping.unwrap(row)),
+    wrapped: wrapping.wrap({ ...row, state }, unwrapped(wrapping, row)),
   };
+}
+
+/** @throws StatusError RING_UNREADABLE */
+export function unwrapped(wrapping: Wrapping, row: Parameters<Wrapping["unwrap"]>[0]): Buffer {
+  try {
+    return wrapping.unwrap(row);
+  } catch (cause) {
+    throw KeysErrors.RING_UNREADABLE({ cause, alarm: true });
+  }
 }
 
 function toState({ id, state, since, activatedAt, openUntil }: RingKeyRow): KeyState {

@@ -4,7 +4,7 @@ import type { AuditEntry, AuditLog } from "#shared/audit/auditLog.ts";
 import type { Wrapping } from "#shared/credentials/wrapping.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import { lockedRing, rewrapRings, saveRing } from "./ringStore.ts";
+import { lockedRing, rewrapRings, saveRing, unwrapped } from "./ringStore.ts";
 import { readAudiences } from "./sql/readAudiences.ts";
 import { type RingRows, readRing } from "./sql/readRing.ts";
 import {
@@ -192,7 +192,7 @@ export class Rings {
       keys: keys.map((row) => ({
         id: row.id,
         state: STATES[row.state],
-        key: row.state === "destroyed" ? Buffer.alloc(0) : wrapping.unwrap(row),
+        key: row.state === "destroyed" ? Buffer.alloc(0) : unwrapped(wrapping, row),
         createTime: row.createdAt,
       })),
     };

@@ -261,7 +261,25 @@ test("another key-encryption key takes the rings over while both are known, also
   for (const { id, key: bytes } of before.keys) {
     expect(after.keys.find((each) => each.id === id)?.key).toEqual(bytes);
   }
-  await expect(ringOf("e", wrapping(key))).rejects.toThrow("is wrapped with");
+  await expect(ringOf("e", wrapping(key))).rejects.toMatchObject({
+    reason: "RING_UNREADABLE",
+    cause: { message: expect.stringContaining("is wrapped with") },
+  });
+});
+
+test("keys that were swapped in the table are refused by name, and changed by nothing", async () => {
+  const wrap = wrapping(randomBytes(32));
+  for (const audience of ["s", "t"]) await ringOf(audience, wrap);
+  const swapped = `UPDATE keys.ring_key SET wrapped = other.wrapped
+     FROM keys.ring_key AS other
+    WHERE ring_key.audience IN ('s', 't') AND other.audience IN ('s', 't')
+      AND ring_key.state = 'active' AND other.state = 'active' AND ring_key.id <> other.id`;
+  await watcher!.query(swapped);
+  const unreadable = { reason: "RING_UNREADABLE", details: { alarm: true } };
+  await expect(ringOf("s", wrap)).rejects.toMatchObject(unreadable);
+  await expect(rotate("t", wrap)).rejects.toMatchObject(unreadable);
+  await watcher!.query(swapped);
+  for (const audience of ["s", "t"]) expect((await ringOf(audience, wrap)).version).toBe(1);
 });
 
 test("a key's row that was changed keeps its own ring from being cared for, and no other", async () => {
