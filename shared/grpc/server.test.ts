@@ -101,7 +101,7 @@ test("E4 a service-only method is served to a service that has proven who it is,
   ]);
 });
 
-test("a failure is logged with its cause, a refusal only where one looks closely", async () => {
+test("a failure is logged with its cause, a refusal with its reason, one for want of room where one looks closely", async () => {
   const lines: Record<string, unknown>[] = [];
   const log = pino(
     { level: "debug" },
@@ -113,10 +113,15 @@ test("a failure is logged with its cause, a refusal only where one looks closely
   };
   await refusal(getProduct());
   await refusal(catalog.getProduct({ name: "films/1" }));
+  answer = async () => {
+    throw Errors.OVERLOADED();
+  };
+  await refusal(getProduct());
   const method = CatalogServiceService.getProduct.path;
   expect(lines).toMatchObject([
     { level: 50, msg: "call failed", method, reason: "INTERNAL", err: { message: "at line 7" } },
-    { level: 20, msg: "call refused", method, reason: "INVALID_FIELD" },
+    { level: 30, msg: "call refused", method, reason: "INVALID_FIELD" },
+    { level: 20, msg: "call refused", method, reason: "OVERLOADED" },
   ]);
 });
 

@@ -9,6 +9,7 @@ import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import type { Authenticate, Authentication } from "./access.ts";
 import type { Contract } from "./contract.ts";
+import { failureLog } from "./failureLog.ts";
 import { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { implement, type Surroundings } from "./implement.ts";
@@ -63,8 +64,6 @@ export class Server {
   #surroundings: Surroundings;
   /** How many are served, by what bounds them. */
   readonly #served = { calls: 0, streams: 0, services: 0 };
-  /** Refusals since the start that say that something was forged, forked or changed. */
-  #alarms = 0;
   #idle: (() => void) | undefined;
   #drained: Promise<void> | undefined;
 
@@ -100,20 +99,7 @@ export class Server {
           if (this.#isIdle()) this.#idle?.();
         };
       },
-      failed: (method, error) => {
-        const cause = error.details.cause;
-        const entry = {
-          method,
-          reason: error.reason,
-          code: error.code,
-          err: cause,
-        };
-        if (error.reason === "INTERNAL") log?.error(entry, "call failed");
-        else if (error.details.alarm) {
-          this.#alarms += 1;
-          log?.warn({ ...entry, alarms: this.#alarms }, "call refused: something is wrong");
-        } else log?.debug(entry, "call refused");
-      },
+      failed: failureLog(log),
     };
   }
 

@@ -1,0 +1,245 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Client } from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { EnvelopeV1 } from "#proto/waybill/envelope/v1/envelope.ts";
+import { Mode } from "#proto/waybill/options/v1/options.ts";
+import { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { newUuid } from "#shared/waybill/ids.ts";
+import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
+import { uuidFromBytes, uuidToBytes } from "#shared/waybill/uuid.ts";
+import { Callers } from "../fixtures/callers.ts";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { type Stolen, stealRing } from "../fixtures/ringThief.ts";
+import { step } from "../fixtures/step.ts";
+
+const OPEN = "/waybill.session.v1.SessionService/OpenSession";
+const ADVANCE = "/waybill.session.v1.SessionService/AdvanceSession";
+
+let cluster: TestCluster;
+let clients: Clients;
+let callers: Callers;
+let db: Client;
+let stolen: Stolen<SessionState>;
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  clients = makeClients(cluster.target, { withJar: false, retries: false });
+  callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  stolen = await stealRing(cluster, OPEN, SessionState);
+  db = new Client({ connectionString: cluster.databaseUrl });
+  await db.connect();
+});
+afterAll(async () => {
+  await db?.end();
+  callers?.close();
+  clients?.close();
+  await cluster?.remove();
+});
+
+const stateOf = (size: number): SessionState => ({
+  value: { $case: "json", value: { text: randomBytes(size / 2).toString("hex") } },
+});
+const begin = async (size = 100, token?: string) => {
+  const first = { state: stateOf(size), waybill: undefined, mode: Mode.MODE_ANCHORED };
+  return (await step(clients.session.beginSession, first, { token })).waybill!;
+};
+const write = (
+  waybill: string,
+  { key, token, size = 100 }: Parameters<typeof step>[2] & { size?: number } = {},
+) =>
+  step(
+    clients.session.advanceSession,
+    { state: stateOf(size), waybill: undefined },
+    { waybill, token, ...(key !== undefined && { key }) },
+  );
+const read = (waybill: string) =>
+  step(clients.session.openSession, { waybill: undefined }, { waybill });
+
+const idOf = async (waybill: string) => uuidFromBytes((await stolen.envelopeOf(waybill)).sessionId);
+/** A waybill with another content, under the audience's own key. */
+const forge = async (waybill: string, change: Partial<EnvelopeV1>) =>
+  toCompact(stolen.sessions.seal({ ...(await stolen.envelopeOf(waybill)), ...change }));
+/** The next version of a session, as nobody but the thief has made it. */
+const fork = async (waybill: string) => {
+  const { sessions } = stolen;
+  const opened = await sessions.open(fromCompact(waybill)!);
+  return toCompact(sessions.seal(sessions.successor(opened, sessions.encode(opened.state))));
+};
+
+interface Case {
+  readonly reason: string;
+  /** Default: an advance. */
+  readonly method?: string;
+  /** Readies everything. @returns makes the call that is to be refused */
+  make(): Promise<() => Promise<unknown>>;
+}
+
+const CASES: Record<string, Case> = {
+  "a session that never existed": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const waybill = await forge(await begin(), { sessionId: uuidToBytes(newUuid()) });
+      return () => write(waybill);
+    },
+  },
+  "a session that has ended": {
+    reason: "WAYBILL_ENDED",
+    async make() {
+      const waybill = await begin();
+      await step(clients.session.endSession, { waybill: undefined }, { waybill });
+      return () => write(waybill);
+    },
+  },
+  "a session that belongs to another": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const [hers, his] = await Promise.all(
+        [1, 2].map(async () => (await callers.signIn(await callers.person())).accessToken),
+      );
+      const waybill = await begin(100, hers);
+      return () => write(waybill, { token: his });
+    },
+  },
+  "an older version": {
+    reason: "WAYBILL_STALE",
+    async make() {
+      const waybill = await begin();
+      await write(waybill);
+      return () => write(waybill);
+    },
+  },
+  "a version from the future": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const waybill = await fork(await begin());
+      return () => write(waybill);
+    },
+  },
+  "a version that no session comes to": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const waybill = await forge(await begin(), { version: 2 ** 31 - 1 });
+      return () => write(waybill);
+    },
+  },
+  "a forged chain": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const first = await begin();
+      const waybill = await fork(first);
+      await write(first);
+      return () => write(waybill);
+    },
+  },
+  "an idempotency key that is too long": {
+    reason: "IDEMPOTENCY_KEY_INVALID",
+    async make() {
+      const waybill = await begin();
+      return () => write(waybill, { key: "x".repeat(256) });
+    },
+  },
+  "an idempotency key of another request": {
+    reason: "IDEMPOTENCY_KEY_REUSED",
+    async make() {
+      const waybill = await begin();
+      await write(waybill, { key: "k" });
+      return () => write(waybill, { key: "k" });
+    },
+  },
+  "a state beyond the limit": {
+    reason: "STATE_TOO_LARGE",
+    async make() {
+      const waybill = await begin();
+      return () => write(waybill, { size: 2 ** 20 });
+    },
+  },
+  "a spill reference to another session's": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const { content } = await stolen.envelopeOf(await begin(20_000));
+      expect(content?.$case).toBe("spill");
+      const waybill = await forge(await begin(), { content });
+      return () => write(waybill);
+    },
+  },
+  "the same, where the session is read": {
+    reason: "WAYBILL_INVALID",
+    method: OPEN,
+    async make() {
+      const { content } = await stolen.envelopeOf(await begin(20_000));
+      const waybill = await forge(await begin(), { content });
+      return () => read(waybill);
+    },
+  },
+  "a spill row that was changed": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const { content } = await stolen.envelopeOf(await begin(20_000));
+      // Of a session that no replica has in memory: the row is put under its name.
+      const waybill = await forge(await begin(), { content });
+      await db.query(
+        `INSERT INTO session.spill (session_id, address, content)
+         SELECT $1, address, set_byte(content, 50, get_byte(content, 50) # 1)
+           FROM session.spill WHERE address = $2`,
+        [await idOf(waybill), content?.$case === "spill" && content.value.address],
+      );
+      return () => write(waybill);
+    },
+  },
+  "an anchor row that was set back": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const waybill = (await write(await begin())).waybill!;
+      await db.query("UPDATE session.anchor SET version = 1 WHERE session_id = $1", [
+        await idOf(waybill),
+      ]);
+      return () => write(waybill);
+    },
+  },
+  "an anchor row with another's content": {
+    reason: "WAYBILL_INVALID",
+    async make() {
+      const [waybill, other] = [await begin(), await begin()];
+      await db.query(
+        `UPDATE session.anchor SET head = other.head, answer = other.answer
+           FROM session.anchor AS other WHERE anchor.session_id = $1 AND other.session_id = $2`,
+        [await idOf(waybill), await idOf(other)],
+      );
+      return () => write(waybill);
+    },
+  },
+};
+
+/** Everything that the service keeps, as one figure a table. */
+async function everything(): Promise<unknown> {
+  const sums = ["anchor", "advance", "spill", "directory", "checkpoint"].map(
+    (table) =>
+      `(SELECT count(*) || md5(coalesce(string_agg(row::text, '' ORDER BY row::text), ''))
+          FROM session.${table} AS row) AS ${table}`,
+  );
+  return (await db.query(`SELECT ${sums.join(", ")}`)).rows[0];
+}
+
+/** What all replicas have written down of refusals and failures. */
+function written(): string[] {
+  return cluster.status().replicas.flatMap(({ number }) =>
+    readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8")
+      .split("\n")
+      .filter((line) => line.includes('"msg":"call ')),
+  );
+}
+
+test.each(Object.entries(CASES))(
+  "%s: refused with its reason, written down once, and nothing is changed",
+  async (_, { reason, method = ADVANCE, make }) => {
+    const call = await make();
+    const [before, said] = [await everything(), new Set(written())];
+    expect((await refusal(call())).reason).toBe(reason);
+    const lines = written().filter((line) => !said.has(line));
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ method, reason }]);
+    expect(await everything()).toEqual(before);
+  },
+);
