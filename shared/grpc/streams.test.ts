@@ -71,7 +71,12 @@ beforeEach(async () => {
       return { ...method, step, session, advancesAnchor: false };
     },
   };
-  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  const log = {
+    error: ({ err }: { err: unknown }) => causes.push(err),
+    warn() {},
+    info() {},
+    debug() {},
+  };
   server = new Server({ contract: carried, log: log as never });
 });
 afterEach(async () => {

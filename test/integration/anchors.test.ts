@@ -1,9 +1,11 @@
+import { InterceptingCall, type Interceptor } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { SessionServiceService, type SessionState } from "#proto/waybill/session/v1/session.ts";
 import { Anchors, MOST_KEPT } from "#shared/anchors/anchors.ts";
 import { createClient } from "#shared/grpc/client.ts";
+import type { Contract } from "#shared/grpc/contract.ts";
 import type { Server } from "#shared/grpc/server.ts";
 import { Jar } from "#shared/jar/jar.ts";
 import { MemoryStore } from "#shared/jar/stores.ts";
@@ -167,6 +169,99 @@ describe("a handler's transaction", () => {
 });
 
 describe("the jar", () => {
+  /** A client with a jar, and what its calls say on each of their attempts. */
+  function recorded(target: string, options: Partial<ConstructorParameters<typeof Jar>[0]> = {}) {
+    const attempts: { method: string; key: string | undefined }[] = [];
+    /** Attempts after the first wait for this. */
+    const gate = { passes: (_attempt: number): Promise<void> => Promise.resolve() };
+    const recorder: Interceptor = (call, next) =>
+      new InterceptingCall(next(call), {
+        start(metadata, listener, goOn) {
+          const method = call.method_definition.path.split("/").at(-1)!;
+          attempts.push({ method, key: metadata.get("idempotency-key")[0]?.toString() });
+          void gate.passes(attempts.length).then(() => goOn(metadata, listener));
+        },
+      });
+    const jar = new Jar({ contract, ...options });
+    const client = createClient(SessionServiceService, target, {
+      interceptors: [jar.interceptor(), recorder],
+    });
+    return { client, attempts, gate };
+  }
+
+  test("gives each call that advances a key of its own, which its attempts share", async () => {
+    const { target } = await serve();
+    let answers = 0;
+    const proxy = await startLossyProxy(target, () => {
+      answers += 1;
+      return answers === 2;
+    });
+    const { client, attempts } = recorded(proxy.target);
+    await client.beginSession(begun);
+    await client.advanceSession({ state: state("x"), waybill: undefined });
+    await client.advanceSession({ state: state("x"), waybill: undefined });
+    expect(attempts.map(({ method }) => method)).toEqual([
+      "BeginSession",
+      "AdvanceSession",
+      "AdvanceSession",
+      "AdvanceSession",
+    ]);
+    const [, once, again, other] = attempts.map(({ key }) => key);
+    expect(once).toMatch(/^[0-9a-f-]{36}$/);
+    expect(again).toBe(once);
+    expect(other).not.toBe(once);
+    client.close();
+    await proxy.close();
+  });
+
+  test("does not do again what was done, when its answer is gone and its method may not be repeated", async () => {
+    const { target } = await serve();
+    let answers = 0;
+    const proxy = await startLossyProxy(target, () => {
+      answers += 1;
+      return answers === 2;
+    });
+    const store = new MemoryStore();
+    const unrepeatable: Contract = {
+      ...contract,
+      find(path) {
+        const method = contract.find(path);
+        return method && { ...method, idempotent: false };
+      },
+    };
+    const { client, attempts, gate } = recorded(proxy.target, { contract: unrepeatable, store });
+    await client.beginSession(begun);
+    const first = store.get("session/default")!;
+    const lost = Promise.withResolvers<void>();
+    const held = Promise.withResolvers<void>();
+    gate.passes = async (attempt) => {
+      if (attempt !== 3) return;
+      lost.resolve();
+      await held.promise;
+    };
+    const call = client.advanceSession({ state: state("once"), waybill: undefined });
+    await lost.promise;
+    // Meanwhile another program goes on from what the call has made, and leaves its waybill in the store.
+    const { session, close } = makeClients(target, { withJar: false, retries: false });
+    const request = { state: state("once"), waybill: undefined };
+    const made = await step(session.advanceSession, request, {
+      waybill: first,
+      key: attempts[1]!.key!,
+    });
+    const other = { state: state("other"), waybill: undefined };
+    const { waybill } = await step(session.advanceSession, other, { waybill: made.waybill });
+    store.set("session/default", waybill!);
+    held.resolve();
+    expect(await refusal(call)).toMatchObject({
+      reason: "WAYBILL_STALE",
+      metadata: { served: "true", newest: "3" },
+    });
+    expect((await versions())[0]).toBe(3);
+    close();
+    client.close();
+    await proxy.close();
+  });
+
   test("makes a call again whose answer was lost, with its key: it is served once", async () => {
     const { target } = await serve();
     let answers = 0;

@@ -2,11 +2,12 @@ import { randomUUID } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Checkout } from "#proto/waybill/checkout/v1/checkout.ts";
-import { DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { CheckoutState, DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { type Clients, makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { connect, untilBlocked } from "../fixtures/gate.ts";
 import { refusal } from "../fixtures/refusal.ts";
+import { type Stolen, stealRing } from "../fixtures/ringThief.ts";
 import { ADDRESS } from "../fixtures/shopper.ts";
 import { type Stepped, step } from "../fixtures/step.ts";
 
@@ -14,12 +15,15 @@ let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
 /** One client of each replica: which one a call lands on is the test's choice. */
 let [a, b]: Clients[] = [];
+let stolen: Stolen<CheckoutState>;
 beforeAll(async () => {
   cluster = await startTestCluster();
   [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
   [a, b] = cluster
     .status()
     .replicas.map(({ address }) => makeClients(address, { withJar: false, retries: false }));
+  const path = "/waybill.checkout.v1.CheckoutService/GetCheckout";
+  stolen = await stealRing(cluster, path, CheckoutState);
 });
 afterAll(async () => {
   a?.close();
@@ -139,6 +143,8 @@ test.each([
   const [one, two] = (await Promise.all(made)) as [Stepped<Checkout>, Stepped<Checkout>];
   expect(two.response).toEqual(one.response);
   expect(one.response.items.map(({ quantity }) => quantity)).toEqual([1]);
+  const [its, theirs] = [one, two].map(({ waybill }) => stolen.envelopeOf(waybill!));
+  expect(await theirs).toEqual(await its);
   const { session_id, version } = await newest();
   expect(version).toBe(2);
   expect(await countOf("advance", "session_id", session_id)).toBe(2);

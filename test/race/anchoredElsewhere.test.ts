@@ -104,7 +104,12 @@ const handlers: Partial<All> = {
 
 /** A replica of the program. @param target of the session service */
 async function serve(target: string, name: string): Promise<Client> {
-  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  const log = {
+    error: ({ err }: { err: unknown }) => causes.push(err),
+    warn() {},
+    info() {},
+    debug() {},
+  };
   const server = new Server({ contract: elsewhere, log: log as never });
   server.checkTokens({
     canCheck: () => true,

@@ -156,7 +156,12 @@ test("a stream that is opened again while its first attempt runs does nothing tw
 
 test("a transaction that is open when a message goes out is the handler's mistake", async () => {
   const causes: unknown[] = [];
-  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  const log = {
+    error: ({ err }: { err: unknown }) => causes.push(err),
+    warn() {},
+    info() {},
+    debug() {},
+  };
   const server = new Server({ contract, log: log as never });
   servers.push(server);
   const handlers = {
@@ -188,7 +193,12 @@ test("a transaction that is open when a message goes out is the handler's mistak
 /** A server whose SetItems does something else. */
 async function serveOther(setItems: All["setItems"]) {
   const causes: unknown[] = [];
-  const log = { error: ({ err }: { err: unknown }) => causes.push(err), warn() {}, debug() {} };
+  const log = {
+    error: ({ err }: { err: unknown }) => causes.push(err),
+    warn() {},
+    info() {},
+    debug() {},
+  };
   const server = new Server({ contract, log: log as never });
   servers.push(server);
   const all = new Proxy({ setItems } as Partial<All>, {
