@@ -2,6 +2,6 @@
 export interface Asked {
   /** SHA-256 of the idempotency key; without one, the request's digest. */
   readonly idempotencyDigest: Buffer;
-  /** SHA-256 of the method and the request. */
+  /** SHA-256 of the method, the caller and the request. */
   readonly requestDigest: Buffer;
 }

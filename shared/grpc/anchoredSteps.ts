@@ -302,12 +302,12 @@ export class AnchoredSteps<State> {
   }
 
   #asked(request: unknown, call: Call): Asked {
-    const { path, requestCarrier } = this.#method;
+    const { requestCarrier } = this.#method;
     const bare =
       requestCarrier === undefined
         ? request
         : { ...(request as object), [requestCarrier]: undefined };
-    return readAsked(path, call.metadata, this.#codec.requestSerialize(bare));
+    return readAsked(call, this.#codec.requestSerialize(bare));
   }
 
   /**

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
-import type { Metadata } from "@grpc/grpc-js";
 import type { Asked } from "../anchors/asked.ts";
 import { Errors } from "../errors/errors.ts";
 import { singleValue } from "../waybill/singleValue.ts";
+import type { Call } from "./call.ts";
 
 /** The metadata key, in requests. */
 export const IDEMPOTENCY_KEY = "idempotency-key";
@@ -10,19 +10,21 @@ export const IDEMPOTENCY_KEY = "idempotency-key";
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
+ * What tells a call from others. Whoever makes it is part of it: another caller with the same waybill, of
+ * nobody's session, is not answered what this one was.
+ *
  * @param request encoded, without its waybill. Undefined: a stream of requests, which without a key
  *   nobody can tell from another one
  * @throws StatusError IDEMPOTENCY_KEY_INVALID, METADATA_DUPLICATED
  */
 export function readAsked(
-  method: string,
-  metadata: Metadata,
+  { method, metadata, caller }: Pick<Call, "method" | "metadata" | "caller">,
   request: Uint8Array | undefined,
 ): Asked {
   const key = singleValue(metadata, IDEMPOTENCY_KEY);
   if (key !== undefined && !KEY.test(key)) throw Errors.IDEMPOTENCY_KEY_INVALID();
   const requestDigest = createHash("sha256")
-    .update(`${method}\0`)
+    .update(`${method}\0${caller.token?.subject ?? ""}\0`)
     .update(request ?? "")
     .digest();
   if (key !== undefined) {

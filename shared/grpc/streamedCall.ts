@@ -54,13 +54,13 @@ export class StreamedCall<State> {
     // A carried session offers no transaction: nothing would keep what it does from being done twice.
     const mayBeAnchored = session.anchored || session.version === 0;
     if (anchorage === undefined || !mayBeAnchored) return;
-    const { requestCarrier, path } = method;
+    const { requestCarrier } = method;
     const bare =
       requestCarrier === undefined
         ? request
         : { ...(request as object), [requestCarrier]: undefined };
     const encoded = bare === undefined ? undefined : codec.requestSerialize(bare);
-    const asked = readAsked(path, call.metadata, encoded);
+    const asked = readAsked(call, encoded);
     this.#anchored = new AnchoredWay(calls, anchorage, asked, () => this.#session);
     call.transaction = () => this.#anchored!.transaction.open();
   }

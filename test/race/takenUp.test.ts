@@ -1,0 +1,146 @@
+import type { Client } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { Callers } from "../fixtures/callers.ts";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { step } from "../fixtures/step.ts";
+
+let cluster: TestCluster;
+let [gate, watcher]: Client[] = [];
+/** One client of each replica: which one a call lands on is the test's choice. */
+let [a, b]: Clients[] = [];
+let [hers, his]: string[] = [];
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
+  [a, b] = cluster
+    .status()
+    .replicas.map(({ address }) => makeClients(address, { withJar: false, retries: false }));
+  const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  [hers, his] = await Promise.all(
+    [0, 1].map(async () => (await callers.signIn(await callers.person())).accessToken),
+  );
+  callers.close();
+});
+afterAll(async () => {
+  a?.close();
+  b?.close();
+  await Promise.all([gate?.end(), watcher?.end()]);
+  await cluster?.remove();
+});
+
+/** A checkout of hers, at its second version, and how much of something is in it. */
+let waybill: string;
+let quantity: number;
+let name: string;
+beforeEach(async () => {
+  const begun = await step(a!.checkout.beginCheckout, {}, { token: hers });
+  name = `sessions/${(await newest()).id}`;
+  waybill = (await add(a!, 1, begun.waybill!)).waybill!;
+  quantity = 1;
+});
+
+const newest = async (): Promise<{ id: string; version: number }> =>
+  (
+    await watcher!.query(
+      "SELECT session_id AS id, version FROM checkout.anchor ORDER BY session_id DESC LIMIT 1",
+    )
+  ).rows[0];
+const add = (clients: Clients, more: number, from: string) =>
+  step(
+    clients.checkout.addItem,
+    { product: "products/1", quantity: more },
+    { waybill: from, token: hers },
+  );
+const resume = (clients: Clients, key?: string) =>
+  step(clients.checkout.resumeCheckout, { name }, { token: hers, ...(key && { key }) });
+const bind = (clients: Clients, from: string, token: string) =>
+  step(clients.checkout.bindCheckout, {}, { waybill: from, token });
+
+/** Runs calls while nobody may lock an anchor, until all of them have read what they read, and wait for that. */
+async function together<T>(...calls: (() => Promise<T>)[]): Promise<string[]> {
+  await gate!.query("BEGIN; LOCK TABLE checkout.anchor IN EXCLUSIVE MODE");
+  const made: Promise<T>[] = [];
+  for (const call of calls) {
+    const own = call();
+    own.catch(() => {});
+    made.push(own);
+    await untilBlocked(watcher!, made.length);
+  }
+  await gate!.query("COMMIT");
+  const settled = await Promise.allSettled(made);
+  return Promise.all(
+    settled.map(async ({ status }, index) =>
+      status === "fulfilled" ? "OK" : (await refusal(made[index]!)).reason,
+    ),
+  );
+}
+
+test("the anomaly: who takes a session up as it was read sets back what was advanced meanwhile", async () => {
+  await gate!.query("CREATE TEMP TABLE unguarded AS SELECT 2 AS version, '1' AS state");
+  const read = (await gate!.query("SELECT version, state FROM unguarded")).rows[0];
+  await gate!.query("UPDATE unguarded SET version = 3, state = '1, 2'");
+  await gate!.query("UPDATE unguarded SET version = $1, state = $2", [
+    read.version + 1,
+    read.state,
+  ]);
+  expect((await gate!.query("SELECT state FROM unguarded")).rows).toEqual([{ state: "1" }]);
+});
+
+test("of an advance and a resume that has read already one comes about, and nothing is lost", async () => {
+  for (let turn = 0; turn < 8; turn += 1) {
+    const from = await newest();
+    const calls = [() => add(a!, 1, waybill), () => resume(b!)];
+    const said = await together<unknown>(...(turn % 2 === 0 ? calls : calls.reverse()));
+    if (turn % 2 === 1) said.reverse();
+    expect([
+      ["OK", "CONFLICT"],
+      ["WAYBILL_STALE", "OK"],
+    ]).toContainEqual(said);
+    expect((await newest()).version).toBe(from.version + 1);
+    const resumed = await resume(a!);
+    expect(resumed.response.items[0]!.quantity).toBe(quantity + (said[0] === "OK" ? 1 : 0));
+    ({ quantity } = resumed.response.items[0]!);
+    waybill = resumed.waybill!;
+  }
+});
+
+test("of two devices that take a session up at once one does, and the other asks again", async () => {
+  const said = await together<unknown>(
+    () => resume(a!),
+    () => resume(b!),
+  );
+  expect(said.sort()).toEqual(["CONFLICT", "OK"]);
+  expect((await newest()).version).toBe(3);
+});
+
+test("a resume that is made again while its first attempt runs is answered as that", async () => {
+  const said = await together<unknown>(
+    () => resume(a!, "once"),
+    () => resume(b!, "once"),
+  );
+  expect(said.sort()).toEqual(["CONFLICT", "OK"]);
+  // As the client's own retries do it.
+  await resume(b!, "once");
+  expect((await newest()).version).toBe(3);
+});
+
+test("of two who bind one nobody's session at once one has it", async () => {
+  const { waybill: nobodys } = await step(a!.checkout.beginCheckout, {});
+  const before = (await newest()).id;
+  const said = await together<unknown>(
+    () => bind(a!, nobodys!, hers!),
+    () => bind(b!, nobodys!, his!),
+  );
+  expect(said.sort()).toEqual(["OK", "WAYBILL_ENDED"]);
+  const { rows } = await watcher!.query(
+    "SELECT version, ended FROM checkout.anchor WHERE session_id >= $1 ORDER BY session_id",
+    [before],
+  );
+  expect(rows).toEqual([
+    { version: 2, ended: true },
+    { version: 1, ended: false },
+  ]);
+});
