@@ -48,4 +48,5 @@ export { Cursors } from "./waybill/cursors.ts";
 export type { Owner } from "./waybill/owner.ts";
 export { fixedRing, type Ring, type RingKey, type RingSource } from "./waybill/ring.ts";
 export type { Session } from "./waybill/session.ts";
+export { letGo } from "./waybill/unknownFields.ts";
 export { type Upgrade, type Upgrades, upgrade } from "./waybill/upgrades.ts";

@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
+import { CheckoutState } from "../../proto/gen/waybill/checkout/v1/checkout_state.ts";
 import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
 import { makeRingSource } from "../../test/fixtures/rings.ts";
 import { Sealer } from "./sealer.ts";
 import { Sessions, type SessionsOptions } from "./sessions.ts";
+import { unknownOf } from "./unknownFields.ts";
 
 const CONTRACT = {
   audience: "session",
@@ -191,6 +193,18 @@ test("fields of the state that are not known here travel on byte for byte", asyn
   const encoded = Buffer.from(sessions.encode(opened.state));
   expect(encoded.includes(unknown.subarray(0, 6))).toBe(true);
   expect(encoded.includes(unknown.subarray(6))).toBe(true);
+});
+
+test("what was taken out with one version of a stream makes room for something fresh in the next", async () => {
+  const item = { product: "", title: "", unitPrice: undefined, quantity: 1 };
+  const checkouts = new Sessions(CONTRACT, CheckoutState, makeRingSource("session"));
+  const session = checkouts.begin();
+  session.state.items = [{ ...item, _unknownFields: { 1602: [Buffer.from("036e6577", "hex")] } }];
+  session.unknown = unknownOf(session.state);
+  session.state.items = [];
+  checkouts.goOn(session, checkouts.successor(session, checkouts.encode(session.state)));
+  session.state.items = [item];
+  checkouts.encode(session.state, session.unknown);
 });
 
 test("an anonymous session belongs to a subject of its own, a given one to that", () => {

@@ -13,7 +13,7 @@ import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
 import type { RingSource } from "./ring.ts";
 import { noLease, Sealer } from "./sealer.ts";
 import type { OpenSession, SessionContract, SpillSource, StateCodec } from "./session.ts";
-import { keepUnknown, type Unknown } from "./unknownFields.ts";
+import { keepUnknown, type Unknown, unknownOf } from "./unknownFields.ts";
 import { lower, raise, type Upgrades } from "./upgrades.ts";
 import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts";
 
@@ -184,7 +184,8 @@ export class Sessions<State> {
   goOn(session: OpenSession<State>, envelope: EnvelopeV1): void {
     const encoded = asBuffer(this.encode(session.state, session.unknown));
     Object.assign(session, this.#toSession(envelope, session.state, encoded), {
-      unknown: session.unknown,
+      // What was taken out with this version is out: the next is held against what is left.
+      unknown: session.unknown && unknownOf(session.state),
     });
   }
 
