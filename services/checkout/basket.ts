@@ -1,4 +1,5 @@
 import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { letGo } from "#shared/waybill/unknownFields.ts";
 import { CheckoutErrors } from "./errors.ts";
 
 export const MAX_LINES = 30;
@@ -12,6 +13,7 @@ export const MAX_QUANTITY = 99;
 export function beginChange(state: CheckoutState): void {
   if (state.order !== "")
     throw CheckoutErrors.CHECKOUT_PLACED({ metadata: { order: state.order } });
+  letGo(state.quote);
   state.quote = undefined;
 }
 

@@ -1,6 +1,7 @@
 import type { Checkout, SetAddressRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { letGo } from "#shared/waybill/unknownFields.ts";
 import { beginChange } from "./basket.ts";
 import type { CheckoutParts } from "./parts.ts";
 import { toCheckout } from "./view.ts";
@@ -13,6 +14,8 @@ export const setAddress =
   async ({ address }: SetAddressRequest, context: Context<CheckoutState>): Promise<Checkout> => {
     const { state } = context.session;
     beginChange(state);
+    // Another address is another one: nothing of the old is to stay.
+    letGo(state.address);
     state.address = address;
     if (address?.recipients.length === 0) {
       const name = await nameOfCaller(parts, context);

@@ -4,6 +4,7 @@ import {
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { letGo } from "#shared/waybill/unknownFields.ts";
 import { view } from "./view.ts";
 
 export async function advanceSession(
@@ -11,6 +12,8 @@ export async function advanceSession(
   { session }: Context<SessionState>,
 ): Promise<AdvanceSessionResponse> {
   const before = SessionState.encode(session.state).finish();
+  // The caller's state as a whole: nothing within the old one is to stay.
+  letGo(session.state.value);
   session.state = state!;
   // The same state again is no advance of a carried session: its version stays.
   const changed =

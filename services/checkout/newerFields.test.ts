@@ -1,0 +1,41 @@
+import { expect, test } from "vitest";
+import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { keepUnknown, unknownOf } from "#shared/waybill/unknownFields.ts";
+import { quoteCheckout } from "./quoteCheckout.ts";
+import { setAddress } from "./setAddress.ts";
+
+const money = { currencyCode: "USD", units: 1n, nanos: 0 };
+/** A field that a newer program has put there. */
+const newer = { _unknownFields: { 1602: [Buffer.from("01ff", "hex")] } };
+const address = {
+  revision: 0,
+  regionCode: "US",
+  languageCode: "",
+  postalCode: "94043",
+  sortingCode: "",
+  administrativeArea: "",
+  locality: "Mountain View",
+  sublocality: "",
+  addressLines: [],
+  recipients: ["Ada"],
+  organization: "",
+};
+
+test("a quote or an address may be replaced that a newer program has put fields into", async () => {
+  const state: CheckoutState = {
+    items: [{ product: "products/1", title: "", unitPrice: money, quantity: 1, ...newer }],
+    address: { ...address, ...newer },
+    deliverySpeed: 1,
+    quote: { itemsTotal: money, delivery: money, total: { ...money, ...newer }, ...newer },
+    order: "",
+  };
+  const context = { session: { state } } as Context<CheckoutState>;
+  const brought = unknownOf(state)!;
+  await quoteCheckout({}, context);
+  await setAddress({} as never)({ address }, context);
+  await quoteCheckout({}, context);
+  keepUnknown(state, brought);
+  expect(state.quote?._unknownFields).toBeUndefined();
+  expect(state.items[0]?._unknownFields).toEqual(newer._unknownFields);
+});
