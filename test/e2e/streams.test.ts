@@ -1,8 +1,9 @@
-import { Metadata } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type {
   EditItemsRequest,
+  EditItemsResponse,
   SetItemsResponse,
   UploadItemsRequest,
 } from "#proto/waybill/checkout/v1/checkout.ts";
@@ -16,16 +17,20 @@ import { step } from "../fixtures/step.ts";
 
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
-/** One client of each replica. */
+/** One client of each replica, until one is killed. */
 let [a, b]: Clients[] = [];
+/** One whose calls land on any of those that serve. */
+let any: Clients;
 beforeAll(async () => {
   cluster = await startTestCluster();
   [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
   [a, b] = cluster
     .status()
     .replicas.map(({ address }) => makeClients(address, { withJar: false, retries: false }));
+  any = makeClients(cluster.target, { withJar: false });
 });
 afterAll(async () => {
+  any?.close();
   a?.close();
   b?.close();
   await Promise.all([gate?.end(), watcher?.end()]);
@@ -34,7 +39,7 @@ afterAll(async () => {
 
 let first: string;
 beforeEach(async () => {
-  first = (await step(a!.checkout.beginCheckout, {})).waybill!;
+  first = (await step(any.checkout.beginCheckout, {})).waybill!;
 });
 
 const ITEMS = [1, 2, 3, 4, 5].map((id) => ({ product: `products/${id}`, quantity: id }));
@@ -145,13 +150,12 @@ test("of several streams from one waybill one goes on", async () => {
 });
 
 test("a stream both ways advances with each answer, and what was missed comes first", async () => {
-  const clients = makeClients(cluster.target, { withJar: false });
   async function* requests(from: number, to: number): AsyncGenerator<EditItemsRequest> {
     for (const item of ITEMS.slice(from, to)) yield { item };
   }
   const waybills: string[] = [];
   const sizes: number[] = [];
-  for await (const { checkout, waybill } of clients.checkout.editItems(requests(0, 3), {
+  for await (const { checkout, waybill } of any.checkout.editItems(requests(0, 3), {
     metadata: metadataOf(first, "edit"),
   })) {
     sizes.push(checkout!.items.length);
@@ -160,7 +164,7 @@ test("a stream both ways advances with each answer, and what was missed comes fi
   expect(sizes).toEqual([1, 2, 3]);
   // He has seen the first alone, and sends what follows the last that he has had answered by now.
   const again: number[] = [];
-  for await (const { checkout } of clients.checkout.editItems(requests(3, 5), {
+  for await (const { checkout } of any.checkout.editItems(requests(3, 5), {
     metadata: metadataOf(waybills[0]!, "edit"),
   })) {
     again.push(checkout!.items.length);
@@ -168,19 +172,17 @@ test("a stream both ways advances with each answer, and what was missed comes fi
   expect(again).toEqual([2, 3, 4, 5]);
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
   // Without a key two streams of requests are two.
-  const unnamed = clients.checkout.editItems(requests(0, 1), { metadata: metadataOf(first) });
+  const unnamed = any.checkout.editItems(requests(0, 1), { metadata: metadataOf(first) });
   expect((await refusal(unnamed[Symbol.asyncIterator]().next())).reason).toBe("WAYBILL_STALE");
-  clients.close();
 });
 
 test("a stream of requests advances the session once, with all of them or none", async () => {
-  const clients = makeClients(cluster.target, { withJar: false });
   async function* requests(...products: number[]): AsyncGenerator<UploadItemsRequest> {
     for (const id of products) yield { product: `products/${id}`, quantity: 1 };
   }
   let waybill: string | undefined;
   const upload = (products: number[], from: string, key: string) =>
-    clients.checkout.uploadItems(requests(...products), {
+    any.checkout.uploadItems(requests(...products), {
       metadata: metadataOf(from, key),
       onMetadata: (metadata) => {
         waybill = metadata.get("waybill")[0] as string;
@@ -194,12 +196,127 @@ test("a stream of requests advances the session once, with all of them or none",
   const once = waybill!;
   // Its answer was lost: it is given again, and nothing is added again.
   expect(await upload([1, 2, 1], first, "good")).toEqual(made);
-  expect(await basket(clients, waybill!)).toEqual(await basket(clients, once));
+  expect(await basket(any, waybill!)).toEqual(await basket(any, once));
   expect(await versions()).toEqual([1, 2]);
-  clients.close();
 });
 
-// The last: there is one replica less from here on.
+// Replicas are killed from here on: `a` and `b` are those that were there before.
+
+/** Settles when two serve again, a successor of the one that was killed among them. */
+const untilReplaced = (killed: number) =>
+  expect
+    .poll(() => cluster.status().replicas.filter(({ pid }) => pid !== killed).length, {
+      timeout: 30_000,
+    })
+    .toBe(2);
+
+/** The process that has made the newest advance. */
+async function lastToAdvance(): Promise<number> {
+  const { rows } = await watcher!.query<{ replica: string }>(
+    "SELECT replica FROM checkout.advance ORDER BY created_at DESC LIMIT 1",
+  );
+  return Number(rows[0]!.replica.split("/")[1]);
+}
+
+/** What a call fails with whose replica is lost. */
+const LOST = expect.objectContaining({
+  code: expect.toBeOneOf([status.INTERNAL, status.UNAVAILABLE]),
+});
+
+test("a stream both ways whose replica is killed is opened again by hand: first comes what was missed", async () => {
+  const more = Promise.withResolvers<void>();
+  const over = Promise.withResolvers<void>();
+  async function* requests(): AsyncGenerator<EditItemsRequest> {
+    yield { item: ITEMS[0]! };
+    await more.promise;
+    yield { item: ITEMS[1]! };
+    await over.promise;
+  }
+  const metadata = metadataOf(first, "edit");
+  const answers = any.checkout.editItems(requests(), { metadata })[Symbol.asyncIterator]();
+  const { value } = await answers.next();
+  const seen = fieldToMetadataValue((value as EditItemsResponse).waybill)!;
+
+  // The second advance is held back until its replica is no more: it is made, and nobody hears of it.
+  await gate!.query("BEGIN; LOCK TABLE checkout.advance IN EXCLUSIVE MODE");
+  more.resolve();
+  await untilBlocked(watcher!, 1);
+  const victim = await lastToAdvance();
+  process.kill(victim, "SIGKILL");
+  await expect(answers.next()).rejects.toEqual(LOST);
+  over.resolve();
+  await gate!.query("COMMIT");
+  await expect.poll(versions).toEqual([1, 2, 3]);
+
+  async function* rest(): AsyncGenerator<EditItemsRequest> {
+    for (const item of ITEMS.slice(2)) yield { item };
+  }
+  const baskets: number[][] = [];
+  let newest = seen;
+  for await (const { checkout, waybill } of any.checkout.editItems(rest(), {
+    metadata: metadataOf(seen, "edit"),
+  })) {
+    baskets.push(checkout!.items.map(({ quantity }) => quantity));
+    newest = fieldToMetadataValue(waybill)!;
+  }
+  expect(baskets).toEqual([
+    [1, 2],
+    [1, 2, 3],
+    [1, 2, 3, 4],
+    [1, 2, 3, 4, 5],
+  ]);
+  expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
+  expect(await basket(any, newest)).toEqual(ITEMS);
+  await untilReplaced(victim);
+});
+
+test.each([
+  // What its first item costs is not known yet: nothing was done.
+  ["while it lasts", "catalog.product", "ACCESS EXCLUSIVE", [1]],
+  // Its only step is made, and nobody hears of it.
+  ["at its end", "checkout.advance", "EXCLUSIVE", [1, 2]],
+])(
+  "an upload whose replica is killed %s is made again by hand, and happens once",
+  async (_, table, mode, made) => {
+    const over = Promise.withResolvers<void>();
+    async function* requests(isWhole: boolean): AsyncGenerator<UploadItemsRequest> {
+      yield { product: "products/1", quantity: 1 };
+      if (!isWhole) await over.promise;
+      yield { product: "products/2", quantity: 1 };
+      yield { product: "products/1", quantity: 1 };
+    }
+    // It lands where there is no other; the other one is there when it is made again.
+    const [victim] = (await cluster.scale(1)).replicas;
+    await gate!.query(`BEGIN; LOCK TABLE ${table} IN ${mode} MODE`);
+    const metadata = metadataOf(first, "upload");
+    const isCutShort = made.length === 1;
+    const lost = any.checkout.uploadItems(requests(!isCutShort), { metadata });
+    const failed = expect(lost).rejects.toEqual(LOST);
+    await untilBlocked(watcher!, 1);
+    await cluster.scale(2);
+    process.kill(victim!.pid, "SIGKILL");
+    await failed;
+    over.resolve();
+    await gate!.query("COMMIT");
+    await expect.poll(versions).toEqual(made);
+
+    let waybill: string | undefined;
+    const again = await any.checkout.uploadItems(requests(true), {
+      metadata: metadataOf(first, "upload"),
+      onMetadata: (reply) => {
+        waybill = reply.get("waybill").at(-1)?.toString();
+      },
+    });
+    expect(again.items.map(({ quantity }) => quantity)).toEqual([2, 1]);
+    expect(await versions()).toEqual([1, 2]);
+    expect(await basket(any, waybill!)).toEqual([
+      { product: "products/1", quantity: 2 },
+      { product: "products/2", quantity: 1 },
+    ]);
+    await untilReplaced(victim!.pid);
+  },
+);
+
 test("the jar opens a stream again whose replica is killed: every message comes once", async () => {
   const clients = makeClients(cluster.target);
   await clients.checkout.beginCheckout({});
@@ -210,10 +327,7 @@ test("the jar opens a stream again whose replica is killed: every message comes 
     // The next advance is held back until its replica is no more: nobody hears of it.
     await gate!.query("BEGIN; LOCK TABLE checkout.advance IN EXCLUSIVE MODE");
     await untilBlocked(watcher!, 1);
-    const { rows } = await gate!.query<{ replica: string }>(
-      "SELECT replica FROM checkout.advance ORDER BY created_at DESC LIMIT 1",
-    );
-    process.kill(Number(rows[0]!.replica.split("/")[1]), "SIGKILL");
+    process.kill(await lastToAdvance(), "SIGKILL");
     await gate!.query("COMMIT");
   }
   expect(names(messages)).toEqual(names(ITEMS.map((item) => ({ item }))));
