@@ -4,6 +4,7 @@ import type { Contract } from "#shared/grpc/contract.ts";
 import type { Handlers } from "#shared/grpc/handlers.ts";
 import { Server } from "#shared/grpc/server.ts";
 import type { SessionParts } from "#shared/grpc/sessionParts.ts";
+import type { SessionContract } from "#shared/waybill/session.ts";
 import { contract } from "../fixtures/clients.ts";
 
 /** A checkout's state, whatever a program knows of it. */
@@ -11,25 +12,31 @@ export type State = Record<string, unknown> & { part?: Record<string, unknown> |
 
 export const GET_CHECKOUT = "/waybill.checkout.v1.CheckoutService/GetCheckout";
 
-/** The contract, with carried sessions of a revision. */
-export function contractOf(revision = 1): Contract {
+/** The contract, with sessions of a revision; carried, unless it says otherwise. */
+export function contractOf(revision = 1, mode: SessionContract["mode"] = "carried"): Contract {
   return {
     ...contract,
     method: (path) => {
       const method = contract.method(path);
-      const session = method.session && { ...method.session, revision, mode: "carried" as const };
+      const session = method.session && { ...method.session, revision, mode };
       return { ...method, session };
     },
   };
 }
 
+/** A replica within the test's own process. */
+export interface Replica {
+  readonly server: Server;
+  readonly address: string;
+}
+
 /** A replica of a program that serves checkouts with a state of its own. */
 export async function serveProgram(
-  revision: number,
+  { revision, mode }: { revision: number; mode?: SessionContract["mode"] },
   handlers: Partial<Handlers<typeof CheckoutServiceService, State>>,
   parts: SessionParts<State>,
-): Promise<{ server: Server; address: string }> {
-  const server = new Server({ contract: contractOf(revision) });
+): Promise<Replica> {
+  const server = new Server({ contract: contractOf(revision, mode) });
   const every = new Proxy(handlers, {
     get: (own, name) =>
       own[name as keyof typeof own] ?? (() => Promise.reject(new Error("unused"))),

@@ -1,129 +1,43 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Server } from "#shared/grpc/server.ts";
 import { fromCompact } from "#shared/waybill/jwe.ts";
-import type { StateCodec } from "#shared/waybill/session.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
 import { type Upgrades, upgrade } from "#shared/waybill/upgrades.ts";
-import { makeCertificates } from "../../deploy/local/authority.ts";
-import { Children } from "../../deploy/local/children.ts";
-import { Endpoints } from "../../deploy/local/endpoints.ts";
-import { type Envoy, startEnvoy } from "../../deploy/local/envoy.ts";
-import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
-import { freePort } from "../../deploy/local/ports.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { seededRandom } from "../fixtures/random.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { makeRingSource } from "../fixtures/rings.ts";
 import { step } from "../fixtures/step.ts";
-import { checkout, contractOf, GET_CHECKOUT, type State, serveProgram } from "./program.ts";
+import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
+import { contractOf, GET_CHECKOUT, type Replica, type State } from "./program.ts";
+import { type Codecs, compilePrograms, OLD, PROGRAMS, type Program, serve } from "./programs.ts";
 import { compile } from "./protos.ts";
 
-/** What each program knows of the state: every one of them more than the one before. */
-const OLD = `
-message State { string old = 1; Part part = 2; oneof choice { string a = 10; int32 b = 11; } }
-message Part { string old = 1; }`;
-const CURRENT = `
-message State { string old = 1; Part part = 2; oneof choice { string a = 10; int32 b = 11; }
-  string current = 3; repeated string list = 4; }
-message Part { string old = 1; string current = 2; }`;
-const NEXT = `
-message State { string old = 1; Part part = 2; oneof choice { string a = 10; int32 b = 11; }
-  string current = 3; repeated string list = 4; int64 next = 5; oneof more { string c = 12; Part d = 13; } }
-message Part { string old = 1; string current = 2; bytes next = 3; }`;
-
-const PROGRAMS = ["old", "current", "next"] as const;
-type Program = (typeof PROGRAMS)[number];
-
 const ring = makeRingSource("checkout");
-const folder = mkdtempSync(join(tmpdir(), "waybill-rolling-"));
-const children = new Children();
-const servers: Server[] = [];
-let envoy: Envoy;
-let target: string;
-let codecs: Record<Program, StateCodec<State>>;
+const replicas: Replica[] = [];
+let frontDoor: FrontDoor;
+let codecs: Codecs;
 
-/** A replica of a program: AddItem sets what the program knows to the product's name. */
-async function serve(
-  program: Program,
-  codec: StateCodec<State>,
-  { revision = 1, upgrades = {} }: { revision?: number; upgrades?: Upgrades } = {},
-): Promise<string> {
-  const answer = () => checkout(program);
-  const { server, address } = await serveProgram(
-    revision,
-    {
-      async beginCheckout(_request, { session }) {
-        const begun = { ...codecs.old.create(), part: { old: "begun" } };
-        session.state = codec.decode(codecs.old.encode(begun).finish());
-        return answer();
-      },
-      getCheckout: async () => answer(),
-      async addItem({ product }, { session }) {
-        const { part } = session.state;
-        // The old program puts a fresh object there, as handlers may.
-        if (program === "old") {
-          session.state = { ...codec.create(), ...known(session.state, program) };
-        }
-        if (program === "next") session.state["next"] = BigInt(product.slice("products/".length));
-        else session.state[program] = product;
-        part![program] = program === "next" ? Buffer.from(product) : product;
-        session.state.part = part;
-        return answer();
-      },
-    },
-    { state: codec, ring, upgrades },
-  );
-  servers.push(server);
-  return address;
-}
-
-/** Of a state what the old program's own code would copy by name. */
-function known(state: State, program: Program): State {
-  return program === "old" ? { old: state["old"], choice: state["choice"] } : state;
+async function start(program: Program, more: { revision?: number; upgrades?: Upgrades } = {}) {
+  const replica = await serve(program, codecs, { ring, ...more });
+  replicas.push(replica);
+  return replica.address;
 }
 
 beforeAll(async () => {
-  const [old, current, next] = await Promise.all([
-    compile<State>(OLD),
-    compile<State>(CURRENT),
-    compile<State>(NEXT),
-  ]);
-  codecs = { old: old.codec, current: current.codec, next: next.codec };
-  const clusters = ["identity", "token", "session", "catalog", "checkout", "any"];
-  const endpoints = new Endpoints(folder, clusters);
-  const replicas = [];
-  for (const program of PROGRAMS) {
-    replicas.push({ address: await serve(program, codecs[program]), clusters });
-  }
-  endpoints.write(replicas);
-  const port = await freePort();
-  target = `127.0.0.1:${port}`;
-  envoy = await startEnvoy(children, {
-    binary: envoyBinary(() => {}),
-    folder,
-    port,
-    tlsPort: await freePort(),
-    tlsDir: await makeCertificates(folder),
-    replicaTls: false,
-    issuer: `http://${target}`,
-    secret: "the secret of the front door of this test",
-    endpoints,
-  });
-  await envoy.follows(replicas);
+  codecs = await compilePrograms();
+  frontDoor = await startFrontDoor();
+  const addresses = [];
+  for (const program of PROGRAMS) addresses.push(await start(program));
+  await frontDoor.leadTo(addresses);
 });
 afterAll(async () => {
-  await envoy?.child.end(10_000);
-  for (const server of servers) await server.drain();
-  await children.close();
-  rmSync(folder, { recursive: true });
+  await frontDoor?.close();
+  for (const { server } of replicas) await server.drain();
 });
 
 test("old, current and next replicas serve the same sessions, and nothing that one wrote is lost", async () => {
   const random = seededRandom();
-  const clients = makeClients(target, { withJar: false });
+  const clients = makeClients(frontDoor.target, { withJar: false });
   const landed = new Set<string>();
   const sessions = new Sessions(contractOf().method(GET_CHECKOUT).session!, codecs.next, ring);
   for (let round = 0; round < 10; round += 1) {
@@ -172,10 +86,10 @@ test("a state of an older revision is upgraded, step by step; one of a newer is 
       next: 3n,
     })),
   };
-  const second = await serve("current", codecs.current, { revision: 2, upgrades });
-  const third = await serve("next", codecs.next, { revision: 3, upgrades });
-  const [one, two, three] = [servers[0]!, second, third].map((each, index) =>
-    makeClients(index === 0 ? target : String(each), { withJar: false, retries: false }),
+  const second = await start("current", { revision: 2, upgrades });
+  const third = await start("next", { revision: 3, upgrades });
+  const [one, two, three] = [frontDoor.target, second, third].map((target) =>
+    makeClients(target, { withJar: false, retries: false }),
   );
   let made = await step(one!.checkout.beginCheckout, {});
   // Wherever it lands behind the front door, it is of the first revision.

@@ -1,37 +1,23 @@
-import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import { AuditLog } from "#shared/audit/auditLog.ts";
-import { serviceAuthentication } from "#shared/credentials/assertion.ts";
-import { wrapping } from "#shared/credentials/wrapping.ts";
-import { Server } from "#shared/grpc/server.ts";
-import { createPool, type Pool } from "#shared/pg/pool.ts";
-import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import type { Server } from "#shared/grpc/server.ts";
+import type { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { fromCompact } from "#shared/waybill/jwe.ts";
 import type { StateCodec } from "#shared/waybill/session.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
 import { type Upgrade, type Upgrades, upgrade } from "#shared/waybill/upgrades.ts";
-import { keysHandlers } from "../../services/keys/index.ts";
-import { Rings } from "../../services/keys/rings.ts";
-import { contract, makeClients } from "../fixtures/clients.ts";
-import { makeCredentials } from "../fixtures/credentials.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { makeClients } from "../fixtures/clients.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { step } from "../fixtures/step.ts";
+import { type KeyService, startKeyService } from "./keyService.ts";
 import { checkout, contractOf, GET_CHECKOUT, type State, serveProgram } from "./program.ts";
 import { compile } from "./protos.ts";
 
 const OLD = "message State { string note = 1; oneof choice { string a = 10; int32 b = 11; } }";
 const NEXT = OLD.replace("int32 b = 11;", "int32 b = 11; string c = 12;");
-const LEASE_S = 2;
 /** The branches, by quantity. */
 const LETTERS = ["", "a", "b", "c"];
 
-const credentials = await makeCredentials();
-let postgres: TestPostgres;
-let pool: Pool;
-let keys: Server;
-let keysTarget: string;
+let keys: KeyService;
 let codecs: { old: StateCodec<State>; next: StateCodec<State> };
 /** Between the revisions: the older one has no way of saying `c`. */
 let step1to2: Upgrade;
@@ -46,16 +32,9 @@ interface Replica {
 /** A replica of revision 1 or 2, with a lease of its own. AddItem's quantity chooses the letter. */
 async function start(revision: 1 | 2, upgrades: Upgrades = { 1: step1to2 }): Promise<Replica> {
   const codec = revision === 1 ? codecs.old : codecs.next;
-  const ring = new RingWatcher({
-    target: keysTarget,
-    service: "checkout",
-    audience: "checkout",
-    credentials,
-    lease: { holder: `replica/${replicas.length}`, reads: revision },
-  });
-  await ring.ready;
+  const ring = await keys.lease(revision);
   const { server, address } = await serveProgram(
-    revision,
+    { revision },
     {
       beginCheckout: async () => checkout(""),
       getCheckout: async (_request, { session: { state } }) => checkout(textOf(state)),
@@ -101,8 +80,7 @@ const choose = ({ clients }: Replica, letter: string, waybill: string) => {
 };
 
 beforeAll(async () => {
-  postgres = await migratedPostgres();
-  pool = createPool(postgres.url, { max: 10, name: "two-step" });
+  keys = await startKeyService();
   const [old, next] = await Promise.all([compile<State>(OLD), compile<State>(NEXT)]);
   codecs = { old: old.codec, next: next.codec };
   const asNext = (state: State) => next.codec.decode(old.codec.encode(state).finish());
@@ -111,25 +89,10 @@ beforeAll(async () => {
     if (choice?.$case === "c") return undefined;
     return old.codec.decode(next.codec.encode(state).finish());
   });
-  const audit = new AuditLog(pool, "keys");
-  const terms = { leaseS: LEASE_S, graceS: 1, keepS: 60 };
-  const versions = { tell() {} };
-  const rings = new Rings({
-    db: pool,
-    wrapping: wrapping(randomBytes(32)),
-    terms,
-    versions,
-    audit,
-  });
-  keys = new Server({ contract, authenticate: serviceAuthentication(credentials) });
-  keys.add(KeysServiceService, keysHandlers({ db: pool, rings, credentials, audit } as never));
-  keysTarget = `127.0.0.1:${await keys.listen("127.0.0.1:0")}`;
 });
 afterAll(async () => {
   for (const replica of replicas) await stop(replica);
-  await keys?.drain();
-  await pool?.end();
-  await postgres?.remove();
+  await keys?.close();
 });
 
 test("a newer revision is sealed once every replica reads it, and until then both serve the same sessions", async () => {

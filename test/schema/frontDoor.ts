@@ -1,0 +1,52 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { makeCertificates } from "../../deploy/local/authority.ts";
+import { Children } from "../../deploy/local/children.ts";
+import { Endpoints } from "../../deploy/local/endpoints.ts";
+import { startEnvoy } from "../../deploy/local/envoy.ts";
+import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
+import { freePort } from "../../deploy/local/ports.ts";
+
+const CLUSTERS = ["identity", "token", "session", "catalog", "checkout", "any"];
+
+/** An Envoy in front of replicas within the test's own process. */
+export interface FrontDoor {
+  readonly target: string;
+  /** Has calls go to exactly these replicas, each to any of them. Settles when they do. */
+  leadTo(addresses: readonly string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startFrontDoor(): Promise<FrontDoor> {
+  const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));
+  const children = new Children();
+  const endpoints = new Endpoints(folder, CLUSTERS);
+  endpoints.write([]);
+  const port = await freePort();
+  const target = `127.0.0.1:${port}`;
+  const envoy = await startEnvoy(children, {
+    binary: envoyBinary(() => {}),
+    folder,
+    port,
+    tlsPort: await freePort(),
+    tlsDir: await makeCertificates(folder),
+    replicaTls: false,
+    issuer: `http://${target}`,
+    secret: "the secret of the front door of this test",
+    endpoints,
+  });
+  return {
+    target,
+    async leadTo(addresses) {
+      const replicas = addresses.map((address) => ({ address, clusters: CLUSTERS }));
+      endpoints.write(replicas);
+      await envoy.follows(replicas);
+    },
+    async close() {
+      await envoy.child.end(10_000);
+      await children.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}

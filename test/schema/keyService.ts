@@ -1,0 +1,59 @@
+import { randomBytes } from "node:crypto";
+import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import { AuditLog } from "#shared/audit/auditLog.ts";
+import { serviceAuthentication } from "#shared/credentials/assertion.ts";
+import { wrapping } from "#shared/credentials/wrapping.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import { keysHandlers } from "../../services/keys/index.ts";
+import { Rings } from "../../services/keys/rings.ts";
+import { contract } from "../fixtures/clients.ts";
+import { makeCredentials } from "../fixtures/credentials.ts";
+import { migratedPostgres } from "../fixtures/postgres.ts";
+
+/** A key service on a Postgres of its own, with leases that are short. */
+export interface KeyService {
+  readonly pool: Pool;
+  /** Checkout's ring, held by a lease of its own that says which revision its holder reads. */
+  lease(revision: number): Promise<RingWatcher>;
+  close(): Promise<void>;
+}
+
+export async function startKeyService(): Promise<KeyService> {
+  const credentials = await makeCredentials();
+  const postgres = await migratedPostgres();
+  const pool = createPool(postgres.url, { max: 10, name: "two-step" });
+  const audit = new AuditLog(pool, "keys");
+  const rings = new Rings({
+    db: pool,
+    wrapping: wrapping(randomBytes(32)),
+    terms: { leaseS: 2, graceS: 1, keepS: 60 },
+    versions: { tell() {} },
+    audit,
+  });
+  const server = new Server({ contract, authenticate: serviceAuthentication(credentials) });
+  server.add(KeysServiceService, keysHandlers({ db: pool, rings, credentials, audit } as never));
+  const target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
+  let holders = 0;
+  return {
+    pool,
+    async lease(reads) {
+      holders += 1;
+      const ring = new RingWatcher({
+        target,
+        service: "checkout",
+        audience: "checkout",
+        credentials,
+        lease: { holder: `replica/${holders}`, reads },
+      });
+      await ring.ready;
+      return ring;
+    },
+    async close() {
+      await server.drain();
+      await pool.end();
+      await postgres.remove();
+    },
+  };
+}
