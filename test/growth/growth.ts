@@ -4,6 +4,7 @@ import { Anchors } from "#shared/anchors/anchors.ts";
 import { createPool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { migratedPostgres } from "../fixtures/postgres.ts";
+import { KeptRows } from "./keptRows.ts";
 
 /** A session's life here, and how much time's sessions share a partition, in seconds. */
 const KEEP_S = 5;
@@ -11,19 +12,36 @@ const WIDTH_S = 5;
 /** What an advance keeps of its answer. */
 const ANSWER_BYTES = 600;
 const IN_FLIGHT = 400;
+/** Every so many sessions one keeps more than its anchor and its advances. */
+const KEEPS_MORE = 400;
+const CARE_MS = 500;
+/** The last session's partitions are dropped before that. */
+const LAST_DROP_MS = (KEEP_S + WIDTH_S) * 2000;
+
+/** Bytes of a table and its indexes: without the empty partitions' own. */
+export interface Weights {
+  readonly before: number;
+  /** While its sessions lived. */
+  most: number;
+  after: number;
+}
 
 /** What a run left behind. */
 export interface Growth {
   readonly sessions: number;
   readonly seconds: number;
-  /** Of tables and indexes, before and after all sessions lived: without the empty partitions' own. */
-  readonly bytesBefore: number;
-  readonly bytesAfter: number;
-  /** While they lived. */
+  readonly tables: Readonly<Record<string, Weights>>;
+  /** In the end, of all tables. */
+  readonly rowsLeft: number;
+  /** Of where a session stands and its advances, while it lives. */
   readonly bytesPerSession: number;
   readonly walBytesPerBegin: number;
   readonly walBytesPerAdvance: number;
   readonly droppedPartitions: number;
+  /** Entries, spilled states and checkpoints: how many there were, and are in the end. */
+  readonly kept: { readonly made: number; readonly left: number };
+  /** How often one of them was looked for in its session's life, and was there; and was not. */
+  readonly looks: KeptRows["looks"];
 }
 
 /**
@@ -38,9 +56,13 @@ export async function runGrowth(
   const postgres = await migratedPostgres();
   const pool = createPool(postgres.url, { max: 4, name: "growth" });
   const anchors = new Anchors(pool, "session", "growth");
+  const kept = new KeptRows(pool, KEEP_S);
   const number = async (statement: string): Promise<number> =>
     Number((await pool.query<{ value: string }>(statement)).rows[0]!.value);
-  const bytes = () => number(BYTES);
+  const weigh = async (): Promise<Map<string, number>> => {
+    const { rows } = await pool.query<{ name: string; bytes: string }>(BYTES);
+    return new Map(rows.map(({ name, bytes }) => [name, Number(bytes)]));
+  };
   const lsn = () => number("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS value");
   let droppedPartitions = 0;
   const keep = async () => {
@@ -50,15 +72,25 @@ export async function runGrowth(
   // Partitions of hours would hold all that lives for seconds.
   await pool.query(DROP_ALL);
   await keep();
-  const bytesBefore = await bytes();
-  const keeping = setInterval(() => void keep().catch(() => {}), 1000);
+  const tables: Record<string, Weights> = {};
+  for (const [name, before] of await weigh())
+    tables[name] = { before, most: before, after: before };
+  let isOver = false;
+  const care = async () => {
+    for (; !isOver; await delay(CARE_MS)) {
+      await keep().catch(() => {});
+      await kept.look();
+    }
+  };
+  const caring = care();
   const began = performance.now();
   let told = began;
   let done = 0;
-  let mostPerSession = 0;
+  let bytesPerSession = 0;
   let walOfBegins = 0;
   let walOfAdvances = 0;
   while (done < sessions) {
+    const expiresAt = Date.now() + KEEP_S * 1000;
     const batch = Math.min(IN_FLIGHT * 10, sessions - done);
     const begun = Array.from({ length: batch }, () => ({
       sessionId: newUuid(),
@@ -77,32 +109,46 @@ export async function runGrowth(
     );
     walOfBegins += then - at;
     walOfAdvances += (await lsn()) - then;
-    if (done === 0) mostPerSession = ((await bytes()) - bytesBefore) / batch;
+    const some = begun.filter((_, at) => (done + at) % KEEPS_MORE === 0);
+    await each(some, ({ sessionId }) => kept.add(sessionId, expiresAt));
+    const weights = await weigh();
+    for (const [name, weight] of weights) {
+      tables[name]!.most = Math.max(tables[name]!.most, weight);
+    }
+    if (done === 0) {
+      for (const name of ["session.anchor", "session.advance"]) {
+        bytesPerSession += (weights.get(name)! - tables[name]!.before) / batch;
+      }
+    }
     done += batch;
     if (performance.now() - told > 2000) {
       told = performance.now();
-      tell(`${done} of ${sessions} sessions, ${await bytes()} bytes`);
+      const bytes = [...weights.values()].reduce((sum, weight) => sum + weight);
+      tell(`${done} of ${sessions} sessions, ${bytes} bytes`);
     }
   }
   const seconds = (performance.now() - began) / 1000;
-  clearInterval(keeping);
   tell("waiting for the last ones to expire");
-  while ((await number(ROWS)) > 0) {
-    await delay(500);
-    await keep();
-  }
-  const bytesAfter = await bytes();
+  const until = performance.now() + LAST_DROP_MS;
+  while ((await number(ROWS)) > 0 && performance.now() < until) await delay(500);
+  isOver = true;
+  await caring;
+  for (const [name, after] of await weigh()) tables[name]!.after = after;
+  const rowsLeft = await number(ROWS);
+  const left = await kept.left();
   await pool.end();
   await postgres.remove();
   return {
     sessions,
     seconds,
-    bytesBefore,
-    bytesAfter,
-    bytesPerSession: mostPerSession,
+    tables,
+    rowsLeft,
+    bytesPerSession,
     walBytesPerBegin: walOfBegins / sessions,
     walBytesPerAdvance: walOfAdvances / sessions,
     droppedPartitions,
+    kept: { made: kept.made, left },
+    looks: kept.looks,
   };
 }
 
@@ -114,15 +160,20 @@ async function each<T>(items: readonly T[], work: (item: T) => Promise<unknown>)
 
 /** What the partitions take, but for the one page that an empty index has. */
 const BYTES = `
-  SELECT sum(pg_total_relation_size(part.relid)
+  SELECT parent::text AS name,
+         sum(pg_total_relation_size(part.relid)
              - 8192 * (SELECT count(*) FROM pg_index
-                        WHERE indrelid IN (part.relid, class.reltoastrelid))) AS value
-    FROM unnest(ARRAY['session.anchor', 'session.advance']::regclass[]) AS parent,
+                        WHERE indrelid IN (part.relid, class.reltoastrelid))) AS bytes
+    FROM unnest(ARRAY['session.anchor', 'session.advance', 'session.directory', 'session.spill',
+                      'session.checkpoint']::regclass[]) AS parent,
          pg_partition_tree(parent) AS part
     JOIN pg_class AS class ON class.oid = part.relid
-   WHERE part.isleaf`;
+   WHERE part.isleaf
+   GROUP BY parent`;
 const ROWS = `
-  SELECT (SELECT count(*) FROM session.anchor) + (SELECT count(*) FROM session.advance) AS value`;
+  SELECT (SELECT count(*) FROM session.anchor) + (SELECT count(*) FROM session.advance)
+       + (SELECT count(*) FROM session.directory) + (SELECT count(*) FROM session.spill)
+       + (SELECT count(*) FROM session.checkpoint) AS value`;
 const DROP_ALL = `
   DO $$
   DECLARE part regclass;

@@ -1,5 +1,6 @@
 /**
- * Lets anchored sessions begin, advance and expire, and reports what they cost and leave behind.
+ * Lets anchored sessions begin, advance and expire, some of them with an owner, a spilled state or a
+ * checkpoint, and reports what they cost and leave behind.
  *
  * Usage: npm run growth [-- SESSIONS]   default: 1,000,000
  */
@@ -11,12 +12,20 @@ if (!(Number.isInteger(sessions) && sessions >= 1000)) {
   process.exit(2);
 }
 const growth = await runGrowth(sessions, (line) => console.log(line));
-const { bytesBefore, bytesAfter } = growth;
+const { tables, kept, looks, rowsLeft } = growth;
 console.log(`
 ${sessions} sessions begun and advanced in ${growth.seconds.toFixed(0)} s
 bytes per live session        ${growth.bytesPerSession.toFixed(0)}
 WAL bytes per begin           ${growth.walBytesPerBegin.toFixed(0)}
 WAL bytes per advance         ${growth.walBytesPerAdvance.toFixed(0)}
 partitions dropped            ${growth.droppedPartitions}
-bytes before and after        ${bytesBefore}, ${bytesAfter}`);
-process.exit(bytesAfter === bytesBefore ? 0 : 1);
+entries, spilled states and checkpoints
+  made; left in the end       ${kept.made}; ${kept.left}
+  looked for in their time    ${looks.found} times there, ${looks.lost} times not
+rows left                     ${rowsLeft}
+bytes before, at most, after`);
+for (const [name, { before, most, after }] of Object.entries(tables)) {
+  console.log(`  ${name.padEnd(27)} ${before}, ${most}, ${after}`);
+}
+const asBefore = Object.values(tables).every(({ before, after }) => after === before);
+process.exit(asBefore && rowsLeft === 0 && kept.left === 0 && looks.lost === 0 ? 0 : 1);
