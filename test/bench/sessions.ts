@@ -1,4 +1,7 @@
+import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { join } from "node:path";
 import { Client } from "pg";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
@@ -11,13 +14,22 @@ import { median } from "./figures.ts";
 import { cpuSecondsOf, cpuSecondsOfTree } from "./processTimes.ts";
 
 const IN_FLIGHT = 32;
+const WIDTH = 56;
 const ROUNDS = 3;
 const ROUND_S = 3;
+/** A spilled state, in characters. */
+const STATE_CHARS = 10_000;
+/** After so many another session begins: all that is kept of one stays far below its quota. */
+const SPILLS_A_SESSION = 100;
 
 /** What one worker does again and again. */
 type Worker = () => Promise<unknown>;
 
-/** What a call of each kind costs, through the front door, 32 in flight, kinds in turn. */
+/**
+ * What a call of each kind costs, 32 in flight, kinds in turn: through the front door, but for the calls
+ * of the program that keeps its sessions at the session service. That is a process of its own, and asked
+ * itself.
+ */
 export async function sessions(): Promise<void> {
   const cluster = await startTestCluster();
   const clients = makeClients(cluster.target, { withJar: false });
@@ -25,13 +37,18 @@ export async function sessions(): Promise<void> {
   const { accessToken: token } = await callers.signIn(await callers.person());
   const db = new Client({ connectionString: cluster.databaseUrl });
   await db.connect();
+  const program = await startProgram(cluster);
+  const ofProgram = makeClients(program.target, { withJar: false });
   const kinds: Record<string, () => Promise<Worker>> = {
     "carried read": () => reader(clients),
     "carried advance": () => advancer(clients, Mode.MODE_CARRIED),
     "carried advance, each version kept": () => advancer(clients, Mode.MODE_CARRIED, token),
     "anchored advance, in groups": () => advancer(clients, Mode.MODE_ANCHORED),
-    "anchored advance, in the service's transaction": () => placer(cluster),
-    "spilled advance, 20 KB, to and fro": () => spiller(clients),
+    "anchored advance, at the session service, no front door": () =>
+      advancer(ofProgram, Mode.MODE_ANCHORED),
+    "an order asked for again: step and read, one transaction": () => placer(cluster),
+    "spilled advance, 10 KB, each state a new one": () => spiller(clients),
+    "spilled advance, 10 KB, to and fro: states kept before": () => turner(clients),
     "resume, anchored": () => resumer(clients, token, Mode.MODE_ANCHORED),
     "resume, carried: a new session": () => resumer(clients, token, Mode.MODE_CARRIED),
   };
@@ -42,24 +59,38 @@ export async function sessions(): Promise<void> {
   const measured = new Map<string, Figures[]>();
   for (let round = 0; round < ROUNDS; round += 1) {
     for (const [kind, own] of workers) {
-      const figures = await measure(cluster, db, own);
+      const figures = await measure(cluster, program.process.pid!, db, own);
       measured.set(kind, [...(measured.get(kind) ?? []), figures]);
     }
   }
   console.log(
-    `  ${"".padEnd(48)} calls/s  p50 ms  p99 ms   µs of CPU a call: replicas  Postgres  front door   WAL bytes   rows written`,
+    `  ${"".padEnd(WIDTH)} calls/s  p50 ms  p99 ms   µs of CPU a call: replicas   program  Postgres  front door   WAL bytes   rows written`,
   );
   for (const [kind, figures] of measured) {
     const middle = (pick: (each: Figures) => number, digits: number, width: number) =>
       median(figures.map(pick)).toFixed(digits).padStart(width);
     console.log(
-      `  ${kind.padEnd(48)} ${middle((f) => f.rate, 0, 7)} ${middle((f) => f.p50, 1, 7)} ${middle((f) => f.p99, 1, 7)} ${middle((f) => f.replicas, 0, 28)} ${middle((f) => f.postgres, 0, 9)} ${middle((f) => f.envoy, 0, 11)} ${middle((f) => f.wal, 0, 11)} ${middle((f) => f.rows, 1, 14)}`,
+      `  ${kind.padEnd(WIDTH)} ${middle((f) => f.rate, 0, 7)} ${middle((f) => f.p50, 1, 7)} ${middle((f) => f.p99, 1, 7)} ${middle((f) => f.replicas, 0, 28)} ${middle((f) => f.program, 0, 9)} ${middle((f) => f.postgres, 0, 9)} ${middle((f) => f.envoy, 0, 11)} ${middle((f) => f.wal, 0, 11)} ${middle((f) => f.rows, 1, 14)}`,
     );
   }
   await db.end();
   callers.close();
   clients.close();
+  ofProgram.close();
+  program.process.disconnect();
+  await once(program.process, "exit");
   await cluster.remove();
+}
+
+/** A replica of a program without a Postgres of its own, whose sessions stand at the cluster's first replica. */
+async function startProgram(
+  cluster: TestCluster,
+): Promise<{ process: ChildProcess; target: string }> {
+  const credentials = join(cluster.dataDir, "secrets", "credentials");
+  const [first] = cluster.status().replicas;
+  const process = fork(join(import.meta.dirname, "elsewhere.ts"), [first!.address, credentials]);
+  const [target] = (await once(process, "message")) as [string];
+  return { process, target };
 }
 
 interface Figures {
@@ -68,6 +99,8 @@ interface Figures {
   readonly p99: number;
   /** CPU time a call, in µs. */
   readonly replicas: number;
+  /** Of the program that keeps its sessions at the session service. */
+  readonly program: number;
   readonly postgres: number;
   readonly envoy: number;
   /** A call, in bytes. */
@@ -77,12 +110,14 @@ interface Figures {
 
 async function measure(
   cluster: TestCluster,
+  programPid: number,
   db: Client,
   workers: readonly Worker[],
 ): Promise<Figures> {
   const { replicas, postgres, frontDoor } = cluster.status();
   const cpu = () => ({
     replicas: replicas.reduce((sum, { pid }) => sum + cpuSecondsOf(pid), 0),
+    program: cpuSecondsOf(programPid),
     postgres: cpuSecondsOfTree(postgres!.pid),
     envoy: cpuSecondsOfTree(frontDoor!.pid),
   });
@@ -109,6 +144,7 @@ async function measure(
     p50: latencies[Math.floor(calls * 0.5)]!,
     p99: latencies[Math.floor(calls * 0.99)]!,
     replicas: ((after.replicas - before.replicas) * 1e6) / calls,
+    program: ((after.program - before.program) * 1e6) / calls,
     postgres: ((after.postgres - before.postgres) * 1e6) / calls,
     envoy: ((after.envoy - before.envoy) * 1e6) / calls,
     wal: (then.wal - written.wal) / calls,
@@ -143,23 +179,49 @@ async function advancer({ session }: Clients, mode: Mode, token?: string): Promi
   };
 }
 
-/** Each session keeps two states, so that what is written is bounded; its first rounds write them. */
+const largeState = (): SessionState => ({
+  value: { $case: "json", value: { text: randomBytes(STATE_CHARS / 2).toString("hex") } },
+});
+
+/**
+ * Each state is a new row, the first one of a session, too: one call in a hundred begins another. Before
+ * each, what its session has kept is summed: with far more of them it would cost more.
+ */
 async function spiller({ session }: Clients): Promise<Worker> {
-  const states = [0, 1].map(
-    (): SessionState => ({
-      value: { $case: "json", value: { text: randomBytes(10_000).toString("hex") } },
-    }),
-  );
+  const begin = async () =>
+    (await step(session.beginSession, { state: largeState(), waybill: undefined })).waybill;
+  let waybill = await begin();
+  let spills = 1;
+  return async () => {
+    if (spills === SPILLS_A_SESSION) {
+      waybill = await begin();
+      spills = 1;
+      return;
+    }
+    const request = { state: largeState(), waybill: undefined };
+    ({ waybill } = await step(session.advanceSession, request, { waybill }));
+    spills += 1;
+  };
+}
+
+/** Each session has kept both its states before it is measured: nothing is written. */
+async function turner({ session }: Clients): Promise<Worker> {
+  const states = [largeState(), largeState()];
   let turn = 0;
   let { waybill } = await step(session.beginSession, { state: states[0], waybill: undefined });
-  return async () => {
+  const work = async () => {
     turn += 1;
     const request = { state: states[turn % 2], waybill: undefined };
     ({ waybill } = await step(session.advanceSession, request, { waybill }));
   };
+  await work();
+  return work;
 }
 
-/** An order that has been placed is asked for again: the session's step and a read, in a transaction. */
+/**
+ * An order that has been placed is asked for again: the session's step and a read of the order, in the
+ * service's transaction, which writes no row of the service's own.
+ */
 async function placer(cluster: TestCluster): Promise<Worker> {
   const clients = makeClients(cluster.target);
   await shop(clients, 1 + Math.floor(Math.random() * 3000));
