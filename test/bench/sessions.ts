@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
@@ -17,6 +18,8 @@ const IN_FLIGHT = 32;
 const WIDTH = 56;
 const ROUNDS = 3;
 const ROUND_S = 3;
+/** A connection that has nothing more to do has reported by then what it wrote. */
+const REPORTED_MS = 11_000;
 /** A spilled state, in characters. */
 const STATE_CHARS = 10_000;
 /** After so many another session begins: all that is kept of one stays far below its quota. */
@@ -47,8 +50,8 @@ export async function sessions(): Promise<void> {
     "anchored advance, at the session service, no front door": () =>
       advancer(ofProgram, Mode.MODE_ANCHORED),
     "an order asked for again: step and read, one transaction": () => placer(cluster),
-    "spilled advance, 10 KB, each state a new one": () => spiller(clients),
     "spilled advance, 10 KB, to and fro: states kept before": () => turner(clients),
+    "spilled advance, 10 KB, each state a new one": () => spiller(clients),
     "resume, anchored": () => resumer(clients, token, Mode.MODE_ANCHORED),
     "resume, carried: a new session": () => resumer(clients, token, Mode.MODE_CARRIED),
   };
@@ -57,10 +60,17 @@ export async function sessions(): Promise<void> {
     workers.set(kind, await Promise.all(Array.from({ length: IN_FLIGHT }, make)));
   }
   const measured = new Map<string, Figures[]>();
-  for (let round = 0; round < ROUNDS; round += 1) {
+  const rows = new Map<string, number>();
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    // In the last round alone: it takes its time.
+    let written = round === ROUNDS ? await rowsWritten(db) : undefined;
     for (const [kind, own] of workers) {
       const figures = await measure(cluster, program.process.pid!, db, own);
       measured.set(kind, [...(measured.get(kind) ?? []), figures]);
+      if (written === undefined) continue;
+      const now = await rowsWritten(db);
+      rows.set(kind, (now - written) / figures.calls);
+      written = now;
     }
   }
   console.log(
@@ -70,7 +80,7 @@ export async function sessions(): Promise<void> {
     const middle = (pick: (each: Figures) => number, digits: number, width: number) =>
       median(figures.map(pick)).toFixed(digits).padStart(width);
     console.log(
-      `  ${kind.padEnd(WIDTH)} ${middle((f) => f.rate, 0, 7)} ${middle((f) => f.p50, 1, 7)} ${middle((f) => f.p99, 1, 7)} ${middle((f) => f.replicas, 0, 28)} ${middle((f) => f.program, 0, 9)} ${middle((f) => f.postgres, 0, 9)} ${middle((f) => f.envoy, 0, 11)} ${middle((f) => f.wal, 0, 11)} ${middle((f) => f.rows, 1, 14)}`,
+      `  ${kind.padEnd(WIDTH)} ${middle((f) => f.rate, 0, 7)} ${middle((f) => f.p50, 1, 7)} ${middle((f) => f.p99, 1, 7)} ${middle((f) => f.replicas, 0, 28)} ${middle((f) => f.program, 0, 9)} ${middle((f) => f.postgres, 0, 9)} ${middle((f) => f.envoy, 0, 11)} ${middle((f) => f.wal, 0, 11)} ${rows.get(kind)!.toFixed(1).padStart(14)}`,
     );
   }
   await db.end();
@@ -94,6 +104,7 @@ async function startProgram(
 }
 
 interface Figures {
+  readonly calls: number;
   readonly rate: number;
   readonly p50: number;
   readonly p99: number;
@@ -105,7 +116,6 @@ interface Figures {
   readonly envoy: number;
   /** A call, in bytes. */
   readonly wal: number;
-  readonly rows: number;
 }
 
 async function measure(
@@ -123,7 +133,7 @@ async function measure(
   });
   const latencies: number[] = [];
   const before = cpu();
-  const written = await writes(db);
+  const wal = await walWritten(db);
   const start = performance.now();
   await Promise.all(
     workers.map(async (work) => {
@@ -136,10 +146,11 @@ async function measure(
   );
   const seconds = (performance.now() - start) / 1000;
   const after = cpu();
-  const then = await writes(db);
+  const walAfter = await walWritten(db);
   const calls = latencies.length;
   latencies.sort((a, b) => a - b);
   return {
+    calls,
     rate: calls / seconds,
     p50: latencies[Math.floor(calls * 0.5)]!,
     p99: latencies[Math.floor(calls * 0.99)]!,
@@ -147,17 +158,23 @@ async function measure(
     program: ((after.program - before.program) * 1e6) / calls,
     postgres: ((after.postgres - before.postgres) * 1e6) / calls,
     envoy: ((after.envoy - before.envoy) * 1e6) / calls,
-    wal: (then.wal - written.wal) / calls,
-    rows: (then.rows - written.rows) / calls,
+    wal: (walAfter - wal) / calls,
   };
 }
 
-async function writes(db: Client): Promise<{ wal: number; rows: number }> {
-  const { rows } = await db.query<{ wal: string; rows: string }>(`
-    SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS wal,
-           (SELECT tup_inserted + tup_updated + tup_deleted FROM pg_stat_database
-             WHERE datname = current_database()) AS rows`);
-  return { wal: Number(rows[0]!.wal), rows: Number(rows[0]!.rows) };
+async function walWritten(db: Client): Promise<number> {
+  const { rows } = await db.query<{ wal: string }>(
+    "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS wal",
+  );
+  return Number(rows[0]!.wal);
+}
+
+async function rowsWritten(db: Client): Promise<number> {
+  await delay(REPORTED_MS);
+  const { rows } = await db.query<{ written: string }>(`
+    SELECT tup_inserted + tup_updated + tup_deleted AS written
+      FROM pg_stat_database WHERE datname = current_database()`);
+  return Number(rows[0]!.written);
 }
 
 const state = (): SessionState => ({ value: { $case: "json", value: { at: randomUUID() } } });
