@@ -45,12 +45,12 @@ export class AnchoredWay<State> {
     await this.#assertAt(await anchors.read(this.#current().id));
   }
 
-  /** Has a session that begins listed. */
+  /** Has a session that begins listed. To be done before a transaction is open, where it can be. */
   async register(): Promise<void> {
     const session = this.#current();
-    if (session.version > 0 || this.#isRegistered) return;
+    if (!session.anchored || session.version > 0 || this.#isRegistered) return;
     this.#isRegistered = true;
-    await this.#endings.register(session);
+    await HandlerTransaction.aside(() => this.#endings.register(session));
   }
 
   /** Takes the session to its next version, with what the handler's transaction has done. */
@@ -60,7 +60,6 @@ export class AnchoredWay<State> {
       await this.transaction.finish(async () => {});
       return;
     }
-    await HandlerTransaction.aside(() => this.register());
     const { answer, commit } =
       session.version === 0
         ? this.#endings.toFirst(session, next)

@@ -131,7 +131,7 @@ export class StreamedCall<State> {
 
   /** Readies what the handler may ask for. */
   async #begin(): Promise<void> {
-    if (this.#session.anchored) await this.#anchored?.register();
+    await this.#anchored?.register();
     this.#call.advance = async <Message>(message?: Message) => {
       if (message === undefined) await this.#advanceAtStart();
       else await this.#advanceWith(message);
@@ -219,6 +219,7 @@ export class StreamedCall<State> {
     const { calls } = this.#on;
     const session = this.#session;
     calls.assertLives(session, this.#call);
+    await this.#anchored?.register();
     const opened = { session, carrier: "metadata" as const };
     const state = calls.sessions.encode(session.state, session.unknown);
     const next = await calls.fit(
