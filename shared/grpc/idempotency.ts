@@ -24,7 +24,7 @@ export function readAsked(
   const key = singleValue(metadata, IDEMPOTENCY_KEY);
   if (key !== undefined && !KEY.test(key)) throw Errors.IDEMPOTENCY_KEY_INVALID();
   const requestDigest = createHash("sha256")
-    .update(`${method}\0${caller.token?.subject ?? ""}\0`)
+    .update(`${method}\0${nameOf(caller)}\0`)
     .update(request ?? "")
     .digest();
   if (key !== undefined) {
@@ -34,4 +34,11 @@ export function readAsked(
     };
   }
   return { requestDigest, idempotencyDigest: request ? requestDigest : randomBytes(32) };
+}
+
+/** Whoever may open what the caller is answered, and nobody else. */
+function nameOf({ service = "", token }: Call["caller"]): string {
+  if (token === undefined) return service;
+  const { subject, client, confirmation } = token;
+  return [service, subject, client, confirmation?.thumbprint].join("\0");
 }
