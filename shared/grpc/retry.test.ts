@@ -99,12 +99,17 @@ test("half an answer is asked for again where the contract allows it, and only t
   expect(codes).toEqual(new Set([status.UNAVAILABLE, status.INTERNAL]));
 });
 
-test("what a service refuses with a reason is not asked again, unless it was not begun", async () => {
+test("what a service refuses with a reason is not asked again, unless it was not begun, or undone", async () => {
   attempts = [refusing(Errors.INTERNAL()), whole];
   expect((await refusal(get(contract))).reason).toBe("INTERNAL");
   expect(seen).toBe(1);
   client.close();
-  for (const error of [Errors.KEYS_UNAVAILABLE(), Errors.OVERLOADED({ retryAfterMs: 10 })]) {
+  const passing = { retryAfterMs: 10 };
+  for (const error of [
+    Errors.KEYS_UNAVAILABLE(),
+    Errors.OVERLOADED(passing),
+    Errors.CONFLICT(passing),
+  ]) {
     seen = 0;
     attempts = [refusing(error), whole];
     expect((await get(contract)).name).toBe("products/1");

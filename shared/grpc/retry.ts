@@ -12,7 +12,8 @@ const MAX_BACKOFF_MS = 1000;
 
 /**
  * Makes a call again when it failed on its way and its method may be repeated: on UNAVAILABLE, when
- * a replica was too busy to begin with it, and when a connection broke in the middle of the answer.
+ * a replica was too busy to begin with it, when it met another call and was undone, and when a
+ * connection broke in the middle of the answer.
  * gRPC itself does not retry that: to it, an answer that has begun has been given.
  *
  * Waits between attempts as long as the answer asks (RetryInfo), or else twice as long each time,
@@ -37,11 +38,11 @@ export function retrying(contract: Contract): Interceptor {
  * none.
  */
 export function backoffMs(result: StatusObject, attempt: number): number | undefined {
-  const { code, reason, retryAfterMs } = readError(result);
+  const { code, domain, reason, retryAfterMs } = readError(result);
   // A service says why it fails. What fails without a reason failed on its way.
   const brokeOff = reason === "" && (code === status.INTERNAL || code === status.UNKNOWN);
-  const wasShed = reason === "OVERLOADED";
-  if (code !== status.UNAVAILABLE && !brokeOff && !wasShed) return undefined;
+  const wasUndone = domain === "waybill" && (reason === "OVERLOADED" || reason === "CONFLICT");
+  if (code !== status.UNAVAILABLE && !brokeOff && !wasUndone) return undefined;
   const usualMs = Math.min(MIN_BACKOFF_MS * 2 ** (attempt - 1), MAX_BACKOFF_MS);
   return (retryAfterMs ?? usualMs) * (0.8 + Math.random() * 0.4);
 }
