@@ -158,6 +158,17 @@ test("what a handler lets go may be replaced", () => {
   expect(() => keepUnknown(other, brought)).toThrow("elements of the state's items");
 });
 
+test("an element may be copied in which something was let go, or taken out", () => {
+  const state = decodedItems();
+  const own = { 1602: [UNKNOWN.subarray(2)] };
+  state.items[1]!._unknownFields = own;
+  const unknown = unknownOf(state)!;
+  letGo(state.items[1]!.unitPrice);
+  state.items[1] = { ...state.items[1]!, unitPrice: money };
+  keepUnknown(state, unknown);
+  expect(state.items[1]._unknownFields).toEqual(own);
+});
+
 test("of maps each value is its key's; of a oneof the branch may be another", () => {
   const has = () => ({ _unknownFields: { 1602: [UNKNOWN.subarray(2)] } });
   for (const [make, set] of [

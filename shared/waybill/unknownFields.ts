@@ -110,7 +110,7 @@ function assertListKept(
   for (const [index, unknown] of within) {
     const element = elements[index as number];
     if (present.has(element)) assertKept(element, unknown, [...path, index]);
-    else if (!isLetGo(unknown)) gone.push(unknown);
+    else if (!isLetGo(unknown)) gone.push(unknownOf(unknown.whole) ?? unknown);
   }
   if (gone.length === 0) return;
   const before = new Set(elements);
