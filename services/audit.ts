@@ -11,9 +11,9 @@ import { ConfigError, fail } from "./failure.ts";
 const USAGE = `Usage: node services/audit.ts AUDIENCE [--anchor own|session] [FILE…]
 
 Holds waybills, one a line, against the lines that the advances of their sessions have left, and
-prints for each what it turns out to be, as JSON: genuine, fork, unknown, carried, destroyed (so was
-its key) or invalid. Without a file they are read from stdin. Exits with 3 when there is a fork among
-them: the audience's keys, or a replica, were in wrong hands.
+prints for each what it turns out to be, as JSON: genuine, fork, forged, unknown, carried, destroyed
+(so was its key) or invalid. Without a file they are read from stdin. Exits with 3 when there is a fork
+or a forgery among them: the audience's keys, or a replica, were in wrong hands.
 
   --anchor WHERE   where the sessions stand: in the service's own schema, or, as the sessions of an
                    option with ANCHOR_SESSION do, at the session service   [own]
@@ -75,7 +75,7 @@ async function main(): Promise<number> {
     const audit = new Audit(pool, schema, audience, ring, isOwn ? undefined : audience);
     for await (const waybill of linesOf(files)) {
       const finding = await audit.examine(waybill);
-      if (finding.verdict === "fork") forks += 1;
+      if (finding.verdict === "fork" || finding.verdict === "forged") forks += 1;
       process.stdout.write(`${JSON.stringify(finding)}\n`);
     }
   } finally {

@@ -16,9 +16,10 @@ export interface Finding {
    * `genuine`: its version was made as it says. `fork`: it was sealed under the audience's keys, but
    * that version of its session is another one. `unknown`: there is no line of that version.
    * `carried`: its session has no anchor. `destroyed`: so was its key, and nobody can open it any more.
-   * `invalid`: it is no waybill of the audience.
+   * `forged`: it was sealed under the audience's keys, and says what no replica says. `invalid`: it is
+   * no waybill of the audience.
    */
-  readonly verdict: "genuine" | "fork" | "unknown" | "carried" | "destroyed" | "invalid";
+  readonly verdict: "genuine" | "fork" | "unknown" | "carried" | "destroyed" | "forged" | "invalid";
   readonly session?: string;
   readonly version?: number;
   readonly subject?: string;
@@ -47,14 +48,16 @@ export class Audit {
 
   /** @throws StatusError KEYS_UNAVAILABLE */
   async examine(waybill: string): Promise<Finding> {
-    const envelope = await this.#open(waybill);
-    if (envelope === "destroyed") return { verdict: "destroyed" };
-    if (envelope === undefined) return { verdict: "invalid" };
+    const plaintext = await this.#open(waybill);
+    if (plaintext === "destroyed") return { verdict: "destroyed" };
+    if (plaintext === undefined) return { verdict: "invalid" };
+    const envelope = decode(plaintext);
+    if (envelope === undefined) return { verdict: "forged" };
     const { version, subject, digest, parentDigest } = envelope;
     const id = uuidFromBytes(envelope.sessionId);
     const about = { session: `sessions/${id}`, version, subject };
-    if (digest.length === 0) return { verdict: "carried", ...about };
     const anchor = await readAnchor(this.#db, this.#schema, id, this.#service);
+    if (digest.length === 0) return { verdict: anchor ? "forged" : "carried", ...about };
     const stand = anchor && { newest: anchor.version, ended: anchor.ended };
     const row = await readAdvance(this.#db, this.#schema, id, version);
     if (row === undefined) return { verdict: "unknown", ...about, ...stand };
@@ -66,19 +69,25 @@ export class Audit {
     return { verdict: isGenuine ? "genuine" : "fork", ...about, ...stand, ...made };
   }
 
-  /** What is sealed under a stolen key may say anything. */
-  async #open(waybill: string): Promise<EnvelopeV1 | "destroyed" | undefined> {
+  async #open(waybill: string): Promise<Buffer | "destroyed" | undefined> {
     const sealed = fromCompact(waybill);
     try {
-      const plaintext = sealed && (await this.#opener.open(sealed));
-      const version = plaintext && Envelope.decode(plaintext).version;
-      if (version?.$case !== "v1") return undefined;
-      const { value } = version;
-      return value.sessionId.length === 16 && value.version < MAX_VERSION ? value : undefined;
+      return sealed && (await this.#opener.open(sealed));
     } catch (error) {
-      if (!(error instanceof StatusError)) return undefined;
-      if (error.reason === "WAYBILL_REVOKED") return "destroyed";
+      if (error instanceof StatusError && error.reason === "WAYBILL_REVOKED") return "destroyed";
       throw error;
     }
+  }
+}
+
+/** What is sealed under a stolen key may say anything. @returns undefined for what no replica says */
+function decode(plaintext: Buffer): EnvelopeV1 | undefined {
+  try {
+    const { version } = Envelope.decode(plaintext);
+    if (version?.$case !== "v1") return undefined;
+    const { value } = version;
+    return value.sessionId.length === 16 && value.version < MAX_VERSION ? value : undefined;
+  } catch {
+    return undefined;
   }
 }

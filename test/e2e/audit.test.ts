@@ -86,16 +86,17 @@ test("one line of a file keeps no other from being judged: a wrong parent, nonse
     forged({ parentDigest: randomBytes(32) }),
     forged({ version: 2 ** 32 - 1 }),
     forged({ sessionId: randomBytes(3) }),
+    forged({ digest: Buffer.alloc(0) }),
     first!,
   ];
   const verdicts = async () => (await audit(...lines)).map(({ verdict }) => verdict);
-  expect(await verdicts()).toEqual(["fork", "invalid", "invalid", "genuine"]);
+  expect(await verdicts()).toEqual(["fork", "forged", "forged", "forged", "genuine"]);
   const sealedUnder = JSON.parse(
     Buffer.from(first!.slice(0, first!.indexOf(".")), "base64url").toString(),
   ).kid.slice(0, 11);
   await cluster.rotate("checkout", sealedUnder);
   const { waybill: later } = await step(byHand.checkout.beginCheckout, {});
   lines.push(later!);
-  const destroyed = Array(4).fill("destroyed");
+  const destroyed = Array(5).fill("destroyed");
   expect(await verdicts()).toEqual([...destroyed, "genuine"]);
 });
