@@ -5,7 +5,16 @@ import { type Logger, pino, stdSerializers } from "pino";
  * could carry a token, a key or a state is cut out wherever it stands.
  */
 export function createLog(level: string, bindings: Record<string, unknown> = {}): Logger {
-  const secrets = ["waybill", "authorization", "key", "state", "jwe", "password", "metadata"];
+  const secrets = [
+    "waybill",
+    "authorization",
+    "key",
+    "state",
+    "jwe",
+    "password",
+    "metadata",
+    "payload",
+  ];
   return pino(
     {
       level,
@@ -13,7 +22,13 @@ export function createLog(level: string, bindings: Record<string, unknown> = {})
       timestamp: pino.stdTimeFunctions.isoTime,
       serializers: { err: stdSerializers.errWithCause },
       redact: {
-        paths: secrets.flatMap((name) => [name, `err.${name}`, `err.cause.${name}`]),
+        paths: secrets.flatMap((name) => [
+          name,
+          `err.${name}`,
+          `err.cause.${name}`,
+          `err.cause.cause.${name}`,
+          `err.details.cause.${name}`,
+        ]),
         remove: true,
       },
     },
