@@ -1,4 +1,5 @@
-import type { Db, Pool } from "../pg/pool.ts";
+import type { Db } from "../pg/pool.ts";
+import type { OpenTransaction } from "../pg/transaction.ts";
 import type { Asked } from "./asked.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 import type { KeptAnswer } from "./sql/readKeptAnswers.ts";
@@ -42,8 +43,13 @@ export interface NextVersion {
  * `tx` is given, it is done in that transaction, and otherwise in one of its own, with others'.
  */
 export interface AnchorStore {
-  /** Where a handler's transaction is opened. Undefined: there is none to be had. */
-  readonly pool: Pool | undefined;
+  /**
+   * Opens a transaction for a session's step. Of one session a program has one at a time: those that wait
+   * for theirs hold no connection. Undefined: there is none to be had.
+   *
+   * @throws StatusError CONFLICT: the session was not to be had in time
+   */
+  open?(sessionId: string): Promise<OpenTransaction>;
   /** Anchors a session at its first version. */
   begin(first: FirstVersion, tx?: Db): Promise<void>;
   /**

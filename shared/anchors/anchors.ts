@@ -1,7 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Errors } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors/errors.ts";
+import { Turns } from "../lifecycle/turns.ts";
 import { Groups } from "../pg/groups.ts";
 import type { Db, Pool } from "../pg/pool.ts";
+import { type OpenTransaction, openTransaction } from "../pg/transaction.ts";
 import type { AnchorStore, FirstVersion, NextVersion, Version } from "./anchorStore.ts";
 import type { Asked } from "./asked.ts";
 import { beginningOf, callOf, moveOf } from "./rows.ts";
@@ -34,6 +36,7 @@ export class Anchors implements AnchorStore {
   readonly #service: string | undefined;
   readonly #beginnings: Groups<Beginning, undefined>;
   readonly #moves: Groups<Move, Outcome>;
+  readonly #turns = new Turns();
 
   /**
    * @param replica what the lines of the advances say who made them
@@ -49,6 +52,21 @@ export class Anchors implements AnchorStore {
       return beginnings.map(() => undefined);
     });
     this.#moves = new Groups((moves) => this.#advanceEach(moves));
+  }
+
+  async open(sessionId: string): Promise<OpenTransaction> {
+    const leave = await this.#turn(sessionId);
+    try {
+      const { db, commit, rollback } = await openTransaction(this.pool);
+      return {
+        db,
+        commit: () => commit().finally(leave),
+        rollback: () => rollback().finally(leave),
+      };
+    } catch (error) {
+      leave();
+      throw error;
+    }
   }
 
   async begin(first: FirstVersion, tx?: Db): Promise<void> {
@@ -80,7 +98,7 @@ export class Anchors implements AnchorStore {
       const outcome = await this.#moves.add(move);
       if (outcome !== "busy") return outcome === "moved";
       if (performance.now() > until) {
-        throw Errors.CONFLICT({ cause: "another call holds the session", retryAfterMs: 1000 });
+        throw isHeld();
       }
       await delay(waitMs * (0.5 + Math.random() / 2));
     }
@@ -124,6 +142,18 @@ export class Anchors implements AnchorStore {
     return keepPartitions(this.pool, this.#schema, widthS, keepS);
   }
 
+  /** @returns gives the turn back */
+  async #turn(sessionId: string): Promise<() => void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const leave = this.#turns.take(sessionId, resolve);
+    const timer = setTimeout(() => {
+      leave();
+      reject(isHeld());
+    }, PATIENCE_MS);
+    await promise.finally(() => clearTimeout(timer));
+    return leave;
+  }
+
   /** One statement moves a session once: what comes twice is done in rounds. */
   async #advanceEach(moves: readonly Move[]): Promise<Outcome[]> {
     const outcomes = new Map<Move, Outcome>();
@@ -152,4 +182,8 @@ export class Anchors implements AnchorStore {
     if (old.length > 0) await forgetAnswers(db, this.#schema, old);
     return became;
   }
+}
+
+function isHeld(): StatusError {
+  return Errors.CONFLICT({ cause: "another call holds the session", retryAfterMs: 1000 });
 }

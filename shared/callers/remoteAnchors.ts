@@ -25,7 +25,6 @@ type Client = ServiceClient<typeof AnchorServiceService>;
  * For a contract with ANCHOR_SESSION.
  */
 export class RemoteAnchors implements AnchorStore {
-  readonly pool = undefined;
   readonly #client: Client;
   readonly #assertions: Assertions;
   readonly #beginnings: Groups<Beginning & { expireTime: Date }, Outcome>;

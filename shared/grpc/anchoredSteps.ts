@@ -68,7 +68,7 @@ export class AnchoredSteps<State> {
   /** The handler may choose that the session is carried, where the contract leaves it to him. */
   async begin(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session, carrier } = opened;
-    const transaction = new HandlerTransaction(this.#anchors.pool);
+    const transaction = new HandlerTransaction(this.#anchors, session.id);
     call.transaction = () => transaction.open();
     const isAnchored = session.anchored;
     if (isAnchored) await this.#endings.register(session);
@@ -144,7 +144,7 @@ export class AnchoredSteps<State> {
           (await first.commit(db, this.#answers.seal(first.answer))) && last.commit(db, box),
       };
     };
-    const isAtomic = this.#anchors.pool !== undefined;
+    const isAtomic = this.#anchors.open !== undefined;
     const response = await this.#goOn(request, call, opened, end, isAtomic);
     await this.#tellEnd(old, session.subject);
     return response;
@@ -157,7 +157,9 @@ export class AnchoredSteps<State> {
     if (this.#isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
     const response = this.#codec.responseSerialize(await this.#next(request, call));
     const { session } = opened;
-    const transaction = new HandlerTransaction(this.#anchors.pool);
+    const transaction = new HandlerTransaction(this.#anchors, id, async (db) => {
+      await this.#anchors.lock(id, db);
+    });
     try {
       const successor = await this.#endings.successor(opened, transaction);
       const { answer, commit } = this.#endings.toNext(session, asked, response, successor);
@@ -191,7 +193,7 @@ export class AnchoredSteps<State> {
     const { id } = opened.session;
     const asked = this.#asked(request, call);
     let saved: AnswerV1 | undefined;
-    const transaction = new HandlerTransaction(this.#anchors.pool, async (db) => {
+    const transaction = new HandlerTransaction(this.#anchors, id, async (db) => {
       saved = await this.#settle(opened.session, await this.#anchors.lock(id, db), asked, db);
       if (saved !== undefined) throw new Error("the call was made before");
     });
@@ -214,9 +216,10 @@ export class AnchoredSteps<State> {
       });
       if (moved) return deliver(call);
     } catch (error) {
+      const wasLocked = transaction.wasOpened;
       await transaction.abandon();
       // What the transaction has locked was not made before. Of the rest nobody knows.
-      if (error instanceof StatusError && !transaction.wasOpened) {
+      if (error instanceof StatusError && !wasLocked) {
         saved = await this.#find(opened.session, asked).catch(() => undefined);
       }
       if (saved === undefined) throw error;

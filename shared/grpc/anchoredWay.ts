@@ -30,7 +30,9 @@ export class AnchoredWay<State> {
     this.#endings = new Endings(calls, anchorage);
     this.#asked = asked;
     this.#current = current;
-    this.transaction = new HandlerTransaction(anchorage.anchors.pool, (db) => this.#lock(db));
+    this.transaction = new HandlerTransaction(anchorage.anchors, current().id, (db) =>
+      this.#lock(db),
+    );
   }
 
   /** What earlier calls like this one were answered after the session's waybill. */
@@ -49,8 +51,8 @@ export class AnchoredWay<State> {
   async register(): Promise<void> {
     const session = this.#current();
     if (!session.anchored || session.version > 0 || this.#isRegistered) return;
-    this.#isRegistered = true;
     await HandlerTransaction.aside(() => this.#endings.register(session));
+    this.#isRegistered = true;
   }
 
   /** Takes the session to its next version, with what the handler's transaction has done. */

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import type { Db, Pool } from "../pg/pool.ts";
-import { type OpenTransaction, openTransaction } from "../pg/transaction.ts";
+import type { AnchorStore } from "../anchors/anchorStore.ts";
+import type { Db } from "../pg/pool.ts";
+import type { OpenTransaction } from "../pg/transaction.ts";
 
 const running = new AsyncLocalStorage<HandlerTransaction>();
 
@@ -9,18 +10,24 @@ const running = new AsyncLocalStorage<HandlerTransaction>();
  * handler is done. A stream may have several, one after another: each advance ends one.
  */
 export class HandlerTransaction {
-  readonly #pool: Pool | undefined;
+  readonly #anchors: Pick<AnchorStore, "open">;
+  readonly #sessionId: string;
   readonly #first: (db: Db) => Promise<void>;
   #opening: Promise<OpenTransaction> | undefined;
   #refused: unknown;
   #isOpen = false;
 
   /**
-   * @param pool undefined: there is none to be had
+   * @param anchors may have none to offer
    * @param first is done in it before the handler gets it, which does not get it when this rejects
    */
-  constructor(pool: Pool | undefined, first: (db: Db) => Promise<void> = async () => {}) {
-    this.#pool = pool;
+  constructor(
+    anchors: Pick<AnchorStore, "open">,
+    sessionId: string,
+    first: (db: Db) => Promise<void> = async () => {},
+  ) {
+    this.#anchors = anchors;
+    this.#sessionId = sessionId;
     this.#first = first;
   }
 
@@ -32,7 +39,7 @@ export class HandlerTransaction {
 
   /** Opens it; undefined where there is none to be had. */
   get opener(): (() => Promise<Db>) | undefined {
-    return this.#pool && (() => this.open());
+    return this.#anchors.open && (() => this.open());
   }
 
   /** Whether it was asked for, and has not been committed since. */
@@ -58,10 +65,11 @@ export class HandlerTransaction {
     return result;
   }
 
-  /** Undoes what was done, if anything. Call it when anything above rejects. */
+  /** Undoes what was done, if anything, as if it had never been asked for. Call it when anything above rejects. */
   async abandon(): Promise<void> {
     // What kept it from being opened has been thrown already.
     const opened = await this.#opening?.catch(() => undefined);
+    this.#opening = undefined;
     if (opened === undefined || !this.#isOpen) return;
     this.#isOpen = false;
     const { rollback } = opened;
@@ -69,10 +77,10 @@ export class HandlerTransaction {
   }
 
   async #begin(): Promise<OpenTransaction> {
-    if (this.#pool === undefined) {
+    const opened = await this.#anchors.open?.(this.#sessionId);
+    if (opened === undefined) {
       throw new Error("a transaction is asked for, but the sessions stand at the session service");
     }
-    const opened = await openTransaction(this.#pool);
     this.#isOpen = true;
     try {
       await this.#first(opened.db);

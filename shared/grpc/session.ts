@@ -33,7 +33,7 @@ export function sessionInterceptor<State>(
   const { anchor = "own" } = sessions.contract;
   if (
     anchorage !== undefined &&
-    (anchorage.anchors.pool === undefined) !== (anchor === "session")
+    (anchorage.anchors.open === undefined) !== (anchor === "session")
   ) {
     const wanted = anchor === "session" ? "RemoteAnchors" : "Anchors";
     throw new Error(`${method.path}: its sessions stand at ${anchor}: give ${wanted}`);

@@ -220,18 +220,25 @@ export class StreamedCall<State> {
     const session = this.#session;
     calls.assertLives(session, this.#call);
     await this.#anchored?.register();
-    const opened = { session, carrier: "metadata" as const };
-    const state = calls.sessions.encode(session.state, session.unknown);
-    const next = await calls.fit(
-      opened,
-      calls.sessions.successor(session, state),
-      this.#anchored?.transaction.opener,
-    );
-    // Whatever brings it, the next call brings it in the metadata.
-    calls.assertFitsMetadata(next);
-    // Sealed before anything is written: what is too large is refused with nothing done.
-    const deliver = seal(next);
-    await this.#anchored?.advance(part, response, next);
+    const transaction = this.#anchored?.transaction;
+    const isHandlers = transaction?.wasOpened;
+    let next: EnvelopeV1;
+    let deliver: Delivery;
+    try {
+      const state = calls.sessions.encode(session.state, session.unknown);
+      const successor = calls.sessions.successor(session, state);
+      const opened = { session, carrier: "metadata" as const };
+      next = await calls.fit(opened, successor, transaction?.opener);
+      // Whatever brings it, the next call brings it in the metadata.
+      calls.assertFitsMetadata(next);
+      // Sealed before anything is written: what is too large is refused with nothing done.
+      deliver = seal(next);
+      await this.#anchored?.advance(part, response, next);
+    } catch (error) {
+      // The handler may go on with another state; of a transaction for this one he knows nothing.
+      if (!isHandlers) await transaction?.abandon();
+      throw error;
+    }
     if (!session.anchored) await this.#on.checkpoints.keepIfDue(next, false);
     calls.sessions.goOn(session, next);
     deliver(this.#call, message);

@@ -10,13 +10,13 @@ import { Step, type Waybill } from "../../proto/gen/waybill/options/v1/options.t
 import { readError } from "../errors/errors.ts";
 import type { Contract, MethodContract } from "../grpc/contract.ts";
 import { retrying } from "../grpc/retry.ts";
+import { Turns } from "../lifecycle/turns.ts";
 import { fieldToMetadataValue, SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { authorizing } from "./authorizing.ts";
 import { recovering } from "./recovering.ts";
 import { reopening } from "./reopening.ts";
 import { SignIn, type SignInOptions } from "./signIn.ts";
 import { MemoryStore, type Store } from "./stores.ts";
-import { Turns } from "./turns.ts";
 
 /** After these the waybill that was sent is of no more use. */
 const SPENT = new Set(["WAYBILL_INVALID", "WAYBILL_EXPIRED", "WAYBILL_ENDED", "WAYBILL_REVOKED"]);

@@ -124,6 +124,23 @@ test("a session that a transaction holds holds up no other, and goes on when it 
   expect((await held).response.items).toHaveLength(1);
 });
 
+test("calls that wait for one session's transaction take no connections from the others", async () => {
+  const ready = await quoted();
+  const id = (await newest()).session_id;
+  await gate!.query("BEGIN");
+  await gate!.query("SELECT FROM checkout.anchor WHERE session_id = $1 FOR UPDATE", [id]);
+  // More than there are connections.
+  const waiting = Array.from({ length: 12 }, (_, index) => place(a!, ready, `key-${index}`));
+  for (const call of waiting) call.catch(() => {});
+  await untilBlocked(watcher!, 1);
+  const { waybill } = await step(a!.checkout.beginCheckout, {});
+  expect((await add(a!, waybill!)).response.items).toHaveLength(1);
+  await release();
+  const said = await outcomes(waiting);
+  expect(said.filter((outcome) => outcome === "OK")).toHaveLength(1);
+  expect(said.filter((outcome) => outcome === "WAYBILL_STALE")).toHaveLength(11);
+});
+
 test("of twenty different calls at once one wins", async () => {
   const made = Array.from({ length: 20 }, (_, index) =>
     add(index % 2 === 0 ? a! : b!, first, index + 1),

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { Metadata } from "@grpc/grpc-js";
 import type { Client as PgClient } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
@@ -8,6 +9,8 @@ import {
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { Answers, savedAudience } from "#shared/anchors/answers.ts";
+import { Spills } from "#shared/anchors/spills.ts";
+import type { StatusError } from "#shared/errors/errors.ts";
 import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
 import type { Context, Handlers } from "#shared/grpc/handlers.ts";
 import { Server } from "#shared/grpc/server.ts";
@@ -191,7 +194,7 @@ test("a transaction that is open when a message goes out is the handler's mistak
 });
 
 /** A server whose SetItems does something else. */
-async function serveOther(setItems: All["setItems"]) {
+async function serveOther(setItems: All["setItems"], more: { spills?: Spills } = {}) {
   const causes: unknown[] = [];
   const log = {
     error: ({ err }: { err: unknown }) => causes.push(err),
@@ -205,7 +208,7 @@ async function serveOther(setItems: All["setItems"]) {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
   const anchorage = { anchors: new Anchors(pool, "checkout", "replica/other"), answers };
-  server.add(CheckoutServiceService, all, { state: CheckoutState, ring, anchorage });
+  server.add(CheckoutServiceService, all, { state: CheckoutState, ring, anchorage, ...more });
   const target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
   return { client: createClient(CheckoutServiceService, target), causes };
 }
@@ -228,6 +231,33 @@ test("what fails at the end of a stream undoes what its handler did last, and le
     "SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
   );
   expect(rowCount).toBe(0);
+  client.close();
+});
+
+test("a handler whose state is refused goes on with another, and nothing stays open", async () => {
+  const spills = new Spills(pool, "checkout", { quota: 10_000 });
+  const { client } = await serveOther(
+    async function* (_request, context) {
+      const { state } = context.session;
+      for (const size of [20_000, 1]) {
+        state.order = randomBytes(size).toString("hex");
+        try {
+          yield await context.advance({ item: undefined, waybill: undefined });
+        } catch (error) {
+          expect((error as StatusError).reason).toBe("SPILL_QUOTA_EXCEEDED");
+          const { rowCount } = await watcher.query(
+            "SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
+          );
+          expect(rowCount).toBe(0);
+          yield { item: undefined, waybill: undefined };
+        }
+      }
+    },
+    { spills },
+  );
+  const heard = await run(client, first);
+  expect(heard.map(({ waybill }) => waybill !== undefined)).toEqual([false, true]);
+  expect((await pool.query("SELECT FROM checkout.spill")).rowCount).toBe(0);
   client.close();
 });
 
