@@ -1,0 +1,24 @@
+import { spawnSync } from "node:child_process";
+import { expect, test } from "vitest";
+
+const MODULE = new URL("./log.ts", import.meta.url).href;
+
+/** What a program writes that logs an error, made by an expression. */
+function logged(error: string): string {
+  const program = `import { createLog } from ${JSON.stringify(MODULE)};
+    createLog("info").error({ err: ${error} }, "call failed");`;
+  const args = ["--input-type=module", "-e", program];
+  return spawnSync(process.execPath, args, { encoding: "utf8" }).stderr;
+}
+
+test.each([
+  ["an error", "SECRET"],
+  ["its cause", 'new Error("outer", { cause: SECRET })'],
+  ["the cause of that", 'new Error("outer", { cause: new Error("inner", { cause: SECRET }) })'],
+  ["a refusal's cause", 'Object.assign(new Error("outer"), { details: { cause: SECRET } })'],
+])("what a token claims is cut out of %s", (_, error) => {
+  const secret = 'Object.assign(new Error("the token"), { payload: { sub: "users/ada" } })';
+  const line = logged(error.replace("SECRET", secret));
+  expect(JSON.parse(line)).toMatchObject({ level: 50, msg: "call failed" });
+  expect(line).not.toContain("users/ada");
+});
