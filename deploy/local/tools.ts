@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { CACHE } from "./paths.ts";
+import { CACHE, PROJECT } from "./paths.ts";
 
 /** Tools for people and tests, built from source at these versions where the machine has Go. */
 const TOOLS = {
@@ -9,6 +9,7 @@ const TOOLS = {
   ghz: "github.com/bojand/ghz/cmd/ghz@v0.93.0",
   kubeconform: "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
   helm: "helm.sh/helm/v3/cmd/helm@v3.21.4",
+  "waybill-load": "./test/bench/load",
 } as const;
 
 export type Tool = keyof typeof TOOLS;
@@ -32,7 +33,10 @@ export function installTools(tools: readonly Tool[], tell: (line: string) => voi
   mkdirSync(BIN, { recursive: true });
   const hasGo = spawnSync("go", ["version"], { stdio: "ignore" }).status === 0;
   return tools.filter((tool) => {
-    if (toolPath(tool) !== undefined) return false;
+    const source = TOOLS[tool];
+    const isOwn = source.startsWith("./");
+    const path = toolPath(tool);
+    if (path !== undefined && !(isOwn && isOlder(path, join(PROJECT, source)))) return false;
     if (!hasGo) {
       tell(
         `${tool} is missing, and there is no Go to build it with: tests that need it are skipped`,
@@ -41,9 +45,18 @@ export function installTools(tools: readonly Tool[], tell: (line: string) => voi
     }
     tell(`building ${tool} (once)`);
     const env = { ...process.env, GOBIN: BIN, GOFLAGS: "-buildvcs=false" };
-    const built = spawnSync("go", ["install", TOOLS[tool]], { env, encoding: "utf8" });
+    const [cwd, args] = isOwn
+      ? [join(PROJECT, source), ["build", "-o", join(BIN, tool), "."]]
+      : [BIN, ["install", source]];
+    const built = spawnSync("go", args, { cwd, env, encoding: "utf8" });
     if (built.status === 0) return false;
     tell(`${tool} could not be built: ${built.stderr.trim().split("\n").at(-1)}`);
     return true;
   });
+}
+
+/** Whether a program is older than what it is built from. */
+function isOlder(path: string, folder: string): boolean {
+  const built = statSync(path).mtimeMs;
+  return readdirSync(folder).some((file) => statSync(join(folder, file)).mtimeMs > built);
 }

@@ -1,0 +1,31 @@
+import { Metadata } from "@grpc/grpc-js";
+import { WAYBILL_KEY } from "#shared/waybill/carriers.ts";
+import { type Serve, servePlainly } from "./peer.ts";
+
+const NOTHING = { response: { waybill: undefined, changes: 1 } };
+
+/** grpc-js alone: no state, no metadata. */
+export const floor: Serve = () =>
+  servePlainly({ begin: () => NOTHING, read: () => NOTHING, advance: () => NOTHING });
+
+/**
+ * The same, with a waybill passed through untouched. What only reads answers without one, as Waybill
+ * does.
+ */
+export const passing: Serve = () =>
+  servePlainly({
+    begin: () => NOTHING,
+    read: (_request, metadata) => {
+      // A header is made into metadata when it is looked at.
+      metadata.get(WAYBILL_KEY);
+      return NOTHING;
+    },
+    advance: ({ waybill }, metadata) => {
+      const response = { waybill, changes: 1 };
+      const [value] = metadata.get(WAYBILL_KEY);
+      if (value === undefined) return { response };
+      const reply = new Metadata();
+      reply.set(WAYBILL_KEY, value);
+      return { response, metadata: reply };
+    },
+  });

@@ -1,0 +1,37 @@
+import { randomUUID } from "node:crypto";
+import { Redis } from "ioredis";
+import { Basket } from "#proto/waybill/bench/v1/bench.ts";
+import { naming, newBasket, type PeerSettings, servePlainly, sessionOf } from "./peer.ts";
+
+const IDLE_S = 30 * 60;
+
+/** A session in Redis: GET, and SETEX where it has changed. */
+export async function redisSession({ store }: PeerSettings): Promise<string> {
+  // As most are run: commands of one tick go out together.
+  const redis = new Redis(store!, { enableAutoPipelining: true });
+  const load = async (session: string) => {
+    const bytes = await redis.getBuffer(session);
+    if (bytes === null) throw new Error("there is no such session");
+    return Basket.decode(bytes);
+  };
+  const keep = (session: string, basket: Basket) =>
+    redis.setex(session, IDLE_S, Basket.encode(basket).finish() as Buffer);
+  return servePlainly({
+    begin: async (size) => {
+      const session = randomUUID();
+      await keep(session, newBasket(size));
+      return { response: { waybill: undefined, changes: 0 }, metadata: naming(session) };
+    },
+    read: async (_request, metadata) => {
+      const { changes } = await load(sessionOf(metadata));
+      return { response: { waybill: undefined, changes } };
+    },
+    advance: async (_request, metadata) => {
+      const session = sessionOf(metadata);
+      const basket = await load(session);
+      basket.changes += 1;
+      await keep(session, basket);
+      return { response: { waybill: undefined, changes: basket.changes } };
+    },
+  });
+}

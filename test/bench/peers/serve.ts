@@ -1,0 +1,24 @@
+/**
+ * One peer of the comparison: a server of the measured calls that keeps its sessions in one way. It tells
+ * the process that forked it where it listens, and ends with that.
+ *
+ * Usage: forked, with KIND and a JSON object of settings
+ */
+import { type PeerSettings, type Serve, serveJoinedBy } from "./peer.ts";
+
+/** How each kind is served; only the chosen one's libraries are loaded. */
+const KINDS: Record<string, () => Promise<Serve>> = {
+  floor: async () => (await import("./floor.ts")).floor,
+  passing: async () => (await import("./floor.ts")).passing,
+  redis: async () => (await import("./redisSession.ts")).redisSession,
+  postgres: async () => (await import("./postgresSession.ts")).postgresSession,
+  iron: async () => (await import("./ironSession.ts")).ironSession,
+  jose: async () => (await import("./joseSession.ts")).joseSession,
+  waybill: async () => (await import("./waybillSession.ts")).waybillSession,
+  anchored: async () => (await import("./waybillSession.ts")).anchoredSession,
+};
+
+const [kind = "", settings = "{}"] = process.argv.slice(2);
+const load = KINDS[kind];
+if (load === undefined) throw new Error(`there is no peer ${kind}`);
+await serveJoinedBy(await load(), JSON.parse(settings) as PeerSettings);
