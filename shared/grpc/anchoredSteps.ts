@@ -69,7 +69,7 @@ export class AnchoredSteps<State> {
   async begin(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session, carrier } = opened;
     const transaction = new HandlerTransaction(this.#anchors, session.id);
-    call.transaction = () => transaction.open();
+    call.openTransaction = () => transaction.open();
     const isAnchored = session.anchored;
     if (isAnchored) await this.#endings.register(session);
     try {
@@ -197,7 +197,7 @@ export class AnchoredSteps<State> {
       saved = await this.#settle(opened.session, await this.#anchors.lock(id, db), asked, db);
       if (saved !== undefined) throw new Error("the call was made before");
     });
-    call.transaction = () => transaction.open();
+    call.openTransaction = () => transaction.open();
     try {
       const response = this.#codec.responseSerialize(
         await transaction.run(() => this.#next(request, call)),

@@ -30,15 +30,11 @@ export class Call implements Context<unknown> {
   /** Set by the session interceptor. */
   opened: OpenSession<unknown> | undefined;
   /** Set by the interceptor of anchored sessions. */
-  transaction: Context["transaction"] = () => {
-    throw new Error(`${this.method} asks for a transaction, but its contract has none to offer`);
-  };
+  openTransaction: Context["transaction"] | undefined;
   /** Whether the handler has asked for a checkpoint. */
   wantsCheckpoint = false;
   /** Set for streams that may advance a session. */
-  advance: Context["advance"] = async () => {
-    throw new Error(`${this.method} advances a session, but its contract has it stream none`);
-  };
+  advanceStream: Context["advance"] | undefined;
   readonly #call: GrpcCall;
   readonly #draining: AbortSignal | undefined;
   #reply: Metadata | undefined;
@@ -87,6 +83,16 @@ export class Call implements Context<unknown> {
     return this.#trailers;
   }
 
+  transaction(): ReturnType<Context["transaction"]> {
+    if (this.openTransaction !== undefined) return this.openTransaction();
+    throw new Error(`${this.method} asks for a transaction, but its contract has none to offer`);
+  }
+
+  async advance<Message>(message?: Message): Promise<never> {
+    if (this.advanceStream !== undefined) return this.advanceStream(message) as Promise<never>;
+    throw new Error(`${this.method} advances a session, but its contract has it stream none`);
+  }
+
   checkpoint(): void {
     // Asking for the session throws where there is none.
     this.wantsCheckpoint = this.session !== undefined;
@@ -126,5 +132,8 @@ export class Call implements Context<unknown> {
   }
 }
 
-/** What the interceptors of a method are composed of; a stream's handler resolves to an iterable. */
+/**
+ * What the interceptors of a method are composed of; a stream's handler resolves to an iterable. It may
+ * throw at once.
+ */
 export type Handler = (request: unknown, call: Call) => Promise<unknown>;

@@ -1,5 +1,5 @@
 import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import type { Keeping } from "../anchors/checkpoints.ts";
+import { type Keeping, NO_CHECKPOINTS } from "../anchors/checkpoints.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import { isAnonymous } from "../waybill/owner.ts";
 import type { OpenSession } from "../waybill/session.ts";
@@ -32,7 +32,7 @@ export class CarriedSteps<State> {
 
   async read(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const response = await this.#next(request, call);
-    await this.#keepAsked(call, opened.session);
+    if (call.wantsCheckpoint) await this.#keepAsked(opened.session);
     this.#prolong(call, opened, response);
     return response;
   }
@@ -47,7 +47,7 @@ export class CarriedSteps<State> {
     const response = await this.#next(request, call);
     const after = this.#sessions.encode(session.state, session.unknown);
     if (session.encoded.equals(after)) {
-      await this.#keepAsked(call, session);
+      if (call.wantsCheckpoint) await this.#keepAsked(session);
       this.#prolong(call, opened, response);
     } else await this.#succeed(call, opened, response, after);
     return response;
@@ -84,14 +84,17 @@ export class CarriedSteps<State> {
     state: Uint8Array,
   ): Promise<void> {
     const successor = this.#sessions.successor(opened.session, state);
-    const envelope = await this.#calls.fit(opened, successor);
+    const fitting = this.#calls.fit(opened, successor);
+    const envelope = fitting instanceof Promise ? await fitting : fitting;
     const deliver = this.#calls.seal(opened.carrier, envelope);
-    await this.#checkpoints.keepIfDue(envelope, call.wantsCheckpoint);
+    if (this.#checkpoints !== NO_CHECKPOINTS || call.wantsCheckpoint) {
+      await this.#checkpoints.keepIfDue(envelope, call.wantsCheckpoint);
+    }
     deliver(call, response);
   }
 
-  /** Keeps a version that stays as it is, if the handler asks for it. */
-  async #keepAsked(call: Call, { anchored, envelope }: OpenSession<State>): Promise<void> {
-    if (call.wantsCheckpoint && !anchored) await this.#checkpoints.keepIfDue(envelope, true);
+  /** Keeps a version that stays as it is, for its handler has asked for it. */
+  async #keepAsked({ anchored, envelope }: OpenSession<State>): Promise<void> {
+    if (!anchored) await this.#checkpoints.keepIfDue(envelope, true);
   }
 }

@@ -5,7 +5,9 @@ import {
   type handleServerStreamingCall,
   type handleUnaryCall,
   type ServerDuplexStream,
+  type ServerUnaryCall,
   type ServerWritableStream,
+  type sendUnaryData,
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
@@ -112,7 +114,7 @@ function decoding(
     return async (messages, call) =>
       next(decodeEach(messages as AsyncIterable<Buffer>, decode), call);
   }
-  return async (bytes, call) => next(decode(bytes as Buffer), call);
+  return (bytes, call) => next(decode(bytes as Buffer), call);
 }
 
 async function* decodeEach(
@@ -140,21 +142,27 @@ function unary(
       callback(overloaded());
       return;
     }
-    const call = new Call(contract.path, grpcCall, around.frontDoor);
-    handler(grpcCall.request, call)
-      .then(
-        (response) => {
-          call.sendReply();
-          callback(null, response);
-        },
-        (thrown) => {
-          // Nobody waits for the answer to a call that was given up.
-          if (grpcCall.cancelled) callback({ code: status.CANCELLED });
-          else callback(failure(contract.path, thrown, around).toStatusObject());
-        },
-      )
-      .finally(leave);
+    void serve(grpcCall, callback, leave);
   };
+
+  async function serve(
+    grpcCall: ServerUnaryCall<unknown, unknown>,
+    callback: sendUnaryData<unknown>,
+    leave: () => void,
+  ): Promise<void> {
+    try {
+      const call = new Call(contract.path, grpcCall, around.frontDoor);
+      const response = await handler(grpcCall.request, call);
+      call.sendReply();
+      callback(null, response);
+    } catch (thrown) {
+      // Nobody waits for the answer to a call that was given up.
+      if (grpcCall.cancelled) callback({ code: status.CANCELLED });
+      else callback(failure(contract.path, thrown, around).toStatusObject());
+    } finally {
+      leave();
+    }
+  }
 }
 
 function serverStream(

@@ -74,7 +74,9 @@ export class SessionCalls<State> {
   async open(request: unknown, call: Call): Promise<Opened<State>> {
     const { sealed, carrier } = this.#arrival(request, call);
     if (sealed === undefined) throw Errors.WAYBILL_MISSING();
-    const session = await this.#openFor(sealed, call);
+    const opening = this.sessions.open(sealed, ownerOf(call));
+    const session = opening instanceof Promise ? await opening : opening;
+    this.#assertNotRevoked(session);
     if (this.#method.step !== Step.STEP_READ) session.unknown = unknownOf(session.state);
     call.opened = session;
     return { session, carrier };
@@ -144,16 +146,17 @@ export class SessionCalls<State> {
   }
 
   /**
-   * Keeps the state of a successor elsewhere, where its carrier has no room for it.
+   * Keeps the state of a successor elsewhere, where its carrier has no room for it. Answers at once where
+   * it has.
    *
    * @param tx to be done in, asked for when there is something to be written; default: its own
    * @throws StatusError STATE_TOO_LARGE, SPILL_QUOTA_EXCEEDED
    */
-  async fit(
+  fit(
     { session, carrier }: Opened<State>,
     envelope: EnvelopeV1,
     tx?: () => Promise<Db>,
-  ): Promise<EnvelopeV1> {
+  ): EnvelopeV1 | Promise<EnvelopeV1> {
     const { content } = envelope;
     if (this.#spills === undefined || content?.$case !== "state") return envelope;
     // What is this small need not be measured.
@@ -164,8 +167,9 @@ export class SessionCalls<State> {
         ? size.metadata <= MAX_METADATA_WAYBILL
         : size.message <= MAX_MESSAGE_WAYBILL;
     if (fits) return envelope;
-    const value = await this.#spills.keep(session.id, content.value, session.spill, tx);
-    return { ...envelope, content: { $case: "spill", value } };
+    return this.#spills
+      .keep(session.id, content.value, session.spill, tx)
+      .then((value) => ({ ...envelope, content: { $case: "spill", value } }));
   }
 
   /**
@@ -208,17 +212,12 @@ export class SessionCalls<State> {
     return receive(call.metadata, fieldOf(request, this.#method.requestCarrier));
   }
 
-  async #openFor(sealed: Sealed, call: Call): Promise<OpenSession<State>> {
-    const session = await this.sessions.open(sealed, ownerOf(call));
-    if (this.#feed !== undefined) {
-      // Ending what has been ended already is what a caller does who has lost the answer.
-      assertNotRevoked(
-        session,
-        this.#feed.revocations,
-        this.#mayHaveEnded(session) ? undefined : session.id,
-      );
-    }
-    return session;
+  /** @throws StatusError WAYBILL_REVOKED, REVOCATIONS_STALE */
+  #assertNotRevoked(session: OpenSession<State>): void {
+    if (this.#feed === undefined) return;
+    // Ending what has been ended already is what a caller does who has lost the answer.
+    const id = this.#mayHaveEnded(session) ? undefined : session.id;
+    assertNotRevoked(session, this.#feed.revocations, id);
   }
 
   /** Whether a session that has ended may come again; of an anchored one the anchor knows more. */
@@ -230,7 +229,9 @@ export class SessionCalls<State> {
   /** Whose an earlier session was. Who comes after its end begins as a new one. */
   async #subjectOf(sealed: Sealed, call: Call): Promise<string | undefined> {
     try {
-      return (await this.#openFor(sealed, call)).subject;
+      const session = await this.sessions.open(sealed, ownerOf(call));
+      this.#assertNotRevoked(session);
+      return session.subject;
     } catch (error) {
       if (error instanceof StatusError && OVER.has(error.reason)) return undefined;
       throw error;

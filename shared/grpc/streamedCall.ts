@@ -62,7 +62,7 @@ export class StreamedCall<State> {
     const encoded = bare === undefined ? undefined : codec.requestSerialize(bare);
     const asked = readAsked(call, encoded);
     this.#anchored = new AnchoredWay(calls, anchorage, asked, () => this.#session);
-    call.transaction = () => this.#anchored!.transaction.open();
+    call.openTransaction = () => this.#anchored!.transaction.open();
   }
 
   /** The answer of a stream of responses. */
@@ -132,7 +132,7 @@ export class StreamedCall<State> {
   /** Readies what the handler may ask for. */
   async #begin(): Promise<void> {
     await this.#anchored?.register();
-    this.#call.advance = async <Message>(message?: Message) => {
+    this.#call.advanceStream = async <Message>(message?: Message) => {
       if (message === undefined) await this.#advanceAtStart();
       else await this.#advanceWith(message);
       return message as Message;

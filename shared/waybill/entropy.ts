@@ -46,11 +46,13 @@ export class Entropy {
       draw(this.#pool);
       this.#next = 0;
     }
-    const start = this.#next;
-    this.#next += size;
-    const bytes = Buffer.from(this.#pool.subarray(start, this.#next));
-    // What was handed out must not stay readable for whoever sees the pool later.
-    this.#pool.fill(0, start, this.#next);
+    const bytes = Buffer.allocUnsafe(size);
+    for (let index = 0; index < size; index += 1) {
+      bytes[index] = this.#pool[this.#next]!;
+      // What was handed out must not stay readable for whoever sees the pool later.
+      this.#pool[this.#next] = 0;
+      this.#next += 1;
+    }
     return bytes;
   }
 }

@@ -14,6 +14,18 @@ export interface Sealed {
   tag: Buffer;
 }
 
+/** A key and the protected header of all that is sealed under it, in both its forms. */
+export interface HeaderKey {
+  readonly key: KeyObject;
+  readonly header: string;
+  /** The header as the cipher takes it: made once a key, not once a token. */
+  readonly authenticated: Buffer;
+}
+
+export function headerKey(key: KeyObject, header: string): HeaderKey {
+  return { key, header, authenticated: Buffer.from(header, "latin1") };
+}
+
 /** The protected header of a token, in base64url. */
 export function encodeHeader(type: TokenType, kid: string): string {
   const header = { alg: "dir", enc: "A256GCM", typ: type, kid };
@@ -46,18 +58,25 @@ export function parseHeader(
 }
 
 /** Encrypts and authenticates. The pair of key and `iv` must never be used twice. */
-export function encrypt(key: KeyObject, header: string, iv: Buffer, plaintext: Uint8Array): Sealed {
+export function encrypt(
+  { key, header, authenticated }: HeaderKey,
+  iv: Buffer,
+  plaintext: Uint8Array,
+): Sealed {
   const cipher = createCipheriv("aes-256-gcm", key, iv);
-  cipher.setAAD(Buffer.from(header, "latin1"));
+  cipher.setAAD(authenticated);
   const ciphertext = cipher.update(plaintext);
   cipher.final();
   return { header, iv, ciphertext, tag: cipher.getAuthTag() };
 }
 
-/** Authenticates and decrypts. Returns undefined when the tag does not verify. */
-export function decrypt(key: KeyObject, sealed: Sealed): Buffer | undefined {
+/**
+ * Authenticates and decrypts what is sealed under a key, and has its header. Returns undefined when the
+ * tag does not verify.
+ */
+export function decrypt({ key, authenticated }: HeaderKey, sealed: Sealed): Buffer | undefined {
   const decipher = createDecipheriv("aes-256-gcm", key, sealed.iv);
-  decipher.setAAD(Buffer.from(sealed.header, "latin1"));
+  decipher.setAAD(authenticated);
   decipher.setAuthTag(sealed.tag);
   const plaintext = decipher.update(sealed.ciphertext);
   try {
@@ -70,7 +89,8 @@ export function decrypt(key: KeyObject, sealed: Sealed): Buffer | undefined {
 
 /** The compact serialization. */
 export function toCompact(sealed: Sealed): string {
-  return `${sealed.header}..${sealed.iv.toString("base64url")}.${sealed.ciphertext.toString("base64url")}.${sealed.tag.toString("base64url")}`;
+  const { header, iv, ciphertext, tag } = sealed;
+  return `${header}..${iv.toString("base64url")}.${ciphertext.toString("base64url")}.${tag.toString("base64url")}`;
 }
 
 /** The parts of a compact serialization, or undefined when it is not one. */

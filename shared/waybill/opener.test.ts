@@ -74,9 +74,8 @@ test("K5 a bad tag and a wrong subject get the same answer for the same work", a
     [sealed, undefined],
   ] as const) {
     Object.assign(work, { derived: 0, decrypted: 0 });
-    const error = await sessions()
-      .open(presented, holder)
-      .catch((thrown: StatusError) => thrown);
+    const opening = (async () => sessions().open(presented, holder))();
+    const error = await opening.catch((thrown: StatusError) => thrown);
     const { reason, message } = error as StatusError;
     refusals.push({ reason, message, ...work });
   }

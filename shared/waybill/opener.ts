@@ -1,6 +1,5 @@
-import type { KeyObject } from "node:crypto";
 import { Errors } from "../errors/errors.ts";
-import { decrypt, parseHeader, type Sealed } from "./jwe.ts";
+import { decrypt, type HeaderKey, headerKey, parseHeader, type Sealed } from "./jwe.ts";
 import type { Ring, RingSource } from "./ring.ts";
 import { deriveSubkey, type TokenType } from "./subkey.ts";
 
@@ -13,7 +12,7 @@ export class Opener {
   readonly #ring: RingSource;
   // By protected header. Holds only keys under which a tag was verified: a stranger can invent
   // salts, but not tags, so he can evict nothing.
-  readonly #subkeys = new Map<string, KeyObject>();
+  readonly #subkeys = new Map<string, HeaderKey>();
   #cachedOf: Ring | undefined;
 
   constructor(type: TokenType, audience: string, ring: RingSource) {
@@ -66,17 +65,18 @@ export class Opener {
       if (this.#type !== "waybill") return undefined;
       throw Errors.WAYBILL_REVOKED({ cause: `key ${ringKey.id} was destroyed` });
     }
-    const subkey = deriveSubkey(ringKey.key, named.salt, this.#type, this.#audience);
+    const key = deriveSubkey(ringKey.key, named.salt, this.#type, this.#audience);
+    const subkey = headerKey(key, sealed.header);
     const plaintext = decrypt(subkey, sealed);
-    if (plaintext !== undefined && ring === this.#cachedOf) this.#remember(sealed.header, subkey);
+    if (plaintext !== undefined && ring === this.#cachedOf) this.#remember(subkey);
     return plaintext;
   }
 
-  #remember(header: string, subkey: KeyObject): void {
+  #remember(subkey: HeaderKey): void {
     if (this.#subkeys.size >= MAX_CACHED_SUBKEYS) {
       const oldest = this.#subkeys.keys().next();
       if (!oldest.done) this.#subkeys.delete(oldest.value);
     }
-    this.#subkeys.set(header, subkey);
+    this.#subkeys.set(subkey.header, subkey);
   }
 }

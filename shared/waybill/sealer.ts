@@ -1,8 +1,7 @@
-import type { KeyObject } from "node:crypto";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import { type Clocks, systemClocks } from "./clocks.ts";
 import { Entropy } from "./entropy.ts";
-import { encodeHeader, encrypt, IV_BYTES, type Sealed } from "./jwe.ts";
+import { encodeHeader, encrypt, type HeaderKey, headerKey, IV_BYTES, type Sealed } from "./jwe.ts";
 import type { RingSource } from "./ring.ts";
 import { deriveSubkey, SALT_BYTES, subkeyId, type TokenType } from "./subkey.ts";
 
@@ -13,10 +12,8 @@ const SUBKEY_LIFE_MS = 60 * 60 * 1000;
  */
 export const MAX_SEALS_PER_SUBKEY = 2 ** 31;
 
-interface Subkey {
+interface Subkey extends HeaderKey {
   readonly ringKeyId: string;
-  readonly key: KeyObject;
-  readonly header: string;
   readonly expiresAt: number;
   seals: number;
 }
@@ -66,7 +63,7 @@ export class Sealer {
     this.#entropy.check();
     const subkey = this.#current();
     subkey.seals += 1;
-    return encrypt(subkey.key, subkey.header, this.#entropy.take(IV_BYTES), plaintext);
+    return encrypt(subkey, this.#entropy.take(IV_BYTES), plaintext);
   }
 
   #current(): Subkey {
@@ -83,10 +80,10 @@ export class Sealer {
       return subkey;
     }
     const salt = this.#entropy.take(SALT_BYTES);
+    const key = deriveSubkey(active.key, salt, this.#type, this.#audience);
     this.#subkey = {
+      ...headerKey(key, encodeHeader(this.#type, subkeyId(active.id, salt))),
       ringKeyId: active.id,
-      key: deriveSubkey(active.key, salt, this.#type, this.#audience),
-      header: encodeHeader(this.#type, subkeyId(active.id, salt)),
       expiresAt: now + SUBKEY_LIFE_MS,
       seals: 0,
     };

@@ -1,9 +1,11 @@
+import type { BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { EnvelopeV1, Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import type { Unknown } from "./unknownFields.ts";
 
 /** Encodes and decodes a state: the object that ts-proto makes for a message. */
 export interface StateCodec<State> {
-  encode(state: State): { finish(): Uint8Array };
+  /** @param writer to be used, empty. Default: a new one */
+  encode(state: State, writer?: BinaryWriter): { finish(): Uint8Array };
   decode(bytes: Uint8Array): State;
   create(): State;
 }

@@ -48,7 +48,7 @@ test("S2 a waybill idles out, and a newer one lives on until the session's end",
   const opened = await sessions.open(first);
   const second = sessions.seal(sessions.successor(opened, new Uint8Array()));
   clock.now += 1000;
-  await expect(sessions.open(first)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
+  await expect(async () => sessions.open(first)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
   const renewed = await sessions.open(second);
   expect(renewed.version).toBe(2);
   expect(renewed.idleExpiresAt).toBe(opened.nextIdleExpiresAt);
@@ -80,7 +80,7 @@ test("S2 each of both ends counts to the second", async () => {
     clock.now = START + 99_999;
     expect((await sessions.open(sealed)).version).toBe(1);
     clock.now = START + 100_000;
-    await expect(sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
+    await expect(async () => sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
     clock.now = START;
   }
 });
@@ -97,9 +97,10 @@ test("an envelope that says anything else than this audience's own is refused", 
     { mode: 0 },
     { confirmation: Buffer.alloc(32) },
   ]) {
-    await expect(sessions.open(sealWith(changes)), `${Object.keys(changes)}`).rejects.toThrow(
-      refused("WAYBILL_INVALID"),
-    );
+    await expect(
+      async () => sessions.open(sealWith(changes)),
+      `${Object.keys(changes)}`,
+    ).rejects.toThrow(refused("WAYBILL_INVALID"));
   }
 });
 
@@ -115,9 +116,11 @@ test("what a newer program has sealed is refused by name, what is none at all as
     // A state that is no message.
     sealWith({ content: { $case: "state", value: Buffer.from([0xff]) } }),
   ]) {
-    await expect(sessions.open(sealed)).rejects.toThrow(refused("STATE_SCHEMA_UNSUPPORTED"));
+    await expect(async () => sessions.open(sealed)).rejects.toThrow(
+      refused("STATE_SCHEMA_UNSUPPORTED"),
+    );
   }
-  await expect(sessions.open(sealRaw(Buffer.from([0xff])))).rejects.toThrow(
+  await expect(async () => sessions.open(sealRaw(Buffer.from([0xff])))).rejects.toThrow(
     refused("WAYBILL_INVALID"),
   );
 });
@@ -130,7 +133,7 @@ test("S2 no waybill outlives the session's absolute life", async () => {
     sealed = sessions.seal(sessions.successor(await sessions.open(sealed), new Uint8Array()));
   }
   clock.now += 60_000;
-  await expect(sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
+  await expect(async () => sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_EXPIRED"));
 });
 
 test("J10 a clock that runs behind by a minute is forgiven, by more is not", async () => {
@@ -139,7 +142,7 @@ test("J10 a clock that runs behind by a minute is forgiven, by more is not", asy
   clock.now -= 60_000;
   expect((await sessions.open(sealed)).version).toBe(1);
   clock.now -= 1000;
-  await expect(sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_INVALID"));
+  await expect(async () => sessions.open(sealed)).rejects.toThrow(refused("WAYBILL_INVALID"));
 });
 
 test("a waybill whose session ends anyway does not age: a newer one would live no longer", async () => {
@@ -164,7 +167,7 @@ test("a waybill ages when less than half of its idle life is left", async () => 
 test("a state of a newer revision, or of another type, is refused by name", async () => {
   const { make, seal } = setUp();
   const sealed = seal();
-  await expect(make({ revision: 1 }).open(sealed)).rejects.toThrow(
+  await expect(async () => make({ revision: 1 }).open(sealed)).rejects.toThrow(
     expect.objectContaining({
       reason: "STATE_SCHEMA_UNSUPPORTED",
       details: expect.objectContaining({
@@ -172,7 +175,7 @@ test("a state of a newer revision, or of another type, is refused by name", asyn
       }),
     }),
   );
-  await expect(make({ stateType: "other.State" }).open(sealed)).rejects.toThrow(
+  await expect(async () => make({ stateType: "other.State" }).open(sealed)).rejects.toThrow(
     refused("STATE_SCHEMA_UNSUPPORTED"),
   );
   expect((await make({ revision: 3 }).open(sealed)).version).toBe(1);

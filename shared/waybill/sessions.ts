@@ -1,12 +1,10 @@
-import {
-  Envelope,
-  type EnvelopeV1,
-  type Spill,
-} from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import type { EnvelopeV1, Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import { CHAIN_RANDOM_BYTES, chainDigest } from "./chain.ts";
 import { systemClocks } from "./clocks.ts";
 import { Entropy } from "./entropy.ts";
+import { decodeEnvelope, encodeEnvelope } from "./envelopeCodec.ts";
 import { encodeHeader, type Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
@@ -24,6 +22,8 @@ export const MAX_VERSION = 2 ** 31 - 1;
 /** The revision of a state that no waybill carries yet. */
 const NOT_SEALED = 0;
 const CARRIED = 1;
+/** A state up to so many bytes leaves its writer behind for the next. */
+const MAX_KEPT_BYTES = 64 * 1024;
 const ANCHORED = 2;
 const MODES = { carried: [CARRIED], anchored: [ANCHORED], either: [CARRIED, ANCHORED] };
 
@@ -56,6 +56,7 @@ export class Sessions<State> {
   readonly #spills: SpillSource | undefined;
   readonly #upgrades: Upgrades;
   readonly #ring: RingSource;
+  #writer: BinaryWriter | undefined;
 
   constructor(
     contract: SessionContract,
@@ -115,7 +116,7 @@ export class Sessions<State> {
   }
 
   /**
-   * Opens a waybill.
+   * Opens a waybill: at once, where nobody need be asked for its key or state.
    *
    * @param holder who presents it; undefined: nobody knows
    * @throws StatusError WAYBILL_INVALID: it is not one of this audience, or not the holder's, for
@@ -123,11 +124,10 @@ export class Sessions<State> {
    *   WAYBILL_EXPIRED; STATE_SCHEMA_UNSUPPORTED: it carries another state, or a revision from the
    *   future; KEYS_UNAVAILABLE
    */
-  async open(sealed: Sealed, holder?: Owner): Promise<OpenSession<State>> {
+  open(sealed: Sealed, holder?: Owner): OpenSession<State> | Promise<OpenSession<State>> {
     const opened = this.#opener.open(sealed);
-    const plaintext = opened instanceof Promise ? await opened : opened;
-    if (plaintext === undefined) throw Errors.WAYBILL_INVALID({ cause: "it does not open" });
-    return this.read(this.#decode(plaintext), holder);
+    if (!(opened instanceof Promise)) return this.#readPlaintext(opened, holder);
+    return opened.then((plaintext) => this.#readPlaintext(plaintext, holder));
   }
 
   /**
@@ -191,14 +191,12 @@ export class Sessions<State> {
 
   /** What a waybill of this envelope would take in the metadata, in characters, and in a message. */
   sizeOf(envelope: EnvelopeV1): { metadata: number; message: number } {
-    const message = Envelope.encode({ version: { $case: "v1", value: envelope } }).finish().length;
+    const message = encodeEnvelope(envelope).length;
     return { metadata: COMPACT_OVERHEAD + Math.ceil((message * 4) / 3), message };
   }
 
   seal(envelope: EnvelopeV1): Sealed {
-    return this.#sealer.seal(
-      Envelope.encode({ version: { $case: "v1", value: envelope } }).finish(),
-    );
+    return this.#sealer.seal(encodeEnvelope(envelope));
   }
 
   /**
@@ -209,7 +207,13 @@ export class Sessions<State> {
    */
   encode(state: State, unknown?: Unknown): Uint8Array {
     if (unknown !== undefined) keepUnknown(state, unknown);
-    return this.#codec.encode(state).finish();
+    // A new writer grows by copying: that costs more than writing.
+    const writer = this.#writer ?? new BinaryWriter();
+    // One that is left in the midst of a state is not used again, nor is one that has grown large.
+    this.#writer = undefined;
+    const encoded = this.#codec.encode(state, writer).finish();
+    if (encoded.length <= MAX_KEPT_BYTES) this.#writer = writer;
+    return encoded;
   }
 
   /** @throws StatusError WAYBILL_EXPIRED: its absolute life is over */
@@ -223,11 +227,18 @@ export class Sessions<State> {
     return leftS * 2 < this.contract.idleS && envelope.idleExpiresAt < envelope.expiresAt;
   }
 
+  #readPlaintext(
+    plaintext: Buffer | undefined,
+    holder: Owner | undefined,
+  ): OpenSession<State> | Promise<OpenSession<State>> {
+    if (plaintext === undefined) throw Errors.WAYBILL_INVALID({ cause: "it does not open" });
+    return this.read(this.#decode(plaintext), holder);
+  }
+
   #decode(plaintext: Buffer): EnvelopeV1 {
     let envelope: EnvelopeV1 | undefined;
     try {
-      const { version } = Envelope.decode(plaintext);
-      if (version?.$case === "v1") envelope = version.value;
+      envelope = decodeEnvelope(plaintext);
     } catch (cause) {
       throw Errors.WAYBILL_INVALID({ cause });
     }
@@ -341,21 +352,13 @@ export class Sessions<State> {
   }
 
   #toSession(envelope: EnvelopeV1, state: State, encoded: Buffer): OpenSession<State> {
-    return {
-      id: uuidFromBytes(envelope.sessionId),
-      version: envelope.version,
-      subject: envelope.subject,
-      idleExpiresAt: Number(envelope.idleExpiresAt) * 1000,
-      expiresAt: Number(envelope.expiresAt) * 1000,
-      nextIdleExpiresAt: this.#idleEndS(envelope) * 1000,
-      anchored: envelope.mode === ANCHORED,
-      checkpointEvery: envelope.checkpointEvery,
-      state,
+    return new EnvelopeSession(
       envelope,
+      this.#idleEndS(envelope) * 1000,
+      envelope.mode === ANCHORED,
+      state,
       encoded,
-      unknown: undefined,
-      spill: envelope.content?.$case === "spill" ? envelope.content.value : undefined,
-    };
+    );
   }
 
   #times(envelope: EnvelopeV1): Pick<EnvelopeV1, "issuedAt" | "idleExpiresAt"> {
@@ -377,4 +380,56 @@ export class Sessions<State> {
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** A session as its envelope says. */
+class EnvelopeSession<State> implements OpenSession<State> {
+  readonly envelope: EnvelopeV1;
+  readonly nextIdleExpiresAt: number;
+  anchored: boolean;
+  checkpointEvery: number;
+  state: State;
+  readonly encoded: Buffer;
+  unknown: Unknown | undefined;
+
+  constructor(
+    envelope: EnvelopeV1,
+    nextIdleExpiresAt: number,
+    isAnchored: boolean,
+    state: State,
+    encoded: Buffer,
+  ) {
+    this.envelope = envelope;
+    this.nextIdleExpiresAt = nextIdleExpiresAt;
+    this.anchored = isAnchored;
+    this.checkpointEvery = envelope.checkpointEvery;
+    this.state = state;
+    this.encoded = encoded;
+    this.unknown = undefined;
+  }
+
+  get id(): string {
+    return uuidFromBytes(this.envelope.sessionId);
+  }
+
+  get version(): number {
+    return this.envelope.version;
+  }
+
+  get subject(): string {
+    return this.envelope.subject;
+  }
+
+  get idleExpiresAt(): number {
+    return Number(this.envelope.idleExpiresAt) * 1000;
+  }
+
+  get expiresAt(): number {
+    return Number(this.envelope.expiresAt) * 1000;
+  }
+
+  get spill(): Spill | undefined {
+    const { content } = this.envelope;
+    return content?.$case === "spill" ? content.value : undefined;
+  }
 }

@@ -63,7 +63,7 @@ test("a session opens with the state, subject and version that it was sealed wit
           epoch: 0,
         },
       );
-      expect(opened).toMatchObject({ id: session.id, subject, version: 7 });
+      expect(opened).toMatchObject({ id: begun.id, subject, version: 7 });
       expect(SessionState.encode(opened.state).finish()).toEqual(
         SessionState.encode(state).finish(),
       );

@@ -7,7 +7,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Cursor, CursorV1, Envelope, EnvelopeV1 } from "#proto/waybill/envelope/v1/envelope.ts";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { encodeHeader, encrypt, toCompact } from "#shared/waybill/jwe.ts";
+import { encodeHeader, encrypt, headerKey, toCompact } from "#shared/waybill/jwe.ts";
 import { deriveSubkey, subkeyId, type TokenType } from "#shared/waybill/subkey.ts";
 
 /** Bytes that look random and are always the same. */
@@ -60,7 +60,11 @@ function vector(name: string, type: TokenType, plaintext: Uint8Array) {
   const salt = bytes(`salt of ${name}`, 16);
   const iv = bytes(`iv of ${name}`, 12);
   const key = deriveSubkey(ringKey, salt, type, "session");
-  const sealed = encrypt(key, encodeHeader(type, subkeyId(RING_KEY_ID, salt)), iv, plaintext);
+  const sealed = encrypt(
+    headerKey(key, encodeHeader(type, subkeyId(RING_KEY_ID, salt))),
+    iv,
+    plaintext,
+  );
   return {
     name,
     type,
