@@ -55,7 +55,7 @@ export class TokenAuthentication {
    *   REVOCATIONS_STALE
    */
   async caller(call: Call, method: MethodContract): Promise<Caller | undefined> {
-    const presented = presentedToken(call.metadata);
+    const presented = presentedToken(call.headers);
     if (presented === undefined) return undefined;
     const verified = this.tokens.verify(presented.jwt);
     const token = verified instanceof Promise ? await verified : verified;
@@ -101,7 +101,7 @@ export class TokenAuthentication {
       throw Errors.CREDENTIAL_INVALID({ cause: "the certificate is not the token's" });
     }
     try {
-      const proof = singleValue(call.metadata, "dpop");
+      const proof = singleValue(call.headers, "dpop");
       if (proof === undefined) throw new Error("there is no proof");
       const { thumbprint, id } = await this.proofs.verify(proof, this.urlsOf(method.path), jwt);
       if (thumbprint !== confirmation.thumbprint) throw new Error("the proof is of another key");
@@ -121,7 +121,7 @@ interface Presented {
 }
 
 /** @throws StatusError METADATA_DUPLICATED, CREDENTIAL_INVALID */
-function presentedToken(metadata: Metadata): Presented | undefined {
+function presentedToken(metadata: Pick<Metadata, "get">): Presented | undefined {
   const text = singleValue(metadata, "authorization");
   if (text === undefined) return undefined;
   const [, scheme, jwt] = /^(bearer|dpop) ([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(text) ?? [];

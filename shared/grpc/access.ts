@@ -54,7 +54,7 @@ export function access(
     case Access.ACCESS_SERVICE:
       if (services === undefined) break;
       return async (request, call) => {
-        const [authorization] = call.metadata.get("authorization");
+        const [authorization] = call.headers.get("authorization");
         call.caller = await services(authorization?.toString(), method.path);
         return next(request, call);
       };

@@ -101,17 +101,17 @@ export class AnchoredSteps<State> {
   }
 
   /** Whether the caller names his session in place of its waybill, where he may. */
-  isNamed({ metadata, caller }: Call): boolean {
+  isNamed({ headers, caller }: Call): boolean {
     return (
       this.#method.idempotent &&
       caller.token !== undefined &&
-      singleValue(metadata, SESSION_KEY) !== undefined
+      singleValue(headers, SESSION_KEY) !== undefined
     );
   }
 
   /** Goes on from where the session that the caller names stands. */
   async advanceNamed(request: unknown, call: Call): Promise<unknown> {
-    const id = sessionIdOf(singleValue(call.metadata, SESSION_KEY)!);
+    const id = sessionIdOf(singleValue(call.headers, SESSION_KEY)!);
     if (id === undefined) throw Errors.SESSION_NOT_FOUND();
     const newest = await this.#checkpoint(id);
     const opened = await this.#takeUp(newest, call);

@@ -7,11 +7,14 @@ import {
   type ServerWritableStream,
 } from "@grpc/grpc-js";
 import type { AccessToken } from "../token/claims.ts";
+import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import type { OpenSession, Session } from "../waybill/session.ts";
 import { FrontDoor, type Origin } from "./frontDoor.ts";
 import type { Caller, Context } from "./handlers.ts";
+import { UnaryCall } from "./unaryCall.ts";
 
 type GrpcCall =
+  | UnaryCall
   | ServerUnaryCall<unknown, unknown>
   | ServerReadableStream<unknown, unknown>
   | ServerWritableStream<unknown, unknown>
@@ -24,7 +27,8 @@ const NOBODY: Caller = Object.freeze({});
 /** One call on its way through the interceptors. Handlers see it as their Context. */
 export class Call implements Context<unknown> {
   readonly method: string;
-  readonly metadata: Metadata;
+  /** The request's metadata as they came, for those who look for a key or two. */
+  readonly headers: Pick<Metadata, "get">;
   readonly deadline: number;
   caller: Caller = NOBODY;
   /** Set by the session interceptor. */
@@ -38,6 +42,7 @@ export class Call implements Context<unknown> {
   readonly #call: GrpcCall;
   readonly #draining: AbortSignal | undefined;
   #reply: Metadata | undefined;
+  #waybill: string | undefined;
   #hasReplied = false;
   #trailers: Metadata | undefined;
   #signal: AbortSignal | undefined;
@@ -53,11 +58,15 @@ export class Call implements Context<unknown> {
   ) {
     this.#frontDoor = frontDoor;
     this.method = method;
-    this.metadata = call.metadata;
+    this.headers = call instanceof UnaryCall ? call : call.metadata;
     const deadline = call.getDeadline();
     this.deadline = typeof deadline === "number" ? deadline : deadline.getTime();
     this.#call = call;
     this.#draining = draining;
+  }
+
+  get metadata(): Metadata {
+    return this.#call.metadata;
   }
 
   get reply(): Metadata {
@@ -65,10 +74,20 @@ export class Call implements Context<unknown> {
     return this.#reply;
   }
 
+  /** Puts a waybill into the initial metadata. */
+  replyWith(waybill: string): void {
+    this.#waybill = waybill;
+  }
+
   /** Sends the initial metadata, once, where there is any. */
   sendReply(): void {
     if (this.#hasReplied) return;
     this.#hasReplied = true;
+    if (this.#call instanceof UnaryCall) {
+      this.#call.sendMetadata(this.#reply, this.#waybill);
+      return;
+    }
+    if (this.#waybill !== undefined) this.reply.set(WAYBILL_KEY, this.#waybill);
     if (this.#reply !== undefined) this.#call.sendMetadata(this.#reply);
   }
 
@@ -113,7 +132,7 @@ export class Call implements Context<unknown> {
   }
 
   get origin(): Origin {
-    this.#origin ??= this.#frontDoor.originOf(this.metadata, this.#call.getPeer());
+    this.#origin ??= this.#frontDoor.originOf(this.headers, this.#call.getPeer());
     return this.#origin;
   }
 

@@ -25,7 +25,7 @@ export class FrontDoor {
   }
 
   /** @param peer host and port of the connection */
-  originOf(metadata: Metadata, peer: string): Origin {
+  originOf(metadata: Pick<Metadata, "get">, peer: string): Origin {
     if (!this.#isFrontDoor(metadata)) {
       return { address: peer.replace(/:\d+$/, ""), certificate: undefined };
     }
@@ -37,7 +37,7 @@ export class FrontDoor {
     };
   }
 
-  #isFrontDoor(metadata: Metadata): boolean {
+  #isFrontDoor(metadata: Pick<Metadata, "get">): boolean {
     const sent = one(metadata, FRONT_DOOR_KEY);
     if (sent === undefined || this.#secret === undefined) return false;
     const given = Buffer.from(sent);
@@ -45,7 +45,7 @@ export class FrontDoor {
   }
 }
 
-function one(metadata: Metadata, key: string): string | undefined {
+function one(metadata: Pick<Metadata, "get">, key: string): string | undefined {
   const values = metadata.get(key);
   return values.length === 1 ? values[0]?.toString() : undefined;
 }

@@ -18,10 +18,10 @@ const KEY = /^[\x21-\x7e]{1,255}$/;
  * @throws StatusError IDEMPOTENCY_KEY_INVALID, METADATA_DUPLICATED
  */
 export function readAsked(
-  { method, metadata, caller }: Pick<Call, "method" | "metadata" | "caller">,
+  { method, headers, caller }: Pick<Call, "method" | "headers" | "caller">,
   request: Uint8Array | undefined,
 ): Asked {
-  const key = singleValue(metadata, IDEMPOTENCY_KEY);
+  const key = singleValue(headers, IDEMPOTENCY_KEY);
   if (key !== undefined && !KEY.test(key)) throw Errors.IDEMPOTENCY_KEY_INVALID();
   const requestDigest = createHash("sha256")
     .update(`${method}\0${nameOf(caller)}\0`)

@@ -3,7 +3,6 @@ import {
   type handleBidiStreamingCall,
   type handleClientStreamingCall,
   type handleServerStreamingCall,
-  type handleUnaryCall,
   type ServerDuplexStream,
   type ServerUnaryCall,
   type ServerWritableStream,
@@ -21,6 +20,7 @@ import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { revalidation } from "./revalidation.ts";
 import { sessionInterceptor } from "./session.ts";
 import type { SessionParts } from "./sessionParts.ts";
+import type { UnaryCall, UnaryMethod } from "./unaryCall.ts";
 import { validation } from "./validation.ts";
 
 /** What happens around every call of a server. */
@@ -37,6 +37,14 @@ export interface Surroundings {
   readonly draining: AbortSignal;
 }
 
+/** A service, ready to be served. */
+export interface Implementation {
+  readonly definition: GrpcServiceDefinition;
+  readonly handlers: UntypedServiceImplementation;
+  /** Its unary methods, for who serves those apart. */
+  readonly unary: readonly UnaryMethod[];
+}
+
 /**
  * Turns promise handlers into what grpc-js's `Server.addService` takes. The interceptors of each
  * method are composed here, once: a method has only those that its contract asks for.
@@ -48,10 +56,11 @@ export function implement<Definition extends ServiceDefinition, State>(
   handlers: Handlers<Definition, State>,
   around: Surroundings,
   parts?: SessionParts<State>,
-): [GrpcServiceDefinition, UntypedServiceImplementation] {
+): Implementation {
   let sessions: Sessions<State> | undefined;
   const wire: Record<string, unknown> = {};
   const implementation: UntypedServiceImplementation = {};
+  const unaries: UnaryMethod[] = [];
   for (const [name, method] of Object.entries(definition)) {
     const contract = around.contract.method(method.path);
     if (contract.session !== undefined) {
@@ -60,17 +69,22 @@ export function implement<Definition extends ServiceDefinition, State>(
     }
     const user = handlers[name] as unknown as Handler;
     const handler = compose(contract, method, user.bind(handlers), around, sessions, parts);
+    // What was encoded already, to be saved, is not encoded again.
+    const serialize = (response: unknown) =>
+      Buffer.isBuffer(response) ? response : method.responseSerialize(response);
     wire[name] = {
       ...method,
       // The bytes come as they are: they are decoded after the caller may call at all.
       requestDeserialize: (bytes: Buffer) => bytes,
-      // What was encoded already, to be saved, is not encoded again.
-      responseSerialize: (response: unknown) =>
-        Buffer.isBuffer(response) ? response : method.responseSerialize(response),
+      responseSerialize: serialize,
     };
-    implementation[name] = WIRES[contract.kind](contract, handler, around);
+    if (contract.kind === "unary") {
+      const handle = unary(contract, handler, around);
+      implementation[name] = handle;
+      unaries.push({ path: method.path, handle, serialize });
+    } else implementation[name] = STREAMS[contract.kind](contract, handler, around);
   }
-  return [wire as GrpcServiceDefinition, implementation];
+  return { definition: wire as GrpcServiceDefinition, handlers: implementation, unary: unaries };
 }
 
 function compose<State>(
@@ -124,8 +138,7 @@ async function* decodeEach(
   for await (const message of messages) yield decode(message);
 }
 
-const WIRES = {
-  unary,
+const STREAMS = {
   server_streaming: serverStream,
   client_streaming: clientStream,
   bidi_streaming: bidiStream,
@@ -135,7 +148,7 @@ function unary(
   contract: MethodContract,
   handler: Handler,
   around: Surroundings,
-): handleUnaryCall<unknown, unknown> {
+): (call: UnaryCall | ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => void {
   return (grpcCall, callback) => {
     const leave = around.enter(contract);
     if (leave === undefined) {
@@ -146,7 +159,7 @@ function unary(
   };
 
   async function serve(
-    grpcCall: ServerUnaryCall<unknown, unknown>,
+    grpcCall: UnaryCall | ServerUnaryCall<unknown, unknown>,
     callback: sendUnaryData<unknown>,
     leave: () => void,
   ): Promise<void> {

@@ -21,7 +21,7 @@ function setUp(...pages: ListProductsResponse[]) {
   const ask = async (...ifNoneMatch: string[]) => {
     const metadata = new Metadata();
     for (const value of ifNoneMatch) metadata.add("if-none-match", value);
-    const call = { metadata, reply: new Metadata() };
+    const call = { headers: metadata, reply: new Metadata() };
     const answer = (await handler({}, call as unknown as Call)) as ListProductsResponse;
     const reply = (key: string) => call.reply.get(key)[0]?.toString();
     return { answer, etag: reply("etag")!, notModified: reply("not-modified") === "1", reply };

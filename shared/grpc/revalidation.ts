@@ -44,7 +44,7 @@ export function revalidation(
     const etag = `"${hash.digest("base64url").slice(0, 22)}"`;
     call.reply.set("etag", etag);
     call.reply.set("cache-control", cacheControl);
-    if (!names(call.metadata.get("if-none-match"), etag)) return response;
+    if (!names(call.headers.get("if-none-match"), etag)) return response;
     call.reply.set("not-modified", "1");
     return empty();
   };

@@ -16,6 +16,7 @@ import { implement, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";
 import type { SessionParts } from "./sessionParts.ts";
 import { allowStreamResets } from "./streamResets.ts";
+import { UnaryWire } from "./unaryWire.ts";
 
 /** How a server is set up. Only `contract` is required. */
 export interface ServerOptions {
@@ -59,6 +60,7 @@ export class Server {
   readonly #probes = new GrpcServer({ "grpc.max_receive_message_length": 1024 });
   readonly #options: ServerOptions;
   readonly #health = new HealthImplementation({ "": "NOT_SERVING" });
+  readonly #unary: UnaryWire;
   readonly #names: string[] = [];
   readonly #draining = new AbortController();
   #surroundings: Surroundings;
@@ -72,8 +74,12 @@ export class Server {
     const { maxCalls = 1000, maxConnectionAgeMs = 5 * 60_000, log } = options;
     const streams = options.maxStreams ?? Math.ceil(maxCalls / 4);
     const most = { calls: maxCalls, streams, services: Number.POSITIVE_INFINITY };
+    const maxRequestBytes = options.maxRequestBytes ?? 2 * 1024 * 1024;
+    this.#unary = new UnaryWire(maxRequestBytes);
     const grpcOptions: GrpcServerOptions = {
-      "grpc.max_receive_message_length": options.maxRequestBytes ?? 2 * 1024 * 1024,
+      "grpc.max_receive_message_length": maxRequestBytes,
+      // Its books of calls and connections are open to nobody here.
+      "grpc.enable_channelz": 0,
       "grpc.max_concurrent_streams": maxCalls,
       "grpc.max_connection_age_ms": maxConnectionAgeMs,
       "grpc.max_connection_age_grace_ms": DRAIN_LIMIT_MS,
@@ -96,7 +102,7 @@ export class Server {
         this.#served[bound] += 1;
         return () => {
           this.#served[bound] -= 1;
-          if (this.#isIdle()) this.#idle?.();
+          if (this.#idle !== undefined && this.#isIdle()) this.#idle();
         };
       },
       failed: failureLog(log),
@@ -121,7 +127,9 @@ export class Server {
     handlers: Handlers<Definition, State>,
     parts?: SessionParts<State>,
   ): this {
-    this.#grpc.addService(...implement(definition, handlers, this.#surroundings, parts));
+    const implementation = implement(definition, handlers, this.#surroundings, parts);
+    this.#grpc.addService(implementation.definition, implementation.handlers);
+    for (const method of implementation.unary) this.#unary.add(method);
     const [method] = Object.values(definition);
     if (method !== undefined) {
       const name = this.#options.contract.method(method.path).service;
@@ -137,9 +145,11 @@ export class Server {
    * @param address host and port, such as `127.0.0.1:0`
    * @returns the port
    */
-  listen(address: string): Promise<number> {
+  async listen(address: string): Promise<number> {
     addReflection(this.#grpc, this.#options.contract, this.#options.reflect ?? this.#names);
-    return bind(this.#grpc, address, this.#options.credentials);
+    const port = await bind(this.#grpc, address, this.#options.credentials);
+    this.#unary.attach(this.#grpc);
+    return port;
   }
 
   /**

@@ -11,7 +11,7 @@ import { receive, toField, toMetadataValue } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
 import type { Session } from "../waybill/session.ts";
 import { Sessions } from "../waybill/sessions.ts";
-import type { Call } from "./call.ts";
+import { Call } from "./call.ts";
 import { sessionInterceptor } from "./session.ts";
 
 const IDLE_MS = 1800 * 1000;
@@ -38,7 +38,12 @@ function setUp() {
   ) => {
     const metadata = new Metadata();
     if (carried.metadata) metadata.set("waybill", toMetadataValue(carried.metadata));
-    const made = { metadata, reply: new Metadata(), opened: undefined, caller: {} };
+    let sent = new Metadata();
+    const sendMetadata = (initial: Metadata) => {
+      sent = initial;
+    };
+    const grpcCall = { metadata, sendMetadata, getDeadline: () => Number.POSITIVE_INFINITY };
+    const made = new Call(methodOf(name).path, grpcCall as never);
     const waybill = carried.message && toField(carried.message);
     let seen: Session<SessionState> | undefined;
     const handler = sessionInterceptor<SessionState>(
@@ -52,8 +57,9 @@ function setUp() {
       sessions,
       {},
     );
-    const response = await handler({ waybill }, made as unknown as Call);
-    const inMetadata = made.reply.get("waybill");
+    const response = await handler({ waybill }, made);
+    made.sendReply();
+    const inMetadata = sent.get("waybill");
     const inMessage = (response as OpenSessionResponse).waybill;
     const read = async (sent: { metadata: Metadata; field?: typeof inMessage }) => {
       const { sealed: successor } = receive(sent.metadata, sent.field);
@@ -62,7 +68,7 @@ function setUp() {
     return {
       seen: seen!,
       text: inMetadata[0]?.toString(),
-      metadata: inMetadata.length > 0 ? await read({ metadata: made.reply }) : undefined,
+      metadata: inMetadata.length > 0 ? await read({ metadata: sent }) : undefined,
       message: inMessage && (await read({ metadata: new Metadata(), field: inMessage })),
     };
   };

@@ -186,7 +186,9 @@ export class SessionCalls<State> {
   /** The same, for initial metadata or trailers. */
   sealFor(place: "reply" | "trailers", envelope: EnvelopeV1): Delivery {
     const value = toMetadataValue(this.sessions.seal(envelope));
-    return (call) => call[place].set(WAYBILL_KEY, value);
+    return place === "reply"
+      ? (call) => call.replyWith(value)
+      : (call) => call.trailers.set(WAYBILL_KEY, value);
   }
 
   /** The same, for the carrier field of a message, which the method has. */
@@ -209,7 +211,7 @@ export class SessionCalls<State> {
   }
 
   #arrival(request: unknown, call: Call): Arrival {
-    return receive(call.metadata, fieldOf(request, this.#method.requestCarrier));
+    return receive(call.headers, fieldOf(request, this.#method.requestCarrier));
   }
 
   /** @throws StatusError WAYBILL_REVOKED, REVOCATIONS_STALE */

@@ -33,7 +33,7 @@ export interface Arrival {
  * @throws StatusError METADATA_DUPLICATED, WAYBILL_TOO_LARGE, WAYBILL_INVALID (it has not the form of
  *   one)
  */
-export function receive(metadata: Metadata, field: Waybill | undefined): Arrival {
+export function receive(metadata: Pick<Metadata, "get">, field: Waybill | undefined): Arrival {
   const text = singleValue(metadata, WAYBILL_KEY);
   if (field !== undefined) {
     if (text !== undefined) throw Errors.METADATA_DUPLICATED({ metadata: { key: WAYBILL_KEY } });

@@ -6,7 +6,7 @@ import { Errors } from "../errors/errors.ts";
  *
  * @throws StatusError METADATA_DUPLICATED
  */
-export function singleValue(metadata: Metadata, key: string): string | undefined {
+export function singleValue(metadata: Pick<Metadata, "get">, key: string): string | undefined {
   const values = metadata.get(key);
   const [value] = values;
   // Node joins values of one key with a comma, which none of these contains.

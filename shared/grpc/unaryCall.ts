@@ -1,0 +1,294 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { Metadata, type ServerErrorResponse, status } from "@grpc/grpc-js";
+import { WAYBILL_KEY } from "../waybill/carriers.ts";
+
+/** What a method does with a call: grpc-js's `handleUnaryCall`, of a request that is not decoded. */
+export interface UnaryMethod {
+  readonly path: string;
+  handle(
+    call: UnaryCall,
+    callback: (error: Partial<ServerErrorResponse> | null, response?: unknown) => void,
+  ): void;
+  serialize(response: unknown): Buffer;
+}
+
+const MESSAGE_HEAD = 5;
+const CONTENT_TYPE = "application/grpc+proto";
+const WITH_TRAILERS = { waitForTrailers: true };
+const OK_TRAILERS = Object.freeze({ "grpc-status": "0" });
+
+const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
+const UNIT_MS: Record<string, number> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+/** The longest that a timer of Node's waits. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** How a call is told to those who listen to its stream, without a function for each. */
+const CALL = Symbol("call");
+type CallStream = ServerHttp2Stream & { [CALL]: UnaryCall };
+
+/**
+ * A unary call on a stream of node:http2: one message in, one message or a status out, as gRPC over HTTP/2
+ * has it. Handlers see what they see of grpc-js's own.
+ */
+export class UnaryCall {
+  readonly #stream: ServerHttp2Stream;
+  readonly #headers: IncomingHttpHeaders;
+  readonly #method: UnaryMethod;
+  readonly #maxBytes: number;
+  #metadata: Metadata | undefined;
+  #reply: Metadata | undefined;
+  #waybill: string | undefined;
+  #received: Buffer | undefined;
+  #deadline = Number.POSITIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
+  #cancelled = false;
+  #whenCancelled: (() => void)[] | undefined;
+
+  /** @param maxBytes of the request */
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    method: UnaryMethod,
+    maxBytes: number,
+  ) {
+    this.#stream = stream;
+    this.#headers = headers;
+    this.#method = method;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Listens to the stream. */
+  start(): void {
+    const stream = this.#stream as CallStream;
+    stream[CALL] = this;
+    // What breaks a stream closes it.
+    stream.on("error", ignore);
+    stream.on("close", closed);
+    const timeout = this.#headers["grpc-timeout"];
+    if (timeout !== undefined && !this.#expireAfter(String(timeout))) {
+      this.#end(status.INTERNAL, `Invalid grpc-timeout value "${timeout}"`);
+      return;
+    }
+    stream.on("data", received);
+    stream.on("end", ended);
+  }
+
+  /** The request's message, encoded. */
+  get request(): Buffer {
+    return this.#received!.subarray(MESSAGE_HEAD);
+  }
+
+  /** Made on first use. */
+  get metadata(): Metadata {
+    this.#metadata ??= toMetadata(this.#headers);
+    return this.#metadata;
+  }
+
+  /** The values of a key in lower case, as `metadata.get` has them, without making metadata of all. */
+  get(key: string): (string | Buffer)[] {
+    if (key.endsWith("-bin")) return this.metadata.get(key);
+    const value = this.#headers[key];
+    if (value === undefined) return [];
+    return typeof value === "string" ? [value] : value;
+  }
+
+  /** Whether the caller has given up, or his time has run out. */
+  get cancelled(): boolean {
+    return this.#cancelled;
+  }
+
+  /** @param event `cancelled` is the only one */
+  once(_event: "cancelled", listener: () => void): this {
+    this.#whenCancelled = [...(this.#whenCancelled ?? []), listener];
+    return this;
+  }
+
+  /** Milliseconds since the Unix epoch, or Infinity. */
+  getDeadline(): number {
+    return this.#deadline;
+  }
+
+  /** Host and port of the caller's connection. */
+  getPeer(): string {
+    const socket = this.#stream.session?.socket;
+    return socket?.remoteAddress ? `${socket.remoteAddress}:${socket.remotePort}` : "unknown";
+  }
+
+  /**
+   * Sets the initial metadata. They are sent with the message.
+   *
+   * @param waybill goes with them as it is: it is text that was made here
+   */
+  sendMetadata(metadata: Metadata | undefined, waybill?: string): void {
+    this.#reply = metadata;
+    this.#waybill = waybill;
+  }
+
+  receive(chunk: Buffer): void {
+    if (this.#isOver) return;
+    const bytes = this.#received === undefined ? chunk : Buffer.concat([this.#received, chunk]);
+    this.#received = bytes;
+    if (bytes.length < MESSAGE_HEAD) return;
+    const size = bytes.readUInt32BE(1);
+    if (size > this.#maxBytes) {
+      const details = `Received message larger than max (${size} vs ${this.#maxBytes})`;
+      this.#end(status.RESOURCE_EXHAUSTED, details);
+    } else if (bytes.length > MESSAGE_HEAD + size) {
+      const details = `Received a second request message for unary method ${this.#method.path}`;
+      this.#end(status.UNIMPLEMENTED, details);
+    }
+  }
+
+  /** The caller has said all that he has to say. */
+  receivedAll(): void {
+    if (this.#isOver) return;
+    const bytes = this.#received;
+    if (bytes === undefined) {
+      const details = `Received no request message for unary method ${this.#method.path}`;
+      this.#end(status.UNIMPLEMENTED, details);
+    } else if (bytes.length < MESSAGE_HEAD || bytes.length < MESSAGE_HEAD + bytes.readUInt32BE(1)) {
+      this.#end(status.INTERNAL, "The request message is cut off");
+    } else if (bytes[0] !== 0) {
+      this.#end(status.INTERNAL, "The request message is compressed, and does not say how");
+    } else {
+      this.#method.handle(this, (error, response) => this.#answer(error, response));
+    }
+  }
+
+  /** The stream is gone. */
+  closed(): void {
+    if (!this.#isOver) this.#cancel();
+  }
+
+  #answer(error: Partial<ServerErrorResponse> | null, response: unknown): void {
+    if (this.#isOver) return;
+    if (error !== null) {
+      this.#end(error.code ?? status.UNKNOWN, error.details ?? "", error.metadata);
+      return;
+    }
+    let frame: Buffer;
+    try {
+      frame = toFrame(this.#method.serialize(response));
+    } catch {
+      this.#end(status.INTERNAL, "Error serializing response");
+      return;
+    }
+    this.#finish();
+    const headers: OutgoingHttpHeaders = { ":status": 200, "content-type": CONTENT_TYPE };
+    if (this.#reply !== undefined) Object.assign(headers, this.#reply.toHttp2Headers());
+    if (this.#waybill !== undefined) headers[WAYBILL_KEY] = this.#waybill;
+    this.#stream.respond(headers, WITH_TRAILERS);
+    this.#stream.on("wantTrailers", sendOk);
+    // Message and end in one: they leave together.
+    this.#stream.end(frame);
+  }
+
+  /** Ends the call without a message. */
+  #end(code: status, details: string, metadata?: Metadata): void {
+    this.#finish();
+    this.#stream.respond(
+      {
+        ":status": 200,
+        "content-type": CONTENT_TYPE,
+        "grpc-status": code,
+        "grpc-message": encodeURI(details),
+        ...metadata?.toHttp2Headers(),
+      },
+      { endStream: true },
+    );
+    // What the caller still sends is of no use to anybody.
+    this.#stream.resume();
+  }
+
+  #finish(): void {
+    this.#isOver = true;
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+  }
+
+  #cancel(): void {
+    this.#finish();
+    this.#cancelled = true;
+    for (const listener of this.#whenCancelled ?? []) listener();
+  }
+
+  /** @returns whether that is a timeout as gRPC writes it */
+  #expireAfter(text: string): boolean {
+    const [, value, unit] = TIMEOUT.exec(text) ?? [];
+    if (value === undefined || unit === undefined) return false;
+    const timeoutMs = Number(value) * UNIT_MS[unit]!;
+    this.#deadline = Date.now() + timeoutMs;
+    this.#timer = setTimeout(expired, toTimer(timeoutMs), this);
+    return true;
+  }
+
+  /** The caller's time has run out. */
+  expire(): void {
+    if (this.#isOver) return;
+    this.#end(status.DEADLINE_EXCEEDED, "Deadline exceeded");
+    this.#cancel();
+  }
+}
+
+function received(this: CallStream, chunk: Buffer): void {
+  this[CALL].receive(chunk);
+}
+
+function ended(this: CallStream): void {
+  this[CALL].receivedAll();
+}
+
+function closed(this: CallStream): void {
+  this[CALL].closed();
+}
+
+function sendOk(this: CallStream): void {
+  this.sendTrailers(OK_TRAILERS);
+}
+
+function expired(call: UnaryCall): void {
+  call.expire();
+}
+
+function ignore(): void {}
+
+/**
+ * How long to wait for a deadline: up to a 64th longer. Node keeps a list of timers for each length,
+ * and callers send what is left of theirs: no two alike.
+ */
+function toTimer(timeoutMs: number): number {
+  const grain = 2 ** Math.max(0, Math.floor(Math.log2(timeoutMs)) - 6);
+  return Math.min(Math.ceil(timeoutMs / grain) * grain, MAX_TIMER_MS);
+}
+
+/** A message as gRPC frames it: not compressed, its length, and itself. */
+function toFrame(message: Buffer): Buffer {
+  const frame = Buffer.allocUnsafe(MESSAGE_HEAD + message.length);
+  frame[0] = 0;
+  frame.writeUInt32BE(message.length, 1);
+  frame.set(message, MESSAGE_HEAD);
+  return frame;
+}
+
+/** What of a request's headers is the transport's own. */
+const TRANSPORT: ReadonlySet<string> = new Set([
+  "grpc-timeout",
+  "grpc-encoding",
+  "grpc-accept-encoding",
+  "accept-encoding",
+  "te",
+  "content-type",
+]);
+
+function toMetadata(headers: IncomingHttpHeaders): Metadata {
+  const metadata = Metadata.fromHttp2Headers(headers);
+  for (const key of TRANSPORT) metadata.remove(key);
+  return metadata;
+}
