@@ -14,7 +14,9 @@ export interface UnaryMethod {
 
 const MESSAGE_HEAD = 5;
 const CONTENT_TYPE = "application/grpc+proto";
-const WITH_TRAILERS = { waitForTrailers: true };
+/** gRPC has no use for a date. */
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
+const WITHOUT_MESSAGE = { endStream: true, sendDate: false };
 const OK_TRAILERS = Object.freeze({ "grpc-status": "0" });
 
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
@@ -202,7 +204,7 @@ export class UnaryCall {
         "grpc-message": encodeURI(details),
         ...metadata?.toHttp2Headers(),
       },
-      { endStream: true },
+      WITHOUT_MESSAGE,
     );
     // What the caller still sends is of no use to anybody.
     this.#stream.resume();

@@ -4,6 +4,9 @@ import { parseSubkeyId, type TokenType } from "./subkey.ts";
 
 export const IV_BYTES = 12;
 export const TAG_BYTES = 16;
+/** The same in base64url. */
+const IV_CHARS = 16;
+const TAG_CHARS = 22;
 
 /** The parts of a JWE (RFC 7516 section 7.1) with `alg: dir`, so without an encrypted key. */
 export interface Sealed {
@@ -95,13 +98,16 @@ export function toCompact(sealed: Sealed): string {
 
 /** The parts of a compact serialization, or undefined when it is not one. */
 export function fromCompact(token: string): Sealed | undefined {
-  const parts = token.split(".", 6);
-  if (parts.length !== 5 || parts[0] === "" || parts[1] !== "") return undefined;
-  const iv = decodeBase64url(parts[2]!);
-  const ciphertext = decodeBase64url(parts[3]!);
-  const tag = decodeBase64url(parts[4]!);
-  if (iv?.length !== IV_BYTES || ciphertext === undefined || tag?.length !== TAG_BYTES) {
-    return undefined;
-  }
-  return { header: parts[0]!, iv, ciphertext, tag };
+  const headerEnd = token.indexOf(".");
+  // The encrypted key between the first two dots is empty.
+  const ivEnd = headerEnd + 2 + IV_CHARS;
+  const ciphertextEnd = token.length - 1 - TAG_CHARS;
+  if (headerEnd < 1 || token[headerEnd + 1] !== "." || ivEnd >= ciphertextEnd) return undefined;
+  if (token[ivEnd] !== "." || token[ciphertextEnd] !== ".") return undefined;
+  // A dot more, within a part, is no character of base64url.
+  const iv = decodeBase64url(token.slice(headerEnd + 2, ivEnd));
+  const ciphertext = decodeBase64url(token.slice(ivEnd + 1, ciphertextEnd));
+  const tag = decodeBase64url(token.slice(ciphertextEnd + 1));
+  if (iv === undefined || ciphertext === undefined || tag === undefined) return undefined;
+  return { header: token.slice(0, headerEnd), iv, ciphertext, tag };
 }
