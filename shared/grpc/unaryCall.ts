@@ -47,7 +47,10 @@ export class UnaryCall {
   #metadata: Metadata | undefined;
   #reply: Metadata | undefined;
   #waybill: string | undefined;
-  #received: Buffer | undefined;
+  #chunks: Buffer[] = [];
+  /** How many bytes have come, and how many there are to be. */
+  #size = 0;
+  #expected: number | undefined;
   #deadline = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
@@ -85,7 +88,7 @@ export class UnaryCall {
 
   /** The request's message, encoded. */
   get request(): Buffer {
-    return this.#received!.subarray(MESSAGE_HEAD);
+    return this.#joined().subarray(MESSAGE_HEAD);
   }
 
   /** Made on first use. */
@@ -136,14 +139,19 @@ export class UnaryCall {
 
   receive(chunk: Buffer): void {
     if (this.#isOver) return;
-    const bytes = this.#received === undefined ? chunk : Buffer.concat([this.#received, chunk]);
-    this.#received = bytes;
-    if (bytes.length < MESSAGE_HEAD) return;
-    const size = bytes.readUInt32BE(1);
-    if (size > this.#maxBytes) {
-      const details = `Received message larger than max (${size} vs ${this.#maxBytes})`;
-      this.#end(status.RESOURCE_EXHAUSTED, details);
-    } else if (bytes.length > MESSAGE_HEAD + size) {
+    this.#chunks.push(chunk);
+    this.#size += chunk.length;
+    if (this.#size < MESSAGE_HEAD) return;
+    if (this.#expected === undefined) {
+      const messageBytes = this.#joined().readUInt32BE(1);
+      this.#expected = MESSAGE_HEAD + messageBytes;
+      if (messageBytes > this.#maxBytes) {
+        const details = `Received message larger than max (${messageBytes} vs ${this.#maxBytes})`;
+        this.#end(status.RESOURCE_EXHAUSTED, details);
+        return;
+      }
+    }
+    if (this.#size > this.#expected) {
       const details = `Received a second request message for unary method ${this.#method.path}`;
       this.#end(status.UNIMPLEMENTED, details);
     }
@@ -152,17 +160,22 @@ export class UnaryCall {
   /** The caller has said all that he has to say. */
   receivedAll(): void {
     if (this.#isOver) return;
-    const bytes = this.#received;
-    if (bytes === undefined) {
+    if (this.#size === 0) {
       const details = `Received no request message for unary method ${this.#method.path}`;
       this.#end(status.UNIMPLEMENTED, details);
-    } else if (bytes.length < MESSAGE_HEAD || bytes.length < MESSAGE_HEAD + bytes.readUInt32BE(1)) {
+    } else if (this.#size !== this.#expected) {
       this.#end(status.INTERNAL, "The request message is cut off");
-    } else if (bytes[0] !== 0) {
+    } else if (this.#joined()[0] !== 0) {
       this.#end(status.INTERNAL, "The request message is compressed, and does not say how");
     } else {
       this.#method.handle(this, (error, response) => this.#answer(error, response));
     }
+  }
+
+  /** What has come, in one piece. Not to be asked for at every chunk. */
+  #joined(): Buffer {
+    if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
+    return this.#chunks[0]!;
   }
 
   /** The stream is gone. */
