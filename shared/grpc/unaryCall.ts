@@ -184,7 +184,7 @@ export class UnaryCall {
   }
 
   #answer(error: Partial<ServerErrorResponse> | null, response: unknown): void {
-    if (this.#isOver) return;
+    if (this.#isOver || this.#isGone()) return;
     if (error !== null) {
       this.#end(error.code ?? status.UNKNOWN, error.details ?? "", error.metadata);
       return;
@@ -223,6 +223,11 @@ export class UnaryCall {
     this.#stream.resume();
   }
 
+  /** A stream may be gone before it says so. */
+  #isGone(): boolean {
+    return this.#stream.destroyed || this.#stream.closed;
+  }
+
   #finish(): void {
     this.#isOver = true;
     if (this.#timer !== undefined) clearTimeout(this.#timer);
@@ -246,7 +251,7 @@ export class UnaryCall {
 
   /** The caller's time has run out. */
   expire(): void {
-    if (this.#isOver) return;
+    if (this.#isOver || this.#isGone()) return;
     this.#end(status.DEADLINE_EXCEEDED, "Deadline exceeded");
     this.#cancel();
   }
