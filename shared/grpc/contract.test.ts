@@ -135,6 +135,38 @@ test("a method that contradicts itself is named", () => {
   expect(() => withOptions({ method: cache, level })).toThrow(`${name}cache needs`);
 });
 
+test("what is declared of a cache is read, and what contradicts itself is named", () => {
+  const read =
+    (cache: Options, more: Options = {}, session?: Options) =>
+    () =>
+      withOptions({ method: { access: 1, cache, ...more }, ...(session && { session }) }).method(
+        WHERE,
+      );
+  const vary = ["accept-language"];
+  expect(read({ vary, resource: "name" })()).toMatchObject({ cache: { vary }, resource: "name" });
+  expect(read({})().resource).toBeUndefined();
+  const batch = contract.method("/waybill.catalog.v1.CatalogService/BatchGetProducts");
+  expect(batch.resource).toBe("names");
+  const name = `option method of ${WHERE}: `;
+  for (const field of ["title", "Name"]) {
+    expect(read({ resource: field })).toThrow(
+      `${name}resource: waybill.catalog.v1.GetProductRequest has no string or strings ${field}`,
+    );
+  }
+  for (const key of ["", "Accept", "x_y", "waybill", "authorization", "dpop", "x-forwarded-for"]) {
+    expect(read({ vary: [key] })).toThrow(`${name}vary: ${key} is no metadata key`);
+  }
+  const asked = `${name}cache needs a method that writes no session`;
+  expect(read({}, { step: Step.STEP_ADVANCE }, SESSION)).toThrow(asked);
+  expect(read({}, READ, SESSION)().cache).toMatchObject({ public: false });
+  const closed = `${name}a public cache needs ACCESS_PUBLIC and no session`;
+  expect(read({ public: true }, READ, SESSION)).toThrow(closed);
+  expect(read({ public: true }, { access: Access.ACCESS_SERVICE })).toThrow(closed);
+  expect(read({ maxAge: { seconds: -1n } })).toThrow(`${name}max_age and stale_while_revalidate`);
+  const streams = { method: { access: 1, cache: {} }, streams: true };
+  expect(() => withOptions(streams)).toThrow(`${name}cache needs one request and one answer`);
+});
+
 test("resuming needs a caller who is known, and a field that names the session", () => {
   const name = `option method of ${WHERE}: `;
   const RESUME = { step: 6, access: 3 };

@@ -11,6 +11,7 @@ import {
   fromBinary,
   getOption,
   hasOption,
+  ScalarType,
   toBinary,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema, MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
@@ -48,6 +49,15 @@ const BEGINS: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_RESUME]);
 /** What a stream may do with its session. */
 const STREAMED: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_READ, Step.STEP_ADVANCE]);
 
+/** What a session may be read by: a cache that repeats its answer changes nothing. */
+const READS: ReadonlySet<Step> = new Set([Step.STEP_UNSPECIFIED, Step.STEP_READ]);
+
+/** The front door refuses keys with an underscore. */
+const VARY = /^[a-z][a-z0-9.-]{0,62}$/;
+/** Keys that say who calls, or how caches and calls are handled, not what is asked for. */
+const NO_VARY =
+  /^(waybill|authorization|dpop|cookie|idempotency-key|if-none-match|cache-control|change|traceparent|tracestate|grpc-.*|x-waybill-.*|x-envoy-.*|x-forwarded-.*|content-type|te|user-agent|host)$/;
+
 /** What the protos say of one method. */
 export interface MethodContract {
   /** `/package.Service/Method`. */
@@ -64,6 +74,8 @@ export interface MethodContract {
   /** A DPoP proof is good for one call alone. */
   readonly singleUseProof: boolean;
   readonly cache: Cache | undefined;
+  /** Name, as in TypeScript, of the field that names the resources which a cacheable answer shows. */
+  readonly resource: string | undefined;
   /** Undefined where the service has no sessions. */
   readonly session: SessionContract | undefined;
   /** Names, as in TypeScript, of the fields that carry the waybill in a message. */
@@ -218,6 +230,7 @@ function methodContract(
   const advancesAnchor = session !== undefined && session.mode !== "carried" && WRITES.has(step);
   const idempotent = safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT;
   if (cache !== undefined && !safe) throw wrong("cache needs idempotency_level NO_SIDE_EFFECTS");
+  if (cache !== undefined) checkCache(cache, { kind, step, access }, wrong);
   return {
     path,
     kind,
@@ -228,6 +241,7 @@ function methodContract(
     scopes,
     singleUseProof,
     cache,
+    resource: cache?.resource ? resourceField(method.input, cache.resource, wrong) : undefined,
     session: step === Step.STEP_UNSPECIFIED ? undefined : session,
     requestCarrier,
     responseCarrier: carrier(registry, method.output),
@@ -238,6 +252,38 @@ function methodContract(
     repeatable: !hasManyRequests && (idempotent || advancesAnchor || BEGINS.has(step)),
     request: method.input,
   };
+}
+
+function checkCache(
+  { maxAge, staleWhileRevalidate, public: isPublic, vary }: Cache,
+  { kind, step, access }: Pick<MethodContract, "kind" | "step" | "access">,
+  wrong: (what: string) => Error,
+): void {
+  if (kind !== "unary") throw wrong("cache needs one request and one answer");
+  if (!READS.has(step)) throw wrong("cache needs a method that writes no session");
+  if ((maxAge?.seconds ?? 0n) < 0n || (staleWhileRevalidate?.seconds ?? 0n) < 0n) {
+    throw wrong("max_age and stale_while_revalidate are not below 0");
+  }
+  if (isPublic && (access !== Access.ACCESS_PUBLIC || step !== Step.STEP_UNSPECIFIED)) {
+    throw wrong(
+      "a public cache needs ACCESS_PUBLIC and no session: else answers are the caller's own",
+    );
+  }
+  const bad = vary.find((key) => !VARY.test(key) || NO_VARY.test(key));
+  if (bad !== undefined) throw wrong(`vary: ${bad} is no metadata key that an answer varies by`);
+}
+
+/** @throws Error where the request has no such field, or it holds no strings */
+function resourceField(request: DescMessage, name: string, wrong: (what: string) => Error): string {
+  const field = request.fields.find((each) => each.name === name);
+  const isText =
+    (field?.fieldKind === "scalar" ||
+      (field?.fieldKind === "list" && field.listKind === "scalar")) &&
+    field.scalar === ScalarType.STRING;
+  if (field === undefined || !isText) {
+    throw wrong(`resource: ${request.typeName} has no string or strings ${name}`);
+  }
+  return field.localName;
 }
 
 function carrier(registry: FileRegistry, message: DescMessage): string | undefined {

@@ -194,12 +194,12 @@ export interface Method {
 }
 
 /**
- * How long an answer stays good. The answer carries `etag` and `cache-control` metadata (RFC 9111);
- * a request with `if-none-match` metadata that names the current ETag is answered with an empty
- * message and the metadata `not-modified: 1`.
+ * How long an answer stays good, and for whom. The answer carries `etag` and `cache-control` metadata
+ * (RFC 9111); a request with `if-none-match` metadata that names the current ETag is answered with an empty
+ * message and the metadata `not-modified: 1`. Only for methods without side effects that write no session.
  */
 export interface Cache {
-  /** How long the answer may be used unasked. */
+  /** How long the answer may be used unasked. Default: not at all; it is validated each time. */
   maxAge:
     | Duration
     | undefined;
@@ -207,8 +207,19 @@ export interface Cache {
   staleWhileRevalidate:
     | Duration
     | undefined;
-  /** The answer is the same for every caller. */
+  /** The answer is the same for every caller. Only with ACCESS_PUBLIC, and without a session. */
   public: boolean;
+  /**
+   * The metadata keys that the answer varies by, in lower case (RFC 9110 section 12.5.5). A cache has the
+   * handler see these of the request's metadata, and no others.
+   */
+  vary: string[];
+  /**
+   * The field of the request, a string or strings, that names the resources which the answer shows: it
+   * stays good while none of them changes. Default: until anything of the service changes. Whoever hears of
+   * the service's changes drops the answer then, whatever `max_age` says.
+   */
+  resource: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -516,7 +527,14 @@ export const Method: MessageFns<Method> = {
 };
 
 function createBaseCache(): Cache {
-  return { maxAge: undefined, staleWhileRevalidate: undefined, public: false, _unknownFields: {} };
+  return {
+    maxAge: undefined,
+    staleWhileRevalidate: undefined,
+    public: false,
+    vary: [],
+    resource: "",
+    _unknownFields: {},
+  };
 }
 
 export const Cache: MessageFns<Cache> = {
@@ -529,6 +547,12 @@ export const Cache: MessageFns<Cache> = {
     }
     if (message.public !== false) {
       writer.uint32(24).bool(message.public);
+    }
+    for (const v of message.vary) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.resource !== "") {
+      writer.uint32(42).string(message.resource);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -578,6 +602,22 @@ export const Cache: MessageFns<Cache> = {
             message.public = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.vary.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.resource = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -610,6 +650,8 @@ export const Cache: MessageFns<Cache> = {
       ? Duration.fromPartial(object.staleWhileRevalidate)
       : undefined;
     message.public = object.public ?? false;
+    message.vary = object.vary?.map((e) => e) || [];
+    message.resource = object.resource ?? "";
     return message;
   },
 };
