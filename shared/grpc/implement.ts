@@ -10,9 +10,12 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import type { CacheScope } from "../cache/cacheScope.ts";
+import type { ResponseCache } from "../cache/responseCache.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
+import { caching, noting } from "./caching.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
 import type { FrontDoor } from "./frontDoor.ts";
@@ -49,13 +52,15 @@ export interface Implementation {
  * Turns promise handlers into what grpc-js's `Server.addService` takes. The interceptors of each
  * method are composed here, once: a method has only those that its contract asks for.
  *
- * Order: a place on the server, access, decoding and field constraints, session, revalidation.
+ * Order: a place on the server, access, what is kept of answers, decoding and field constraints, session,
+ * revalidation.
  */
 export function implement<Definition extends ServiceDefinition, State>(
   definition: Definition,
   handlers: Handlers<Definition, State>,
   around: Surroundings,
   parts?: SessionParts<State>,
+  cache?: ResponseCache,
 ): Implementation {
   let sessions: Sessions<State> | undefined;
   const wire: Record<string, unknown> = {};
@@ -68,7 +73,11 @@ export function implement<Definition extends ServiceDefinition, State>(
       sessions ??= new Sessions(contract.session, parts.state, parts.ring, parts);
     }
     const user = handlers[name] as unknown as Handler;
-    const handler = compose(contract, method, user.bind(handlers), around, sessions, parts);
+    const handler = compose(contract, method, user.bind(handlers), around, {
+      sessions,
+      parts,
+      kept: cache?.scope(contract.service),
+    });
     // What was encoded already, to be saved, is not encoded again.
     const serialize = (response: unknown) =>
       Buffer.isBuffer(response) ? response : method.responseSerialize(response);
@@ -87,13 +96,19 @@ export function implement<Definition extends ServiceDefinition, State>(
   return { definition: wire as GrpcServiceDefinition, handlers: implementation, unary: unaries };
 }
 
+/** What happens around the calls of one service. */
+interface ServiceSurroundings<State> {
+  readonly sessions: Sessions<State> | undefined;
+  readonly parts: SessionParts<State> | undefined;
+  readonly kept: CacheScope | undefined;
+}
+
 function compose<State>(
   contract: MethodContract,
   method: ServiceDefinition[string],
   user: Handler,
   around: Surroundings,
-  sessions: Sessions<State> | undefined,
-  parts: SessionParts<State> | undefined,
+  { sessions, parts, kept }: ServiceSurroundings<State>,
 ): Handler {
   let handler = revalidation(contract, user, method.responseSerialize, () =>
     method.responseDeserialize(Buffer.alloc(0)),
@@ -101,7 +116,13 @@ function compose<State>(
   if (sessions !== undefined) {
     handler = sessionInterceptor(contract, method, handler, sessions, parts!);
   }
-  return access(contract, decoding(contract, method, handler, around), around.authentications);
+  handler = decoding(contract, method, noting(contract, handler), around);
+  if (kept !== undefined) {
+    handler = caching(contract, handler, method.responseSerialize, kept, () =>
+      around.enter(contract),
+    );
+  }
+  return access(contract, handler, around.authentications);
 }
 
 function decoding(

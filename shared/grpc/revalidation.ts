@@ -7,7 +7,7 @@ const PAGE_LIFE_MS = 12 * 60 * 60 * 1000;
 
 /**
  * Marks the answers of a method that its contract declares cacheable: `etag` (RFC 9110 section
- * 8.8.3) and `cache-control` (RFC 9111) in the initial metadata. A request whose `if-none-match`
+ * 8.8.3), `cache-control` (RFC 9111) and `vary` in the initial metadata. A request whose `if-none-match`
  * names the answer's ETag gets an empty message and `not-modified: 1`.
  *
  * A page's token is sealed anew for each answer, so it does not count for the ETag; but a page is
@@ -31,6 +31,7 @@ export function revalidation(
     directives.push(`stale-while-revalidate=${staleWhileRevalidate.seconds}`);
   }
   const cacheControl = directives.join(", ");
+  const vary = method.cache.vary.join(", ");
   return async (request, call) => {
     const response = await next(request, call);
     const hash = createHash("sha256");
@@ -44,14 +45,15 @@ export function revalidation(
     const etag = `"${hash.digest("base64url").slice(0, 22)}"`;
     call.reply.set("etag", etag);
     call.reply.set("cache-control", cacheControl);
-    if (!names(call.headers.get("if-none-match"), etag)) return response;
+    if (vary !== "") call.reply.set("vary", vary);
+    if (!namesEtag(call.headers.get("if-none-match"), etag)) return response;
     call.reply.set("not-modified", "1");
     return empty();
   };
 }
 
 /** Weak comparison with each entry of the list, or `*` (RFC 9110 section 13.1.2). */
-function names(ifNoneMatch: readonly (string | Buffer)[], etag: string): boolean {
+export function namesEtag(ifNoneMatch: readonly (string | Buffer)[], etag: string): boolean {
   return ifNoneMatch
     .flatMap((value) => value.toString().split(","))
     .map((entry) => entry.trim().replace(/^W\//, ""))

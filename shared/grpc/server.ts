@@ -6,6 +6,7 @@ import {
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
+import type { ResponseCache } from "../cache/responseCache.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import type { Authenticate, Authentication } from "./access.ts";
 import type { Contract } from "./contract.ts";
@@ -120,14 +121,17 @@ export class Server {
    * Adds a service.
    *
    * @param parts for a service with sessions: the state's codec and the audience's ring
+   * @param cache where answers of methods that are declared cacheable are kept. Default: nowhere. Its scope of
+   *   the service's name hears of changes; without them answers are kept as long as they are declared good
    * @throws Error naming the method whose contract cannot be kept
    */
   add<Definition extends ServiceDefinition, State = never>(
     definition: Definition,
     handlers: Handlers<Definition, State>,
     parts?: SessionParts<State>,
+    cache?: ResponseCache,
   ): this {
-    const implementation = implement(definition, handlers, this.#surroundings, parts);
+    const implementation = implement(definition, handlers, this.#surroundings, parts, cache);
     this.#grpc.addService(implementation.definition, implementation.handlers);
     for (const method of implementation.unary) this.#unary.add(method);
     const [method] = Object.values(definition);

@@ -1,0 +1,22 @@
+import type { Metadata } from "@grpc/grpc-js";
+
+/**
+ * The metadata key for the number of a change: of an answer, one that it is at least as new as; of a request,
+ * one that its answer must be at least as new as.
+ */
+export const CHANGE_KEY = "change";
+
+const NUMBER = /^\d{1,19}$/;
+/** No change is so late: nothing that is kept is as new. */
+const BEYOND = 2n ** 64n;
+
+/** The newest of the changes that metadata name. 0: none; what makes no sense is beyond every change. */
+export function changeIn(metadata: Metadata): bigint {
+  let newest = 0n;
+  for (const value of metadata.get(CHANGE_KEY)) {
+    const text = value.toString();
+    const number = NUMBER.test(text) ? BigInt(text) : BEYOND;
+    if (number > newest) newest = number;
+  }
+  return newest;
+}
