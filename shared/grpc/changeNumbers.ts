@@ -1,4 +1,5 @@
 import type { Metadata } from "@grpc/grpc-js";
+import type { CacheScope } from "../cache/cacheScope.ts";
 
 /**
  * The metadata key for the number of a change: of an answer, one that it is at least as new as; of a request,
@@ -19,4 +20,12 @@ export function changeIn(metadata: Metadata): bigint {
     if (number > newest) newest = number;
   }
   return newest;
+}
+
+/** Notes which change an answer tells of. @returns it; 0: none */
+export function seeChange(scope: CacheScope, reply: Metadata): bigint {
+  const number = changeIn(reply);
+  if (number === BEYOND) return 0n;
+  scope.see(number);
+  return number;
 }

@@ -15,12 +15,19 @@ import {
   type ServiceError,
   type StatusObject,
 } from "@grpc/grpc-js";
+import type { CacheScope } from "../cache/cacheScope.ts";
+import type { ResponseCache } from "../cache/responseCache.ts";
+import { cachedCall } from "./cachedCall.ts";
+import { seeChange } from "./changeNumbers.ts";
 import type { Contract } from "./contract.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
 import { retrying } from "./retry.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
+
+/** How many clients were made: each has callers of its own. */
+let clients = 0;
 
 /** How a client is set up. */
 export interface ClientOptions {
@@ -36,6 +43,12 @@ export interface ClientOptions {
   authorize?: (path: string, caller: Caller | undefined) => Promise<string | undefined>;
   /** With it, calls that may be repeated are, when they fail on their way. */
   contract?: Contract;
+  /**
+   * Where answers are kept that `contract` declares cacheable; needs `contract`. What is not public is kept
+   * for the caller that `authorize`, or the call's own metadata `authorization`, names; where
+   * `interceptors` may name another, it is not kept. Default: nothing is kept.
+   */
+  cache?: ResponseCache | undefined;
   channel?: ChannelOptions;
 }
 
@@ -73,7 +86,16 @@ export function createClient<Definition extends ServiceDefinition>(
   target: string,
   options: ClientOptions = {},
 ): ServiceClient<Definition> {
-  const { contract, interceptors = [], timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const {
+    contract,
+    cache,
+    interceptors = [],
+    timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS,
+  } = options;
+  if (cache !== undefined && contract === undefined) {
+    throw new Error("a client with a cache needs the contract, which says what may be kept");
+  }
+  const clientId = ++clients;
   const client = new Client(target, options.credentials ?? grpcCredentials.createInsecure(), {
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
@@ -99,6 +121,8 @@ export function createClient<Definition extends ServiceDefinition>(
 
   const methods: Record<string, unknown> = { close: () => client.close() };
   for (const [name, method] of Object.entries(definition)) {
+    const declared = contract?.find(method.path);
+    const scope = declared && cache?.scope(scopeName(target, declared.service));
     if (method.responseStream) {
       methods[name] = (request: unknown, settings: CallSettings = {}) => {
         HandlerTransaction.assertNone(method.path);
@@ -136,7 +160,7 @@ export function createClient<Definition extends ServiceDefinition>(
           stopListening();
           stream.cancel();
         });
-        listen(stream, settings);
+        listen(stream, settings, scope);
         return stream;
       };
       continue;
@@ -182,10 +206,10 @@ export function createClient<Definition extends ServiceDefinition>(
           );
         }
         const stopListening = onAbort(settings, () => call.cancel());
-        listen(call, settings);
+        listen(call, settings, scope);
       });
     const { authorize } = options;
-    methods[name] =
+    const plain =
       authorize === undefined
         ? (request: unknown, settings: CallSettings = {}) => call(request, settings)
         : async (request: unknown, settings: CallSettings = {}) => {
@@ -195,8 +219,39 @@ export function createClient<Definition extends ServiceDefinition>(
             metadata.set("authorization", authorization);
             return call(request, { ...settings, metadata });
           };
+    methods[name] = plain;
+    if (scope === undefined || declared?.cache === undefined || declared.session) continue;
+    const cached = cachedCall(declared, method, {
+      scope,
+      plain,
+      send: call,
+      forwarded: FORWARDED,
+      metadataOf,
+      deadline: (settings) => Number(callOptions(settings).deadline),
+      onAbort,
+      async identity(settings) {
+        if (interceptors.length > 0) return undefined;
+        const authorization = authorize
+          ? await authorize(method.path, settings.context?.caller)
+          : one(settings.metadata?.get("authorization"));
+        return authorization && `${clientId} ${authorization}`;
+      },
+    });
+    methods[name] = async (request: unknown, settings: CallSettings = {}) => {
+      HandlerTransaction.assertNone(method.path);
+      return cached(request, settings);
+    };
   }
   return methods as ServiceClient<Definition>;
+}
+
+/** The name that a cache knows a service by, as a target answers for it. */
+export function scopeName(target: string, service: string): string {
+  return `${target} ${service}`;
+}
+
+function one(values: readonly (string | Buffer)[] = []): string | undefined {
+  return values.length === 1 ? values[0]?.toString() : undefined;
 }
 
 /** An iterable that tells when it fails by itself. */
@@ -212,7 +267,13 @@ async function* failing(
   }
 }
 
-function listen(call: EventEmitter, { onMetadata, onTrailers }: CallSettings): void {
+function listen(
+  call: EventEmitter,
+  { onMetadata, onTrailers }: CallSettings,
+  scope: CacheScope | undefined,
+): void {
+  // Before the answer: what the caller does next knows of the change.
+  if (scope) call.on("metadata", (metadata: Metadata) => void seeChange(scope, metadata));
   if (onMetadata) call.on("metadata", onMetadata);
   if (onTrailers) call.on("status", ({ metadata }: StatusObject) => onTrailers(metadata));
 }

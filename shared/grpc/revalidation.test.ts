@@ -40,6 +40,17 @@ test("an answer is marked as its contract says", async () => {
   expect(answer.products).toHaveLength(1);
 });
 
+test("an answer with metadata of its own is kept by nobody", async () => {
+  const call = { metadata: new Metadata(), reply: new Metadata() };
+  const next = async () => {
+    call.reply.set("waybill", "w");
+    return page("a");
+  };
+  const encode = () => Buffer.alloc(0);
+  await revalidation(contract.method(LIST), next, encode, () => ({}))({}, call as unknown as Call);
+  expect(call.reply.get("cache-control")).toEqual(["no-store"]);
+});
+
 test("who has the answer gets an empty one, who has another gets it whole", async () => {
   const { ask } = setUp(...Array.from({ length: 5 }, () => page("a")), page("b"));
   const { etag } = await ask();

@@ -10,6 +10,8 @@ const PAGE_LIFE_MS = 12 * 60 * 60 * 1000;
  * 8.8.3), `cache-control` (RFC 9111) and `vary` in the initial metadata. A request whose `if-none-match`
  * names the answer's ETag gets an empty message and `not-modified: 1`.
  *
+ * An answer to which the handler has added metadata of its own says `no-store`: it is one caller's.
+ *
  * A page's token is sealed anew for each answer, so it does not count for the ETag; but a page is
  * another one every twelve hours, so that no caller keeps one whose token has died.
  *
@@ -34,6 +36,8 @@ export function revalidation(
   const vary = method.cache.vary.join(", ");
   return async (request, call) => {
     const response = await next(request, call);
+    // What else the handler has sent along is this caller's alone.
+    const isOwn = Object.keys(call.reply.getMap()).length > 0;
     const hash = createHash("sha256");
     const { nextPageToken } = response as { nextPageToken?: string };
     if (nextPageToken) {
@@ -44,7 +48,7 @@ export function revalidation(
     }
     const etag = `"${hash.digest("base64url").slice(0, 22)}"`;
     call.reply.set("etag", etag);
-    call.reply.set("cache-control", cacheControl);
+    call.reply.set("cache-control", isOwn ? "no-store" : cacheControl);
     if (vary !== "") call.reply.set("vary", vary);
     if (!namesEtag(call.headers.get("if-none-match"), etag)) return response;
     call.reply.set("not-modified", "1");
