@@ -1,7 +1,7 @@
 import type { AuditLog } from "#shared/audit/auditLog.ts";
 import type { Credentials } from "#shared/credentials/credentials.ts";
 import type { Pool } from "#shared/pg/pool.ts";
-import type { Feed } from "./feed.ts";
+import type { RevocationsFeed } from "./feed.ts";
 import type { Rings } from "./rings.ts";
 import type { Versions } from "./versions.ts";
 
@@ -11,6 +11,6 @@ export interface KeysParts {
   rings: Rings;
   credentials: Credentials;
   versions: Versions;
-  feed: Feed;
+  feed: RevocationsFeed;
   audit: AuditLog;
 }

@@ -2,15 +2,18 @@ import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { AuditLog } from "#shared/audit/auditLog.ts";
 import { loadWrapping } from "#shared/credentials/wrapping.ts";
 import { every, untilDone } from "#shared/lifecycle/every.ts";
+import { Notifications } from "#shared/pg/notifications.ts";
 import { longestSessionS } from "../longestSession.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
-import { Feed } from "./feed.ts";
+import { FEED_CHANNEL, RING_CHANNEL } from "./channels.ts";
+import { revocationsFeed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";
-import { FEED_CHANNEL, Notifications, RING_CHANNEL } from "./notifications.ts";
 import { Rings } from "./rings.ts";
+import { deleteExpiredRevocations } from "./sql/deleteExpiredRevocations.ts";
 import { Versions } from "./versions.ts";
 
 const MAINTAIN_MS = 60_000;
+const SWEEP_MS = 10 * 60_000;
 /** What the database's clock may be off, or jump, while a lease lasts. */
 const GRACE_S = 5;
 /** Page tokens are sealed under rings, too. */
@@ -40,8 +43,11 @@ export function startKeys({
   const db = database("keys");
   const versions = new Versions(db, log);
   releasers.push("the poll of ring versions", () => versions.close());
-  const feed = new Feed(db, log);
+  const feed = revocationsFeed(db);
   releasers.push("the feed of revocations", () => feed.close());
+  const sweep = () => deleteExpiredRevocations(db);
+  const what = "remove revocations that have run out";
+  releasers.push("the sweep of revocations", every(what, SWEEP_MS, sweep, log));
   const notifications = new Notifications(db, log, {
     [FEED_CHANNEL]: () => feed.wake(),
     [RING_CHANNEL]: (said) => versions.hear(said),

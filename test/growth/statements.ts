@@ -314,9 +314,9 @@ export const NOT_HOT: ReadonlyMap<Run, string> = new Map<Run, string>([
 /** Where else Postgres is asked: not on the way of calls, or with what others give it. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
   "services/identity/seed.ts": START,
-  "services/keys/notifications.ts": START,
   "shared/anchors/migrate.ts": START,
   "shared/pg/migrate.ts": START,
+  "shared/pg/notifications.ts": START,
   "shared/pg/serviceRole.ts": START,
   "shared/pg/transaction.ts": "begins and ends one",
   "shared/pg/during.ts": "passes on",

@@ -7,6 +7,7 @@ import type { Assertions } from "#shared/callers/assertions.ts";
 import { wrapping } from "#shared/credentials/wrapping.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { createLog } from "#shared/lifecycle/log.ts";
+import { Notifications } from "#shared/pg/notifications.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { AccessTokens } from "#shared/token/accessTokens.ts";
@@ -14,8 +15,8 @@ import { importKeys } from "#shared/token/verificationKeys.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { Attempts } from "../../services/identity/attempts.ts";
 import { Outbox } from "../../services/identity/outbox.ts";
-import { Feed } from "../../services/keys/feed.ts";
-import { FEED_CHANNEL, Notifications } from "../../services/keys/notifications.ts";
+import { FEED_CHANNEL } from "../../services/keys/channels.ts";
+import { revocationsFeed } from "../../services/keys/feed.ts";
 import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
 import { readRevocations } from "../../services/keys/sql/readRevocations.ts";
 import { Families } from "../../services/token/families.ts";
@@ -383,7 +384,7 @@ test("X4 the feed's numbers appear in order: who has read one has read all befor
 test("what one key service puts on the feed wakes the watchers of another, also after a broken connection", async () => {
   const log = createLog("silent");
   // It never wakes by itself.
-  const other = new Feed(pools[1], log, 2 ** 30);
+  const other = revocationsFeed(pools[1], 2 ** 30);
   const heard = new Notifications(pools[1], log, { [FEED_CHANNEL]: () => other.wake() });
   const listening = async (): Promise<number> => {
     for (;;) {

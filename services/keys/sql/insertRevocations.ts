@@ -1,5 +1,5 @@
 import type { Db } from "#shared/pg/pool.ts";
-import { FEED_CHANNEL } from "../notifications.ts";
+import { FEED_CHANNEL } from "../channels.ts";
 
 export interface NewRevocation {
   id: Buffer;

@@ -1,5 +1,5 @@
 import type { Db } from "#shared/pg/pool.ts";
-import { RING_CHANNEL } from "../notifications.ts";
+import { RING_CHANNEL } from "../channels.ts";
 
 /** Gives a ring its next version, and tells whoever listens when that is committed. */
 export async function updateVersion(tx: Db, audience: string, version: number): Promise<void> {

@@ -1,21 +1,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { PoolClient } from "pg";
 import type { Logger } from "pino";
-import { withConnection } from "#shared/pg/connection.ts";
-import type { Pool } from "#shared/pg/pool.ts";
+import { withConnection } from "./connection.ts";
+import type { Pool } from "./pool.ts";
 
 const RETRY_MS = 1000;
-
-/** The channels on which key services tell each other what they have committed. */
-export const FEED_CHANNEL = "waybill_feed";
-export const RING_CHANNEL = "waybill_ring";
 
 /** Who hears of what, by channel. */
 type Listeners = Readonly<Record<string, (payload: string) => void>>;
 
 /**
- * Hears what other replicas of the key service have committed, on a connection of its own. What is said
- * while that is broken gets lost: whoever listens looks for himself from time to time.
+ * Hears what other replicas of a service have committed, on a connection of its own, which no pooler may lie
+ * on the way of. What is said while that is broken gets lost: whoever listens looks for himself from time to
+ * time.
  */
 export class Notifications {
   readonly #db: Pool;
