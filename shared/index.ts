@@ -7,6 +7,14 @@ export { Checkpoints, type CheckpointsOptions } from "./anchors/checkpoints.ts";
 export type { Directory } from "./anchors/directory.ts";
 export { migrateAnchors } from "./anchors/migrate.ts";
 export { Spills, type SpillsOptions } from "./anchors/spills.ts";
+export type { CacheScope } from "./cache/cacheScope.ts";
+export type { Change } from "./cache/changes.ts";
+export { type ChangesPiece, followChanges } from "./cache/followChanges.ts";
+export {
+  type CacheStats,
+  ResponseCache,
+  type ResponseCacheOptions,
+} from "./cache/responseCache.ts";
 export { Assertions } from "./callers/assertions.ts";
 export { TokenAuthentication, type TokenAuthenticationOptions } from "./callers/authentication.ts";
 export { JwksWatcher, type JwksWatcherOptions } from "./callers/jwksWatcher.ts";
@@ -25,11 +33,13 @@ export {
   vocabulary,
 } from "./errors/errors.ts";
 export type { Anchorage } from "./grpc/anchorage.ts";
+export { CHANGE_KEY } from "./grpc/changeNumbers.ts";
 export {
   type CallSettings,
   type ClientOptions,
   createClient,
   type ServiceClient,
+  scopeName,
 } from "./grpc/client.ts";
 export { type Contract, loadContract, type MethodContract, readContract } from "./grpc/contract.ts";
 export type { Caller, Context, Handlers } from "./grpc/handlers.ts";
