@@ -62,6 +62,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
     },
     databaseConnections: 5,
     databasePrepare: true,
+    cacheBytes: 16_777_216,
     maxConnectionAgeMs: 300_000,
     drainDelayMs: 0,
   });
@@ -135,6 +136,7 @@ test("what is wrong is named, with what was expected", () => {
     ["WAYBILL_SIGN_UP", "perhaps"],
     ["WAYBILL_FRONT_DOOR_SECRET_FILE", "/nowhere"],
     ["WAYBILL_ACCESS_TOKEN_LIFE_S", "9"],
+    ["WAYBILL_CACHE_BYTES", "-1"],
   ] as const) {
     expect(refused([], { ...ENV, [name]: value })).toContain(`${name}=${value}: `);
   }

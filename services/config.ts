@@ -54,6 +54,8 @@ export interface Config {
   readonly databaseConnections: number;
   /** Whether statements are prepared: not behind a pooler in transaction mode. */
   readonly databasePrepare: boolean;
+  /** Most memory that kept answers take; 0: none are kept. */
+  readonly cacheBytes: number;
   /** How long a connection of a client lives, in ms. */
   readonly maxConnectionAgeMs: number;
   /** How long the replica says NOT_SERVING before it closes anything, in ms. */
@@ -117,7 +119,11 @@ Environment:
   WAYBILL_DATABASE_CONNECTIONS      connections a role, 1 to 100; default: 5. At least 2 with the role
                                     keys: one of its connections listens
   WAYBILL_DATABASE_PREPARE          on or off; default: on. Off behind a pooler in transaction mode,
-                                    such as PgBouncer; keys needs a direct connection all the same
+                                    such as PgBouncer; keys needs a direct connection all the same, and
+                                    catalog hears of changes up to a second later
+  WAYBILL_CACHE_BYTES               0 to 68719476736; default: 16777216 (16 MiB). Most memory that kept
+                                    answers take: those of the catalogue (role catalog), and those
+                                    that checkout had from it (role checkout). 0: none are kept
   WAYBILL_MAX_CONNECTION_AGE_MS     1000 or more; default: 300000
   WAYBILL_DRAIN_DELAY_MS            0 to 60000; default: 0
   WAYBILL_LOG_LEVEL                 trace, debug, info, warn, error or fatal; default: info
@@ -235,6 +241,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
     databaseUrls: Object.freeze(databaseUrls),
     databaseConnections,
     databasePrepare: readChoice("WAYBILL_DATABASE_PREPARE", ["on", "off"]) === "on",
+    cacheBytes: whole("WAYBILL_CACHE_BYTES", 16 * 1024 * 1024, 0, 64 * 1024 ** 3),
     maxConnectionAgeMs: whole("WAYBILL_MAX_CONNECTION_AGE_MS", 300_000, 1000, 2 ** 31 - 1),
     drainDelayMs: whole("WAYBILL_DRAIN_DELAY_MS", 0, 0, 60_000),
   });

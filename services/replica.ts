@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { Answers, savedAudience } from "#shared/anchors/answers.ts";
+import { ResponseCache } from "#shared/cache/responseCache.ts";
 import { Assertions } from "#shared/callers/assertions.ts";
 import { TokenAuthentication } from "#shared/callers/authentication.ts";
 import { JwksWatcher } from "#shared/callers/jwksWatcher.ts";
@@ -152,6 +153,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
       tls,
       address,
       feed,
+      cache: config.cacheBytes > 0 ? new ResponseCache({ maxBytes: config.cacheBytes }) : undefined,
       authentication,
       database,
       ringOf(role, audience = role) {

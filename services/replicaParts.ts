@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { ResponseCache } from "#shared/cache/responseCache.ts";
 import type { Assertions } from "#shared/callers/assertions.ts";
 import type { TokenAuthentication } from "#shared/callers/authentication.ts";
 import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
@@ -26,6 +27,8 @@ export interface ReplicaParts {
   /** Where this replica listens. */
   readonly address: string;
   readonly feed: RevocationFeed;
+  /** Where answers are kept; undefined: nowhere. */
+  readonly cache: ResponseCache | undefined;
   /** Undefined where no access token is taken. */
   readonly authentication: TokenAuthentication | undefined;
   /** The role's own pool, let go at the end. */
