@@ -4,11 +4,15 @@ import { batchGetProducts } from "./batchGetProducts.ts";
 import { getProduct } from "./getProduct.ts";
 import { listProducts } from "./listProducts.ts";
 import type { CatalogParts } from "./parts.ts";
+import { updateProduct } from "./updateProduct.ts";
+import { watchChanges } from "./watchChanges.ts";
 
 export function catalogHandlers(parts: CatalogParts): Handlers<typeof CatalogServiceService> {
   return {
     getProduct: getProduct(parts),
     listProducts: listProducts(parts),
     batchGetProducts: batchGetProducts(parts),
+    updateProduct: updateProduct(parts),
+    watchChanges: watchChanges(parts),
   };
 }

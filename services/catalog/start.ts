@@ -1,9 +1,28 @@
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import { followChanges } from "#shared/cache/followChanges.ts";
+import { Notifications } from "#shared/pg/notifications.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
+import { CHANGE_CHANNEL } from "./channel.ts";
+import { changesFeed } from "./feed.ts";
 import { catalogHandlers } from "./index.ts";
 
-export function startCatalog({ server, ringOf, database }: ReplicaParts): void {
+export function startCatalog(replica: ReplicaParts): void {
+  const { server, ringOf, database, cache, config, log, releasers, contract } = replica;
   const cursors = new Cursors("catalog", ringOf("catalog"));
-  server.add(CatalogServiceService, catalogHandlers({ db: database("catalog"), cursors }));
+  const db = database("catalog");
+  const feed = changesFeed(db);
+  releasers.push("the feed of changes", () => feed.close());
+  // A pooler hands on no notifications, and one connection is for calls: then the feed looks for itself.
+  if (config.databasePrepare && config.databaseConnections > 1) {
+    const notifications = new Notifications(db, log, { [CHANGE_CHANNEL]: () => feed.wake() });
+    releasers.push("the notifications of the catalogues", () => notifications.close());
+  }
+  if (cache !== undefined) {
+    const { service } = contract.method(CatalogServiceService.getProduct.path);
+    const watch = (after: bigint, signal: AbortSignal) => feed.follow(after, signal, true);
+    const stop = followChanges(cache.scope(service), watch, log);
+    releasers.push("what the catalogue's answers hear of changes", stop);
+  }
+  server.add(CatalogServiceService, catalogHandlers({ db, cursors, feed }), undefined, cache);
 }

@@ -11,6 +11,7 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   "identity.admin": "To read and change accounts, issuers, scopes and audiences.",
   "token.admin": "To read and rotate the keys that tokens are signed with.",
   "token.introspect": "To ask what a token says, and whether it is in force.",
+  "catalog.write": "To change what the catalogue sells, and for how much.",
   "audit.read": "To read who has changed what.",
 };
 

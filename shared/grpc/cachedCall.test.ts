@@ -1,6 +1,7 @@
 import { InterceptingCall, type Interceptor, Metadata, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
+import { REST_OF_CATALOG } from "../../test/fixtures/catalogHandlers.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { ResponseCache } from "../cache/responseCache.ts";
@@ -58,8 +59,7 @@ async function serve(changes: Partial<MethodContract> = {}, kept?: ResponseCache
         asked.push(context as Context);
         return answer(context as Context, name);
       },
-      listProducts: async () => ({ products: [], nextPageToken: "" }),
-      batchGetProducts: async () => ({ products: [] }),
+      ...REST_OF_CATALOG,
     },
     undefined,
     kept,

@@ -2,6 +2,7 @@ import { Metadata } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
+import { REST_OF_CATALOG } from "../../test/fixtures/catalogHandlers.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { ResponseCache } from "../cache/responseCache.ts";
@@ -39,8 +40,7 @@ async function serve(changes: Partial<MethodContract> = {}, options: Partial<Ser
         asked.push(context as Context);
         return answer(context as Context);
       },
-      listProducts: async () => ({ products: [], nextPageToken: "" }),
-      batchGetProducts: async () => ({ products: [] }),
+      ...REST_OF_CATALOG,
     },
     undefined,
     cache,

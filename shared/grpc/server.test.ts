@@ -14,6 +14,7 @@ import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/
 import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { SessionServiceService, SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
+import { REST_OF_CATALOG } from "../../test/fixtures/catalogHandlers.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { REST_OF_KEYS } from "../../test/fixtures/keysHandlers.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
@@ -33,8 +34,7 @@ const HealthClient = makeGenericClientConstructor(healthService, "Health");
 async function serve(options: Partial<ConstructorParameters<typeof Server>[0]> = {}) {
   server = new Server({ contract, ...options }).add(CatalogServiceService, {
     getProduct: ({ name }, context) => answer(context, name),
-    listProducts: async () => ({ products: [], nextPageToken: "" }),
-    batchGetProducts: async () => ({ products: [] }),
+    ...REST_OF_CATALOG,
   });
   target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
   server.serving(true);

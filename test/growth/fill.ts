@@ -72,6 +72,10 @@ const FILLS = [
           now() + number * interval '80 ms'
      FROM generate_series(1, 1000000) AS number`,
   "UPDATE keys.feed SET number = 1000000",
+  // As many changes of products as are kept.
+  `INSERT INTO catalog.change (number, product_id)
+   SELECT number, number % 3201 + 1 FROM generate_series(1, 10000) AS number`,
+  "UPDATE catalog.feed SET number = 10000",
   // A thousand services with their own rings, of twenty replicas each.
   `INSERT INTO keys.ring (audience, version)
    SELECT 'a-' || number, 9 FROM generate_series(1, 1000) AS number`,

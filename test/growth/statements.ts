@@ -16,7 +16,9 @@ import { newUuid } from "#shared/waybill/ids.ts";
 import { parseFilter } from "../../services/catalog/filter.ts";
 import { insertProducts } from "../../services/catalog/sql/insertProducts.ts";
 import { listProducts, type Order } from "../../services/catalog/sql/listProducts.ts";
+import { readChanges } from "../../services/catalog/sql/readChanges.ts";
 import { readProducts } from "../../services/catalog/sql/readProducts.ts";
+import { updateProduct } from "../../services/catalog/sql/updateProduct.ts";
 import { insertOrder } from "../../services/checkout/sql/insertOrder.ts";
 import { listOrders } from "../../services/checkout/sql/listOrders.ts";
 import { readOrder } from "../../services/checkout/sql/readOrder.ts";
@@ -185,6 +187,14 @@ export const HOT: Readonly<Record<string, Hot>> = {
   // The catalogue has the 3,201 products that it really has.
   "a product": hot(readProducts, [7n]),
   "the products of a basket": hot(readProducts, [7n, 8n, 300n]),
+  "a changed product": mayScan(
+    hot(updateProduct, 7n, ["title", "price_cents"], {
+      ...{ title: "Moon", rating: "", genre: "", director: "", distributor: "", priceCents: 999n },
+      ...{ runningTimeMinutes: 0, imdbRatingTenths: 0 },
+    }),
+    "catalog.feed",
+  ),
+  "what has changed of products": mayScan(hot(readChanges, 9_990n), "catalog.feed"),
   "a list of products": hot(
     listProducts,
     everything,

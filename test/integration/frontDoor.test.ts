@@ -15,6 +15,7 @@ import { type Envoy, startEnvoy } from "../../deploy/local/envoy.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
+import { REST_OF_CATALOG } from "../fixtures/catalogHandlers.ts";
 import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
 import { refusal } from "../fixtures/refusal.ts";
 
@@ -34,8 +35,7 @@ const product = (name: string) => Product.create({ name });
 beforeAll(async () => {
   server = new Server({ contract, maxCalls: 5000 }).add(CatalogServiceService, {
     getProduct: ({ name }, { metadata }) => answer(name, metadata),
-    listProducts: async () => ({ products: [], nextPageToken: "" }),
-    batchGetProducts: async () => ({ products: [] }),
+    ...REST_OF_CATALOG,
   });
   const port = await server.listen("127.0.0.1:0");
   server.serving(true);

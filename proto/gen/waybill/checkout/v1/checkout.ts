@@ -2421,7 +2421,10 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** Works out the total. Needs at least one item, an address and a way of delivery. */
+  /**
+   * Works out the total, by the prices that the catalogue has now. Needs at least one item, an address and a
+   * way of delivery.
+   */
   quoteCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/QuoteCheckout" as const,
     requestStream: false as const,
@@ -2536,7 +2539,10 @@ export interface CheckoutServiceServer extends UntypedServiceImplementation {
   listDeliveryOptions: handleUnaryCall<ListDeliveryOptionsRequest, ListDeliveryOptionsResponse>;
   /** Chooses the way of delivery. */
   chooseDelivery: handleUnaryCall<ChooseDeliveryRequest, Checkout>;
-  /** Works out the total. Needs at least one item, an address and a way of delivery. */
+  /**
+   * Works out the total, by the prices that the catalogue has now. Needs at least one item, an address and a
+   * way of delivery.
+   */
   quoteCheckout: handleUnaryCall<QuoteCheckoutRequest, Checkout>;
   /**
    * Places the order as quoted, and takes its items from the stock. A checkout places one order,
@@ -2728,7 +2734,10 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
-  /** Works out the total. Needs at least one item, an address and a way of delivery. */
+  /**
+   * Works out the total, by the prices that the catalogue has now. Needs at least one item, an address and a
+   * way of delivery.
+   */
   quoteCheckout(
     request: QuoteCheckoutRequest,
     callback: (error: ServiceError | null, response: Checkout) => void,

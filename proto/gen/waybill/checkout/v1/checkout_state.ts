@@ -51,7 +51,10 @@ export interface CheckoutState {
 export interface CheckoutItem {
   /** Resource name in the catalogue. */
   product: string;
-  /** Title and price as the catalogue had them when the item was added. */
+  /**
+   * Title and price as the catalogue had them when the item was added; from a quote on, the price as it was
+   * then.
+   */
   title: string;
   unitPrice: Money | undefined;
   quantity: number;

@@ -1,0 +1,20 @@
+import type { WatchChangesResponse } from "#proto/waybill/catalog/v1/catalog.ts";
+import { Feed } from "#shared/feed/feed.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import { readChanges } from "./sql/readChanges.ts";
+
+/** What has changed in the catalogue, as one replica hands it out. */
+export type ChangesFeed = Feed<WatchChangesResponse>;
+
+/** @param pollMs how often watchers are woken though nothing was heard of */
+export function changesFeed(db: Pool, pollMs?: number): ChangesFeed {
+  const read = async (after: bigint): Promise<WatchChangesResponse> => {
+    const { number, gap, rows } = await readChanges(db, after);
+    const changes = rows.map((row) => ({
+      number: row.number,
+      resources: [`products/${row.productId}`],
+    }));
+    return { number, gap, changes };
+  };
+  return new Feed(read, pollMs);
+}
