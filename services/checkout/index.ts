@@ -37,7 +37,7 @@ export function checkoutHandlers(
     setAddress: setAddress(parts),
     listDeliveryOptions,
     chooseDelivery,
-    quoteCheckout,
+    quoteCheckout: quoteCheckout(parts),
     placeOrder,
     resumeCheckout,
     endCheckout,

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { keepUnknown, unknownOf } from "#shared/waybill/unknownFields.ts";
@@ -32,9 +33,11 @@ test("a quote or an address may be replaced that a newer program has put fields 
   };
   const context = { session: { state } } as Context<CheckoutState>;
   const brought = unknownOf(state)!;
-  await quoteCheckout({}, context);
+  const batchGetProducts = async () => ({ products: [Product.create({ price: money })] });
+  const quote = quoteCheckout({ catalog: { batchGetProducts } as never });
+  await quote({}, context);
   await setAddress({} as never)({ address }, context);
-  await quoteCheckout({}, context);
+  await quote({}, context);
   keepUnknown(state, brought);
   expect(state.quote?._unknownFields).toBeUndefined();
   expect(state.items[0]?._unknownFields).toEqual(newer._unknownFields);

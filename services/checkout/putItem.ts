@@ -1,16 +1,9 @@
-import { type ServiceError, status } from "@grpc/grpc-js";
-import type { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { askCatalog } from "./askCatalog.ts";
 import { checkQuantity, MAX_LINES } from "./basket.ts";
 import { CheckoutErrors } from "./errors.ts";
 import type { CheckoutParts } from "./parts.ts";
-
-const BUSY_OR_AWAY = new Set([
-  status.UNAVAILABLE,
-  status.DEADLINE_EXCEEDED,
-  status.RESOURCE_EXHAUSTED,
-]);
 
 /** Longest title that is carried, in characters: a full basket is to fit into a waybill. */
 const MAX_TITLE = 40;
@@ -36,30 +29,12 @@ export async function putItem(
   if (state.items.length >= MAX_LINES) {
     throw CheckoutErrors.TOO_MANY_ITEMS({ metadata: { product: name, lines: `${MAX_LINES}` } });
   }
-  const product = await ask(catalog, name, context);
+  // It may be a little old: a quote is not.
+  const product = await askCatalog(catalog.getProduct({ name }, { context }));
   state.items.push({
     product: name,
     title: [...product.title].slice(0, MAX_TITLE).join(""),
     unitPrice: product.price,
     quantity,
   });
-}
-
-async function ask(
-  catalog: CheckoutParts["catalog"],
-  name: string,
-  context: Context<CheckoutState>,
-): Promise<Product> {
-  try {
-    return await catalog.getProduct({ name }, { context });
-  } catch (cause) {
-    const { code } = cause as ServiceError;
-    if (code === status.NOT_FOUND) {
-      throw CheckoutErrors.PRODUCT_NOT_FOUND({ metadata: { product: name } });
-    }
-    if (BUSY_OR_AWAY.has(code)) {
-      throw CheckoutErrors.CATALOG_UNAVAILABLE({ cause, retryAfterMs: 1000 });
-    }
-    throw cause;
-  }
 }

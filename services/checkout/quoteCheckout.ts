@@ -1,27 +1,49 @@
+import { Metadata } from "@grpc/grpc-js";
 import type { Checkout, QuoteCheckoutRequest } from "#proto/waybill/checkout/v1/checkout.ts";
-import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import { askCatalog } from "./askCatalog.ts";
 import { beginChange } from "./basket.ts";
 import { deliveryOptions } from "./delivery.ts";
 import { CheckoutErrors } from "./errors.ts";
 import { add, dollars, multiply } from "./money.ts";
+import type { CheckoutParts } from "./parts.ts";
 import { toCheckout } from "./view.ts";
 
-export async function quoteCheckout(
-  _request: QuoteCheckoutRequest,
-  { session: { state } }: Context<CheckoutState>,
-): Promise<Checkout> {
-  const { items, address, deliverySpeed } = state;
-  if (items.length === 0) throw CheckoutErrors.ORDER_EMPTY();
-  if (address === undefined) throw CheckoutErrors.ADDRESS_MISSING();
-  const delivery = deliveryOptions(items, address.regionCode).find(
-    (option) => option.deliverySpeed === deliverySpeed,
-  )?.price;
-  if (delivery === undefined) throw CheckoutErrors.DELIVERY_MISSING();
-  beginChange(state);
-  const itemsTotal = items
-    .map(({ unitPrice, quantity }) => multiply(unitPrice!, quantity))
-    .reduce(add, dollars(0));
-  state.quote = { itemsTotal, delivery, total: add(itemsTotal, delivery) };
-  return toCheckout(state);
+/** The total by the prices that the catalogue has now: it is what the order will cost. */
+export const quoteCheckout =
+  ({ catalog }: Pick<CheckoutParts, "catalog">) =>
+  async (_request: QuoteCheckoutRequest, context: Context<CheckoutState>): Promise<Checkout> => {
+    const { state } = context.session;
+    const { items, address, deliverySpeed } = state;
+    if (items.length === 0) throw CheckoutErrors.ORDER_EMPTY();
+    if (address === undefined) throw CheckoutErrors.ADDRESS_MISSING();
+    const delivery = deliveryOptions(items, address.regionCode).find(
+      (option) => option.deliverySpeed === deliverySpeed,
+    )?.price;
+    if (delivery === undefined) throw CheckoutErrors.DELIVERY_MISSING();
+    beginChange(state);
+    await price(items, catalog, context);
+    const itemsTotal = items
+      .map(({ unitPrice, quantity }) => multiply(unitPrice!, quantity))
+      .reduce(add, dollars(0));
+    state.quote = { itemsTotal, delivery, total: add(itemsTotal, delivery) };
+    return toCheckout(state);
+  };
+
+/** Prices what is in the basket anew, by nothing that was kept on the way. */
+async function price(
+  items: CheckoutItem[],
+  catalog: CheckoutParts["catalog"],
+  context: Context<CheckoutState>,
+): Promise<void> {
+  const metadata = new Metadata();
+  metadata.set("cache-control", "no-cache");
+  const names = items.map(({ product }) => product);
+  const { products } = await askCatalog(catalog.batchGetProducts({ names }, { context, metadata }));
+  for (const [at, item] of items.entries()) {
+    const { currencyCode, units, nanos } = products[at]!.price!;
+    // In place: what a newer program has put there stays.
+    item.unitPrice = Object.assign(item.unitPrice ?? {}, { currencyCode, units, nanos });
+  }
 }

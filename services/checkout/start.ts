@@ -3,8 +3,9 @@ import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import { Spills } from "#shared/anchors/spills.ts";
+import { followChanges } from "#shared/cache/followChanges.ts";
 import { RemoteDirectory } from "#shared/callers/remoteDirectory.ts";
-import { createClient } from "#shared/grpc/client.ts";
+import { createClient, type ServiceClient, scopeName } from "#shared/grpc/client.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replicaParts.ts";
 import { checkoutHandlers } from "./index.ts";
@@ -12,9 +13,7 @@ import { checkoutHandlers } from "./index.ts";
 export function startCheckout(replica: ReplicaParts): void {
   const { config, address, releasers, server, feed } = replica;
   const ring = replica.ringOf("checkout");
-  const target = config.catalogAddress ?? address;
-  const catalog = createClient(CatalogServiceService, target, replica.clientOptions());
-  releasers.push("the client of the catalogue", () => catalog.close());
+  const catalog = catalogClient(replica);
   const cursors = new Cursors("checkout", ring);
   const identity = identityClient(replica);
   const db = replica.database("checkout");
@@ -34,6 +33,29 @@ export function startCheckout(replica: ReplicaParts): void {
     spills: new Spills(db, "checkout"),
   };
   server.add(CheckoutServiceService, handlers, parts);
+}
+
+/** Keeps what the catalogue says, and hears of what changes there. */
+function catalogClient(replica: ReplicaParts): ServiceClient<typeof CatalogServiceService> {
+  const { config, address, releasers, cache, contract, log } = replica;
+  const target = config.catalogAddress ?? address;
+  const options = { ...replica.clientOptions(), cache };
+  const catalog = createClient(CatalogServiceService, target, options);
+  releasers.push("the client of the catalogue", () => catalog.close());
+  if (cache === undefined) return catalog;
+  const { service } = contract.method(CatalogServiceService.watchChanges.path);
+  const assertions = replica.assertions("checkout");
+  // The front door, which may be the target, has no way to what is for services alone.
+  const watched = config.roles.includes("catalog") ? address : target;
+  const feed = createClient(CatalogServiceService, watched, replica.clientOptions());
+  releasers.push("the client of the catalogue's changes", () => feed.close());
+  const watch = async function* (afterNumber: bigint, signal: AbortSignal) {
+    const metadata = await assertions.to(CatalogServiceService.watchChanges);
+    yield* feed.watchChanges({ afterNumber }, { metadata, signal });
+  };
+  const stop = followChanges(cache.scope(scopeName(target, service)), watch, log);
+  releasers.push("what checkout hears of the catalogue's changes", stop);
+  return catalog;
 }
 
 /** Calls in the name of whoever called checkout. */

@@ -1,0 +1,27 @@
+import { type ServiceError, status } from "@grpc/grpc-js";
+import { readError } from "#shared/errors/errors.ts";
+import { CheckoutErrors } from "./errors.ts";
+
+const BUSY_OR_AWAY = new Set([
+  status.UNAVAILABLE,
+  status.DEADLINE_EXCEEDED,
+  status.RESOURCE_EXHAUSTED,
+]);
+
+/**
+ * Has the catalogue's refusals said in checkout's own words.
+ *
+ * @throws StatusError PRODUCT_NOT_FOUND, CATALOG_UNAVAILABLE
+ */
+export async function askCatalog<Answer>(question: Promise<Answer>): Promise<Answer> {
+  try {
+    return await question;
+  } catch (cause) {
+    const { code, metadata } = readError(cause as ServiceError);
+    if (code === status.NOT_FOUND) throw CheckoutErrors.PRODUCT_NOT_FOUND({ metadata });
+    if (BUSY_OR_AWAY.has(code)) {
+      throw CheckoutErrors.CATALOG_UNAVAILABLE({ cause, retryAfterMs: 1000 });
+    }
+    throw cause;
+  }
+}
