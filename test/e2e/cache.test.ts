@@ -1,0 +1,349 @@
+import { join } from "node:path";
+import { Metadata } from "@grpc/grpc-js";
+import { Client } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { followChanges } from "#shared/cache/followChanges.ts";
+import { ResponseCache } from "#shared/cache/responseCache.ts";
+import { Assertions } from "#shared/callers/assertions.ts";
+import { loadCredentials } from "#shared/credentials/credentials.ts";
+import {
+  type CallSettings,
+  createClient,
+  type ServiceClient,
+  scopeName,
+} from "#shared/grpc/client.ts";
+import { bearer, Callers } from "../fixtures/callers.ts";
+import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { ADDRESS } from "../fixtures/shopper.ts";
+
+type Catalog = ServiceClient<typeof CatalogServiceService>;
+
+let cluster: TestCluster;
+let callers: Callers;
+let frontDoor: Catalog;
+/** The replicas themselves. */
+let replicas: Catalog[];
+/** Of who may change products. */
+let jwt: string;
+/** Each test has a product of its own. */
+let nth = 100;
+let name: string;
+
+beforeAll(async () => {
+  cluster = await startTestCluster({ replicas: 3 });
+  callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  frontDoor = createClient(CatalogServiceService, cluster.target, { contract });
+  replicas = cluster
+    .status()
+    .replicas.map(({ address }) => createClient(CatalogServiceService, address, { contract }));
+  const editor = await callers.account({ audiences: ["catalog"], scopes: ["catalog.write"] });
+  ({ accessToken: jwt } = await callers.grant(editor.client));
+});
+beforeEach(() => {
+  nth += 1;
+  name = `products/${nth}`;
+});
+afterAll(async () => {
+  callers?.close();
+  for (const client of [frontDoor, ...(replicas ?? [])]) client?.close();
+  await cluster?.remove();
+});
+
+/** Longest wait for something that takes milliseconds: less than answers are kept for. */
+const WAIT = { timeout: 30_000 };
+
+const dollars = (units: number) => ({ currencyCode: "USD", units: BigInt(units), nanos: 0 });
+
+/** Changes the product by way of one replica, and gives the number of the change. */
+async function change(by: Catalog, values: Partial<Product>, paths: string[]): Promise<string> {
+  let number = "";
+  const onMetadata = (reply: Metadata) => {
+    number = `${reply.get("change")[0]}`;
+  };
+  const product = Product.create({ name, ...values });
+  await by.updateProduct({ product, updateMask: paths }, { ...bearer(jwt), onMetadata });
+  return number;
+}
+
+/** What a replica answers, with what came along. */
+async function get(from: Catalog, sent: Record<string, string> = {}, settings: CallSettings = {}) {
+  const metadata = new Metadata();
+  for (const [key, value] of Object.entries(sent)) metadata.set(key, value);
+  let reply = new Metadata();
+  const onMetadata = (received: Metadata) => {
+    reply = received;
+  };
+  const product = await from.getProduct({ name }, { metadata, onMetadata, ...settings });
+  const of = (key: string) => reply.get(key)[0]?.toString();
+  return { ...product, age: of("age"), change: of("change"), etag: of("etag") };
+}
+
+/** Has a replica keep the product. */
+async function warm(from: Catalog): Promise<Product> {
+  await expect.poll(async () => (await get(from)).change, WAIT).toBeDefined();
+  const kept = await get(from);
+  expect(kept.age).toBeDefined();
+  return kept;
+}
+
+test("a product is changed, in the fields that the mask names", async () => {
+  const before = await get(frontDoor);
+  await change(frontDoor, { title: "Another title", genre: "Drama" }, ["title"]);
+  const after = await get(frontDoor, { "cache-control": "no-cache" });
+  expect(after).toMatchObject({ title: "Another title", genre: before.genre, price: before.price });
+  await change(frontDoor, { price: dollars(3), runningTimeMinutes: 0 }, [
+    "price",
+    "running_time_minutes",
+  ]);
+  expect(await get(frontDoor, { "cache-control": "no-cache" })).toMatchObject({
+    title: "Another title",
+    price: dollars(3),
+    runningTimeMinutes: 0,
+  });
+});
+
+test("who may not change a product does not, and what makes no sense is named", async () => {
+  const product = Product.create({ name, title: "x", price: dollars(1) });
+  const update = { product, updateMask: ["title"] };
+  expect((await refusal(frontDoor.updateProduct(update))).reason).toBe("CREDENTIAL_INVALID");
+  const reader = await callers.account({ audiences: ["catalog"], scopes: [] });
+  const { accessToken } = await callers.grant(reader.client);
+  expect((await refusal(frontDoor.updateProduct(update, bearer(accessToken)))).reason).toBe(
+    "ACCESS_DENIED",
+  );
+  const refused = async (values: Partial<Product>, ...updateMask: string[]) => {
+    const changed = { product: { ...product, ...values }, updateMask };
+    const { reason, violations } = await refusal(frontDoor.updateProduct(changed, bearer(jwt)));
+    return [reason, ...violations.map(({ field }) => field)].join(" ");
+  };
+  const bad = { title: "", imdbRatingTenths: 101, runningTimeMinutes: -1, director: "x\0" };
+  const price = { currencyCode: "EUR", units: 1n, nanos: 0 };
+  expect(await refused({ ...bad, price })).toBe(
+    "INVALID_FIELD product.title product.director product.running_time_minutes product.imdb_rating_tenths product.price",
+  );
+  expect(await refused({}, "name")).toBe("INVALID_FIELD update_mask");
+  for (const money of [dollars(0), { ...dollars(1), nanos: 1 }, dollars(-1), dollars(1_000_000)]) {
+    expect(await refused({ price: money }, "price")).toBe("INVALID_FIELD product.price");
+  }
+  expect(await refused({ name: "products/999999999" }, "title")).toBe("PRODUCT_NOT_FOUND");
+  expect((await get(frontDoor)).title).not.toBe("x");
+});
+
+test("what one replica changes the others answer, without being told by the caller", async () => {
+  for (const replica of replicas) await warm(replica);
+  await change(replicas[0]!, { title: "Everywhere" }, ["title"]);
+  for (const replica of replicas) {
+    await expect.poll(async () => (await get(replica)).title, WAIT).toBe("Everywhere");
+    // It is kept again.
+    await warm(replica);
+  }
+});
+
+test("lists change with whatever is in them, and other products stay kept", async () => {
+  const [replica] = replicas as [Catalog];
+  const other = name;
+  await warm(replica);
+  nth += 1;
+  name = `products/${nth}`;
+  await change(replicas[1]!, { title: `Nothing like it ${nth}` }, ["title"]);
+  const list = async () => {
+    const request = { filter: `title:"nothing like it ${nth}"`, pageSize: 5, pageToken: "" };
+    return (await replica.listProducts({ ...request, orderBy: "" })).products.map(
+      (each) => each.name,
+    );
+  };
+  await expect.poll(list, WAIT).toEqual([name]);
+  await change(replicas[1]!, { title: "Something else" }, ["title"]);
+  await expect.poll(list, WAIT).toEqual([]);
+  name = other;
+  expect(Number((await get(replica)).age)).toBeGreaterThanOrEqual(0);
+});
+
+test("who knows of a change is answered by nothing older, from any replica, at once", async () => {
+  for (const replica of replicas) await warm(replica);
+  for (let round = 0; round < 20; round += 1) {
+    const number = await change(replicas[round % 3]!, { title: `Round ${round}` }, ["title"]);
+    for (const replica of replicas) {
+      const { title, change: told } = await get(replica, { change: number });
+      expect(title).toBe(`Round ${round}`);
+      // It may be told of less than it asked for, never be answered less.
+      expect(BigInt(told!)).toBeLessThanOrEqual(BigInt(number));
+    }
+  }
+});
+
+test("the caller of a client with a cache reads what he has written, through the front door", async () => {
+  const cache = new ResponseCache({ maxBytes: 1_000_000 });
+  const client = createClient(CatalogServiceService, cluster.target, { contract, cache });
+  for (let round = 0; round < 20; round += 1) {
+    await client.getProduct({ name });
+    await change(client, { title: `Mine ${round}` }, ["title"]);
+    // Several: round robin has each come by another replica.
+    for (let read = 0; read < 4; read += 1) {
+      expect((await client.getProduct({ name })).title).toBe(`Mine ${round}`);
+    }
+  }
+  expect(cache.stats.hits).toBeGreaterThanOrEqual(20 * 3);
+  client.close();
+});
+
+test("the metadata of caching pass the front door, and a validated answer is empty", async () => {
+  await expect.poll(async () => (await get(frontDoor)).age, WAIT).toBeDefined();
+  const { etag } = await get(frontDoor);
+  const metadata = new Metadata();
+  metadata.set("if-none-match", etag!);
+  let reply = new Metadata();
+  const onMetadata = (received: Metadata) => {
+    reply = received;
+  };
+  const product = await frontDoor.getProduct({ name }, { metadata, onMetadata });
+  expect(product).toEqual(Product.create());
+  expect(reply.get("not-modified")).toEqual(["1"]);
+  expect(reply.get("cache-control")).toEqual(["public, max-age=60, stale-while-revalidate=300"]);
+});
+
+test("changes are watched by services alone, from the number that they know", async () => {
+  const [replica] = replicas as [Catalog];
+  expect(
+    (await refusal(frontDoor.watchChanges({ afterNumber: 0n })[Symbol.asyncIterator]().next()))
+      .code,
+  ).toBe(12);
+  const signal = new AbortController();
+  const credentials = loadCredentials(join(cluster.dataDir, "secrets", "credentials"));
+  const own = new Assertions(credentials, "checkout");
+  const watch = async (afterNumber: bigint) =>
+    replica
+      .watchChanges(
+        { afterNumber },
+        { signal: signal.signal, metadata: await own.to(CatalogServiceService.watchChanges) },
+      )
+      [Symbol.asyncIterator]();
+  expect(
+    (await refusal(replica.watchChanges({ afterNumber: 0n })[Symbol.asyncIterator]().next()))
+      .reason,
+  ).toBe("CREDENTIAL_INVALID");
+  const number = BigInt(await change(replica, { title: "One" }, ["title"]));
+  const known = await watch(number - 1n);
+  expect((await known.next()).value).toMatchObject({
+    number,
+    gap: false,
+    changes: [{ number, resources: [name] }],
+  });
+  const following = known.next();
+  const next = BigInt(await change(replicas[1]!, { title: "Two" }, ["title"]));
+  expect((await following).value).toMatchObject({ number: next, gap: false });
+  // Who knows nothing is told where the feed is, and so is who knows what never was.
+  for (const after of [0n, next + 1000n]) {
+    const { value } = await (await watch(after)).next();
+    expect(value).toMatchObject({ number: next, gap: true, changes: [] });
+  }
+  // Who knows all hears so at once.
+  expect((await (await watch(next)).next()).value).toMatchObject({
+    number: next,
+    gap: false,
+    changes: [],
+  });
+  signal.abort();
+});
+
+test("a cache that follows the feed drops what has changed, and nothing else", async () => {
+  const [replica] = replicas as [Catalog];
+  const cache = new ResponseCache({ maxBytes: 1_000_000 });
+  const { address } = cluster.status().replicas[0]!;
+  const client = createClient(CatalogServiceService, address, { contract, cache });
+  const credentials = loadCredentials(join(cluster.dataDir, "secrets", "credentials"));
+  const own = new Assertions(credentials, "checkout");
+  const scope = cache.scope(scopeName(address, "waybill.catalog.v1.CatalogService"));
+  const stop = followChanges(scope, async function* (afterNumber, signal) {
+    const metadata = await own.to(CatalogServiceService.watchChanges);
+    yield* client.watchChanges({ afterNumber }, { signal, metadata });
+  });
+  await expect.poll(() => scope.position, WAIT).toBeGreaterThan(0n);
+  await warm(client);
+  const number = await change(replica, { title: "Heard of" }, ["title"]);
+  await expect.poll(() => scope.position, WAIT).toBeGreaterThanOrEqual(BigInt(number));
+  expect((await get(client)).title).toBe("Heard of");
+  const { misses } = cache.stats;
+  const other = name;
+  name = "products/3000";
+  await change(replica, { title: "Another" }, ["title"]);
+  name = other;
+  await expect.poll(() => scope.position, WAIT).toBeGreaterThan(BigInt(number));
+  expect((await get(client)).title).toBe("Heard of");
+  expect(cache.stats.misses).toBe(misses);
+  stop();
+  client.close();
+});
+
+/** A basket with the product, ready to be quoted. */
+async function basket(): Promise<Clients> {
+  const shopper = makeClients(cluster.target);
+  await shopper.checkout.beginCheckout({});
+  await shopper.checkout.addItem({ product: name, quantity: 2 });
+  await shopper.checkout.setAddress({ address: ADDRESS });
+  await shopper.checkout.chooseDelivery({ deliverySpeed: DeliverySpeed.DELIVERY_SPEED_STANDARD });
+  return shopper;
+}
+
+test("checkout adds an item at the price of now, once its replicas have heard of it", async () => {
+  // Every replica's checkout keeps the old price.
+  for (let call = 0; call < 9; call += 1) (await basket()).close();
+  await change(replicas[0]!, { price: dollars(77) }, ["price"]);
+  const added = async () => {
+    const shopper = makeClients(cluster.target);
+    await shopper.checkout.beginCheckout({});
+    const { items } = await shopper.checkout.addItem({ product: name });
+    shopper.close();
+    return items[0]!.unitPrice!.units;
+  };
+  let running = 0;
+  // As many in a row as reach every replica.
+  await expect
+    .poll(async () => {
+      running = (await added()) === 77n ? running + 1 : 0;
+      return running;
+    }, WAIT)
+    .toBeGreaterThanOrEqual(9);
+});
+
+test("a quote is by the price of now, whatever any replica has kept, and so is the order", async () => {
+  const shoppers = await Promise.all(Array.from({ length: 6 }, basket));
+  await change(replicas[1]!, { price: dollars(55) }, ["price"]);
+  // At once: nothing is waited for.
+  for (const { checkout, close } of shoppers) {
+    const { quote, items } = await checkout.quoteCheckout({});
+    expect(quote!.itemsTotal).toMatchObject(dollars(110));
+    expect(items[0]!.unitPrice).toMatchObject(dollars(55));
+    expect((await checkout.placeOrder({})).quote).toEqual(quote);
+    close();
+  }
+});
+
+test("changes have numbers without gaps, in the order in which they are committed, also many at once", async () => {
+  const client = new Client({ connectionString: cluster.databaseUrl });
+  await client.connect();
+  const numbers = await Promise.all(
+    Array.from({ length: 60 }, async (_, at) => {
+      const product = Product.create({
+        name: `products/${500 + (at % 7)}`,
+        title: `At once ${at}`,
+      });
+      let number = 0n;
+      const onMetadata = (reply: Metadata) => {
+        number = BigInt(`${reply.get("change")[0]}`);
+      };
+      const update = { product, updateMask: ["title"] };
+      await replicas[at % 3]!.updateProduct(update, { ...bearer(jwt), onMetadata });
+      return number;
+    }),
+  );
+  const sorted = numbers.toSorted((a, b) => Number(a - b));
+  expect(sorted).toEqual(sorted.map((_, at) => sorted[0]! + BigInt(at)));
+  const { rows } = await client.query("SELECT number FROM catalog.feed");
+  expect(BigInt(rows[0].number)).toBe(sorted.at(-1));
+  await client.end();
+});
