@@ -1,0 +1,149 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { CacheScope } from "#shared/cache/cacheScope.ts";
+import { type Asked, CachedCatalog, LIFE_MS, METHODS } from "../fixtures/cachedCatalog.ts";
+import { seededRandom } from "../fixtures/random.ts";
+
+const PRODUCTS = 3;
+const CALLERS = ["ada", "bob"];
+
+/** Callers: with a cache that follows the feed; with one that does not; with none. */
+const CLIENTS = ["following", "told", "bare"] as const;
+/** What follows the feed: the caches of two replicas, and one of a client. */
+const FOLLOWERS = 3;
+
+type Step =
+  | { readonly do: "read"; readonly client: number; readonly asked: Asked }
+  | { readonly do: "write"; readonly client: number; readonly id: number }
+  | { readonly do: "release"; readonly which: number }
+  | { readonly do: "deliver"; readonly follower: number; readonly most: number }
+  | { readonly do: "gap"; readonly follower: number }
+  | { readonly do: "wait"; readonly ms: number };
+
+const nat = (max: number) => fc.nat({ max });
+const asked: fc.Arbitrary<Asked> = fc.record({
+  method: fc.constantFrom(...METHODS),
+  ids: fc.uniqueArray(nat(PRODUCTS - 1), { minLength: 1, maxLength: 2 }),
+  who: fc.constantFrom(...CALLERS),
+  isFresh: fc.nat({ max: 9 }).map((n) => n === 0),
+});
+const of = <Name extends Step["do"]>(name: Name) => fc.constant(name);
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    { weight: 6, arbitrary: fc.record({ do: of("read"), client: nat(2), asked }) },
+    { weight: 2, arbitrary: fc.record({ do: of("write"), client: nat(2), id: nat(PRODUCTS - 1) }) },
+    { weight: 12, arbitrary: fc.record({ do: of("release"), which: nat(9) }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: of("deliver"),
+        follower: nat(FOLLOWERS - 1),
+        most: fc.integer({ min: 1, max: 3 }),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: of("gap"), follower: nat(FOLLOWERS - 1) }) },
+    { weight: 1, arbitrary: fc.record({ do: of("wait"), ms: fc.constantFrom(30_000, 61_000) }) },
+  ),
+  { minLength: 20, maxLength: 120 },
+);
+
+/** Goes through the steps. @returns what was answered that no caller may be answered, in words */
+async function run(all: readonly Step[], replicas: readonly number[]): Promise<string[]> {
+  const catalog = new CachedCatalog(PRODUCTS);
+  const kept = [catalog.cache().scope("s"), catalog.cache().scope("s")] as const;
+  // The third has no cache, and no idea of changes.
+  const servers = [catalog.server(kept[0]), catalog.server(kept[1]), catalog.server(undefined)];
+  let calls = 0;
+  const pick = () => servers[replicas[calls++ % replicas.length]!]!;
+  const scopes: (CacheScope | undefined)[] = [
+    catalog.cache().scope("c"),
+    catalog.cache().scope("c"),
+    undefined,
+  ];
+  const clients = scopes.map((scope) => catalog.client(scope, pick));
+  const followers = [...kept, scopes[0]!];
+  /** The newest change that each client was told of. */
+  const told = CLIENTS.map(() => 0);
+  const wrong: string[] = [];
+  const underWay: Promise<void>[] = [];
+
+  const read = async (client: number, question: Asked, isQuiet = false): Promise<void> => {
+    const from = isQuiet ? catalog.head : told[client]!;
+    const { text, claimed } = await clients[client]!(question, told[client]!);
+    const { head } = catalog;
+    const since = Math.max(from, claimed);
+    told[client] = Math.max(told[client]!, claimed);
+    for (let number = since; number <= head; number += 1) {
+      if (catalog.at(question, number) === text) return;
+    }
+    wrong.push(
+      `${CLIENTS[client]} asked ${JSON.stringify(question)}, knowing of ${from}, told ${claimed}, of ${head}: ${text}`,
+    );
+  };
+
+  for (const step of all) {
+    switch (step.do) {
+      case "read":
+        underWay.push(read(step.client, step.asked));
+        break;
+      case "write": {
+        const number = catalog.write(step.id);
+        const { client } = step;
+        underWay.push(
+          catalog.gate().then(() => {
+            scopes[client]?.see(BigInt(number));
+            told[client] = Math.max(told[client]!, number);
+          }),
+        );
+        break;
+      }
+      case "release":
+        await catalog.release(step.which);
+        break;
+      case "deliver":
+        catalog.deliver(followers[step.follower]!, step.most);
+        break;
+      case "gap":
+        followers[step.follower]!.reset(BigInt(catalog.head));
+        break;
+      case "wait":
+        catalog.clock += step.ms;
+    }
+    // What a client's feed has told him, he knows of.
+    told[0] = Math.max(told[0]!, Number(scopes[0]!.position));
+  }
+  const settle = async (): Promise<void> => {
+    while (await catalog.release(0));
+    await Promise.all(underWay.splice(0));
+  };
+  await settle();
+
+  // When all have heard of all, whoever follows is answered as if there were no cache at all; so is, at the
+  // end of their time, who does not.
+  for (const follower of followers) catalog.deliver(follower, Number.POSITIVE_INFINITY);
+  const everything: Asked[] = METHODS.flatMap((method) =>
+    CALLERS.flatMap((who) =>
+      [...catalog.states[0]!.keys()].map((id) => ({ method, ids: [id], who, isFresh: false })),
+    ),
+  );
+  for (const client of [0, 2, 1]) {
+    if (client === 1) catalog.clock += LIFE_MS;
+    // Each replica answers: one after another is asked.
+    for (const question of [...everything, ...everything]) {
+      underWay.push(read(client, question, true));
+      await settle();
+    }
+  }
+  return wrong;
+}
+
+test("whatever is read and written, and whenever what is heard: no answer is older than its caller knows, or another's", async () => {
+  const seed = seededRandom().below(2 ** 31);
+  const replicas = fc.array(nat(2), { minLength: 3, maxLength: 12 });
+  await fc.assert(
+    fc.asyncProperty(steps, replicas, async (all, picked) => {
+      expect(await run(all, picked)).toEqual([]);
+    }),
+    { seed, numRuns: 2000 },
+  );
+});
