@@ -1,0 +1,274 @@
+import { Metadata } from "@grpc/grpc-js";
+import type { Client } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import type { CacheScope } from "#shared/cache/cacheScope.ts";
+import { followChanges } from "#shared/cache/followChanges.ts";
+import { ResponseCache } from "#shared/cache/responseCache.ts";
+import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
+import type { Handlers } from "#shared/grpc/handlers.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { createLog } from "#shared/lifecycle/log.ts";
+import { Notifications } from "#shared/pg/notifications.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { CHANGE_CHANNEL } from "../../services/catalog/channel.ts";
+import { changesFeed } from "../../services/catalog/feed.ts";
+import { catalogHandlers } from "../../services/catalog/index.ts";
+import { readChanges } from "../../services/catalog/sql/readChanges.ts";
+import { type ProductValues, updateProduct } from "../../services/catalog/sql/updateProduct.ts";
+import { contract } from "../fixtures/clients.ts";
+import { connect, untilBlocked } from "../fixtures/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+
+const SERVICE = "waybill.catalog.v1.CatalogService";
+const log = createLog("silent");
+const WAIT = { timeout: 30_000 };
+
+let postgres: TestPostgres;
+let pool: Pool;
+let [gate, watcher]: Client[] = [];
+/** Each test has a product of its own. */
+let id = 0;
+const replicas: Replica[] = [];
+
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  pool = createPool(postgres.url, { max: 20, name: "race" });
+  [gate, watcher] = await Promise.all([connect(postgres.url), connect(postgres.url)]);
+});
+beforeEach(() => {
+  id += 1;
+});
+afterEach(async () => {
+  for (const replica of replicas.splice(0)) await replica.close();
+});
+afterAll(async () => {
+  await Promise.all([gate?.end(), watcher?.end(), pool?.end()]);
+  await postgres?.remove();
+});
+
+/** A catalogue whose reads wait, when they have read, until the test lets them answer. */
+interface Replica {
+  readonly scope: CacheScope;
+  readonly client: ServiceClient<typeof CatalogServiceService>;
+  /** Reads that have read. */
+  readonly held: PromiseWithResolvers<void>[];
+  /** Whether reads wait. */
+  holds: boolean;
+  close(): Promise<void>;
+}
+
+/** @param hears whether the replica follows the feed */
+async function start(hears = true): Promise<Replica> {
+  const feed = changesFeed(pool);
+  const notifications = new Notifications(pool, log, { [CHANGE_CHANNEL]: () => feed.wake() });
+  const cache = new ResponseCache({ maxBytes: 1_000_000 });
+  const scope = cache.scope(SERVICE);
+  const stop = hears
+    ? followChanges(scope, (after, signal) => feed.follow(after, signal, true), log)
+    : () => {};
+  const held: PromiseWithResolvers<void>[] = [];
+  const real = catalogHandlers({ db: pool, cursors: undefined as never, feed });
+  const handlers: Handlers<typeof CatalogServiceService> = {
+    ...real,
+    async getProduct(request, context) {
+      const product = await real.getProduct(request, context);
+      if (!replica.holds) return product;
+      const waiting = Promise.withResolvers<void>();
+      held.push(waiting);
+      await waiting.promise;
+      return product;
+    },
+  };
+  const server = new Server({ contract }).add(CatalogServiceService, handlers, undefined, cache);
+  const port = await server.listen("127.0.0.1:0");
+  const client = createClient(CatalogServiceService, `127.0.0.1:${port}`, { contract });
+  const replica: Replica = {
+    scope,
+    client,
+    held,
+    holds: false,
+    async close() {
+      stop();
+      notifications.close();
+      feed.close();
+      client.close();
+      await server.drain();
+    },
+  };
+  replicas.push(replica);
+  if (hears) await expect.poll(() => scope.position, WAIT).toBeGreaterThan(0n);
+  return replica;
+}
+
+const nothing = { title: "", rating: "", genre: "", director: "", distributor: "" };
+const values: ProductValues = {
+  ...nothing,
+  runningTimeMinutes: 0,
+  imdbRatingTenths: 0,
+  priceCents: 1n,
+};
+
+/** Commits a change. @returns its number */
+async function write(title: string, product = id): Promise<bigint> {
+  return (await updateProduct(pool, BigInt(product), ["title"], { ...values, title }))!.number;
+}
+const read = async ({ client }: Replica) =>
+  (await client.getProduct({ name: `products/${id}` })).title;
+const heard = (replica: Replica, number: bigint) =>
+  expect.poll(() => replica.scope.position, WAIT).toBeGreaterThanOrEqual(number);
+const holding = (replica: Replica, count: number) =>
+  expect.poll(() => replica.held.length, WAIT).toBe(count);
+
+test("the anomaly: who notes how new an answer is when he has it keeps an old one after its change", async () => {
+  const { scope } = await start();
+  const released = Promise.withResolvers<void>();
+  const ask = (text: string) =>
+    scope.ask({
+      key: "k",
+      needs: 0n,
+      position: scope.position,
+      signal: () => undefined,
+      refresh: () => undefined,
+      async fetch() {
+        await released.promise;
+        const answer = {
+          bytes: Buffer.from(text),
+          etag: "",
+          cacheControl: "",
+          lifetime: { maxAgeMs: 60_000, staleMs: 0 },
+          resources: [`products/${id}`],
+          // Noted now, and not before it was read.
+          position: scope.position,
+          ageMs: 0,
+        };
+        return { answer, isShared: true };
+      },
+    });
+  const asked = ask("old");
+  const number = await write("new");
+  await expect.poll(() => scope.position, WAIT).toBeGreaterThanOrEqual(number);
+  released.resolve();
+  await asked;
+  expect((await ask("new")).answer.bytes.toString()).toBe("old");
+});
+
+test("what was read before a change, and comes after it was heard of, is kept for nobody", async () => {
+  const replica = await start();
+  await write("old");
+  replica.holds = true;
+  const before = read(replica);
+  await holding(replica, 1);
+  const number = await write("new");
+  await heard(replica, number);
+  // Who asks now does not wait for what was read before.
+  const after = read(replica);
+  await holding(replica, 2);
+  replica.held[1]!.resolve();
+  expect(await after).toBe("new");
+  replica.held[0]!.resolve();
+  expect(await before).toBe("old");
+  replica.holds = false;
+  expect(await read(replica)).toBe("new");
+  expect(replica.held).toHaveLength(2);
+});
+
+test("what comes before its change is heard of goes when it is", async () => {
+  const replica = await start();
+  const first = await write("old");
+  await heard(replica, first);
+  replica.holds = true;
+  const before = read(replica);
+  await holding(replica, 1);
+  // Numbered and not committed: nobody hears of it yet.
+  await gate!.query("BEGIN");
+  const { number } = (await updateProduct(gate as never, BigInt(id), ["title"], {
+    ...values,
+    title: "new",
+  }))!;
+  replica.held[0]!.resolve();
+  expect(await before).toBe("old");
+  replica.holds = false;
+  expect(await read(replica)).toBe("old");
+  expect((await readChanges(pool, first)).rows).toEqual([]);
+  await gate!.query("COMMIT");
+  await heard(replica, BigInt(number));
+  expect(await read(replica)).toBe("new");
+});
+
+test("a caller who knows of a change is answered so by a replica that has not heard of it", async () => {
+  const [aware, deaf] = [await start(), await start(false)];
+  const first = await write("old");
+  expect([await read(aware), await read(deaf)]).toEqual(["old", "old"]);
+  const number = await write("new");
+  expect(number).toBe(first + 1n);
+  // The deaf one does not know better.
+  expect(await read(deaf)).toBe("old");
+  const metadata = new Metadata();
+  metadata.set("change", `${number}`);
+  const { title } = await deaf.client.getProduct({ name: `products/${id}` }, { metadata });
+  expect(title).toBe("new");
+});
+
+test("changes at once of one product and of others take numbers one after another", async () => {
+  await gate!.query("BEGIN; SELECT FROM catalog.feed FOR UPDATE");
+  const products = [id, id, id, id + 1000, id + 1000, id + 1001];
+  const written = products.map((product, at) => write(`title ${at}`, product));
+  // Of one product one waits for the feed, and the others for that one.
+  await untilBlocked(watcher!, products.length);
+  await gate!.query("COMMIT");
+  const numbers = (await Promise.all(written)).toSorted((a, b) => Number(a - b));
+  expect(numbers).toEqual(numbers.map((_, at) => numbers[0]! + BigInt(at)));
+  const { rows, number, gap } = await readChanges(pool, numbers[0]! - 1n);
+  expect({ number, gap }).toEqual({ number: numbers.at(-1), gap: false });
+  expect(rows.map((row) => Number(row.productId)).toSorted()).toEqual(products.toSorted());
+  // What the last one wrote is what is there.
+  const { rows: titles } = await pool.query<{ title: string }>(
+    "SELECT title FROM catalog.product WHERE id = $1",
+    [id],
+  );
+  const last = rows.findLast((row) => row.productId === BigInt(id))!;
+  expect(titles[0]!.title).toBe(`title ${(await Promise.all(written)).indexOf(last.number)}`);
+});
+
+test("a change that is not made takes no number", async () => {
+  const before = await write("one");
+  expect(await updateProduct(pool, 999_999n, ["title"], { ...values, title: "x" })).toBeUndefined();
+  expect(await write("two")).toBe(before + 1n);
+});
+
+test("who has missed more changes than are kept is told of a gap, and one who has not is not", async () => {
+  const number = await write("first");
+  await pool.query(
+    `WITH head AS (UPDATE catalog.feed SET number = number + 9999 RETURNING number)
+     INSERT INTO catalog.change (number, product_id)
+     SELECT $1::bigint + nth, 7 FROM generate_series(1, 9999) AS nth`,
+    [number],
+  );
+  const last = await write("last");
+  expect(last).toBe(number + 10_000n);
+  const { rowCount } = await pool.query("SELECT FROM catalog.change");
+  expect(rowCount).toBe(10_000);
+  // The change after `number` is the oldest that is kept.
+  const next = await readChanges(pool, number);
+  expect({ gap: next.gap, first: next.rows[0]!.number, count: next.rows.length }).toEqual({
+    gap: false,
+    first: number + 1n,
+    count: 1000,
+  });
+  expect(next.number).toBe(number + 1000n);
+  expect(await readChanges(pool, number - 1n)).toEqual({ number: last, gap: true, rows: [] });
+});
+
+test("a follower that was cut off for longer than changes are kept drops what it has", async () => {
+  const replica = await start();
+  await write("old");
+  await expect.poll(() => read(replica), WAIT).toBe("old");
+  const { position } = replica.scope;
+  // As if it had been away: what changed meanwhile is kept no more.
+  await pool.query("UPDATE catalog.product SET title = 'new' WHERE id = $1", [id]);
+  await pool.query("DELETE FROM catalog.change");
+  await pool.query("UPDATE catalog.feed SET number = number + 5");
+  await heard(replica, position + 5n);
+  expect(await read(replica)).toBe("new");
+});
