@@ -5,7 +5,10 @@ import { Changes } from "./changes.ts";
 
 /** How a cache is set up. */
 export interface ResponseCacheOptions {
-  /** Most memory that answers take: keys, bytes, and what is noted of each. */
+  /**
+   * Most memory that answers take: keys, bytes, and what is noted of each. Besides, the names of up to 10,000
+   * changed resources are remembered of each service.
+   */
   maxBytes: number;
   clocks?: Clocks;
 }

@@ -66,7 +66,7 @@ export function cachedCall(
       return plain(request, settings);
 
     const bytes = definition.requestSerialize(request);
-    const resources = method.resource && [...resourcesIn(request, method.resource)];
+    const resources = method.resource ? resourcesIn(request, method.resource) : undefined;
     const varied = cache.vary.map((key) =>
       metadata.get(key).map((value) => value.toString("latin1")),
     );
@@ -109,7 +109,7 @@ export function cachedCall(
           etag,
           cacheControl: `${reply.get("cache-control")[0] ?? ""}`,
           lifetime: lifetime ?? { maxAgeMs: 0, staleMs: 0 },
-          resources: resources || undefined,
+          resources,
           position: told > asked ? told : asked,
           ageMs: ageOf(reply),
         };
@@ -127,7 +127,7 @@ export function cachedCall(
           key: `${varies}\n${bytes.toString("latin1")}`,
           needs: asked,
           position: asked,
-          resources: resources || undefined,
+          resources,
           fresh: isFresh || isValidatedEachTime,
           signal: waiting.signal,
           fetch,

@@ -8,6 +8,7 @@ import { refusal } from "../../test/fixtures/refusal.ts";
 import { ResponseCache } from "../cache/responseCache.ts";
 import { Errors } from "../errors/errors.ts";
 import type { AccessToken } from "../token/claims.ts";
+import { resourcesIn } from "./caching.ts";
 import { type CallSettings, createClient, type ServiceClient } from "./client.ts";
 import type { Contract, MethodContract } from "./contract.ts";
 import type { Context } from "./handlers.ts";
@@ -147,6 +148,15 @@ test("an answer varies by what is declared, and the handler sees no other metada
   for (const { metadata, origin } of asked) {
     expect(Object.keys(metadata.getMap()).filter((key) => key !== "lang")).toEqual([]);
     expect(origin.address).toBe("");
+  }
+});
+
+test("a request that names no resource, or many by one name, shows everything", () => {
+  const of = (name: string | string[] | undefined) => resourcesIn({ name }, "name");
+  expect(of("products/1")).toEqual(["products/1"]);
+  expect(of(["products/1", "a/b-c"])).toEqual(["products/1", "a/b-c"]);
+  for (const name of ["", [], undefined, "products/-", ["products/1", ""], "shops/-/products/1"]) {
+    expect(of(name)).toBeUndefined();
   }
 });
 

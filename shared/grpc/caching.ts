@@ -105,10 +105,14 @@ export function noting({ resource }: MethodContract, next: Handler): Handler {
   };
 }
 
-/** The names in a request's field. */
-export function resourcesIn(request: unknown, field: string): readonly string[] {
-  const value = (request as Record<string, string | string[]>)[field];
-  return value === undefined ? [] : Array.isArray(value) ? value : [value];
+/** A name that stands for many (AIP-159), or for none in particular. */
+const MANY = /^$|(^|\/)-(\/|$)/;
+
+/** The resources that a request's field names; undefined: it does not say which. */
+export function resourcesIn(request: unknown, field: string): readonly string[] | undefined {
+  const value = (request as Record<string, string | string[] | undefined>)[field] ?? [];
+  const names = Array.isArray(value) ? [...value] : [value];
+  return names.length === 0 || names.some((name) => MANY.test(name)) ? undefined : names;
 }
 
 /** Everything that a handler can see of its caller; undefined: there is nobody to be told from others. */

@@ -1095,9 +1095,7 @@ export const Change: MessageFns<Change> = {
 /**
  * Reads and changes products.
  *
- * Every change has a number, one more than the one before. An answer's metadata `change` is the number of
- * a change that it is at least as new as; a request that carries `change` is answered from no cache that
- * has not heard of that change.
+ * Every change has a number, one more than the one before: the metadata `change` is of these.
  */
 export type CatalogServiceService = typeof CatalogServiceService;
 export const CatalogServiceService = {
@@ -1134,10 +1132,7 @@ export const CatalogServiceService = {
       Buffer.from(BatchGetProductsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): BatchGetProductsResponse => BatchGetProductsResponse.decode(value),
   },
-  /**
-   * Changes a product (AIP-134). The answer's metadata `change` is the number of the change: who sends it
-   * along is answered by no cache that has not heard of it.
-   */
+  /** Changes a product (AIP-134). The answer's metadata `change` is the number of the change. */
   updateProduct: {
     path: "/waybill.catalog.v1.CatalogService/UpdateProduct" as const,
     requestStream: false as const,
@@ -1170,10 +1165,7 @@ export interface CatalogServiceServer extends UntypedServiceImplementation {
   listProducts: handleUnaryCall<ListProductsRequest, ListProductsResponse>;
   /** Up to 100 products at once; fails when one of them is not there (AIP-231). */
   batchGetProducts: handleUnaryCall<BatchGetProductsRequest, BatchGetProductsResponse>;
-  /**
-   * Changes a product (AIP-134). The answer's metadata `change` is the number of the change: who sends it
-   * along is answered by no cache that has not heard of it.
-   */
+  /** Changes a product (AIP-134). The answer's metadata `change` is the number of the change. */
   updateProduct: handleUnaryCall<UpdateProductRequest, Product>;
   /**
    * The changes after a number, and each one more as it is made, for those who keep answers. The first
@@ -1231,10 +1223,7 @@ export interface CatalogServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: BatchGetProductsResponse) => void,
   ): ClientUnaryCall;
-  /**
-   * Changes a product (AIP-134). The answer's metadata `change` is the number of the change: who sends it
-   * along is answered by no cache that has not heard of it.
-   */
+  /** Changes a product (AIP-134). The answer's metadata `change` is the number of the change. */
   updateProduct(
     request: UpdateProductRequest,
     callback: (error: ServiceError | null, response: Product) => void,

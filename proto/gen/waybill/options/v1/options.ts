@@ -197,6 +197,9 @@ export interface Method {
  * How long an answer stays good, and for whom. The answer carries `etag` and `cache-control` metadata
  * (RFC 9111); a request with `if-none-match` metadata that names the current ETag is answered with an empty
  * message and the metadata `not-modified: 1`. Only for methods without side effects that write no session.
+ *
+ * A service may number its changes. The metadata `change` of an answer is the number of one that the answer is
+ * at least as new as; a request with `change` is answered by no cache that has not heard of that change.
  */
 export interface Cache {
   /** How long the answer may be used unasked. Default: not at all; it is validated each time. */
