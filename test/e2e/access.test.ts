@@ -43,7 +43,8 @@ const ours = contract.methods.filter(({ service }) => service.startsWith("waybil
 const authorized = (jwt: string) => bearer(jwt).metadata;
 
 test("E4 every method that is not for everyone refuses who has no token, or not the right one", async () => {
-  const narrow = await callers.account({ scopes: ["token.introspect"] });
+  const audiences = [...new Set(ours.flatMap(({ audience }) => audience ?? []))];
+  const narrow = await callers.account({ scopes: ["token.introspect"], audiences });
   const { accessToken } = await callers.grant(narrow.client);
   const { accessToken: elsewhere } = await callers.grant(narrow.client, {
     scopes: [],
