@@ -1,0 +1,48 @@
+import { afterEach, expect, test } from "vitest";
+import type { CacheScope } from "./cacheScope.ts";
+import { type ChangesPiece, followChanges } from "./followChanges.ts";
+import { ResponseCache } from "./responseCache.ts";
+
+let scope: CacheScope;
+/** The numbers that were asked from, and how each watch goes on. */
+let watches: { after: bigint; signal: AbortSignal; end: PromiseWithResolvers<void> }[];
+let stop: () => void;
+
+/** Follows a feed that says these, one list a watch. */
+function follow(pieces: ChangesPiece[][]): void {
+  scope = new ResponseCache({ maxBytes: 1000 }).scope("a.B");
+  watches = [];
+  stop = followChanges(scope, async function* (after, signal) {
+    const end = Promise.withResolvers<void>();
+    watches.push({ after, signal, end });
+    yield* pieces[watches.length - 1] ?? [];
+    await end.promise;
+  });
+}
+afterEach(() => stop());
+
+const change = (number: bigint) => ({ number, resources: [`r${number}`] });
+
+test("what a feed says is taken over; when it ends or fails it is asked from there on", async () => {
+  follow([
+    [{ number: 7n, gap: true, changes: [] }],
+    [{ number: 9n, gap: false, changes: [change(8n), change(9n)] }],
+  ]);
+  await expect.poll(() => scope.position).toBe(7n);
+  watches[0]!.end.reject(new Error("cut"));
+  await expect.poll(() => scope.position).toBe(9n);
+  watches[1]!.end.resolve();
+  await expect.poll(() => watches.length).toBe(3);
+  expect(watches.map(({ after }) => after)).toEqual([0n, 7n, 9n]);
+  expect(scope.seen).toBe(9n);
+});
+
+test("it ends when it is told to", async () => {
+  follow([]);
+  await expect.poll(() => watches.length).toBe(1);
+  stop();
+  expect(watches[0]!.signal.aborted).toBe(true);
+  watches[0]!.end.reject(new Error("aborted"));
+  for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+  expect(watches).toHaveLength(1);
+});
