@@ -74,12 +74,13 @@ export function cachedCall(
     const isFresh = directives.has("no-cache");
     let own: { reply: Metadata; trailers: Metadata } | undefined;
     const fetch: Fetch = async ({ known, signal }) => {
+      const base = new Metadata();
+      for (const key of keys) for (const value of metadata.get(key)) base.add(key, value);
+      if (who !== "") base.set("authorization", who.slice(who.indexOf(" ") + 1));
+      if (isFresh) base.set("cache-control", "no-cache");
+      if (asked > 0n) base.set(CHANGE_KEY, `${asked}`);
       const attempt = async (kept: Answer | undefined): ReturnType<Fetch> => {
-        const sent = new Metadata();
-        for (const key of keys) for (const value of metadata.get(key)) sent.add(key, value);
-        if (who !== "") sent.set("authorization", who.slice(who.indexOf(" ") + 1));
-        if (isFresh) sent.set("cache-control", "no-cache");
-        if (asked > 0n) sent.set(CHANGE_KEY, `${asked}`);
+        const sent = base.clone();
         if (kept !== undefined) sent.set("if-none-match", kept.etag);
         let [reply, trailers] = [new Metadata(), new Metadata()];
         // The caller may change his request when he has been answered by another's.
