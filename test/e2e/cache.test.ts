@@ -312,8 +312,15 @@ test("checkout adds an item at the price of now, once its replicas have heard of
 
 test("a quote is by the price of now, whatever any replica has kept, and so is the order", async () => {
   const shoppers = await Promise.all(Array.from({ length: 6 }, basket));
-  await change(replicas[1]!, { price: dollars(55) }, ["price"]);
-  // At once: nothing is waited for.
+  // What a quote asks for is kept, too.
+  for (const { checkout } of shoppers) await checkout.quoteCheckout({});
+  for (const replica of replicas) await warm(replica);
+  // A change that no feed tells of: what is kept stays as it was.
+  const client = new Client({ connectionString: cluster.databaseUrl });
+  await client.connect();
+  await client.query("UPDATE catalog.product SET price_cents = 5500 WHERE id = $1", [nth]);
+  await client.end();
+  for (const replica of replicas) expect((await get(replica)).price).not.toMatchObject(dollars(55));
   for (const { checkout, close } of shoppers) {
     const { quote, items } = await checkout.quoteCheckout({});
     expect(quote!.itemsTotal).toMatchObject(dollars(110));

@@ -1,35 +1,26 @@
 import { Metadata } from "@grpc/grpc-js";
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { CacheScope } from "#shared/cache/cacheScope.ts";
-import { followChanges } from "#shared/cache/followChanges.ts";
-import { ResponseCache } from "#shared/cache/responseCache.ts";
-import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
-import { Server } from "#shared/grpc/server.ts";
-import { createLog } from "#shared/lifecycle/log.ts";
-import { Notifications } from "#shared/pg/notifications.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
-import { CHANGE_CHANNEL } from "../../services/catalog/channel.ts";
-import { changesFeed } from "../../services/catalog/feed.ts";
-import { catalogHandlers } from "../../services/catalog/index.ts";
 import { readChanges } from "../../services/catalog/sql/readChanges.ts";
-import { type ProductValues, updateProduct } from "../../services/catalog/sql/updateProduct.ts";
-import { contract } from "../fixtures/clients.ts";
+import { updateProduct } from "../../services/catalog/sql/updateProduct.ts";
+import {
+  type CatalogReplica,
+  retitle,
+  startCatalogReplica,
+  untilHeard,
+  VALUES,
+  WAIT,
+} from "../fixtures/catalogReplica.ts";
 import { connect, untilBlocked } from "../fixtures/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
-
-const SERVICE = "waybill.catalog.v1.CatalogService";
-const log = createLog("silent");
-const WAIT = { timeout: 30_000 };
 
 let postgres: TestPostgres;
 let pool: Pool;
 let [gate, watcher]: Client[] = [];
 /** Each test has a product of its own. */
 let id = 0;
-const replicas: Replica[] = [];
+const replicas: CatalogReplica[] = [];
 
 beforeAll(async () => {
   postgres = await migratedPostgres();
@@ -47,77 +38,16 @@ afterAll(async () => {
   await postgres?.remove();
 });
 
-/** A catalogue whose reads wait, when they have read, until the test lets them answer. */
-interface Replica {
-  readonly scope: CacheScope;
-  readonly client: ServiceClient<typeof CatalogServiceService>;
-  /** Reads that have read. */
-  readonly held: PromiseWithResolvers<void>[];
-  /** Whether reads wait. */
-  holds: boolean;
-  close(): Promise<void>;
-}
-
-/** @param hears whether the replica follows the feed */
-async function start(hears = true): Promise<Replica> {
-  const feed = changesFeed(pool);
-  const notifications = new Notifications(pool, log, { [CHANGE_CHANNEL]: () => feed.wake() });
-  const cache = new ResponseCache({ maxBytes: 1_000_000 });
-  const scope = cache.scope(SERVICE);
-  const stop = hears
-    ? followChanges(scope, (after, signal) => feed.follow(after, signal, true), log)
-    : () => {};
-  const held: PromiseWithResolvers<void>[] = [];
-  const real = catalogHandlers({ db: pool, cursors: undefined as never, feed });
-  const handlers: Handlers<typeof CatalogServiceService> = {
-    ...real,
-    async getProduct(request, context) {
-      const product = await real.getProduct(request, context);
-      if (!replica.holds) return product;
-      const waiting = Promise.withResolvers<void>();
-      held.push(waiting);
-      await waiting.promise;
-      return product;
-    },
-  };
-  const server = new Server({ contract }).add(CatalogServiceService, handlers, undefined, cache);
-  const port = await server.listen("127.0.0.1:0");
-  const client = createClient(CatalogServiceService, `127.0.0.1:${port}`, { contract });
-  const replica: Replica = {
-    scope,
-    client,
-    held,
-    holds: false,
-    async close() {
-      stop();
-      notifications.close();
-      feed.close();
-      client.close();
-      await server.drain();
-    },
-  };
+async function start(hears = true): Promise<CatalogReplica> {
+  const replica = await startCatalogReplica(pool, { hears });
   replicas.push(replica);
-  if (hears) await expect.poll(() => scope.position, WAIT).toBeGreaterThan(0n);
   return replica;
 }
-
-const nothing = { title: "", rating: "", genre: "", director: "", distributor: "" };
-const values: ProductValues = {
-  ...nothing,
-  runningTimeMinutes: 0,
-  imdbRatingTenths: 0,
-  priceCents: 1n,
-};
-
 /** Commits a change. @returns its number */
-async function write(title: string, product = id): Promise<bigint> {
-  return (await updateProduct(pool, BigInt(product), ["title"], { ...values, title }))!.number;
-}
-const read = async ({ client }: Replica) =>
+const write = (title: string, product = id) => retitle(pool, product, title);
+const read = async ({ client }: CatalogReplica) =>
   (await client.getProduct({ name: `products/${id}` })).title;
-const heard = (replica: Replica, number: bigint) =>
-  expect.poll(() => replica.scope.position, WAIT).toBeGreaterThanOrEqual(number);
-const holding = (replica: Replica, count: number) =>
+const holding = (replica: CatalogReplica, count: number) =>
   expect.poll(() => replica.held.length, WAIT).toBe(count);
 
 test("the anomaly: who notes how new an answer is when he has it keeps an old one after its change", async () => {
@@ -147,7 +77,7 @@ test("the anomaly: who notes how new an answer is when he has it keeps an old on
     });
   const asked = ask("old");
   const number = await write("new");
-  await expect.poll(() => scope.position, WAIT).toBeGreaterThanOrEqual(number);
+  await untilHeard(scope, number);
   released.resolve();
   await asked;
   expect((await ask("new")).answer.bytes.toString()).toBe("old");
@@ -160,7 +90,7 @@ test("what was read before a change, and comes after it was heard of, is kept fo
   const before = read(replica);
   await holding(replica, 1);
   const number = await write("new");
-  await heard(replica, number);
+  await untilHeard(replica.scope, number);
   // Who asks now does not wait for what was read before.
   const after = read(replica);
   await holding(replica, 2);
@@ -176,14 +106,14 @@ test("what was read before a change, and comes after it was heard of, is kept fo
 test("what comes before its change is heard of goes when it is", async () => {
   const replica = await start();
   const first = await write("old");
-  await heard(replica, first);
+  await untilHeard(replica.scope, first);
   replica.holds = true;
   const before = read(replica);
   await holding(replica, 1);
   // Numbered and not committed: nobody hears of it yet.
   await gate!.query("BEGIN");
   const { number } = (await updateProduct(gate as never, BigInt(id), ["title"], {
-    ...values,
+    ...VALUES,
     title: "new",
   }))!;
   replica.held[0]!.resolve();
@@ -192,7 +122,7 @@ test("what comes before its change is heard of goes when it is", async () => {
   expect(await read(replica)).toBe("old");
   expect((await readChanges(pool, first)).rows).toEqual([]);
   await gate!.query("COMMIT");
-  await heard(replica, BigInt(number));
+  await untilHeard(replica.scope, BigInt(number));
   expect(await read(replica)).toBe("new");
 });
 
@@ -233,7 +163,7 @@ test("changes at once of one product and of others take numbers one after anothe
 
 test("a change that is not made takes no number", async () => {
   const before = await write("one");
-  expect(await updateProduct(pool, 999_999n, ["title"], { ...values, title: "x" })).toBeUndefined();
+  expect(await updateProduct(pool, 999_999n, ["title"], { ...VALUES, title: "x" })).toBeUndefined();
   expect(await write("two")).toBe(before + 1n);
 });
 
@@ -269,6 +199,6 @@ test("a follower that was cut off for longer than changes are kept drops what it
   await pool.query("UPDATE catalog.product SET title = 'new' WHERE id = $1", [id]);
   await pool.query("DELETE FROM catalog.change");
   await pool.query("UPDATE catalog.feed SET number = number + 5");
-  await heard(replica, position + 5n);
+  await untilHeard(replica.scope, position + 5n);
   expect(await read(replica)).toBe("new");
 });
