@@ -3,7 +3,7 @@ import type { CacheScope, Fetch } from "../cache/cacheScope.ts";
 import type { Answer } from "../cache/responseCache.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { ageOf, directivesOf, lifetimeOf } from "./cacheControl.ts";
-import { resourcesIn } from "./caching.ts";
+import { resourcesIn, valuesOf } from "./caching.ts";
 import { CHANGE_KEY, seeChange } from "./changeNumbers.ts";
 import type { CallSettings } from "./client.ts";
 import type { MethodContract } from "./contract.ts";
@@ -62,14 +62,12 @@ export function cachedCall(
     const directives = directivesOf(metadata);
     const who = cache.public ? "" : await identity(settings);
     const isByHand = BY_HAND.some((key) => metadata.get(key).length > 0);
-    if (who === undefined || isByHand || directives.has("no-store"))
+    if (who === undefined || isByHand || directives.has("no-store")) {
       return plain(request, settings);
+    }
 
     const bytes = definition.requestSerialize(request);
     const resources = method.resource ? resourcesIn(request, method.resource) : undefined;
-    const varied = cache.vary.map((key) =>
-      metadata.get(key).map((value) => value.toString("latin1")),
-    );
     const asked = scope.seen;
     const isFresh = directives.has("no-cache");
     let own: { reply: Metadata; trailers: Metadata } | undefined;
@@ -97,11 +95,10 @@ export function cachedCall(
         });
         const etag = `${reply.get("etag")[0] ?? ""}`;
         const isSame = reply.get("not-modified").length > 0;
-        if (isSame && (kept === undefined || !namesEtag([etag], kept.etag))) {
-          if (kept === undefined)
-            throw new Error(`${method.path}: not modified, but nothing is kept`);
-          return attempt(undefined);
+        if (isSame && kept === undefined) {
+          throw new Error(`${method.path} was answered "not modified", but was not asked so`);
         }
+        if (isSame && !namesEtag([etag], kept!.etag)) return attempt(undefined);
         reply.remove("not-modified");
         const told = seeChange(scope, reply);
         const lifetime = lifetimeOf(reply);
@@ -121,7 +118,7 @@ export function cachedCall(
     };
 
     const waiting = patience(settings, deadline(settings), onAbort);
-    const varies = JSON.stringify([method.path, who, ...varied]);
+    const varies = JSON.stringify([method.path, who, ...valuesOf(metadata, cache.vary)]);
     try {
       const found = await Promise.race([
         scope.ask({
@@ -193,7 +190,6 @@ function patience(
         () => giveUp(status.DEADLINE_EXCEEDED, "Deadline exceeded"),
         Math.min(deadline - Date.now(), 2 ** 31 - 1),
       );
-      end = () => clearTimeout(timer);
       const stop = onAbort(settings, () => giveUp(status.CANCELLED, "Cancelled on client"));
       end = () => {
         clearTimeout(timer);

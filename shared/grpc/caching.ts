@@ -48,13 +48,14 @@ export function caching(
     const who = cache.public ? "" : identityOf(call.caller);
     const directives = directivesOf(call.metadata);
     if (who === undefined || directives.has("no-store")) return next(bytes, call);
-    const varied = only(call.metadata, cache.vary);
     const asked =
-      who === "" && vary === "" ? everybody : JSON.stringify([path, who, ...varied.values]);
+      who === "" && vary === ""
+        ? everybody
+        : JSON.stringify([path, who, ...valuesOf(call.metadata, cache.vary)]);
     const { position } = scope;
     let own: Metadata | undefined;
     const fetch: Fetch = async ({ signal }) => {
-      const fetching = new FetchCall(path, call.caller, varied.metadata, signal);
+      const fetching = new FetchCall(path, call.caller, only(call.metadata, cache.vary), signal);
       const response = await next(bytes, fetching);
       const { reply, resources } = fetching;
       const [etag, cacheControl] = ["etag", "cache-control"].map((key) => `${reply.get(key)[0]}`);
@@ -123,14 +124,15 @@ function identityOf({ jwt, service, oneTimeKey }: Caller): string | undefined {
 }
 
 /** Of metadata those keys alone. */
-function only(metadata: Metadata, keys: readonly string[]) {
+function only(metadata: Metadata, keys: readonly string[]): Metadata {
   const kept = new Metadata();
-  const values = keys.map((key) => {
-    const found = metadata.get(key);
-    for (const value of found) kept.add(key, value);
-    return found.map((value) => value.toString("latin1"));
-  });
-  return { metadata: kept, values };
+  for (const key of keys) for (const value of metadata.get(key)) kept.add(key, value);
+  return kept;
+}
+
+/** The values of some keys, each in a text of its own. */
+export function valuesOf(metadata: Metadata, keys: readonly string[]): string[][] {
+  return keys.map((key) => metadata.get(key).map((value) => value.toString("latin1")));
 }
 
 /** The call that a cache makes for all who ask the same: of theirs it has what they have in common. */
