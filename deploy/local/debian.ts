@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { CACHE } from "./paths.ts";
 
-/** Programs of Debian that tests run, each with the packages that it takes to run, and where it lies. */
+/** Programs of Debian that tests and benchmarks run, each with the packages that it takes to run, and where it lies. */
 const PROGRAMS = {
   pgbouncer: {
     packages: ["pgbouncer", "libc-ares2", "libevent-2.1-7"],
@@ -12,6 +12,10 @@ const PROGRAMS = {
   pgbench: {
     packages: ["postgresql-15", "libpq5"],
     path: "usr/lib/postgresql/15/bin/pgbench",
+  },
+  redis: {
+    packages: ["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1"],
+    path: "usr/bin/redis-server",
   },
 } as const;
 

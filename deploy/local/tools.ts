@@ -10,6 +10,7 @@ const TOOLS = {
   kubeconform: "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
   helm: "helm.sh/helm/v3/cmd/helm@v3.21.4",
   "waybill-load": "./test/bench/load",
+  "waybill-relay": "./test/bench/relay",
 } as const;
 
 export type Tool = keyof typeof TOOLS;

@@ -1,0 +1,3 @@
+module waybill/bench/relay
+
+go 1.24
