@@ -11,9 +11,9 @@ import { fingerprint } from "#shared/waybill/chain.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
 import { debianProgram, type Program } from "../../deploy/local/debian.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
-import { row } from "./figures.ts";
+import type { Suite } from "./bench.ts";
+import { ratios } from "./results/figures.ts";
 
-const ROUNDS = 5;
 const ROUND_S = 3;
 /** Low load: so many a second come, whenever they like, one per cent of what there is room for. */
 const LOW_LOAD = 200;
@@ -26,50 +26,65 @@ const ANSWER_BYTES = 600;
 const ANSWER = randomBytes(ANSWER_BYTES);
 const ASKED = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
 
-/**
- * The anchors alone, without a call around them, beside pgbench, which does the same work a row at a
- * time on the same server: UPDATE on version and digest, and the INSERT of the advance, in one
- * transaction. Its tables are the anchors', with the same indexes and without partitions; the rows of
- * both are made once.
- */
-export async function anchors(): Promise<void> {
-  const pgbench = debianProgram("pgbench");
-  const postgres = await migratedPostgres();
-  const pool = createPool(postgres.url, { max: IN_FLIGHT + 2, name: "bench" });
-  const grouped = new Anchors(pool, "session", "bench");
-  const rows = await makeRows(grouped);
-  await pool.query(PGBENCH_TABLES);
+export const anchors: Suite = {
+  about:
+    "The anchors without a call around them, beside pgbench, which does the same work a row at a time on the same server.",
+  async run(bench) {
+    const pgbench = debianProgram("pgbench");
+    const postgres = await bench.own("Postgres", migratedPostgres(), (each) => each.remove());
+    const settings = { max: IN_FLIGHT + 2, name: "bench" };
+    const pool = await bench.own("the pool", createPool(postgres.url, settings), (each) =>
+      each.end(),
+    );
+    const grouped = new Anchors(pool, "session", "bench");
+    bench.step(`beginning ${SESSIONS} sessions`);
+    const rows = await makeRows(grouped);
+    await pool.query(PGBENCH_TABLES);
 
-  const rates = { grouped: [] as number[], pgbench: [] as number[] };
-  for (let round = 0; round < ROUNDS; round += 1) {
-    rates.grouped.push(await drive(rows, IN_FLIGHT, (from, to) => grouped.advance(from, to)));
-    if (pgbench !== undefined) rates.pgbench.push(drivePgbench(pgbench, postgres));
-  }
-  row(`anchored advances in groups, ${IN_FLIGHT} in flight`, rates.grouped, "/s");
-  if (pgbench === undefined) console.log("  left out: pgbench (needs apt)");
-  else {
-    row(`pgbench, ${IN_FLIGHT} clients, a row at a time`, rates.pgbench, "/s");
-    const ratios = rates.grouped.map((rate, index) => rate / rates.pgbench[index]!);
-    row("ratio (goal: 2)", ratios, "×");
-  }
-
-  const late = { grouped: [] as number[], alone: [] as number[] };
-  for (let round = 0; round < ROUNDS; round += 1) {
-    const took = { grouped: [] as number[], alone: [] as number[] };
-    for (let turn = 0; turn < TURNS; turn += 1) {
-      took.grouped.push(...(await trickle(rows, (from, to) => grouped.advance(from, to))));
-      took.alone.push(...(await trickle(rows, (from, to) => alone(pool, from, to))));
+    const seconds = bench.seconds(ROUND_S);
+    const rates = { grouped: [] as number[], pgbench: [] as number[] };
+    for (let round = 1; round <= bench.rounds; round += 1) {
+      bench.step("as many as go", round);
+      rates.grouped.push(await drive(rows, seconds, (from, to) => grouped.advance(from, to)));
+      if (pgbench === undefined) continue;
+      rates.pgbench.push(drivePgbench(pgbench, postgres, Math.max(1, seconds)));
     }
-    late.grouped.push(p99(took.grouped));
-    late.alone.push(p99(took.alone));
-  }
-  row(`p99 at ${LOW_LOAD}/s, in groups`, late.grouped, "ms");
-  row(`p99 at ${LOW_LOAD}/s, each by itself`, late.alone, "ms");
-  const ratios = late.grouped.map((each, index) => each / late.alone[index]!);
-  row("ratio (goal: no worse than 1)", ratios, "×");
-  await pool.end();
-  await postgres.remove();
-}
+    const named: Record<string, number[]> = {
+      [`anchored advances in groups, ${IN_FLIGHT} in flight`]: rates.grouped,
+    };
+    if (pgbench === undefined) bench.results.leftOut("pgbench", "needs apt");
+    else {
+      named[`pgbench, ${IN_FLIGHT} clients, a row at a time`] = rates.pgbench;
+      const byRound = ratios(rates.grouped, rates.pgbench);
+      bench.results.goal("advances in groups against pgbench", byRound, { unit: "×", atLeast: 2 });
+    }
+    bench.results.list("as many as go", "/s", named);
+
+    const late = { grouped: [] as number[], alone: [] as number[] };
+    for (let round = 1; round <= bench.rounds; round += 1) {
+      bench.step(`${LOW_LOAD} a second`, round);
+      const took = { grouped: [] as number[], alone: [] as number[] };
+      for (let turn = 0; turn < (bench.isQuick ? 1 : TURNS); turn += 1) {
+        took.grouped.push(...(await trickle(rows, (from, to) => grouped.advance(from, to))));
+        took.alone.push(...(await trickle(rows, (from, to) => alone(pool, from, to))));
+      }
+      late.grouped.push(p99(took.grouped));
+      late.alone.push(p99(took.alone));
+    }
+    bench.results.list(`p99 of ${LOW_LOAD} a second that come at random`, "ms", {
+      "in groups": late.grouped,
+      "each by itself": late.alone,
+    });
+    bench.results.goal(
+      `p99 of ${LOW_LOAD} a second, in groups against each by itself`,
+      ratios(late.grouped, late.alone),
+      { unit: "×", atMost: 1 },
+    );
+    bench.results.note(
+      "pgbench: UPDATE on version and digest, and the INSERT of the advance, in one transaction. Its tables are the anchors', with the same indexes and without partitions; the rows of both are made once.",
+    );
+  },
+};
 
 type Step = Parameters<Anchors["advance"]>;
 
@@ -110,14 +125,14 @@ async function advanceOne(rows: Row[], advance: Advance): Promise<number> {
 }
 
 /** Advances sessions at random for a while, so many at a time. @returns how many a second */
-async function drive(rows: Row[], inFlight: number, advance: Advance): Promise<number> {
+async function drive(rows: Row[], seconds: number, advance: Advance): Promise<number> {
   let count = 0;
   const start = performance.now();
-  const end = start + ROUND_S * 1000;
+  const end = start + seconds * 1000;
   const worker = async () => {
     for (; performance.now() < end; count += 1) await advanceOne(rows, advance);
   };
-  await Promise.all(Array.from({ length: inFlight }, worker));
+  await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
   return (count * 1000) / (performance.now() - start);
 }
 
@@ -183,7 +198,7 @@ COMMIT;
 `;
 
 /** @returns transactions a second */
-function drivePgbench({ path, env }: Program, { url }: TestPostgres): number {
+function drivePgbench({ path, env }: Program, { url }: TestPostgres, seconds: number): number {
   const folder = mkdtempSync(join(tmpdir(), "waybill-pgbench-"));
   const script = join(folder, "advance.sql");
   const bytea = (size: number) => `'\\x${randomBytes(size).toString("hex")}'::bytea`;
@@ -191,7 +206,7 @@ function drivePgbench({ path, env }: Program, { url }: TestPostgres): number {
     script,
     PGBENCH.replaceAll(":answer", bytea(ANSWER_BYTES)).replaceAll(":digest", bytea(32)),
   );
-  const args = ["-n", "-M", "prepared", "-c", `${IN_FLIGHT}`, "-j", "2", "-T", `${ROUND_S}`];
+  const args = ["-n", "-M", "prepared", "-c", `${IN_FLIGHT}`, "-j", "2", "-T", `${seconds}`];
   const said = execFileSync(path, [...args, "-f", script, url], {
     encoding: "utf8",
     env: { ...process.env, ...env },

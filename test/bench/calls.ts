@@ -1,62 +1,68 @@
-import { execFileSync } from "node:child_process";
+import { GetProductRequest } from "#proto/waybill/catalog/v1/catalog.ts";
+import { CONTRACT_IMAGE } from "../../deploy/local/paths.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestCluster } from "../fixtures/cluster.ts";
+import { step } from "../fixtures/step.ts";
+import type { Suite } from "./bench.ts";
+import { putLoad } from "./load.ts";
 
-const CALLS = 10_000;
+const CALLS = 20_000;
+const SESSIONS = 200;
 
-/** Reads through the front door under ghz's load: rate and latency. */
-export async function calls(): Promise<void> {
-  const ghz = toolPath("ghz");
-  if (ghz === undefined) {
-    console.log("  left out: ghz is missing (npm run tools builds it where there is Go)");
-    return;
-  }
-  const cluster = await startTestCluster();
-  const clients = makeClients(cluster.target);
-  await clients.checkout.beginCheckout({});
-  await clients.checkout.addItem({ product: "products/7" });
-  const metadata = JSON.stringify({ waybill: clients.jar.peek("checkout") });
-  clients.close();
-  for (const [what, method, data] of [
-    ["read of a session", "waybill.checkout.v1.CheckoutService/GetCheckout", {}],
-    ["read of Postgres", "waybill.catalog.v1.CatalogService/GetProduct", { name: "products/7" }],
-  ] as const) {
-    const args = [
-      "--insecure",
-      "--call",
-      method,
-      "--metadata",
-      metadata,
-      "--data",
-      JSON.stringify(data),
-    ];
-    args.push(
-      "--total",
-      `${CALLS}`,
-      "--concurrency",
-      "32",
-      "--connections",
-      "4",
-      "--format",
-      "json",
+export const calls: Suite = {
+  about: "Reads of the reference services through the real front door, 32 in flight.",
+  async run(bench) {
+    if (toolPath("waybill-load") === undefined) {
+      bench.results.leftOut("all of it", "the load generator needs Go");
+      return;
+    }
+    const cluster = await bench.own("the cluster", startTestCluster(), (each) => each.remove());
+    const clients = makeClients(cluster.target, { withJar: false });
+    const metadata = await Promise.all(
+      Array.from({ length: SESSIONS }, async () => {
+        const begun = await step(clients.checkout.beginCheckout, {});
+        const item = { product: "products/7", quantity: 1 };
+        const { waybill } = await step(clients.checkout.addItem, item, begun);
+        return { waybill: waybill! };
+      }),
     );
-    const report = JSON.parse(
-      execFileSync(ghz, [...args, cluster.target], { encoding: "utf8", maxBuffer: 64 * 2 ** 20 }),
-    ) as Report;
-    const at = (percentage: number) =>
-      report.latencyDistribution.find((each) => each.percentage === percentage)!.latency / 1e6;
-    const failed = report.count - (report.statusCodeDistribution["OK"] ?? 0);
-    console.log(
-      `  ${what.padEnd(24)} ${Math.round(report.rps)}/s, p50 ${at(50).toFixed(1)} ms, p99 ${at(99).toFixed(1)} ms, ${failed} of ${report.count} failed`,
+    clients.close();
+    const product = GetProductRequest.encode({ name: "products/7" }).finish();
+    const kinds = {
+      "read of a session": { method: "waybill.checkout.v1.CheckoutService/GetCheckout", metadata },
+      "read of Postgres": {
+        method: "waybill.catalog.v1.CatalogService/GetProduct",
+        messages: [product],
+      },
+    };
+    const found = new Map<string, Record<"rate" | "p50" | "p99", number[]>>();
+    for (let round = 0; round <= bench.rounds; round += 1) {
+      for (const [kind, load] of Object.entries(kinds)) {
+        bench.step(kind, round === 0 ? undefined : round);
+        const result = await putLoad({
+          ...load,
+          target: cluster.target,
+          protoset: CONTRACT_IMAGE,
+          calls: bench.calls(CALLS),
+        });
+        // The first one warms up.
+        if (round === 0) continue;
+        const each = found.get(kind) ?? { rate: [], p50: [], p99: [] };
+        found.set(kind, each);
+        each.rate.push(result.perS);
+        each.p50.push(result.p50Ms);
+        each.p99.push(result.p99Ms);
+      }
+    }
+    bench.results.table(
+      "through the front door, to 2 replicas",
+      [
+        { name: "rate", unit: "calls/s" },
+        { name: "p50", unit: "ms" },
+        { name: "p99", unit: "ms" },
+      ],
+      found,
     );
-  }
-  await cluster.remove();
-}
-
-interface Report {
-  count: number;
-  rps: number;
-  latencyDistribution: { percentage: number; latency: number }[];
-  statusCodeDistribution: Record<string, number>;
-}
+  },
+};

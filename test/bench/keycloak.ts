@@ -27,7 +27,6 @@ export async function keycloak(
 ): Promise<OtherServer | undefined> {
   const has = (command: string, flag: string) => spawnSync(command, [flag]).status === 0;
   if (!has("java", "-version") || !has("mvn", "-version")) return undefined;
-  console.log("  installing and starting Keycloak: a minute the first time");
   install();
   const owner = new pg.Client({ connectionString: databaseUrl });
   await owner.connect();
@@ -52,6 +51,8 @@ export async function keycloak(
       KC_BOOTSTRAP_ADMIN_PASSWORD: secret,
     },
   });
+  // Also when it does not come to `close`.
+  process.once("exit", () => child.kill());
   const base = `http://127.0.0.1:${port}`;
   const path = "/realms/master/protocol/openid-connect/token";
   const token = await untilAdmin(`${base}${path}`, secret);

@@ -35,6 +35,8 @@ export async function putLoad(load: Load): Promise<LoadResult> {
   const program = toolPath("waybill-load");
   if (program === undefined) throw new Error("the load generator is missing: npm run tools");
   const child = spawn(program, { stdio: ["pipe", "pipe", "inherit"] });
+  const kill = () => child.kill();
+  process.once("exit", kill);
   const output = text(child.stdout);
   child.stdin.end(
     JSON.stringify({
@@ -52,6 +54,7 @@ export async function putLoad(load: Load): Promise<LoadResult> {
     }),
   );
   const [code] = (await once(child, "exit")) as [number | null];
+  process.off("exit", kill);
   if (code !== 0) throw new Error(`the load generator ended with ${code}`);
   const result = JSON.parse(await output) as LoadResult & { statuses: Record<string, number> };
   if (result.statuses["OK"] !== result.calls) {

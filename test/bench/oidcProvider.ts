@@ -44,6 +44,8 @@ export async function oidcProvider(calls: number, concurrency: number): Promise<
     stdio: ["ignore", "pipe", "ignore"],
     env: { ...process.env, NODE_ENV: "production" },
   });
+  // Also when it does not come to `close`.
+  process.once("exit", () => child.kill());
   const [line] = await once(createInterface({ input: child.stdout! }), "line");
   const body = `grant_type=client_credentials&client_id=a&client_secret=${"b".repeat(43)}&scope=a`;
   const endpoint = { port: Number(line), path: "/token", body };

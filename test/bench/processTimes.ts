@@ -1,10 +1,15 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 
 /** What the kernel counts in: ticks of a hundredth of a second. */
 const TICK_S = 0.01;
 
-/** CPU time of a process, in seconds: its own, and its ended children's. */
-export function cpuSecondsOf(pid: number): number {
+interface Ticks {
+  readonly own: number;
+  /** Of its children that have ended. */
+  readonly ended: number;
+}
+
+function ticksOf(pid: number): Ticks {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   // The name may hold spaces; what comes after it does not.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
@@ -14,7 +19,52 @@ export function cpuSecondsOf(pid: number): number {
     number,
     number,
   ];
-  return (utime + stime + cutime + cstime) * TICK_S;
+  return { own: utime + stime, ended: cutime + cstime };
+}
+
+/** CPU time of a process, in seconds: its own, and its ended children's. */
+export function cpuSecondsOf(pid: number): number {
+  const { own, ended } = ticksOf(pid);
+  return (own + ended) * TICK_S;
+}
+
+/**
+ * CPU time of a process and of all that descend from it, in µs: to the nanosecond, where the kernel keeps
+ * that. What a thread has used that is over is not in it: for programs whose threads stay.
+ */
+export function exactCpuUsOfTree(pid: number): number {
+  const { own, ended } = ticksOf(pid);
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const kept = existsSync(`/proc/${pid}/schedstat`);
+  const ownUs = kept ? threads.reduce((sum, id) => sum + runUs(pid, id), 0) : own * TICK_S * 1e6;
+  return childrenOf(pid).reduce(
+    (sum, child) => sum + exactCpuUsOfTree(child),
+    ownUs + ended * TICK_S * 1e6,
+  );
+}
+
+function runUs(pid: number, thread: string): number {
+  const [ran] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ");
+  return Number(ran) / 1000;
+}
+
+/**
+ * Memory of a process and of all that descend from it, in MB: their own, and once what they share with
+ * each other or have mapped from files.
+ */
+export function residentMbOfTree(pid: number): number {
+  const pids = descendants(pid);
+  const of = (name: string) =>
+    pids.map((each) => {
+      const status = readFileSync(`/proc/${each}/status`, "utf8");
+      return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0);
+    });
+  const own = of("RssAnon").reduce((sum, each) => sum + each, 0);
+  return (own + Math.max(...of("RssFile")) + Math.max(...of("RssShmem"))) / 1024;
+}
+
+function descendants(pid: number): number[] {
+  return [pid, ...childrenOf(pid).flatMap(descendants)];
 }
 
 /** CPU time of a process and of all that descend from it, in seconds. */

@@ -11,12 +11,10 @@ import { type Clients, makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { shop } from "../fixtures/shopper.ts";
 import { step } from "../fixtures/step.ts";
-import { median } from "./figures.ts";
-import { cpuSecondsOf, cpuSecondsOfTree } from "./processTimes.ts";
+import type { Bench, Suite } from "./bench.ts";
+import { exactCpuUsOfTree } from "./processTimes.ts";
 
 const IN_FLIGHT = 32;
-const WIDTH = 56;
-const ROUNDS = 3;
 const ROUND_S = 3;
 /** A connection that has nothing more to do has reported by then what it wrote. */
 const REPORTED_MS = 11_000;
@@ -28,19 +26,39 @@ const SPILLS_A_SESSION = 100;
 /** What one worker does again and again. */
 type Worker = () => Promise<unknown>;
 
+/** What is measured of each kind. */
+const MEASURES = [
+  { name: "rate", unit: "calls/s" },
+  { name: "p50", unit: "ms" },
+  { name: "p99", unit: "ms" },
+  { name: "replicas", unit: "µs of CPU" },
+  { name: "program", unit: "µs of CPU" },
+  { name: "Postgres", unit: "µs of CPU" },
+  { name: "front door", unit: "µs of CPU" },
+  { name: "WAL", unit: "bytes" },
+  { name: "written", unit: "rows" },
+] as const;
+
+type Measured = Record<(typeof MEASURES)[number]["name"], number[]>;
+
+export const sessions: Suite = {
+  about: `What a call of each kind costs in the reference cluster, ${IN_FLIGHT} in flight, kinds in turn.`,
+  run: measureKinds,
+};
+
 /**
- * What a call of each kind costs, 32 in flight, kinds in turn: through the front door, but for the calls
- * of the program that keeps its sessions at the session service. That is a process of its own, and asked
- * itself.
+ * Through the front door, but for the calls of the program that keeps its sessions at the session service.
+ * That is a process of its own, and asked itself.
  */
-export async function sessions(): Promise<void> {
-  const cluster = await startTestCluster();
+async function measureKinds(bench: Bench): Promise<void> {
+  const cluster = await bench.own("the cluster", startTestCluster(), (each) => each.remove());
   const clients = makeClients(cluster.target, { withJar: false });
   const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
   const { accessToken: token } = await callers.signIn(await callers.person());
   const db = new Client({ connectionString: cluster.databaseUrl });
   await db.connect();
-  const program = await startProgram(cluster);
+  await bench.own("the connection", db, (each) => each.end());
+  const program = await bench.own("the program", startProgram(cluster), endProgram);
   const ofProgram = makeClients(program.target, { withJar: false });
   const kinds: Record<string, () => Promise<Worker>> = {
     "carried read": () => reader(clients),
@@ -57,39 +75,37 @@ export async function sessions(): Promise<void> {
   };
   const workers = new Map<string, Worker[]>();
   for (const [kind, make] of Object.entries(kinds)) {
+    bench.step(`beginning: ${kind}`);
     workers.set(kind, await Promise.all(Array.from({ length: IN_FLIGHT }, make)));
   }
-  const measured = new Map<string, Figures[]>();
-  const rows = new Map<string, number>();
-  for (let round = 1; round <= ROUNDS; round += 1) {
+  const measured = new Map<string, Measured>();
+  for (let round = 1; round <= bench.rounds; round += 1) {
     // In the last round alone: it takes its time.
-    let written = round === ROUNDS ? await rowsWritten(db) : undefined;
+    let written = round === bench.rounds ? await rowsWritten(db) : undefined;
     for (const [kind, own] of workers) {
-      const figures = await measure(cluster, program.process.pid!, db, own);
-      measured.set(kind, [...(measured.get(kind) ?? []), figures]);
+      bench.step(kind, round);
+      const figures = await measure(
+        { cluster, programPid: program.process.pid!, db, seconds: bench.seconds(ROUND_S) },
+        own,
+      );
+      const each: Measured = measured.get(kind) ?? {
+        ...{ rate: [], p50: [], p99: [], replicas: [], program: [] },
+        ...{ Postgres: [], "front door": [], WAL: [], written: [] },
+      };
+      measured.set(kind, each);
+      for (const name of Object.keys(figures.of) as (keyof typeof figures.of)[]) {
+        each[name].push(figures.of[name]);
+      }
       if (written === undefined) continue;
       const now = await rowsWritten(db);
-      rows.set(kind, (now - written) / figures.calls);
+      each.written.push((now - written) / figures.calls);
       written = now;
     }
   }
-  console.log(
-    `  ${"".padEnd(WIDTH)} calls/s  p50 ms  p99 ms   µs of CPU a call: replicas   program  Postgres  front door   WAL bytes   rows written`,
-  );
-  for (const [kind, figures] of measured) {
-    const middle = (pick: (each: Figures) => number, digits: number, width: number) =>
-      median(figures.map(pick)).toFixed(digits).padStart(width);
-    console.log(
-      `  ${kind.padEnd(WIDTH)} ${middle((f) => f.rate, 0, 7)} ${middle((f) => f.p50, 1, 7)} ${middle((f) => f.p99, 1, 7)} ${middle((f) => f.replicas, 0, 28)} ${middle((f) => f.program, 0, 9)} ${middle((f) => f.postgres, 0, 9)} ${middle((f) => f.envoy, 0, 11)} ${middle((f) => f.wal, 0, 11)} ${rows.get(kind)!.toFixed(1).padStart(14)}`,
-    );
-  }
-  await db.end();
+  bench.results.table("a call", MEASURES, measured);
   callers.close();
   clients.close();
   ofProgram.close();
-  program.process.disconnect();
-  await once(program.process, "exit");
-  await cluster.remove();
 }
 
 /** A replica of a program without a Postgres of its own, whose sessions stand at the cluster's first replica. */
@@ -103,33 +119,30 @@ async function startProgram(
   return { process, target };
 }
 
-interface Figures {
-  readonly calls: number;
-  readonly rate: number;
-  readonly p50: number;
-  readonly p99: number;
-  /** CPU time a call, in µs. */
-  readonly replicas: number;
-  /** Of the program that keeps its sessions at the session service. */
-  readonly program: number;
-  readonly postgres: number;
-  readonly envoy: number;
-  /** A call, in bytes. */
-  readonly wal: number;
+async function endProgram({ process }: { process: ChildProcess }): Promise<void> {
+  if (process.exitCode !== null || process.signalCode !== null) return;
+  const exited = once(process, "exit");
+  if (process.connected) process.disconnect();
+  await exited;
+}
+
+interface Measuring {
+  readonly cluster: TestCluster;
+  readonly programPid: number;
+  readonly db: Client;
+  readonly seconds: number;
 }
 
 async function measure(
-  cluster: TestCluster,
-  programPid: number,
-  db: Client,
+  { cluster, programPid, db, seconds: wanted }: Measuring,
   workers: readonly Worker[],
-): Promise<Figures> {
+) {
   const { replicas, postgres, frontDoor } = cluster.status();
   const cpu = () => ({
-    replicas: replicas.reduce((sum, { pid }) => sum + cpuSecondsOf(pid), 0),
-    program: cpuSecondsOf(programPid),
-    postgres: cpuSecondsOfTree(postgres!.pid),
-    envoy: cpuSecondsOfTree(frontDoor!.pid),
+    replicas: replicas.reduce((sum, { pid }) => sum + exactCpuUsOfTree(pid), 0),
+    program: exactCpuUsOfTree(programPid),
+    Postgres: exactCpuUsOfTree(postgres!.pid),
+    "front door": exactCpuUsOfTree(frontDoor!.pid),
   });
   const latencies: number[] = [];
   const before = cpu();
@@ -137,7 +150,7 @@ async function measure(
   const start = performance.now();
   await Promise.all(
     workers.map(async (work) => {
-      while (performance.now() - start < ROUND_S * 1000) {
+      while (performance.now() - start < wanted * 1000) {
         const at = performance.now();
         await work();
         latencies.push(performance.now() - at);
@@ -149,16 +162,19 @@ async function measure(
   const walAfter = await walWritten(db);
   const calls = latencies.length;
   latencies.sort((a, b) => a - b);
+  const cost = (of: keyof typeof before) => (after[of] - before[of]) / calls;
   return {
     calls,
-    rate: calls / seconds,
-    p50: latencies[Math.floor(calls * 0.5)]!,
-    p99: latencies[Math.floor(calls * 0.99)]!,
-    replicas: ((after.replicas - before.replicas) * 1e6) / calls,
-    program: ((after.program - before.program) * 1e6) / calls,
-    postgres: ((after.postgres - before.postgres) * 1e6) / calls,
-    envoy: ((after.envoy - before.envoy) * 1e6) / calls,
-    wal: (walAfter - wal) / calls,
+    of: {
+      rate: calls / seconds,
+      p50: latencies[Math.floor(calls * 0.5)]!,
+      p99: latencies[Math.floor(calls * 0.99)]!,
+      replicas: cost("replicas"),
+      program: cost("program"),
+      Postgres: cost("Postgres"),
+      "front door": cost("front door"),
+      WAL: (walAfter - wal) / calls,
+    },
   };
 }
 

@@ -14,12 +14,12 @@ import type { SigningKey } from "../../services/token/signingKeys.ts";
 import { Callers } from "../fixtures/callers.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { makeFamilies } from "../fixtures/families.ts";
-import { row } from "./figures.ts";
+import type { Bench, Suite } from "./bench.ts";
 import { keycloak } from "./keycloak.ts";
 import { type OtherServer, oidcProvider } from "./oidcProvider.ts";
-import { cpuSecondsOf, cpuSecondsOfTree, writesOfTree } from "./processTimes.ts";
+import { exactCpuUsOfTree, writesOfTree } from "./processTimes.ts";
+import { ratios } from "./results/figures.ts";
 
-const ROUNDS = 3;
 const CALLS = 10_000;
 const CONCURRENCY = 50;
 
@@ -32,26 +32,34 @@ interface Load {
 }
 
 /** What one round of a load has cost. */
-interface Cost {
-  readonly rate: number;
-  readonly serviceUs: number;
-  readonly postgresUs: number;
-  readonly logBytes: number;
-  readonly writes: number;
-}
+const MEASURES = [
+  { name: "rate", unit: "calls/s" },
+  { name: "service", unit: "µs of CPU" },
+  { name: "Postgres", unit: "µs of CPU" },
+  { name: "log written", unit: "bytes" },
+  { name: "write operations", unit: "a call" },
+] as const;
 
-/** Grants, refreshes and introspections of one replica under ghz's load, and what each costs. */
-export async function tokens(): Promise<void> {
-  const ghz = toolPath("ghz");
-  if (ghz === undefined) {
-    console.log("  left out: ghz is missing (npm run tools builds it where there is Go)");
-    return;
-  }
-  const cluster = await startTestCluster({
+type Cost = Record<(typeof MEASURES)[number]["name"], number>;
+
+export const tokens: Suite = {
+  about: `Grants, refreshes and introspections of one replica, ${CONCURRENCY} at a time, without the front door, beside other servers of tokens.`,
+  async run(bench) {
+    if (toolPath("ghz") === undefined) {
+      bench.results.leftOut("grants, refreshes, introspections", "ghz needs Go: npm run tools");
+    } else await grants(bench, toolPath("ghz")!);
+    await verification(bench);
+  },
+};
+
+async function grants(bench: Bench, ghz: string): Promise<void> {
+  const calls = bench.calls(CALLS);
+  const starting = startTestCluster({
     replicas: 1,
     envoy: false,
     replicaEnv: { WAYBILL_GRANTS_PER_MINUTE: "100000000" },
   });
+  const cluster = await bench.own("the cluster", starting, (each) => each.remove());
   const [replica] = cluster.status().replicas;
   const { address } = replica!;
   const { issuer } = cluster.status();
@@ -59,14 +67,10 @@ export async function tokens(): Promise<void> {
   const account = await callers.account();
   const { accessToken } = await callers.grant(account.client);
   const client = { client: account.name, secret: account.secret };
-  const wishes = Array.from({ length: CALLS * (ROUNDS + 1) }, () => ({}));
+  const wishes = Array.from({ length: calls * (bench.rounds + 1) }, () => ({}));
   const refreshTokens = (await makeFamilies(cluster, wishes)).map((family) => family.refreshToken);
-  const nextRefreshes = () => refreshTokens.splice(0, CALLS);
+  const nextRefreshes = () => refreshTokens.splice(0, calls);
 
-  console.log(
-    "  at a time: 50; of one replica and Postgres, without the front door\n" +
-      `  ${"".padEnd(36)} calls/s  service  Postgres   log written  write operations`,
-  );
   const loads: (() => Load)[] = [
     () => ({ name: "health check", method: "grpc.health.v1.Health/Check", data: {} }),
     () => ({
@@ -89,47 +93,61 @@ export async function tokens(): Promise<void> {
       token: accessToken,
     }),
   ];
-  const costs = new Map<string, Cost[]>();
+  const costs = new Map<string, Record<keyof Cost, number[]>>();
   const others: [name: string, server: OtherServer, figures: number[]][] = [];
-  const add = (name: string, server: OtherServer | undefined) => {
-    if (server !== undefined) others.push([name, server, []]);
-    else console.log(`  left out: ${name}`);
+  const add = async (name: string, why: string, starting: Promise<OtherServer | undefined>) => {
+    bench.step(`starting ${name}`);
+    const server = await starting.catch(() => undefined);
+    if (server === undefined) bench.results.leftOut(name, why);
+    else others.push([name, await bench.own(name, server, (each) => each.close()), []]);
   };
-  add("node-oidc-provider 9, in memory", await oidcProvider(CALLS, CONCURRENCY));
-  add(
-    "Keycloak 26.4 (needs Java and Maven)",
-    await keycloak(cluster.databaseUrl, CALLS, CONCURRENCY),
+  await add(
+    "node-oidc-provider 9, in memory",
+    "npm could not fetch it",
+    oidcProvider(calls, CONCURRENCY),
   );
+  // A minute until its compiler has warmed up.
+  if (bench.isQuick) bench.results.leftOut("Keycloak 26.4", "not in a quick run");
+  else {
+    const starting = keycloak(cluster.databaseUrl, calls, CONCURRENCY);
+    await add("Keycloak 26.4", "needs Java and Maven", starting);
+  }
   // Interleaved: what else the machine does meets all alike. The first round warms up.
-  for (let round = 0; round <= ROUNDS; round += 1) {
+  for (let round = 0; round <= bench.rounds; round += 1) {
     for (const make of loads) {
       const load = make();
-      const cost = await run(ghz, cluster, address, replica!.pid, load);
-      if (round > 0) costs.set(load.name, [...(costs.get(load.name) ?? []), cost]);
+      bench.step(load.name, round === 0 ? undefined : round);
+      const cost = await run({ ghz, calls, cluster, address, pid: replica!.pid }, load);
+      if (round === 0) continue;
+      const each = costs.get(load.name) ?? {
+        ...{ rate: [], service: [], Postgres: [], "log written": [], "write operations": [] },
+      };
+      costs.set(load.name, each);
+      for (const { name } of MEASURES) each[name].push(cost[name]);
     }
-    for (const [, server, figures] of others) {
+    for (const [name, server, figures] of others) {
+      bench.step(name, round === 0 ? undefined : round);
       const us = await server.measure();
       if (round > 0) figures.push(us);
     }
   }
-  for (const [name, rounds] of costs) {
-    const middle = (of: keyof Cost) =>
-      rounds.map((each) => each[of]).toSorted((a, b) => a - b)[Math.floor(rounds.length / 2)]!;
-    console.log(
-      `  ${name.padEnd(36)} ${middle("rate").toFixed(0).padStart(7)} ${`${middle("serviceUs").toFixed(0)} µs`.padStart(8)} ${`${middle("postgresUs").toFixed(0)} µs`.padStart(9)} ${`${middle("logBytes").toFixed(0)} bytes`.padStart(13)} ${middle("writes").toFixed(3).padStart(17)}`,
-    );
-  }
-  for (const [name, server, figures] of others) {
-    await server.close();
-    row(`client credentials, CPU without a database's: ${name}`, figures, "µs");
+  bench.results.table("one replica and Postgres", MEASURES, costs);
+  const granted = costs.get("client credentials, by secret")!;
+  bench.results.list("client credentials, CPU without a database's", "µs", {
+    "Waybill, audit event included": granted.service,
+    ...Object.fromEntries(others.map(([name, , figures]) => [name, figures])),
+  });
+  for (const [name, , figures] of others) {
+    bench.results.list(`client credentials, of ${name}'s CPU`, "×", {
+      "Waybill's service": ratios(granted.service, figures),
+    });
   }
   callers.close();
-  await cluster.remove();
-  await verification();
 }
 
 /** What looking at one token costs, in this process; jose's own beside it. */
-async function verification(): Promise<void> {
+async function verification(bench: Bench): Promise<void> {
+  bench.step("verification, in this process");
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
   const key: SigningKey = {
     ...{ id: "k1", algorithm: "EdDSA", publicJwk: {}, key: privateKey, state: "active" },
@@ -156,7 +174,7 @@ async function verification(): Promise<void> {
     again: [],
     ratio: [],
   } as Record<string, number[]>;
-  for (let round = 0; round < 7; round += 1) {
+  for (let round = 0; round <= bench.rounds; round += 1) {
     const tokens = new AccessTokens("https://a", keys);
     const perCall = async (work: () => unknown) => {
       const startedAt = performance.now();
@@ -187,18 +205,27 @@ async function verification(): Promise<void> {
       figures[name]!.push(us);
     }
   }
-  row("a token made", figures["mint"]!, "µs");
-  row("a token seen for the first time: jose alone", figures["jose"]!, "µs");
-  row("… with everything that is looked at besides", figures["first"]!, "µs");
-  row("… the one to the other", figures["ratio"]!, "×");
-  row("a token that is known", figures["again"]!, "µs");
+  bench.results.list("a token, in one process", "µs", {
+    made: figures["mint"]!,
+    "seen for the first time: jose's jwtVerify alone": figures["jose"]!,
+    "… with everything that is looked at besides": figures["first"]!,
+    known: figures["again"]!,
+  });
+  bench.results.list("a token seen for the first time, of jose's jwtVerify alone", "×", {
+    "with everything that is looked at besides": figures["ratio"]!,
+  });
+}
+
+interface Measuring {
+  readonly ghz: string;
+  readonly calls: number;
+  readonly cluster: TestCluster;
+  readonly address: string;
+  readonly pid: number;
 }
 
 async function run(
-  ghz: string,
-  cluster: TestCluster,
-  address: string,
-  pid: number,
+  { ghz, calls, cluster, address, pid }: Measuring,
   { method, data, token }: Load,
 ): Promise<Cost> {
   const database = new pg.Client({ connectionString: cluster.databaseUrl });
@@ -216,11 +243,11 @@ async function run(
   if (token !== undefined) {
     args.push("--metadata", JSON.stringify({ authorization: `Bearer ${token}` }));
   }
-  args.push("--total", `${CALLS}`, "--concurrency", `${CONCURRENCY}`, "--connections", "4");
+  args.push("--total", `${calls}`, "--concurrency", `${CONCURRENCY}`, "--connections", "4");
   const postgres = cluster.status().postgres!.pid;
   const before = {
-    service: cpuSecondsOf(pid),
-    postgres: cpuSecondsOfTree(postgres),
+    service: exactCpuUsOfTree(pid),
+    postgres: exactCpuUsOfTree(postgres),
     writes: writesOfTree(postgres),
     log: await logEnd(),
   };
@@ -232,17 +259,17 @@ async function run(
     statusCodeDistribution: Record<string, number>;
   };
   const ok = report.statusCodeDistribution["OK"] ?? 0;
-  if (ok !== CALLS) throw new Error(`${method}: ${JSON.stringify(report.statusCodeDistribution)}`);
-  const service = cpuSecondsOf(pid) - before.service;
-  const postgresS = cpuSecondsOfTree(postgres) - before.postgres;
+  if (ok !== calls) throw new Error(`${method}: ${JSON.stringify(report.statusCodeDistribution)}`);
+  const service = exactCpuUsOfTree(pid) - before.service;
+  const postgresUs = exactCpuUsOfTree(postgres) - before.postgres;
   const writes = writesOfTree(postgres) - before.writes;
   const logBytes = (await logEnd()) - before.log;
   await database.end();
   return {
     rate: report.rps,
-    serviceUs: (service / CALLS) * 1e6,
-    postgresUs: (postgresS / CALLS) * 1e6,
-    logBytes: logBytes / CALLS,
-    writes: writes / CALLS,
+    service: service / calls,
+    Postgres: postgresUs / calls,
+    "log written": logBytes / calls,
+    "write operations": writes / calls,
   };
 }

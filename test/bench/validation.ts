@@ -5,9 +5,8 @@ import { AddItemRequest, SetAddressRequest } from "#proto/waybill/checkout/v1/ch
 import { validation as makeValidation } from "#shared/grpc/validation.ts";
 import { contract } from "../fixtures/clients.ts";
 import { ADDRESS } from "../fixtures/shopper.ts";
-import { row } from "./figures.ts";
+import type { Suite } from "./bench.ts";
 
-const ROUNDS = 7;
 const CALLS = 5000;
 
 const REQUESTS: [name: string, bytes: Uint8Array][] = [
@@ -24,30 +23,32 @@ const REQUESTS: [name: string, bytes: Uint8Array][] = [
   ],
 ];
 
-/**
- * What checking a request's constraints costs a call: decoding it once more, and the check itself,
- * which a binding to ts-proto's objects would still need.
- */
-export async function validation(): Promise<void> {
-  for (const [name, bytes] of REQUESTS) {
-    const message = contract.registry.getMessage(`waybill.${name}`)!;
-    const whole = makeValidation(contract.registry, message)!;
-    const decoded = fromBinary(message, bytes);
-    const validator = createValidator({ registry: contract.registry });
-    const ways = {
-      "decode once more and check": () => whole(bytes),
-      "decode once more": () => fromBinary(message, bytes),
-      "check alone": () => validator.validate(message, decoded),
-    };
-    const figures = new Map(Object.keys(ways).map((way) => [way, [] as number[]]));
-    for (let round = 0; round <= ROUNDS; round += 1) {
-      for (const [way, run] of Object.entries(ways)) {
-        const before = performance.now();
-        for (let call = 0; call < CALLS; call += 1) run();
-        // The first round warms up.
-        if (round > 0) figures.get(way)!.push(((performance.now() - before) * 1000) / CALLS);
+export const validation: Suite = {
+  about:
+    "What checking a request's constraints costs a call: decoding it once more, and the check, which a binding to ts-proto's objects would still need.",
+  async run(bench) {
+    for (const [name, bytes] of REQUESTS) {
+      const message = contract.registry.getMessage(`waybill.${name}`)!;
+      const whole = makeValidation(contract.registry, message)!;
+      const decoded = fromBinary(message, bytes);
+      const validator = createValidator({ registry: contract.registry });
+      const ways = {
+        "decode once more and check": () => whole(bytes),
+        "decode once more": () => fromBinary(message, bytes),
+        "check alone": () => validator.validate(message, decoded),
+      };
+      const figures: Record<string, number[]> = {};
+      for (let round = 0; round <= bench.rounds; round += 1) {
+        for (const [way, run] of Object.entries(ways)) {
+          const before = performance.now();
+          for (let call = 0; call < CALLS; call += 1) run();
+          // The first round warms up.
+          if (round === 0) continue;
+          const us = ((performance.now() - before) * 1000) / CALLS;
+          figures[way] = [...(figures[way] ?? []), us];
+        }
       }
+      bench.results.list(name, "µs", figures);
     }
-    for (const [way, each] of figures) row(`${name}: ${way}`, each, "µs");
-  }
-}
+  },
+};

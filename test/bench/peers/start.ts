@@ -23,8 +23,10 @@ export async function startPeer(
     address,
     pid: process.pid!,
     async end() {
-      process.disconnect();
-      await once(process, "exit");
+      if (process.exitCode !== null || process.signalCode !== null) return;
+      const exited = once(process, "exit");
+      if (process.connected) process.disconnect();
+      await exited;
     },
   };
 }

@@ -1,0 +1,34 @@
+import { execFileSync } from "node:child_process";
+import { cpus, totalmem } from "node:os";
+import { PROJECT } from "../../../deploy/local/paths.ts";
+import type { Circumstances } from "./results.ts";
+
+/** Where and when this is. */
+export function circumstances(rounds: number, isQuick: boolean): Circumstances {
+  return {
+    date: `${new Date().toISOString().slice(0, 16)}Z`,
+    commit: commit(),
+    machine: machine(),
+    node: process.version,
+    rounds,
+    isQuick,
+  };
+}
+
+export function machine(): string {
+  const [cpu] = cpus();
+  return `${cpus().length} × ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`;
+}
+
+/** With a mark when files differ from it. */
+function commit(): string {
+  const git = (...args: string[]) =>
+    execFileSync("git", args, { cwd: PROJECT, encoding: "utf8", stdio: "pipe" }).trim();
+  try {
+    const isChanged = git("status", "--porcelain", "--", ".", ":!test/bench/report*") !== "";
+    return `${git("rev-parse", "--short", "HEAD")}${isChanged ? " with changes" : ""}`;
+  } catch {
+    // From an archive, say.
+    return "unknown";
+  }
+}

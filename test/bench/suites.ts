@@ -1,0 +1,21 @@
+import { anchors } from "./anchors.ts";
+import type { Suite } from "./bench.ts";
+import { calls } from "./calls.ts";
+import { revocation } from "./revocation.ts";
+import { sessions } from "./sessions.ts";
+import { start } from "./start.ts";
+import { tokens } from "./tokens.ts";
+import { transfer } from "./transfer.ts";
+import { validation } from "./validation.ts";
+
+/** All suites, in the order in which they run and are reported. */
+export const SUITES: Readonly<Record<string, Suite>> = {
+  start,
+  transfer,
+  validation,
+  anchors,
+  sessions,
+  calls,
+  tokens,
+  revocation,
+};
