@@ -14,8 +14,11 @@ export async function redisSession({ store }: PeerSettings): Promise<string> {
     if (bytes === null) throw new Error("there is no such session");
     return Basket.decode(bytes);
   };
-  const keep = (session: string, basket: Basket) =>
-    redis.setex(session, IDLE_S, Basket.encode(basket).finish() as Buffer);
+  const keep = (session: string, basket: Basket) => {
+    const { buffer, byteOffset, byteLength } = Basket.encode(basket).finish();
+    // Any other array of bytes would be written as the text of its numbers.
+    return redis.setex(session, IDLE_S, Buffer.from(buffer, byteOffset, byteLength));
+  };
   return servePlainly({
     begin: async (size) => {
       const session = randomUUID();
