@@ -21,7 +21,8 @@ export class Bench {
   readonly isQuick: boolean;
   readonly #suite: string;
   readonly #mostCalls: number;
-  readonly #releasers = new Releasers();
+  readonly #everything = new Releasers();
+  #releasers = this.#everything;
   #isOver = false;
 
   constructor(suite: string, extent: Extent) {
@@ -60,16 +61,30 @@ export class Bench {
     this.#releasers.push(what, () => release(started));
     // What was under way when all else was ended goes at once.
     if (this.#isOver) {
-      await this.#releasers.release();
+      await this.#everything.release();
       throw new Error("interrupted");
     }
     return started;
   }
 
+  /** What is started in the course of this work is ended after it. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    const outer = this.#releasers;
+    const inner = new Releasers();
+    outer.push("what a step has started", () => inner.release());
+    this.#releasers = inner;
+    try {
+      return await work();
+    } finally {
+      this.#releasers = outer;
+      await inner.release();
+    }
+  }
+
   /** Ends what was started. @returns what could not be ended */
   end(): Promise<Error[]> {
     this.#isOver = true;
-    return this.#releasers.release();
+    return this.#everything.release();
   }
 }
 

@@ -56,6 +56,8 @@ async function measureKinds(bench: Bench): Promise<void> {
   const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
   const { accessToken: token } = await callers.signIn(await callers.person());
   const db = new Client({ connectionString: cluster.databaseUrl });
+  // An interrupted bench stops Postgres under it.
+  db.on("error", () => {});
   await db.connect();
   await bench.own("the connection", db, (each) => each.end());
   const program = await bench.own("the program", startProgram(cluster), endProgram);

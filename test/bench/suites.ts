@@ -1,5 +1,6 @@
 import { anchors } from "./anchors.ts";
 import type { Suite } from "./bench.ts";
+import { call } from "./call.ts";
 import { calls } from "./calls.ts";
 import { revocation } from "./revocation.ts";
 import { sessions } from "./sessions.ts";
@@ -10,6 +11,7 @@ import { validation } from "./validation.ts";
 
 /** All suites, in the order in which they run and are reported. */
 export const SUITES: Readonly<Record<string, Suite>> = {
+  call,
   start,
   transfer,
   validation,

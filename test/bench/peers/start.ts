@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import { COMPILE_CACHE } from "../../../deploy/local/paths.ts";
 import type { PeerSettings } from "./peer.ts";
 
 /** A peer's process. */
@@ -17,15 +18,18 @@ export async function startPeer(
   execArgv: readonly string[] = [],
 ): Promise<Peer> {
   const args = [kind, JSON.stringify(settings)];
-  const process = fork(join(import.meta.dirname, "serve.ts"), args, { execArgv: [...execArgv] });
-  const address = await addressOf(process, kind);
+  const child = fork(join(import.meta.dirname, "serve.ts"), args, {
+    execArgv: [...execArgv],
+    env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE },
+  });
+  const address = await addressOf(child, kind);
   return {
     address,
-    pid: process.pid!,
+    pid: child.pid!,
     async end() {
-      if (process.exitCode !== null || process.signalCode !== null) return;
-      const exited = once(process, "exit");
-      if (process.connected) process.disconnect();
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, "exit");
+      if (child.connected) child.disconnect();
       await exited;
     },
   };

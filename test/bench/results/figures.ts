@@ -5,10 +5,11 @@ export interface Figure {
   readonly max: number;
 }
 
-/** The middle of some figures. */
+/** The middle of some figures; of two in the middle, what lies between them. */
 export function median(figures: readonly number[]): number {
   const sorted = figures.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+  const middle = (sorted.length - 1) / 2;
+  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
 }
 
 /** @throws Error when a round gave none: a figure is there, or it is left out by name */

@@ -1,0 +1,48 @@
+import type { Recipe, Store } from "./contender.ts";
+import type { Carrier } from "./peers/beginSessions.ts";
+
+/** Their names, as figures are looked for by them. */
+export const NAMES = {
+  floor: "floor: no session at all",
+  iron: "@hapi/iron: advance",
+  jose: "jose: advance",
+  anchored: "Waybill, anchored: advance",
+  anchoredElsewhere: "Waybill, anchored at the session service: advance",
+} as const;
+
+type Method = "Read" | "Advance";
+
+const CARRIED_BY: Partial<Record<Carrier, string>> = { waybill: "metadata", message: "message" };
+
+export const passingName = (method: Method, carrier: Carrier) =>
+  `fair floor: ${method.toLowerCase()}, ${CARRIED_BY[carrier]}`;
+export const carriedName = (method: Method, carrier: Carrier) =>
+  `Waybill, carried: ${method.toLowerCase()}, ${CARRIED_BY[carrier]}`;
+export const storedName = (kind: "redis" | "postgres", method: Method) =>
+  `${kind === "redis" ? "Redis" : "Postgres"}: ${method.toLowerCase()}`;
+
+/** Waybills that are passed through untouched, begun elsewhere: what every such call costs at least. */
+export function passing(
+  method: Method,
+  carrier: Carrier,
+  { size, beganAt }: { size: number; beganAt: string },
+): Recipe {
+  return { name: passingName(method, carrier), kind: "passing", method, carrier, size, beganAt };
+}
+
+export function carried(
+  method: Method,
+  carrier: Carrier,
+  { size, key }: { size: number; key: string },
+): Recipe {
+  const name = carriedName(method, carrier);
+  return { name, kind: "waybill", settings: { key }, method, carrier, size };
+}
+
+export function stored(
+  kind: "redis" | "postgres",
+  method: Method,
+  { size, store }: { size: number; store: Store },
+): Recipe {
+  return { name: storedName(kind, method), kind, store, method, carrier: "session", size };
+}
