@@ -80,11 +80,16 @@ export async function startContender(bench: Bench, recipe: Recipe): Promise<Cont
   return { ...recipe, address: peer.address, processes };
 }
 
-/** Makes a first round of calls, of which nothing is measured. */
-export async function warmUp(bench: Bench, contender: Contender): Promise<void> {
+/** Makes a first round of calls. @returns how many were answered in a second */
+export async function warmUp(
+  bench: Bench,
+  contender: Contender,
+  most = FIRST_CALLS,
+): Promise<number> {
   bench.step(`warming up ${contender.name}`);
-  const calls = bench.calls(FIRST_CALLS);
-  await putLoad({ ...loadOf(contender), ...(await sessionsOf(contender, calls)), calls });
+  const calls = bench.calls(most);
+  const sent = await sessionsOf(contender, calls);
+  return (await putLoad({ ...loadOf(contender), ...sent, calls })).perS;
 }
 
 /** Whom a load is put on. */
@@ -108,7 +113,7 @@ export async function measure(
   contender: Contender,
   amount: Amount,
 ): Promise<Record<string, number>> {
-  const warmUpCalls = Math.min(WARM_UP_CALLS, amount.calls);
+  const warmUpCalls = Math.min(WARM_UP_CALLS, Math.ceil(amount.calls / 2));
   const first = await sessionsOf(contender, warmUpCalls);
   const sent = await sessionsOf(contender, amount.calls);
   const load = loadOf(contender);

@@ -6,6 +6,7 @@ export const NAMES = {
   floor: "floor: no session at all",
   iron: "@hapi/iron: advance",
   jose: "jose: advance",
+  spilled: "Waybill, spilled: advance, metadata",
   anchored: "Waybill, anchored: advance",
   anchoredElsewhere: "Waybill, anchored at the session service: advance",
 } as const;

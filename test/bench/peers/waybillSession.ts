@@ -7,6 +7,7 @@ import {
 } from "#proto/waybill/bench/v1/bench.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { Answers, savedAudience } from "#shared/anchors/answers.ts";
+import { Spills } from "#shared/anchors/spills.ts";
 import { Assertions } from "#shared/callers/assertions.ts";
 import { RemoteAnchors } from "#shared/callers/remoteAnchors.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
@@ -48,7 +49,12 @@ const handlers = {
 /** Sessions that are carried: nothing is kept, but for states that spill. */
 export async function waybillSession(settings: PeerSettings): Promise<string> {
   const server = new Server({ contract: loadContract(PROTOSET) });
-  server.add(CarriedServiceService, handlers, { state: Basket, ring: ringOf(AUDIENCE, settings) });
+  const { store } = settings;
+  const pool = store === undefined ? undefined : createPool(store, { max: 5, name: "bench" });
+  server.add(CarriedServiceService, handlers, {
+    ...{ state: Basket, ring: ringOf(AUDIENCE, settings) },
+    spills: pool && new Spills(pool, AUDIENCE),
+  });
   const port = await server.listen("127.0.0.1:0");
   server.serving(true);
   return `127.0.0.1:${port}`;

@@ -1,0 +1,19 @@
+import { expect, test } from "vitest";
+import { crossings } from "./crossing.ts";
+
+const line = (values: Record<number, number>) =>
+  Object.entries(values).map(([at, value]) => ({ at: Number(at), value }));
+
+test("lines cross where their ratio is one, as logarithms are straight", () => {
+  const flat = line({ 100: 10, 10000: 10 });
+  const rising = line({ 100: 1, 10000: 100 });
+  const [crossing] = crossings(rising, flat);
+  expect(crossing!.at).toBeCloseTo(1000);
+  expect(crossing!.isDearerAfter).toBe(true);
+  expect(crossings(flat, rising)).toEqual([{ at: crossing!.at, isDearerAfter: false }]);
+});
+
+test("lines that do not cross, or have no sizes in common, have no crossing", () => {
+  expect(crossings(line({ 1: 1, 2: 2 }), line({ 1: 2, 2: 3 }))).toEqual([]);
+  expect(crossings(line({ 1: 1, 2: 2 }), line({ 3: 1, 4: 1 }))).toEqual([]);
+});
