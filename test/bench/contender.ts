@@ -22,8 +22,11 @@ export interface Store {
   /** What tells the peer of it, by an address that leads there. */
   readonly settings: (address: string) => PeerSettings;
   /** The processes that work for it, by name. */
-  readonly processes: Readonly<Record<string, number>>;
+  readonly processes: Processes;
 }
+
+/** Numbers of processes, by what they are; CPU and memory are of what they have started, too. */
+export type Processes = Readonly<Record<string, readonly number[]>>;
 
 /** A way to keep sessions, and the call that is measured of it. */
 export interface Recipe {
@@ -48,7 +51,7 @@ export interface Recipe {
 export interface Contender extends Recipe {
   readonly address: string;
   /** All that take part in a call, by what they are. */
-  readonly processes: Readonly<Record<string, number>>;
+  readonly processes: Processes;
 }
 
 /** How much load, and how it comes. */
@@ -76,7 +79,7 @@ export async function startContender(bench: Bench, recipe: Recipe): Promise<Cont
   const { kind, settings, store } = recipe;
   const told = { ...settings, ...store?.settings(store.address) };
   const peer = await bench.own(recipe.name, startPeer(kind, told), (each) => each.end());
-  const processes = { service: peer.pid, ...store?.processes };
+  const processes = { service: [peer.pid], ...store?.processes };
   return { ...recipe, address: peer.address, processes };
 }
 
@@ -118,19 +121,21 @@ export async function measure(
   const sent = await sessionsOf(contender, amount.calls);
   const load = loadOf(contender);
   await putLoad({ ...load, ...first, calls: warmUpCalls });
-  const pids = Object.entries(contender.processes);
-  const before = pids.map(([, pid]) => exactCpuUsOfTree(pid));
+  const processes = Object.entries(contender.processes);
+  const sum = (pids: readonly number[], of: (pid: number) => number) =>
+    pids.reduce((total, pid) => total + of(pid), 0);
+  const before = processes.map(([, pids]) => sum(pids, exactCpuUsOfTree));
   const result = await putLoad({ ...load, ...sent, ...amount });
-  const cpu = pids.map(([name, pid], index) => {
-    const us = (exactCpuUsOfTree(pid) - before[index]!) / result.calls;
+  const cpu = processes.map(([name, pids], index) => {
+    const us = (sum(pids, exactCpuUsOfTree) - before[index]!) / result.calls;
     return [name, us] as const;
   });
   return {
     rate: result.perS,
     p50: result.p50Ms,
     p99: result.p99Ms,
-    CPU: cpu.reduce((sum, [, us]) => sum + us, 0),
+    CPU: cpu.reduce((total, [, us]) => total + us, 0),
     ...Object.fromEntries(cpu),
-    memory: pids.reduce((sum, [, pid]) => sum + residentMbOfTree(pid), 0),
+    memory: processes.reduce((total, [, pids]) => total + sum(pids, residentMbOfTree), 0),
   };
 }

@@ -6,15 +6,7 @@ import { type Contender, measure, type Recipe, startContender, warmUp } from "./
 import { crossings, type Point } from "./crossing.ts";
 import { inTurn, type Rounds } from "./inTurn.ts";
 import { startPeer } from "./peers/start.ts";
-import {
-  carried,
-  carriedName,
-  NAMES,
-  passing,
-  passingName,
-  stored,
-  storedName,
-} from "./recipes.ts";
+import { carried, carriedName, NAMES, passing, stored, storedName } from "./recipes.ts";
 import { median, numeral } from "./results/figures.ts";
 import { postgresStore, redisStore } from "./stores.ts";
 import { wireBytes } from "./wire.ts";

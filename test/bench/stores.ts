@@ -23,7 +23,7 @@ export async function redisStore(bench: Bench): Promise<Store | undefined> {
   return {
     address: redis.address,
     settings: (address) => ({ store: `redis://${address}` }),
-    processes: { Redis: redis.pid },
+    processes: { Redis: [redis.pid] },
   };
 }
 
@@ -48,7 +48,7 @@ export async function postgresStore(bench: Bench): Promise<Store> {
   return {
     address: `127.0.0.1:${postgres.port}`,
     settings: (address) => ({ store: urlAt(postgres.url, address) }),
-    processes: { Postgres: postgres.child.pid },
+    processes: { Postgres: [postgres.child.pid] },
   };
 }
 
@@ -68,6 +68,6 @@ export async function sessionServiceStore(bench: Bench): Promise<Store> {
   return {
     address: replicas[0]!.address,
     settings: (address) => ({ sessionService: address, credentialsDir }),
-    processes: { "session service": replicas[0]!.pid, Postgres: postgres!.pid },
+    processes: { "session service": [replicas[0]!.pid], Postgres: [postgres!.pid] },
   };
 }

@@ -5,6 +5,7 @@ import {
   type ServerUnaryCall,
   type sendUnaryData,
 } from "@grpc/grpc-js";
+import { HealthImplementation } from "grpc-health-check";
 import {
   type Basket,
   type BasketRequest,
@@ -66,6 +67,8 @@ export function servePlainly(way: Way): Promise<string> {
         callback(error as Error);
       }
     };
+  // A front door asks for it.
+  new HealthImplementation({ "": "SERVING" }).addToServer(server);
   server.addService(CarriedServiceService, {
     begin: serving(({ size }) => way.begin(size)),
     read: serving((request, metadata) => way.read(request, metadata)),

@@ -1,0 +1,223 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Children } from "../../deploy/local/children.ts";
+import { toolPath } from "../../deploy/local/tools.ts";
+import type { Bench, Suite } from "./bench.ts";
+import { type Contender, loadOf, measure, sessionsOf, warmUp } from "./contender.ts";
+import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
+import { inTurn, type Rounds } from "./inTurn.ts";
+import { putLoad } from "./load.ts";
+import { type Peer, startPeer } from "./peers/start.ts";
+import { median, ratios } from "./results/figures.ts";
+
+const REPLICAS = [1, 2, 4, 8] as const;
+const SIZE = 195;
+/** What is compiled is compiled in each of them. */
+const FIRST_CALLS_A_REPLICA = 5000;
+/** What two cores carry, however many replicas share it. */
+const PACE_PER_S = 1500;
+const PACE_S = 4;
+/** Replicas before one more comes, and the load on them, long enough for that to be seen. */
+const BEFORE = 2;
+const ARRIVAL_PER_S = 1000;
+const ARRIVAL_S = 6;
+const ARRIVAL_LIMIT_S = 4;
+/** Its share of the calls in such a while; and how much of an even one is one. */
+const WINDOW_MS = 250;
+const SHARE = 0.9;
+
+interface Scaled extends Contender {
+  readonly frontDoor: FrontDoor;
+  readonly replicas: readonly Peer[];
+}
+
+export const scale: Suite = {
+  about: `What a carried advance costs behind a real Envoy with 1 to 8 replicas and the same ${PACE_PER_S} calls a second on all of them together, and how they are spread.`,
+  async run(bench) {
+    if (toolPath("waybill-load") === undefined) {
+      bench.results.leftOut("all of it", "the load generator needs Go");
+      return;
+    }
+    const key = randomBytes(32).toString("base64url");
+    const folder = mkdtempSync(join(tmpdir(), "waybill-scale-"));
+    await bench.own("the folder", folder, () => rmSync(folder, { recursive: true }));
+    const children = await bench.own("the watchdog", new Children(), (each) => each.close());
+    const mint = await bench.own("the mint", startPeer("waybill", { key }), (each) => each.end());
+    const contenders: Scaled[] = [];
+    for (const count of REPLICAS) {
+      for (const kind of ["passing", "waybill"] as const) {
+        const name = nameOf(kind, count);
+        bench.step(`starting ${name}`);
+        const own = { folder: join(folder, `${kind}-${count}`), kind, count, key };
+        const started = await startScaled(bench, children, own);
+        contenders.push({
+          ...{ name, kind, method: "Advance", carrier: "waybill", size: SIZE },
+          ...{ beganAt: mint.address, ...started },
+        });
+      }
+    }
+    for (const each of contenders) {
+      await warmUp(bench, each, FIRST_CALLS_A_REPLICA * each.replicas.length);
+    }
+    const found = await inTurn(bench, "", contenders, (each) =>
+      measure(each, { calls: bench.calls(PACE_PER_S * PACE_S), perS: PACE_PER_S }),
+    );
+    reportCost(bench, found);
+    await reportSpread(bench, contenders);
+    await arrivals(bench, contenders.find(({ name }) => name === nameOf("waybill", BEFORE))!, key);
+  },
+};
+
+function nameOf(kind: "passing" | "waybill", count: number): string {
+  const replicas = count === 1 ? "1 replica" : `${count} replicas`;
+  return `${kind === "passing" ? "fair floor" : "Waybill"}, ${replicas}`;
+}
+
+interface Own {
+  readonly folder: string;
+  readonly kind: string;
+  readonly count: number;
+  readonly key: string;
+}
+
+/** Replicas of one kind behind a front door of their own. */
+async function startScaled(bench: Bench, children: Children, { folder, kind, count, key }: Own) {
+  const replicas: Peer[] = [];
+  for (let number = 1; number <= count; number += 1) {
+    replicas.push(await bench.own("a replica", startPeer(kind, { key }), (each) => each.end()));
+  }
+  const starting = startFrontDoor(children, folder);
+  const frontDoor = await bench.own("Envoy", starting, (each) => each.end());
+  await frontDoor.sendTo(replicas.map(({ address }) => address));
+  const processes = { services: replicas.map(({ pid }) => pid), Envoy: [frontDoor.pid] };
+  return { address: frontDoor.address, frontDoor, replicas, processes };
+}
+
+function reportCost(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
+  const overFloor = new Map(
+    REPLICAS.map((count) => {
+      const [floor, own] = (["passing", "waybill"] as const).map(
+        (kind) => found.get(nameOf(kind, count))!["CPU"]!,
+      );
+      return [count, ratios(own!, floor!)] as const;
+    }),
+  );
+  const rows = Array.from(found, ([name, rounds]) => {
+    const count = REPLICAS.find((each) => name === nameOf("waybill", each));
+    const own: Rounds = count === undefined ? {} : { "of the fair floor": overFloor.get(count)! };
+    return [name, { ...rounds, ...own }] as const;
+  });
+  bench.results.table(
+    `${PACE_PER_S} calls a second over all replicas, through Envoy`,
+    [
+      { name: "of the fair floor", unit: "× CPU" },
+      { name: "CPU", unit: "µs a call" },
+      { name: "services", unit: "µs" },
+      { name: "Envoy", unit: "µs" },
+      { name: "rate", unit: "calls/s" },
+      { name: "p50", unit: "ms" },
+      { name: "p99", unit: "ms" },
+      { name: "memory", unit: "MB" },
+    ],
+    rows,
+  );
+  bench.results.goal(
+    "CPU over the fair floor's, with 8 replicas / with 1",
+    ratios(overFloor.get(8)!, overFloor.get(1)!),
+    { unit: "×", atMost: 1.05 },
+  );
+  bench.results.plot({
+    ...{ file: "cost", kind: "lines", title: "CPU of a call by the number of replicas" },
+    ...{ across: "replicas", up: "µs of CPU a call" },
+    series: (["passing", "waybill"] as const).map((kind) => ({
+      name: kind === "passing" ? "fair floor" : "Waybill",
+      points: REPLICAS.map((count) => ({
+        at: count,
+        value: median(found.get(nameOf(kind, count))!["CPU"]!),
+      })),
+    })),
+  });
+}
+
+/** How far a replica's share of all calls was from an even one, of all rounds together. */
+async function reportSpread(bench: Bench, contenders: readonly Scaled[]): Promise<void> {
+  const shares: Record<string, number[]> = {};
+  for (const { name, frontDoor, replicas } of contenders) {
+    if (replicas.length === 1) continue;
+    const sent = Array.from((await frontDoor.sent()).values());
+    const even = sent.reduce((sum, each) => sum + each, 0) / sent.length;
+    shares[name] = sent.map((each) => (each / even - 1) * 100);
+  }
+  bench.results.list("a replica's share of the calls, from an even one", "%", shares);
+  const worst = Math.max(...Object.values(shares).flat().map(Math.abs));
+  bench.results.goal("the share furthest from an even one", [worst], { unit: "%", atMost: 5 });
+}
+
+/** One more replica comes while calls go on, on connections from before. */
+async function arrivals(bench: Bench, before: Scaled, key: string): Promise<void> {
+  const found = { started: [] as number[], listed: [] as number[] };
+  for (let round = 1; round <= bench.rounds; round += 1) {
+    bench.step(`one more than ${BEFORE} replicas, under load`, round);
+    const { started, listed } = await bench.during(() => arrival(bench, before, key));
+    found.started.push(started);
+    found.listed.push(listed);
+  }
+  bench.results.list(`one more than ${BEFORE} replicas, until it takes its share`, "s", {
+    "from its start": found.started,
+    "from when the front door could know of it": found.listed,
+  });
+  bench.results.goal(
+    "a new replica that listens takes its share, on connections from before",
+    found.listed,
+    { unit: "s", atMost: 2 },
+  );
+  bench.results.note(
+    `A new replica has its share as soon as, of the calls of ${WINDOW_MS} ms, it was sent ${SHARE * 100} % of an even one; after ${ARRIVAL_LIMIT_S} s it is no longer waited for.`,
+  );
+}
+
+async function arrival(bench: Bench, before: Scaled, key: string) {
+  const { frontDoor, replicas } = before;
+  const old = replicas.map(({ address }) => address);
+  const calls = ARRIVAL_PER_S * ARRIVAL_S;
+  const sent = await sessionsOf(before, calls);
+  const load = putLoad({ ...loadOf(before), ...sent, calls, perS: ARRIVAL_PER_S });
+  // Until it is over, whatever comes of it.
+  load.catch(() => {});
+  await delay(1000);
+  const startedAt = performance.now();
+  const added = await bench.own("a new replica", startPeer("waybill", { key }), (each) =>
+    each.end(),
+  );
+  const listedAt = performance.now();
+  frontDoor.announce([...old, added.address]);
+  const at = await untilItsShare(frontDoor, added.address, startedAt, old.length + 1);
+  await load;
+  await frontDoor.sendTo(old);
+  return { started: (at - startedAt) / 1000, listed: (at - listedAt) / 1000 };
+}
+
+/** @returns when that was, or when it was no longer waited for */
+async function untilItsShare(
+  frontDoor: FrontDoor,
+  address: string,
+  startedAt: number,
+  replicas: number,
+): Promise<number> {
+  let last = await frontDoor.sent();
+  for (;;) {
+    await delay(WINDOW_MS);
+    const now = await frontDoor.sent();
+    const at = performance.now();
+    const gained = new Map(
+      Array.from(now, ([each, calls]) => [each, calls - (last.get(each) ?? 0)]),
+    );
+    const all = Array.from(gained.values()).reduce((sum, each) => sum + each, 0);
+    const share = (gained.get(address) ?? 0) / all;
+    if (share >= SHARE / replicas || at - startedAt > ARRIVAL_LIMIT_S * 1000) return at;
+    last = now;
+  }
+}
