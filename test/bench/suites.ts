@@ -3,7 +3,9 @@ import type { Suite } from "./bench.ts";
 import { call } from "./call.ts";
 import { calls } from "./calls.ts";
 import { latency } from "./latency.ts";
+import { memory } from "./memory.ts";
 import { revocation } from "./revocation.ts";
+import { scale } from "./scale.ts";
 import { sessions } from "./sessions.ts";
 import { size } from "./size.ts";
 import { start } from "./start.ts";
@@ -16,6 +18,8 @@ export const SUITES: Readonly<Record<string, Suite>> = {
   call,
   latency,
   size,
+  scale,
+  memory,
   start,
   transfer,
   validation,

@@ -4,6 +4,7 @@
  *
  * Usage: forked, with KIND and a JSON object of settings
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { type PeerSettings, type Serve, serveJoinedBy } from "./peer.ts";
 
 /** How each kind is served; only the chosen one's libraries are loaded. */
@@ -21,4 +22,17 @@ const KINDS: Record<string, () => Promise<Serve>> = {
 const [kind = "", settings = "{}"] = process.argv.slice(2);
 const load = KINDS[kind];
 if (load === undefined) throw new Error(`there is no peer ${kind}`);
+// With --expose-gc it says, when asked, what is left in its memory once nothing can be let go any more.
+process.on("message", () => {
+  void settled().then((memory) => process.send?.(memory));
+});
 await serveJoinedBy(await load(), JSON.parse(settings) as PeerSettings);
+
+async function settled(): Promise<number> {
+  for (let turn = 0; turn < 3; turn += 1) {
+    await delay(100);
+    globalThis.gc?.();
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}

@@ -8,6 +8,8 @@ import type { PeerSettings } from "./peer.ts";
 export interface Peer {
   readonly address: string;
   readonly pid: number;
+  /** Bytes of its heap, and outside of that, after a collection: with `--expose-gc`. */
+  heldBytes(): Promise<number>;
   end(): Promise<void>;
 }
 
@@ -26,6 +28,12 @@ export async function startPeer(
   return {
     address,
     pid: child.pid!,
+    async heldBytes() {
+      const answered = once(child, "message");
+      child.send("settle");
+      const [bytes] = (await answered) as [number];
+      return bytes;
+    },
     async end() {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const exited = once(child, "exit");
