@@ -22,6 +22,7 @@ export class Bench {
   readonly #suite: string;
   readonly #mostCalls: number;
   readonly #everything = new Releasers();
+  readonly #starting = new Set<Promise<unknown>>();
   #releasers = this.#everything;
   #isOver = false;
 
@@ -51,19 +52,27 @@ export class Bench {
     process.stderr.write(`${styleText("dim", line, { stream: process.stderr })}\n`);
   }
 
-  /** Notes how to end something that was started: done after the suite, also when it fails. */
-  async own<T>(
+  /** Notes how to end something that is started: done after the suite, also when it fails. */
+  own<T>(what: string, starting: T | Promise<T>, release: (started: T) => unknown): Promise<T> {
+    const owned = this.#own(what, starting, release);
+    this.#starting.add(owned);
+    const forget = () => this.#starting.delete(owned);
+    owned.then(forget, forget);
+    return owned;
+  }
+
+  async #own<T>(
     what: string,
     starting: T | Promise<T>,
     release: (started: T) => unknown,
   ): Promise<T> {
     const started = await starting;
-    this.#releasers.push(what, () => release(started));
-    // What was under way when all else was ended goes at once.
     if (this.#isOver) {
-      await this.#everything.release();
+      // What was under way when all else was ended.
+      await release(started);
       throw new Error("interrupted");
     }
+    this.#releasers.push(what, () => release(started));
     return started;
   }
 
@@ -82,9 +91,11 @@ export class Bench {
   }
 
   /** Ends what was started. @returns what could not be ended */
-  end(): Promise<Error[]> {
+  async end(): Promise<Error[]> {
     this.#isOver = true;
-    return this.#everything.release();
+    const failures = await this.#everything.release();
+    await Promise.allSettled(this.#starting);
+    return failures;
   }
 }
 

@@ -37,6 +37,8 @@ export async function putLoad(load: Load): Promise<LoadResult> {
   const child = spawn(program, { stdio: ["pipe", "pipe", "inherit"] });
   const kill = () => child.kill();
   process.once("exit", kill);
+  // Where it has ended before it has read all, its exit code says so.
+  child.stdin.on("error", () => {});
   const output = text(child.stdout);
   child.stdin.end(
     JSON.stringify({

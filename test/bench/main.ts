@@ -115,7 +115,10 @@ function whenInterrupted(bench: Bench) {
     if (isEnding) return;
     isEnding = true;
     tell("ending what was started");
-    void bench.end().finally(() => process.exit(130));
+    void bench.end().then((failures) => {
+      for (const failure of failures) console.error(failure);
+      process.exit(130);
+    });
   };
   process.on("SIGINT", end);
   process.on("SIGTERM", end);

@@ -23,6 +23,8 @@ export async function startRelay(target: string, delayUs = 0): Promise<Relay> {
   if (program === undefined) throw new Error("the relay is missing: npm run tools");
   const args = delayUs > 0 ? [target, `${delayUs}us`] : [target];
   const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
+  // Where it has ended, its output says so.
+  child.stdin.on("error", () => {});
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async () => {
     const { value, done } = await lines.next();
