@@ -1,21 +1,25 @@
 import { type EChartsCoreOption, init } from "echarts";
 import type { Plot } from "./results.ts";
 
-const WIDTH = 860;
+const WIDTH = 900;
 const BAR_HEIGHT = 26;
-const LINES_HEIGHT = 420;
+const LINES_HEIGHT = 440;
+/** Values that lie further apart than that are drawn on a logarithmic axis. */
+const FAR_APART = 20;
 
 /** A plot's picture, as SVG. */
 export function draw(plot: Plot): string {
   const names = [...new Set(plot.series.flatMap(({ points }) => points.map(({ at }) => `${at}`)))];
-  const height = plot.kind === "bars" ? 130 + names.length * BAR_HEIGHT : LINES_HEIGHT;
+  const height = plot.kind === "bars" ? 150 + names.length * BAR_HEIGHT : LINES_HEIGHT;
   const chart = init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
   chart.setOption({
     animation: false,
     backgroundColor: "#ffffff",
-    title: { text: plot.title, left: "center", textStyle: { fontSize: 14 } },
-    legend: { top: 28 },
-    grid: { left: 20, right: 40, top: 70, bottom: 40, containLabel: true },
+    textStyle: { fontFamily: "sans-serif" },
+    title: { text: plot.title, left: "center", top: 6, textStyle: { fontSize: 14 } },
+    legend: { top: 34, itemGap: 20, width: WIDTH - 60, textStyle: { fontSize: 11 } },
+    // More than the labels seem to take: fonts differ.
+    grid: { left: 56, right: 40, top: 104, bottom: 44, containLabel: true },
     ...(plot.kind === "bars" ? bars(plot, names) : lines(plot)),
   });
   const svg = chart.renderToSVGString();
@@ -37,23 +41,20 @@ function bars(plot: Plot, names: string[]): EChartsCoreOption {
 }
 
 function lines(plot: Plot): EChartsCoreOption {
-  const all = plot.series.flatMap(({ points }) => points.map(({ at }) => Number(at)));
+  const points = plot.series.flatMap((each) => each.points);
+  const [across, up] = [points.map(({ at }) => Number(at)), points.map(({ value }) => value)];
+  const [min, max] = [Math.min(...across), Math.max(...across)];
+  const isFarApart = Math.max(...up) > FAR_APART * Math.min(...up);
   const axis = { nameLocation: "middle", minorSplitLine: { show: true } };
   return {
     xAxis: {
-      ...axis,
-      type: "log",
-      name: plot.across,
-      nameGap: 26,
-      min: Math.min(...all),
-      max: Math.max(...all),
+      ...{ ...axis, type: "log", logBase: max > FAR_APART * min ? 10 : 2 },
+      ...{ name: plot.across, nameGap: 26, min, max },
     },
-    yAxis: { ...axis, type: "log", name: plot.up, nameGap: 52 },
-    series: plot.series.map(({ name, points }) => ({
-      type: "line",
-      name,
-      symbolSize: 5,
-      data: points.map(({ at, value }) => [at, value]),
+    yAxis: { ...axis, type: isFarApart ? "log" : "value", name: plot.up, nameGap: 48 },
+    series: plot.series.map(({ name, points: own }) => ({
+      ...{ type: "line", name, symbolSize: 5 },
+      data: own.map(({ at, value }) => [at, value]),
     })),
   };
 }
