@@ -25,6 +25,8 @@ ${Object.entries(SUITES)
   .map(([name, { about }]) => `  ${name.padEnd(WIDTH)}  ${about}`)
   .join("\n")}
 
+All of them take more than an hour, and ten minutes with --quick.
+
   --quick       fewer and shorter rounds, to see that it runs; leaves the report alone
   --json FILE   what was found, for machines
   --report DIR  where the report goes: REPORT.md, pictures in report/

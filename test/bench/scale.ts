@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Children } from "../../deploy/local/children.ts";
+import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
+import { Failure } from "../../deploy/local/failure.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import type { Bench, Suite } from "./bench.ts";
 import { type Contender, loadOf, measure, sessionsOf, warmUp } from "./contender.ts";
@@ -41,6 +43,7 @@ export const scale: Suite = {
       bench.results.leftOut("all of it", "the load generator needs Go");
       return;
     }
+    if (!hasEnvoy(bench)) return;
     const key = randomBytes(32).toString("base64url");
     const folder = mkdtempSync(join(tmpdir(), "waybill-scale-"));
     await bench.own("the folder", folder, () => rmSync(folder, { recursive: true }));
@@ -70,6 +73,17 @@ export const scale: Suite = {
     await arrivals(bench, contenders.find(({ name }) => name === nameOf("waybill", BEFORE))!, key);
   },
 };
+
+function hasEnvoy(bench: Bench): boolean {
+  try {
+    envoyBinary((line) => bench.step(line));
+    return true;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    bench.results.leftOut("all of it", "there is no Envoy that runs here");
+    return false;
+  }
+}
 
 function nameOf(kind: "passing" | "waybill", count: number): string {
   const replicas = count === 1 ? "1 replica" : `${count} replicas`;
