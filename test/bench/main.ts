@@ -72,21 +72,25 @@ async function main(): Promise<number> {
     rounds: whole("--rounds", flags.rounds) ?? (flags.quick ? 2 : 5),
     mostCalls: whole("--calls", flags.calls),
   };
+  const isWhole = !flags.quick && flags.rounds === undefined && flags.calls === undefined;
+  const folder = flags.report ? resolve(flags.report) : isWhole ? import.meta.dirname : undefined;
   installTools(["ghz", "waybill-load", "waybill-relay"], tell);
   console.log(`${machine()}, Node ${process.version}`);
   const parts: Part[] = [];
   let failed = 0;
   for (const name of positionals.length > 0 ? NAMES.filter(isAmong(positionals)) : NAMES) {
     const part = await runSuite(name, extent);
-    if (part === undefined) failed += 1;
-    else parts.push(part);
+    if (part === undefined) {
+      failed += 1;
+      continue;
+    }
+    parts.push(part);
+    // After each: what took an hour outlives a suite that ends it all.
+    if (flags.json !== undefined) {
+      writeFileSync(flags.json, `${JSON.stringify({ machine: machine(), parts }, null, 2)}\n`);
+    }
+    if (folder !== undefined) tell(`report: ${writeReport(folder, NAMES, part)}`);
   }
-  if (flags.json !== undefined) {
-    writeFileSync(flags.json, `${JSON.stringify({ machine: machine(), parts }, null, 2)}\n`);
-  }
-  const isWhole = !flags.quick && flags.rounds === undefined && flags.calls === undefined;
-  const folder = flags.report ?? (isWhole ? import.meta.dirname : undefined);
-  if (folder !== undefined) tell(`report: ${writeReport(resolve(folder), NAMES, parts)}`);
   return failed === 0 ? 0 : 1;
 }
 

@@ -38,14 +38,26 @@ export function exactCpuUsOfTree(pid: number): number {
   const kept = existsSync(`/proc/${pid}/schedstat`);
   const ownUs = kept ? threads.reduce((sum, id) => sum + runUs(pid, id), 0) : own * TICK_S * 1e6;
   return childrenOf(pid).reduce(
-    (sum, child) => sum + exactCpuUsOfTree(child),
+    (sum, child) => sum + (unlessOver(() => exactCpuUsOfTree(child)) ?? 0),
     ownUs + ended * TICK_S * 1e6,
   );
 }
 
 function runUs(pid: number, thread: string): number {
-  const [ran] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ");
+  const read = () => readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8");
+  const [ran = "0"] = (unlessOver(read) ?? "").split(" ");
   return Number(ran) / 1000;
+}
+
+/** Undefined: a process or thread that was there a moment ago is over. */
+function unlessOver<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ESRCH") return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -53,18 +65,22 @@ function runUs(pid: number, thread: string): number {
  * each other or have mapped from files.
  */
 export function residentMbOfTree(pid: number): number {
-  const pids = descendants(pid);
+  const statuses = [pid, ...descendants(pid)].flatMap(
+    (each) => unlessOver(() => readFileSync(`/proc/${each}/status`, "utf8")) ?? [],
+  );
   const of = (name: string) =>
-    pids.map((each) => {
-      const status = readFileSync(`/proc/${each}/status`, "utf8");
-      return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0);
-    });
+    statuses.map((status) =>
+      Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0),
+    );
   const own = of("RssAnon").reduce((sum, each) => sum + each, 0);
   return (own + Math.max(...of("RssFile")) + Math.max(...of("RssShmem"))) / 1024;
 }
 
 function descendants(pid: number): number[] {
-  return [pid, ...childrenOf(pid).flatMap(descendants)];
+  return childrenOf(pid).flatMap((child) => [
+    child,
+    ...(unlessOver(() => descendants(child)) ?? []),
+  ]);
 }
 
 /** CPU time of a process and of all that descend from it, in seconds. */

@@ -15,23 +15,20 @@ figure is the median of the rounds, and the spread stands in brackets. A ratio i
 two that were measured in it. Only ratios mean something on another machine.`;
 
 /**
- * Puts these parts in the place of those of the same suites, and makes the report of all there are.
+ * Puts a part in the place of the same suite's, and makes the report of all there are.
  *
- * @param folder gets `REPORT.md`, and `report/` with pictures and, for the next time, the parts as JSON
+ * @param folder gets `REPORT.md`, and `report/` with pictures and, for the next time, all parts as JSON
  * @param order of the suites
  * @returns the report's path
  */
-export function writeReport(folder: string, order: readonly string[], parts: readonly Part[]) {
+export function writeReport(folder: string, order: readonly string[], part: Part): string {
   const beside = join(folder, "report");
   mkdirSync(beside, { recursive: true });
-  for (const part of parts) {
-    const isOwn = (file: string) =>
-      file === `${part.suite}.json` || file.startsWith(`${part.suite}.`);
-    for (const file of readdirSync(beside).filter(isOwn)) rmSync(join(beside, file));
-    writeFileSync(join(beside, `${part.suite}.json`), `${JSON.stringify(part, null, 2)}\n`);
-    for (const plot of part.plots) {
-      writeFileSync(join(beside, pictureOf(part, plot.file)), `${draw(plot)}\n`);
-    }
+  const former = readdirSync(beside).filter((file) => file.startsWith(`${part.suite}.`));
+  for (const file of former) rmSync(join(beside, file));
+  writeFileSync(join(beside, `${part.suite}.json`), `${JSON.stringify(part, null, 2)}\n`);
+  for (const plot of part.plots) {
+    writeFileSync(join(beside, pictureOf(part, plot.file)), `${draw(plot)}\n`);
   }
   const sections = order
     .map((suite) => join(beside, `${suite}.json`))
