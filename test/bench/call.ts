@@ -160,6 +160,9 @@ function report(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
     "CPU is of all processes that take part in a call, but for the load generator. The fair floor passes the same waybill through untouched; what only reads answers without one.",
   );
   bench.results.note(
+    "The load generator shares the machine's cores with what it measures: calls a second are fewer than a service alone would answer.",
+  );
+  bench.results.note(
     "On the wire: payload of TCP, counted by a relay in a run of its own; what is between the session service and its Postgres is not in it.",
   );
 }

@@ -13,7 +13,7 @@ import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
 import { inTurn, type Rounds } from "./inTurn.ts";
 import { putLoad } from "./load.ts";
 import { type Peer, startPeer } from "./peers/start.ts";
-import { median, ratios } from "./results/figures.ts";
+import { median, numeral, ratios } from "./results/figures.ts";
 
 const REPLICAS = [1, 2, 4, 8] as const;
 const SIZE = 195;
@@ -22,6 +22,7 @@ const FIRST_CALLS_A_REPLICA = 5000;
 /** What two cores carry, however many replicas share it. */
 const PACE_PER_S = 1500;
 const PACE_S = 4;
+const SPREAD_CALLS = 40_000;
 /** Replicas before one more comes, and the load on them, long enough for that to be seen. */
 const BEFORE = 2;
 const ARRIVAL_PER_S = 1000;
@@ -69,7 +70,7 @@ export const scale: Suite = {
       measure(each, { calls: bench.calls(PACE_PER_S * PACE_S), perS: PACE_PER_S }),
     );
     reportCost(bench, found);
-    await reportSpread(bench, contenders);
+    await spreads(bench, contenders);
     await arrivals(bench, contenders.find(({ name }) => name === nameOf("waybill", BEFORE))!, key);
   },
 };
@@ -156,18 +157,31 @@ function reportCost(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
   });
 }
 
-/** How far a replica's share of all calls was from an even one, of all rounds together. */
-async function reportSpread(bench: Bench, contenders: readonly Scaled[]): Promise<void> {
+/** How far each replica's share of the calls is from an even one. */
+async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<void> {
+  const calls = bench.calls(SPREAD_CALLS);
   const shares: Record<string, number[]> = {};
-  for (const { name, frontDoor, replicas } of contenders) {
+  for (const each of contenders.filter(({ kind }) => kind === "waybill")) {
+    const { name, frontDoor, replicas } = each;
     if (replicas.length === 1) continue;
-    const sent = Array.from((await frontDoor.sent()).values());
-    const even = sent.reduce((sum, each) => sum + each, 0) / sent.length;
-    shares[name] = sent.map((each) => (each / even - 1) * 100);
+    bench.step(`spread: ${name}`);
+    const sent = await sessionsOf(each, calls);
+    const before = await frontDoor.sent();
+    await putLoad({ ...loadOf(each), ...sent, calls, perS: PACE_PER_S });
+    const after = await frontDoor.sent();
+    shares[name] = replicas.map(({ address }) => {
+      const own = after.get(address)! - before.get(address)!;
+      return ((own * replicas.length) / calls - 1) * 100;
+    });
   }
   bench.results.list("a replica's share of the calls, from an even one", "%", shares);
   const worst = Math.max(...Object.values(shares).flat().map(Math.abs));
   bench.results.goal("the share furthest from an even one", [worst], { unit: "%", atMost: 5 });
+  const most = Math.max(...REPLICAS);
+  const byChance = 200 * Math.sqrt((most - 1) / calls);
+  bench.results.note(
+    `If chance alone spread ${numeral(calls)} calls over ${most} replicas, one share in twenty would be ${numeral(byChance)} % or more from an even one.`,
+  );
 }
 
 /** One more replica comes while calls go on, on connections from before. */
