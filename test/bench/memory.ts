@@ -13,7 +13,7 @@ import type { PeerSettings } from "./peers/peer.ts";
 import { type Peer, startPeer } from "./peers/start.ts";
 import { PROTOSET } from "./peers/waybillSession.ts";
 import { residentMbOfTree } from "./processTimes.ts";
-import { numeral } from "./results/figures.ts";
+import { count as countText } from "./results/figures.ts";
 import { postgresStore, redisStore } from "./stores.ts";
 
 const MANY = 1_000_000;
@@ -75,7 +75,7 @@ interface Tables {
 }
 
 function sessionsText(count: number): string {
-  return count === 0 ? "no session" : `${numeral(count)} sessions`;
+  return count === 0 ? "no session" : `${countText(count)} sessions`;
 }
 
 function startHeld(bench: Bench, kind: string, settings: PeerSettings): Promise<Peer> {
@@ -97,7 +97,7 @@ async function carriedSessions(bench: Bench, counts: readonly number[], tables: 
   const more = counts[2]! - counts[1]!;
   const grown = growth(tables.held, begins) - growth(tables.held, READS);
   bench.results.goal(
-    `held by a service for each of ${numeral(more)} more carried sessions, over as many reads`,
+    `held by a service for each of ${countText(more)} more carried sessions, over as many reads`,
     [(grown * MB) / more],
     { unit: "B", atMost: ID_BYTES },
   );
@@ -151,7 +151,7 @@ async function anchoredSessions(bench: Bench, counts: readonly number[], tables:
   tables.kept.set("Waybill, anchored: Postgres", bytes);
   const more = called - counts[1]!;
   bench.results.goal(
-    `held by a service for each of ${numeral(more)} more anchored sessions, over as many reads or more`,
+    `held by a service for each of ${countText(more)} more anchored sessions, over as many reads or more`,
     [((growth(tables.held, name) - growth(tables.held, READS)) * MB) / more],
     { unit: "B", atMost: ID_BYTES },
   );
@@ -207,7 +207,7 @@ async function inParts(
   work: (part: number) => Promise<unknown>,
 ) {
   for (let done = 0; done < count; done += AT_A_TIME) {
-    bench.step(`${what}: ${numeral(done)} of ${numeral(count)}`);
+    bench.step(`${what}: ${countText(done)} of ${countText(count)}`);
     await work(Math.min(AT_A_TIME, count - done));
   }
 }

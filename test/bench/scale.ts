@@ -13,7 +13,7 @@ import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
 import { inTurn, type Rounds } from "./inTurn.ts";
 import { putLoad } from "./load.ts";
 import { type Peer, startPeer } from "./peers/start.ts";
-import { median, numeral, ratios } from "./results/figures.ts";
+import { count, median, numeral, ratios } from "./results/figures.ts";
 
 const REPLICAS = [1, 2, 4, 8] as const;
 const SIZE = 195;
@@ -180,7 +180,7 @@ async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<voi
   const most = Math.max(...REPLICAS);
   const byChance = 200 * Math.sqrt((most - 1) / calls);
   bench.results.note(
-    `If chance alone spread ${numeral(calls)} calls over ${most} replicas, one share in twenty would be ${numeral(byChance)} % or more from an even one.`,
+    `If chance alone spread ${count(calls)} calls over ${most} replicas, one share in twenty would be ${numeral(byChance)} % or more from an even one.`,
   );
 }
 

@@ -25,10 +25,16 @@ export function ratios(rounds: readonly number[], against: readonly number[]): n
   return rounds.map((each, index) => each / against[index]!);
 }
 
+/** A number of things. */
+export function count(value: number): string {
+  return value.toLocaleString("en-GB");
+}
+
 /** Three digits, or all of those before the point. */
 export function numeral(value: number): string {
+  if (value === 0) return "0";
   const size = Math.abs(value);
-  const digits = size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 ? 2 : 4;
+  const digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 ? 2 : 4;
   return value.toLocaleString("en-GB", {
     minimumFractionDigits: size >= 0.1 ? digits : 0,
     maximumFractionDigits: digits,
