@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -108,6 +108,18 @@ test.skipIf(!hasTools)("a call that fails fails the run (needs Go)", async () =>
   const put = putLoad({ ...call, protoset: PROTOSET, calls: 10, metadata });
   await expect(put).rejects.toThrow(/CarriedService\/Advance.*"Unknown":10/);
   await peer.end();
+});
+
+test("a quick run leaves the project's report alone", () => {
+  const files = () =>
+    globSync("{REPORT.md,report/*}", { cwd: import.meta.dirname }).map(
+      (file) => `${file} ${statSync(join(import.meta.dirname, file)).mtimeMs}`,
+    );
+  const before = files();
+  const run = bench("validation", "--quick", "--rounds=1");
+  expect(run.status, run.stderr).toBe(0);
+  expect(run.stdout).toContain("quick: fewer and shorter rounds");
+  expect(files()).toEqual(before);
 });
 
 test("words that are off are refused with what was expected", () => {
