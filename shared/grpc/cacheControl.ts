@@ -2,7 +2,7 @@ import type { Metadata } from "@grpc/grpc-js";
 import type { Lifetime } from "../cache/responseCache.ts";
 
 /** What `cache-control` metadata say (RFC 9111 section 5.2): each directive with its argument, if any. */
-export function directivesOf(metadata: Metadata): ReadonlyMap<string, string> {
+export function directivesOf(metadata: Pick<Metadata, "get">): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const value of metadata.get("cache-control")) {
     for (const directive of value.toString().toLowerCase().split(",")) {

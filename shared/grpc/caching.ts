@@ -46,16 +46,16 @@ export function caching(
   return async (request, call) => {
     const bytes = request as Buffer;
     const who = cache.public ? "" : identityOf(call.caller);
-    const directives = directivesOf(call.metadata);
+    const directives = directivesOf(call.headers);
     if (who === undefined || directives.has("no-store")) return next(bytes, call);
     const asked =
       who === "" && vary === ""
         ? everybody
-        : JSON.stringify([path, who, ...valuesOf(call.metadata, cache.vary)]);
+        : JSON.stringify([path, who, ...valuesOf(call.headers, cache.vary)]);
     const { position } = scope;
     let own: Metadata | undefined;
     const fetch: Fetch = async ({ signal }) => {
-      const fetching = new FetchCall(path, call.caller, only(call.metadata, cache.vary), signal);
+      const fetching = new FetchCall(path, call.caller, only(call.headers, cache.vary), signal);
       const response = await next(bytes, fetching);
       const { reply, resources } = fetching;
       const [etag, cacheControl] = ["etag", "cache-control"].map((key) => `${reply.get(key)[0]}`);
@@ -74,7 +74,7 @@ export function caching(
     };
     const found = await scope.ask({
       key: `${asked}\n${bytes.toString("latin1")}`,
-      needs: changeIn(call.metadata),
+      needs: changeIn(call.headers),
       position,
       fresh: directives.has("no-cache"),
       signal: () => call.signal,
@@ -91,7 +91,7 @@ export function caching(
     if (vary !== "") call.reply.set("vary", vary);
     if (found.position > 0n) call.reply.set(CHANGE_KEY, `${found.position}`);
     if (!isOwn) call.reply.set("age", `${Math.floor(found.ageMs / 1000)}`);
-    if (!namesEtag(call.metadata.get("if-none-match"), answer.etag)) return answer.bytes;
+    if (!namesEtag(call.headers.get("if-none-match"), answer.etag)) return answer.bytes;
     call.reply.set("not-modified", "1");
     return Buffer.alloc(0);
   };
@@ -124,14 +124,14 @@ function identityOf({ jwt, service, oneTimeKey }: Caller): string | undefined {
 }
 
 /** Of metadata those keys alone. */
-function only(metadata: Metadata, keys: readonly string[]): Metadata {
+function only(metadata: Pick<Metadata, "get">, keys: readonly string[]): Metadata {
   const kept = new Metadata();
   for (const key of keys) for (const value of metadata.get(key)) kept.add(key, value);
   return kept;
 }
 
 /** The values of some keys, each in a text of its own. */
-export function valuesOf(metadata: Metadata, keys: readonly string[]): string[][] {
+export function valuesOf(metadata: Pick<Metadata, "get">, keys: readonly string[]): string[][] {
   return keys.map((key) => metadata.get(key).map((value) => value.toString("latin1")));
 }
 

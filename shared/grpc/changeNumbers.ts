@@ -12,7 +12,7 @@ const NUMBER = /^\d{1,19}$/;
 const BEYOND = 2n ** 64n;
 
 /** The newest of the changes that metadata name. 0: none; what makes no sense is beyond every change. */
-export function changeIn(metadata: Metadata): bigint {
+export function changeIn(metadata: Pick<Metadata, "get">): bigint {
   let newest = 0n;
   for (const value of metadata.get(CHANGE_KEY)) {
     const text = value.toString();

@@ -41,7 +41,7 @@ test("an answer is marked as its contract says", async () => {
 });
 
 test("an answer with metadata of its own is kept by nobody", async () => {
-  const call = { metadata: new Metadata(), reply: new Metadata() };
+  const call = { headers: new Metadata(), reply: new Metadata() };
   const next = async () => {
     call.reply.set("waybill", "w");
     return page("a");
