@@ -1,4 +1,9 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import {
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Stream,
+  sensitiveHeaders,
+} from "node:http2";
 import { Metadata, type ServerErrorResponse, status } from "@grpc/grpc-js";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 
@@ -13,6 +18,11 @@ export interface UnaryMethod {
 }
 
 const MESSAGE_HEAD = 5;
+/**
+ * No two waybills are alike: in the table of header compression they would only drive out what is. And
+ * what is secret has no place in it (RFC 7541 section 7.1.3).
+ */
+const NEVER_INDEXED = [WAYBILL_KEY];
 const CONTENT_TYPE = "application/grpc+proto";
 /** gRPC has no use for a date. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
@@ -199,7 +209,10 @@ export class UnaryCall {
     this.#finish();
     const headers: OutgoingHttpHeaders = { ":status": 200, "content-type": CONTENT_TYPE };
     if (this.#reply !== undefined) Object.assign(headers, this.#reply.toHttp2Headers());
-    if (this.#waybill !== undefined) headers[WAYBILL_KEY] = this.#waybill;
+    if (this.#waybill !== undefined) {
+      headers[WAYBILL_KEY] = this.#waybill;
+      headers[sensitiveHeaders as unknown as string] = NEVER_INDEXED;
+    }
     this.#stream.respond(headers, WITH_TRAILERS);
     this.#stream.on("wantTrailers", sendOk);
     // Message and end in one: they leave together.

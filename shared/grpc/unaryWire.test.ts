@@ -1,5 +1,10 @@
 import { once } from "node:events";
-import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";
+import {
+  type ClientHttp2Session,
+  connect,
+  type IncomingHttpHeaders,
+  sensitiveHeaders,
+} from "node:http2";
 import { gzipSync } from "node:zlib";
 import {
   Client,
@@ -335,6 +340,8 @@ describe("by the wire alone", () => {
     };
     const answer = await ask(target, [frame("a")], { waybill: "abc", "x-raw-bin": "AQ==" });
     expect(answer).toMatchObject({ status: "0", headers: { waybill: "def" } });
+    const { [sensitiveHeaders as unknown as string]: neverIndexed } = answer.headers;
+    expect(neverIndexed).toEqual(["waybill"]);
   });
 
   test("a message larger than the limit is refused before the rest of it has come", async () => {
