@@ -19,8 +19,16 @@ export const passingName = (method: Method, carrier: Carrier) =>
   `fair floor: ${method.toLowerCase()}, ${CARRIED_BY[carrier]}`;
 export const carriedName = (method: Method, carrier: Carrier) =>
   `Waybill, carried: ${method.toLowerCase()}, ${CARRIED_BY[carrier]}`;
-export const storedName = (kind: "redis" | "postgres", method: Method) =>
-  `${kind === "redis" ? "Redis" : "Postgres"}: ${method.toLowerCase()}`;
+type StoreKind = keyof typeof STORES;
+
+const STORES = {
+  redis: "Redis",
+  pipelined: "Redis, auto-pipelined",
+  postgres: "Postgres",
+} as const;
+
+export const storedName = (kind: StoreKind, method: Method) =>
+  `${STORES[kind]}: ${method.toLowerCase()}`;
 
 /** Waybills that are passed through untouched, begun elsewhere: what every such call costs at least. */
 export function passing(
@@ -41,9 +49,13 @@ export function carried(
 }
 
 export function stored(
-  kind: "redis" | "postgres",
+  kind: StoreKind,
   method: Method,
   { size, store }: { size: number; store: Store },
 ): Recipe {
-  return { name: storedName(kind, method), kind, store, method, carrier: "session", size };
+  const isPipelined = kind === "pipelined";
+  return {
+    ...{ name: storedName(kind, method), store, method, carrier: "session", size },
+    ...{ kind: isPipelined ? "redis" : kind, settings: { isPipelined } },
+  };
 }

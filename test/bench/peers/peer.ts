@@ -17,6 +17,8 @@ import {
 export interface PeerSettings {
   /** Of Redis or Postgres. */
   readonly store?: string;
+  /** Redis: commands of one tick go out together. Default: each by itself, as ioredis does by default. */
+  readonly isPipelined?: boolean;
   /** The ring key of all peers that seal, in base64url. */
   readonly key?: string;
   /** Where anchored sessions stand that stand elsewhere. */

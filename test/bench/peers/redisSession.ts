@@ -6,9 +6,8 @@ import { naming, newBasket, type PeerSettings, servePlainly, sessionOf } from ".
 const IDLE_S = 30 * 60;
 
 /** A session in Redis: GET, and SETEX where it has changed. */
-export async function redisSession({ store }: PeerSettings): Promise<string> {
-  // As most are run: commands of one tick go out together.
-  const redis = new Redis(store!, { enableAutoPipelining: true });
+export async function redisSession({ store, isPipelined = false }: PeerSettings): Promise<string> {
+  const redis = new Redis(store!, { enableAutoPipelining: isPipelined });
   const load = async (session: string) => {
     const bytes = await redis.getBuffer(session);
     if (bytes === null) throw new Error("there is no such session");
