@@ -16,6 +16,8 @@ export function cluster(name: string, discovery: Discovery, tls: TlsFiles | unde
     ...(tls && { transport_socket: toReplicas(tls, INTERNAL_NAME) }),
     connect_timeout: "1s",
     lb_policy: "LEAST_REQUEST",
+    // A new replica gets calls as soon as it is found healthy; by default up to a second later.
+    common_lb_config: { update_merge_window: "0.1s" },
     // A replica that has left gets no new calls at once; those that it has go on.
     ignore_health_on_host_removal: true,
     per_connection_buffer_limit_bytes: 1024 * 1024,
