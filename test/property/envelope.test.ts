@@ -122,4 +122,18 @@ describe("envelopes written and read by hand", () => {
       parameters,
     );
   });
+
+  it.each([
+    ["a number of more than 32 bits", [10, 7, 16, 133, 128, 128, 128, 128, 1]],
+    ["a number of more than 64 bits", [10, 12, 16, ...Array(10).fill(255), 1]],
+    ["the envelope twice", [10, 2, 16, 1, 10, 2, 104, 1]],
+    ["a field twice", [10, 4, 16, 1, 16, 2]],
+    ["a field of another type", [10, 3, 18, 1, 0]],
+    ["no envelope", []],
+    ["another version", [18, 2, 16, 1]],
+    ["bytes beyond the end", [10, 3, 10, 9, 1]],
+  ])("%s is read or refused as by the generated code", (_what, plaintext) => {
+    const bytes = Buffer.from(plaintext);
+    expect(outcome(() => decodeEnvelope(bytes))).toEqual(outcome(() => decodedBy(bytes)));
+  });
 });
