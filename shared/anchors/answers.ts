@@ -2,6 +2,7 @@ import { Answer, type AnswerV1 } from "../../proto/gen/waybill/envelope/v1/envel
 import { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { StatusError } from "../errors/errors.ts";
 import { IV_BYTES, TAG_BYTES } from "../waybill/jwe.ts";
+import { KeptWriter } from "../waybill/keptWriter.ts";
 import { Opener } from "../waybill/opener.ts";
 import type { RingSource } from "../waybill/ring.ts";
 import { Sealer } from "../waybill/sealer.ts";
@@ -18,6 +19,7 @@ export function savedAudience(audience: string): string {
 export class Answers {
   readonly #sealer: Sealer;
   readonly #opener: Opener;
+  readonly #writer = new KeptWriter();
 
   /** @param ring of `savedAudience(audience)` */
   constructor(audience: string, ring: RingSource) {
@@ -27,10 +29,11 @@ export class Answers {
 
   /** @throws StatusError KEYS_UNAVAILABLE */
   seal(answer: AnswerV1): Buffer {
-    const plaintext = Answer.encode({ version: { $case: "v1", value: answer } }).finish();
+    const message: Answer = { version: { $case: "v1", value: answer } };
+    const plaintext = this.#writer.encode((writer) => Answer.encode(message, writer));
     const { header, iv, ciphertext, tag } = this.#sealer.seal(plaintext);
     const fields = { protected: Buffer.from(header, "base64url"), iv, ciphertext, tag };
-    return Buffer.from(Waybill.encode(fields).finish());
+    return this.#writer.encode((writer) => Waybill.encode(fields, writer));
   }
 
   /**

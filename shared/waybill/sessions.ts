@@ -1,4 +1,3 @@
-import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { EnvelopeV1, Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import { CHAIN_RANDOM_BYTES, chainDigest } from "./chain.ts";
@@ -6,6 +5,7 @@ import { systemClocks } from "./clocks.ts";
 import { Entropy } from "./entropy.ts";
 import { decodeEnvelope, encodeEnvelope } from "./envelopeCodec.ts";
 import { encodeHeader, type Sealed } from "./jwe.ts";
+import { KeptWriter } from "./keptWriter.ts";
 import { Opener } from "./opener.ts";
 import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
 import type { RingSource } from "./ring.ts";
@@ -22,8 +22,6 @@ export const MAX_VERSION = 2 ** 31 - 1;
 /** The revision of a state that no waybill carries yet. */
 const NOT_SEALED = 0;
 const CARRIED = 1;
-/** A state up to so many bytes leaves its writer behind for the next. */
-const MAX_KEPT_BYTES = 64 * 1024;
 const ANCHORED = 2;
 const MODES = { carried: [CARRIED], anchored: [ANCHORED], either: [CARRIED, ANCHORED] };
 
@@ -56,7 +54,7 @@ export class Sessions<State> {
   readonly #spills: SpillSource | undefined;
   readonly #upgrades: Upgrades;
   readonly #ring: RingSource;
-  #writer: BinaryWriter | undefined;
+  readonly #writer = new KeptWriter();
 
   constructor(
     contract: SessionContract,
@@ -182,7 +180,7 @@ export class Sessions<State> {
 
   /** Has a session go on, in its handler's hands, from the version that its successor says. */
   goOn(session: OpenSession<State>, envelope: EnvelopeV1): void {
-    const encoded = asBuffer(this.encode(session.state, session.unknown));
+    const encoded = this.encode(session.state, session.unknown);
     Object.assign(session, this.#toSession(envelope, session.state, encoded), {
       // What was taken out with this version is out: the next is held against what is left.
       unknown: session.unknown && unknownOf(session.state),
@@ -205,15 +203,9 @@ export class Sessions<State> {
    * @param unknown what it brought along that this program does not know
    * @throws Error when the handler has dropped what this program does not know
    */
-  encode(state: State, unknown?: Unknown): Uint8Array {
+  encode(state: State, unknown?: Unknown): Buffer {
     if (unknown !== undefined) keepUnknown(state, unknown);
-    // A new writer grows by copying: that costs more than writing.
-    const writer = this.#writer ?? new BinaryWriter();
-    // One that is left in the midst of a state is not used again, nor is one that has grown large.
-    this.#writer = undefined;
-    const encoded = this.#codec.encode(state, writer).finish();
-    if (encoded.length <= MAX_KEPT_BYTES) this.#writer = writer;
-    return encoded;
+    return this.#writer.encode((writer) => this.#codec.encode(state, writer));
   }
 
   /** @throws StatusError WAYBILL_EXPIRED: its absolute life is over */
