@@ -71,7 +71,7 @@ test.skipIf(!hasTools)(
       const keeps = /^(Redis|Postgres|Waybill, anchored)/.test(name);
       expect("store" in figures, name).toBe(keeps);
     }
-    expect(goals).toHaveLength(hasRedis ? 8 : 4);
+    expect(goals).toHaveLength(hasRedis ? 12 : 4);
     for (const { name, atMost, atLeast, figure, isMet } of goals) {
       const aims = [atMost, atLeast].filter((each) => each !== undefined);
       expect(aims, name).toHaveLength(1);
