@@ -30,8 +30,45 @@ export interface LoadResult {
   readonly p99Ms: number;
 }
 
+/** One call of a mix. */
+export interface MixedCall {
+  /** `package.Service/Method`. */
+  readonly method: string;
+  readonly message: Uint8Array;
+}
+
+/** Calls of several methods: each is made once, in their order, as many as are answered. */
+export interface MixedLoad extends Pick<Load, "target" | "connections" | "inFlight" | "metadata"> {
+  readonly mixed: readonly MixedCall[];
+}
+
+export interface MixedResult extends LoadResult {
+  /** Of the answers, those that came with their age: they were kept. */
+  readonly aged: number;
+}
+
 /** @throws Error naming the statuses when a call has failed */
-export async function putLoad(load: Load): Promise<LoadResult> {
+export function putLoad(load: Load): Promise<LoadResult> {
+  return generate(load.method, load, {
+    method: load.method,
+    protoset: load.protoset,
+    calls: load.calls,
+    rps: load.perS ?? 0,
+    messages: (load.messages ?? [new Uint8Array()]).map(base64),
+  });
+}
+
+/** @throws Error naming the statuses when a call has failed */
+export function putMixedLoad(load: MixedLoad): Promise<MixedResult> {
+  const mixed = load.mixed.map(({ method, message }) => ({ method, message: base64(message) }));
+  return generate("a mix of calls", load, { mixed });
+}
+
+async function generate(
+  what: string,
+  { target, connections = 4, inFlight = 32, metadata = [] }: Omit<MixedLoad, "mixed">,
+  job: object,
+): Promise<MixedResult> {
   const program = toolPath("waybill-load");
   if (program === undefined) throw new Error("the load generator is missing: npm run tools");
   const child = spawn(program, { stdio: ["pipe", "pipe", "inherit"] });
@@ -40,27 +77,17 @@ export async function putLoad(load: Load): Promise<LoadResult> {
   // Where it has ended before it has read all, its exit code says so.
   child.stdin.on("error", () => {});
   const output = text(child.stdout);
-  child.stdin.end(
-    JSON.stringify({
-      target: load.target,
-      method: load.method,
-      protoset: load.protoset,
-      calls: load.calls,
-      rps: load.perS ?? 0,
-      connections: load.connections ?? 4,
-      concurrency: load.inFlight ?? 32,
-      metadata: load.metadata ?? [],
-      messages: (load.messages ?? [new Uint8Array()]).map((bytes) =>
-        Buffer.from(bytes).toString("base64"),
-      ),
-    }),
-  );
+  child.stdin.end(JSON.stringify({ target, connections, concurrency: inFlight, metadata, ...job }));
   const [code] = (await once(child, "exit")) as [number | null];
   process.off("exit", kill);
   if (code !== 0) throw new Error(`the load generator ended with ${code}`);
-  const result = JSON.parse(await output) as LoadResult & { statuses: Record<string, number> };
+  const result = JSON.parse(await output) as MixedResult & { statuses: Record<string, number> };
   if (result.statuses["OK"] !== result.calls) {
-    throw new Error(`${load.method}: ${JSON.stringify(result)}`);
+    throw new Error(`${what}: ${JSON.stringify(result)}`);
   }
   return result;
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64");
 }

@@ -1,5 +1,6 @@
 // Puts load on one method with ghz's runner, each call with the next of the waybills given: what one
-// caller sends again and again, header compression would make free of charge.
+// caller sends again and again, header compression would make free of charge. Or makes calls of several
+// methods, each once.
 //
 // Reads a job as JSON from standard input, and writes what came of it to standard output.
 package main
@@ -29,6 +30,8 @@ type job struct {
 	Metadata []map[string]string
 	// Encoded; one in turn for each call.
 	Messages [][]byte
+	// In place of the method, the messages, the number of calls and their pace.
+	Mixed []mixedCall
 }
 
 type result struct {
@@ -39,6 +42,8 @@ type result struct {
 	PerS     float64        `json:"perS"`
 	P50Ms    float64        `json:"p50Ms"`
 	P99Ms    float64        `json:"p99Ms"`
+	// Of a mix: answers that came with their age, as kept ones do (RFC 9111 section 5.1).
+	Aged uint64 `json:"aged"`
 }
 
 func main() {
@@ -52,6 +57,13 @@ func run() error {
 	var j job
 	if err := json.NewDecoder(os.Stdin).Decode(&j); err != nil {
 		return fmt.Errorf("the job on standard input: %w", err)
+	}
+	if len(j.Mixed) > 0 {
+		mixed, err := putMixed(j)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(mixed)
 	}
 	headers := make([]metadata.MD, len(j.Metadata))
 	for i, each := range j.Metadata {
@@ -99,19 +111,22 @@ func run() error {
 	for _, each := range report.Details {
 		latencies = append(latencies, float64(each.Latency)/1e6)
 	}
-	sort.Float64s(latencies)
-	at := func(share float64) float64 {
-		if len(latencies) == 0 {
-			return 0
-		}
-		return latencies[int(share*float64(len(latencies)-1))]
-	}
+	p50, p99 := percentiles(latencies)
 	return json.NewEncoder(os.Stdout).Encode(result{
 		Calls:    report.Count,
 		Statuses: report.StatusCodeDist,
 		Errors:   report.ErrorDist,
 		PerS:     report.Rps,
-		P50Ms:    at(0.5),
-		P99Ms:    at(0.99),
+		P50Ms:    p50,
+		P99Ms:    p99,
 	})
+}
+
+func percentiles(latencies []float64) (p50, p99 float64) {
+	if len(latencies) == 0 {
+		return 0, 0
+	}
+	sort.Float64s(latencies)
+	at := func(share float64) float64 { return latencies[int(share*float64(len(latencies)-1))] }
+	return at(0.5), at(0.99)
 }
