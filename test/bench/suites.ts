@@ -1,5 +1,6 @@
 import { anchors } from "./anchors.ts";
 import type { Suite } from "./bench.ts";
+import { cache } from "./cache.ts";
 import { call } from "./call.ts";
 import { calls } from "./calls.ts";
 import { latency } from "./latency.ts";
@@ -20,6 +21,7 @@ export const SUITES: Readonly<Record<string, Suite>> = {
   size,
   scale,
   memory,
+  cache,
   start,
   transfer,
   validation,

@@ -1,0 +1,103 @@
+import type { Bench } from "../bench.ts";
+import type { Processes } from "../contender.ts";
+import { type LoadResult, putMixedLoad } from "../load.ts";
+import { exactCpuUsOfTree, residentMbOfTree } from "../processTimes.ts";
+import type { Measure } from "../results/results.ts";
+import type { Reads } from "./reads.ts";
+import type { RunningCatalogue } from "./startCatalogue.ts";
+import { type Reader, startReader } from "./startReader.ts";
+
+/** Right before each run: what is compiled, and what is to be kept, is there by then. */
+const WARM_UP_CALLS = 1500;
+/** Asked anew, so that none is old enough to be asked for again in the course of the run. */
+const ANEW = [{ "cache-control": "no-cache" }];
+
+/** What is measured of each. CPU is of all its processes, and then of each. */
+export const READ_MEASURES: readonly Measure[] = [
+  { name: "rate", unit: "reads/s" },
+  { name: "p50", unit: "ms" },
+  { name: "p99", unit: "ms" },
+  { name: "CPU", unit: "µs a read" },
+  { name: "service", unit: "µs" },
+  { name: "Postgres", unit: "µs" },
+  { name: "client", unit: "µs" },
+  { name: "memory", unit: "MB" },
+  { name: "hits of the service", unit: "% of reads" },
+  { name: "hits of the client", unit: "% of reads" },
+];
+
+/** Some reads of a catalogue, with caches or without. */
+export interface Reading {
+  readonly name: string;
+  measure(): Promise<Record<string, number>>;
+}
+
+/** Reads by the load generator: nothing but the service is between them and the answers. */
+export function byLoad(name: string, catalogue: RunningCatalogue, { hot, calls }: Reads): Reading {
+  const { address: target, processes } = catalogue;
+  const warmUp = Array.from({ length: Math.min(WARM_UP_CALLS, calls.length) }, (_, at) => {
+    return hot[at % hot.length]!;
+  });
+  return {
+    name,
+    async measure() {
+      await catalogue.forget();
+      await putMixedLoad({ target, mixed: hot, metadata: ANEW });
+      await putMixedLoad({ target, mixed: warmUp });
+      const cost = costOf(processes);
+      const result = await putMixedLoad({ target, mixed: calls });
+      return { ...cost(result), "hits of the service": percent(result.aged, result) };
+    },
+  };
+}
+
+/** Reads by a program that uses the SDK's client. */
+export async function byClient(
+  bench: Bench,
+  catalogue: RunningCatalogue,
+  kind: "cache" | "none",
+): Promise<(name: string, reads: Reads) => Reading> {
+  const { address, credentialsDir } = catalogue;
+  const starting = startReader(address, credentialsDir, kind);
+  const reader: Reader = await bench.own("a reader", starting, (each) => each.end());
+  const processes = { ...catalogue.processes, client: [reader.pid] };
+  return (name, reads) => ({
+    name,
+    async measure() {
+      await catalogue.forget();
+      await reader.prepare(reads);
+      const cost = costOf(processes);
+      const result = await reader.run();
+      const { aged, kept } = result;
+      return {
+        ...cost(result),
+        // What the client had kept came with its age, too.
+        "hits of the service": percent(aged - (kept ?? 0), result),
+        ...(kept === undefined ? {} : { "hits of the client": percent(kept, result) }),
+      };
+    },
+  });
+}
+
+/** Begins to look at what processes cost. @returns what they have cost since */
+function costOf(processes: Processes): (result: LoadResult) => Record<string, number> {
+  const named = Object.entries(processes);
+  const sum = (pids: readonly number[], of: (pid: number) => number) =>
+    pids.reduce((total, pid) => total + of(pid), 0);
+  const before = named.map(([, pids]) => sum(pids, exactCpuUsOfTree));
+  return ({ calls, perS, p50Ms, p99Ms }) => {
+    const cpu = named.map(([name, pids], index) => {
+      return [name, (sum(pids, exactCpuUsOfTree) - before[index]!) / calls] as const;
+    });
+    return {
+      ...{ rate: perS, p50: p50Ms, p99: p99Ms },
+      CPU: cpu.reduce((total, [, us]) => total + us, 0),
+      ...Object.fromEntries(cpu),
+      memory: named.reduce((total, [, pids]) => total + sum(pids, residentMbOfTree), 0),
+    };
+  };
+}
+
+function percent(part: number, { calls }: LoadResult): number {
+  return (100 * part) / calls;
+}
