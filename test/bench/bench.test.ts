@@ -101,6 +101,42 @@ root = xml.dom.minidom.parse(sys.argv[1]).documentElement
 assert root.tagName == "svg" and root.getElementsByTagName("path"), root.tagName
 `;
 
+test.skipIf(!hasTools)(
+  "the caches are measured at the share of hits that is said, and answer nothing that is too old (needs Go)",
+  () => {
+    const json = join(folder, "cache.json");
+    const run = bench("cache", "--quick", "--rounds=1", "--calls=100", `--json=${json}`);
+    expect(run.status, run.stderr).toBe(0);
+    expect(run.stdout).toMatch(/SEED=\d+/);
+    const { parts } = JSON.parse(readFileSync(json, "utf8")) as { parts: Part[] };
+    const [{ tables, goals }] = parts as [Part];
+    const [front, single, client, , changing] = tables as [
+      ...[Part["tables"][0], Part["tables"][0], Part["tables"][0]],
+      ...[Part["tables"][0], Part["tables"][0]],
+    ];
+    for (const { name, figures } of [...front.rows, ...single.rows, ...client.rows]) {
+      expect(Object.keys(figures), name).toEqual(
+        expect.arrayContaining(["rate", "p50", "p99", "CPU", "service", "Postgres", "memory"]),
+      );
+    }
+    const hits = (rows: typeof front.rows, by: string) =>
+      rows.map(({ figures }) => figures[`hits of the ${by}`]?.median);
+    expect(hits(front.rows, "service")).toEqual([0, 0, 0, 50, 0, 90, 0, 99]);
+    expect(hits(single.rows, "service")).toEqual([0, 90]);
+    expect(hits(client.rows, "service")).toEqual([0, 0, 90, 0, 0, 0]);
+    const none = undefined;
+    expect(hits(client.rows, "client")).toEqual([none, 90, none, 90, none, 90]);
+    for (const { name, figures } of changing.rows) {
+      for (const each of ["reads", "kept", "compared", "of them kept"]) {
+        expect(figures[each]?.median, `${name}: ${each}`).toBeGreaterThan(0);
+      }
+      expect(figures["older"]?.median, name).toBe(0);
+      expect(figures["different"]?.median, name).toBe(0);
+    }
+    expect(goals.map(({ atLeast, atMost }) => atLeast ?? atMost)).toEqual([5, 5, 0, 0]);
+  },
+);
+
 test.skipIf(!hasTools)("a call that fails fails the run (needs Go)", async () => {
   const peer = await startPeer("jose", { key: Buffer.alloc(32).toString("base64url") });
   const call = { target: peer.address, method: "waybill.bench.v1.CarriedService/Advance" };

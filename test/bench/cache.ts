@@ -16,7 +16,7 @@ import { type Counted, readUnderChange } from "./catalogue/underChange.ts";
 import { inTurn, type Rounds } from "./inTurn.ts";
 import { count, median, ratios } from "./results/figures.ts";
 
-const CALLS = 10_000;
+const CALLS = 20_000;
 /** Where more of them miss: there are only so many products to be read once. */
 const CALLS_THAT_MISS = 4000;
 /** What is asked again and again, of each kind. */

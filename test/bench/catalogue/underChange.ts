@@ -29,11 +29,12 @@ export interface Counted {
   readonly reads: number;
   /** Answered from what was kept. */
   readonly kept: number;
-  /** Older than a change that the reader knew of, or that the answer itself claims to show. Violations. */
+  /** In words: those from before a change that their reader knew of, or that they say they show. */
   readonly older: readonly string[];
   /** Compared with what the database has, once all was heard. */
   readonly compared: number;
   readonly comparedKept: number;
+  /** In words: those that were answered something else. */
   readonly different: readonly string[];
 }
 
@@ -163,7 +164,7 @@ export async function readUnderChange(
     for (const each of [plain, following, writing]) each.close();
   }
   const judged = Array.from(found, ([name, { seen, equal }]) => {
-    const older = seen.flatMap((each) => judge(each, written));
+    const older = seen.flatMap((each) => judge(each, written) ?? []);
     const kept = seen.filter(({ wasKept }) => wasKept).length;
     return [name, { reads: seen.length, kept, older, ...equal }] as const;
   });
@@ -227,18 +228,19 @@ async function look(reader: Reader, asked: Asked): Promise<Seen> {
   return { text: asked.text, knew, claims, wasKept, titles };
 }
 
-/** @returns what of an answer is older than it may be, in words */
-function judge(seen: Seen, written: ReadonlyMap<string, readonly Written[]>): string[] {
+/** @returns what an answer shows that is older than it may be, in words. Undefined: nothing */
+function judge(seen: Seen, written: ReadonlyMap<string, readonly Written[]>): string | undefined {
   const { text, knew, claims, titles } = seen;
   const bound = knew > claims ? knew : claims;
-  return titles.flatMap(([name, title]) => {
+  for (const [name, title] of titles) {
     const changes = written.get(name) ?? [];
     const known = changes.findLastIndex(({ number }) => number <= bound);
-    // Of those before the first change, nothing is known.
-    if (known < 0 || changes.findIndex((each) => each.title === title) >= known) return [];
+    // Before its first change a product has the title of the data set.
+    if (changes.findIndex((each) => each.title === title) >= known) continue;
     const { number, title: expected } = changes[known]!;
     return `${text}: ${name} has the title "${title}", but "${expected}" since change ${number}; the reader knew of ${knew}, the answer says ${claims}`;
-  });
+  }
+  return undefined;
 }
 
 /** Holds what each reader is answered against what the database has. Nothing changes meanwhile. */
