@@ -29,6 +29,9 @@ const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
 const WITHOUT_MESSAGE = { endStream: true, sendDate: false };
 const OK_TRAILERS = Object.freeze({ "grpc-status": "0" });
 
+/** What metadata are made of, if they are not binary: other values are left out of them. */
+const PRINTABLE = /^[ -~]*$/;
+
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
 const UNIT_MS: Record<string, number> = {
   H: 3_600_000,
@@ -112,7 +115,7 @@ export class UnaryCall {
     if (key.endsWith("-bin")) return this.metadata.get(key);
     const value = this.#headers[key];
     if (value === undefined) return [];
-    return typeof value === "string" ? [value] : value;
+    return typeof value === "string" && PRINTABLE.test(value) ? [value] : this.metadata.get(key);
   }
 
   /** Whether the caller has given up, or his time has run out. */
@@ -167,9 +170,9 @@ export class UnaryCall {
     }
   }
 
-  /** The caller has said all that he has to say. */
+  /** The caller has said all that he has to say; or he is gone, which ends what he says, too. */
   receivedAll(): void {
-    if (this.#isOver) return;
+    if (this.#isOver || this.#isGone()) return;
     if (this.#size === 0) {
       const details = `Received no request message for unary method ${this.#method.path}`;
       this.#end(status.UNIMPLEMENTED, details);
@@ -206,7 +209,6 @@ export class UnaryCall {
       this.#end(status.INTERNAL, "Error serializing response");
       return;
     }
-    this.#finish();
     const headers: OutgoingHttpHeaders = { ":status": 200, "content-type": CONTENT_TYPE };
     if (this.#reply !== undefined) Object.assign(headers, this.#reply.toHttp2Headers());
     if (this.#waybill !== undefined) {
@@ -214,6 +216,8 @@ export class UnaryCall {
       headers[sensitiveHeaders as unknown as string] = NEVER_INDEXED;
     }
     this.#stream.respond(headers, WITH_TRAILERS);
+    // Not before: metadata that node:http2 refuses are an error that the call can still be answered with.
+    this.#finish();
     this.#stream.on("wantTrailers", sendOk);
     // Message and end in one: they leave together.
     this.#stream.end(frame);
@@ -221,6 +225,8 @@ export class UnaryCall {
 
   /** Ends the call without a message. */
   #end(code: status, details: string, metadata?: Metadata): void {
+    // It will be told that it is closed.
+    if (this.#isGone()) return;
     this.#finish();
     this.#stream.respond(
       {

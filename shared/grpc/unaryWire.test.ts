@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import {
   type ClientHttp2Session,
+  type ClientHttp2Stream,
   connect,
+  constants,
   type IncomingHttpHeaders,
   sensitiveHeaders,
 } from "node:http2";
@@ -276,6 +278,43 @@ describe.each(WAYS)("by %s", (way) => {
     expect((await call(target).done).message.toString()).toBe("hello");
   });
 
+  describe.each([
+    ["nothing", Buffer.alloc(0)],
+    ["half a message", frame("hello").subarray(0, 7)],
+    ["a message, but not its end", frame("hello")],
+  ])("who is gone after %s", (_what, sent) => {
+    test.each([
+      [
+        "a reset with CANCEL",
+        (stream: ClientHttp2Stream) => stream.close(constants.NGHTTP2_CANCEL),
+      ],
+      ["a reset without error", (stream: ClientHttp2Stream) => stream.close()],
+      ["his connection", (stream: ClientHttp2Stream) => stream.session?.destroy()],
+    ])("by %s is answered nothing, and others are answered", async (_how, leave) => {
+      handle = handledBy(echo);
+      for (const headers of [{}, { "grpc-timeout": "soon" }]) {
+        const session = connect(`http://${target}`);
+        sessions.push(session);
+        session.on("error", () => {});
+        const stream = session.request({
+          ":method": "POST",
+          ":path": PATH,
+          "content-type": "application/grpc",
+          ...headers,
+        });
+        stream.on("error", () => {});
+        await once(session, "connect");
+        if (sent.length > 0) await new Promise<void>((done) => stream.write(sent, () => done()));
+        // All of that has come when this has come back.
+        await new Promise<void>((back) => void session.ping(() => back()));
+        const closed = once(stream, "close");
+        leave(stream);
+        await closed;
+      }
+      expect(await ask(target, [frame("hello")])).toMatchObject({ status: "0" });
+    });
+  });
+
   test("a deadline is known, and ends the call when it passes", async () => {
     const { promise: expired, resolve: expire } = Promise.withResolvers<number>();
     handle = handledBy((made) => {
@@ -328,17 +367,39 @@ describe("by the wire alone", () => {
     expect(served).toEqual([]);
   });
 
+  test("metadata that HTTP/2 refuses can still be answered with an error", async () => {
+    const target = await serve("wire");
+    handle = (made, callback) => {
+      const reply = new Metadata();
+      reply.set("connection", "close");
+      made.sendMetadata(reply);
+      try {
+        callback(null, made.request);
+      } catch {
+        callback({ code: status.INTERNAL, details: "refused" });
+      }
+    };
+    const { status: code } = await ask(target, [frame("hello")]);
+    expect(code).toBe(`${status.INTERNAL}`);
+  });
+
   test("a key is looked up without making metadata of all, and a waybill goes out as it is", async () => {
     const target = await serve("wire");
     handle = (made, callback) => {
       expect(made.get("waybill")).toEqual(["abc"]);
       expect(made.get("x-raw-bin")).toEqual([Buffer.from([1])]);
       expect(made.get("other")).toEqual([]);
+      // As metadata have it: nothing.
+      expect(made.get("x-odd")).toEqual(made.metadata.get("x-odd"));
       expect(made.getPeer()).toMatch(/^127\.0\.0\.1:\d+$/);
       made.sendMetadata(undefined, "def");
       callback(null, made.request);
     };
-    const answer = await ask(target, [frame("a")], { waybill: "abc", "x-raw-bin": "AQ==" });
+    const answer = await ask(target, [frame("a")], {
+      waybill: "abc",
+      "x-raw-bin": "AQ==",
+      "x-odd": "\u00ff",
+    });
     expect(answer).toMatchObject({ status: "0", headers: { waybill: "def" } });
     const { [sensitiveHeaders as unknown as string]: neverIndexed } = answer.headers;
     expect(neverIndexed).toEqual(["waybill"]);

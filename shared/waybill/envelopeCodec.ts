@@ -14,7 +14,8 @@ const FIXED = 160;
 const NOTHING = Buffer.alloc(0);
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
-let scratch = Buffer.allocUnsafeSlow(8 * 1024);
+/** Larger envelopes are left to the generated code, too: this is kept. */
+const scratch = Buffer.allocUnsafeSlow(72 * 1024);
 
 /**
  * Encodes an envelope as a waybill's plaintext.
@@ -45,11 +46,12 @@ function encodeUsual(envelope: EnvelopeV1): Uint8Array | undefined {
   if (content?.$case !== "state" || hasAny(envelope._unknownFields)) return undefined;
   const { sessionId, digest, parentDigest, familyId, confirmation } = envelope;
   const { issuedAt, idleExpiresAt, expiresAt } = envelope;
+  if (!areNumbers(envelope)) return undefined;
   if (issuedAt > MAX_SAFE || idleExpiresAt > MAX_SAFE || expiresAt > MAX_SAFE) return undefined;
   const texts = subject.length + client.length + audience.length + stateType.length;
   const bytes = sessionId.length + digest.length + parentDigest.length + familyId.length;
   const most = HEAD + FIXED + texts + bytes + confirmation.length + content.value.length;
-  if (scratch.length < most) scratch = Buffer.allocUnsafeSlow(2 * most);
+  if (most > scratch.length) return undefined;
   let at = putBytes(HEAD, 10, sessionId);
   at = putNumber(at, 16, envelope.version);
   at = putBytes(at, 26, digest);
@@ -123,6 +125,18 @@ function putText(at: number, tag: number, value: string): number {
     scratch[start + index] = code;
   }
   return start + value.length;
+}
+
+/** The generated code refuses what is no number of 32 bits. */
+function areNumbers(envelope: EnvelopeV1): boolean {
+  const { version, subjectEpoch, mode, stateRevision, checkpointEvery } = envelope;
+  return (
+    version >>> 0 === version &&
+    subjectEpoch >>> 0 === subjectEpoch &&
+    mode >>> 0 === mode &&
+    stateRevision >>> 0 === stateRevision &&
+    checkpointEvery >>> 0 === checkpointEvery
+  );
 }
 
 function hasAny(fields: object | undefined): boolean {

@@ -65,6 +65,9 @@ const envelopes: fc.Arbitrary<EnvelopeV1> = fc
     _unknownFields === undefined ? known : { ...known, _unknownFields },
   );
 
+const NUMBERS = ["version", "subjectEpoch", "mode", "stateRevision", "checkpointEvery"] as const;
+const EMPTY_STATE = { $case: "state" as const, value: Buffer.alloc(0) };
+
 /** As the generated code has it. */
 const generated = (envelope: EnvelopeV1) =>
   Buffer.from(Envelope.encode({ version: { $case: "v1", value: envelope } }).finish());
@@ -84,6 +87,15 @@ const outcome = (decode: () => EnvelopeV1 | undefined) => {
 };
 
 describe("envelopes written and read by hand", () => {
+  it("have the bytes that the generated code writes, however large", () => {
+    const [envelope] = fc.sample(envelopes, { seed, numRuns: 1 });
+    for (const size of [60_000, 72_000, 1_000_000]) {
+      const value = Buffer.alloc(size, 7);
+      const large: EnvelopeV1 = { ...envelope!, content: { $case: "state", value } };
+      expect(Buffer.from(encodeEnvelope(large)).equals(generated(large)), `${size}`).toBe(true);
+    }
+  });
+
   it("have the bytes that the generated code writes", () => {
     fc.assert(
       fc.property(envelopes, (envelope) => {
@@ -91,6 +103,15 @@ describe("envelopes written and read by hand", () => {
       }),
       parameters,
     );
+  });
+
+  it.each([-1, 1.5, Number.NaN, 2 ** 32])("are refused as by the generated code: %s", (number) => {
+    const [envelope] = fc.sample(envelopes, { seed, numRuns: 1 });
+    for (const field of NUMBERS) {
+      const wrong = { ...envelope!, content: undefined, [field]: number };
+      expect(() => generated(wrong), field).toThrow();
+      expect(() => encodeEnvelope({ ...wrong, content: EMPTY_STATE }), field).toThrow();
+    }
   });
 
   it("say what the generated code reads", () => {
