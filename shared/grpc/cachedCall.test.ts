@@ -298,6 +298,22 @@ test("what an answer tells of a change, what was kept before is too old for", as
   expect(asked).toHaveLength(3);
 });
 
+test("a client without a cache tells the service of the newest change that it was told of", async () => {
+  await serve({}, new ResponseCache({ maxBytes: 1_000_000 }));
+  const bare = client({}, { cache: undefined });
+  await get(bare);
+  answer = async ({ reply }, name) => {
+    if (name !== NAME) reply.set("change", "7");
+    return Product.create({ title: "new" });
+  };
+  await bare.getProduct({ name: "products/2" });
+  expect((await get(bare)).title).toBe("new");
+  // By hand any other may be named, and another client knows nothing.
+  expect((await get(bare, { change: "0" })).title).toBe("new");
+  expect((await get(client({}, { cache: undefined }))).reply["age"]).toBeDefined();
+  expect(asked).toHaveLength(3);
+});
+
 test("a failure is each caller's, and kept for nobody", async () => {
   await serve();
   answer = async () => {

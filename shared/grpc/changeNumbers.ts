@@ -1,5 +1,4 @@
 import type { Metadata } from "@grpc/grpc-js";
-import type { CacheScope } from "../cache/cacheScope.ts";
 
 /**
  * The metadata key for the number of a change: of an answer, one that it is at least as new as; of a request,
@@ -22,10 +21,25 @@ export function changeIn(metadata: Pick<Metadata, "get">): bigint {
   return newest;
 }
 
+/** What a caller knows of a service's changes. */
+export interface KnownChanges {
+  /** The newest that he was told of. */
+  readonly seen: bigint;
+  see(number: bigint): void;
+}
+
 /** Notes which change an answer tells of. @returns it; 0: none */
-export function seeChange(scope: CacheScope, reply: Metadata): bigint {
+export function seeChange(known: KnownChanges, reply: Metadata): bigint {
   const number = changeIn(reply);
   if (number === BEYOND) return 0n;
-  scope.see(number);
+  known.see(number);
   return number;
+}
+
+/** A request's metadata with the newest change that its caller knows of, unless they name one. */
+export function withChange(metadata: Metadata, { seen }: KnownChanges): Metadata {
+  if (seen === 0n || metadata.get(CHANGE_KEY).length > 0) return metadata;
+  const sent = metadata.clone();
+  sent.set(CHANGE_KEY, `${seen}`);
+  return sent;
 }

@@ -15,10 +15,10 @@ import {
   type ServiceError,
   type StatusObject,
 } from "@grpc/grpc-js";
-import type { CacheScope } from "../cache/cacheScope.ts";
+import { Changes } from "../cache/changes.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { cachedCall } from "./cachedCall.ts";
-import { seeChange } from "./changeNumbers.ts";
+import { type KnownChanges, seeChange, withChange } from "./changeNumbers.ts";
 import type { Contract } from "./contract.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
@@ -41,7 +41,10 @@ export interface ClientOptions {
    * whose course it is made. Undefined: none is sent.
    */
   authorize?: (path: string, caller: Caller | undefined) => Promise<string | undefined>;
-  /** With it, calls that may be repeated are, when they fail on their way. */
+  /**
+   * With it, calls that may be repeated are, when they fail on their way; and of what is kept, here or by the
+   * service, none is answered from before a change that an answer to this client has told of.
+   */
   contract?: Contract;
   /**
    * Where answers are kept that `contract` declares cacheable; needs `contract`. What is not public is kept
@@ -119,10 +122,13 @@ export function createClient<Definition extends ServiceDefinition>(
     return merged;
   };
 
+  // What is remembered of changes where no cache does it.
+  const told = new Changes();
   const methods: Record<string, unknown> = { close: () => client.close() };
   for (const [name, method] of Object.entries(definition)) {
     const declared = contract?.find(method.path);
     const scope = declared && cache?.scope(scopeName(target, declared.service));
+    const known = declared && (scope ?? told);
     if (method.responseStream) {
       methods[name] = (request: unknown, settings: CallSettings = {}) => {
         HandlerTransaction.assertNone(method.path);
@@ -160,7 +166,7 @@ export function createClient<Definition extends ServiceDefinition>(
           stopListening();
           stream.cancel();
         });
-        listen(stream, settings, scope);
+        listen(stream, settings, known);
         return stream;
       };
       continue;
@@ -169,7 +175,8 @@ export function createClient<Definition extends ServiceDefinition>(
       new Promise((resolve, reject) => {
         HandlerTransaction.assertNone(method.path);
         const { path, requestSerialize: serialize, responseDeserialize: deserialize } = method;
-        const metadata = metadataOf(settings);
+        const given = metadataOf(settings);
+        const metadata = known && declared?.cache ? withChange(given, known) : given;
         const done = (error: ServiceError | null, response?: unknown) => {
           stopListening();
           if (error) reject(error);
@@ -206,7 +213,7 @@ export function createClient<Definition extends ServiceDefinition>(
           );
         }
         const stopListening = onAbort(settings, () => call.cancel());
-        listen(call, settings, scope);
+        listen(call, settings, known);
       });
     const { authorize } = options;
     const plain =
@@ -270,10 +277,10 @@ async function* failing(
 function listen(
   call: EventEmitter,
   { onMetadata, onTrailers }: CallSettings,
-  scope: CacheScope | undefined,
+  known: KnownChanges | undefined,
 ): void {
   // Before the answer: what the caller does next knows of the change.
-  if (scope) call.on("metadata", (metadata: Metadata) => void seeChange(scope, metadata));
+  if (known) call.on("metadata", (metadata: Metadata) => void seeChange(known, metadata));
   if (onMetadata) call.on("metadata", onMetadata);
   if (onTrailers) call.on("status", ({ metadata }: StatusObject) => onTrailers(metadata));
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { CacheScope } from "#shared/cache/cacheScope.ts";
+import { Changes } from "#shared/cache/changes.ts";
 import { type Asked, CachedCatalog, LIFE_MS, METHODS } from "../fixtures/cachedCatalog.ts";
 import { seededRandom } from "../fixtures/random.ts";
 
@@ -55,13 +55,10 @@ async function run(all: readonly Step[], replicas: readonly number[]): Promise<s
   const servers = [catalog.server(kept[0]), catalog.server(kept[1]), catalog.server(undefined)];
   let calls = 0;
   const pick = () => servers[replicas[calls++ % replicas.length]!]!;
-  const scopes: (CacheScope | undefined)[] = [
-    catalog.cache().scope("c"),
-    catalog.cache().scope("c"),
-    undefined,
-  ];
-  const clients = scopes.map((scope) => catalog.client(scope, pick));
-  const followers = [...kept, scopes[0]!];
+  const following = catalog.cache().scope("c");
+  const known = [following, catalog.cache().scope("c"), new Changes()];
+  const clients = known.map((each) => catalog.client(each, pick));
+  const followers = [...kept, following];
   /** The newest change that each client was told of. */
   const told = CLIENTS.map(() => 0);
   const wrong: string[] = [];
@@ -69,7 +66,7 @@ async function run(all: readonly Step[], replicas: readonly number[]): Promise<s
 
   const read = async (client: number, question: Asked, isQuiet = false): Promise<void> => {
     const from = isQuiet ? catalog.head : told[client]!;
-    const { text, claimed } = await clients[client]!(question, told[client]!);
+    const { text, claimed } = await clients[client]!(question);
     const { head } = catalog;
     const since = Math.max(from, claimed);
     told[client] = Math.max(told[client]!, claimed);
@@ -91,7 +88,7 @@ async function run(all: readonly Step[], replicas: readonly number[]): Promise<s
         const { client } = step;
         underWay.push(
           catalog.gate().then(() => {
-            scopes[client]?.see(BigInt(number));
+            known[client]!.see(BigInt(number));
             told[client] = Math.max(told[client]!, number);
           }),
         );
@@ -110,7 +107,7 @@ async function run(all: readonly Step[], replicas: readonly number[]): Promise<s
         catalog.clock += step.ms;
     }
     // What a client's feed has told him, he knows of.
-    told[0] = Math.max(told[0]!, Number(scopes[0]!.position));
+    told[0] = Math.max(told[0]!, Number(following.position));
   }
   const settle = async (): Promise<void> => {
     while (await catalog.release(0));
