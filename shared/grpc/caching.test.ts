@@ -134,6 +134,24 @@ test("what the handler gives one caller besides the message is given to no other
   expect(cache.stats.entries).toBe(0);
 });
 
+test("what a handler has marked itself is one caller's", async () => {
+  await serve();
+  for (const [key, value] of [
+    ["cache-control", "private"],
+    ["etag", '"own"'],
+    ["vary", "lang"],
+  ] as const) {
+    answer = async ({ reply }) => {
+      reply.set(key, value);
+      return Product.create({ title: `answer ${asked.length}` });
+    };
+    const [one, two] = [await get(), await get()];
+    expect(one.title).not.toBe(two.title);
+    expect(two.reply["cache-control"]).toBe("no-store");
+  }
+  expect(cache.stats.entries).toBe(0);
+});
+
 test("an answer varies by what is declared, and the handler sees no other metadata", async () => {
   await serve({ cache: { ...contract.method(`/${SERVICE}/GetProduct`).cache!, vary: ["lang"] } });
   const found = await titles(

@@ -68,7 +68,10 @@ export function caching(
         position,
         ageMs: 0,
       };
-      const isShared = Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key));
+      // What the handler has set of these by itself is its caller's: then they say so.
+      const isShared =
+        Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key)) &&
+        !directivesOf(reply).has("no-store");
       if (!isShared) own = reply;
       return { answer, isShared };
     };
