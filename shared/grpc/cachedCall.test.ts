@@ -232,6 +232,23 @@ test("what is not public is not kept where an interceptor may say who calls", as
   expect(cache.stats.entries).toBe(0);
 });
 
+test("what varies is not kept where an interceptor may say by what", async () => {
+  const vary = { cache: { ...CACHE, vary: ["lang"] } };
+  await serve(vary);
+  const lang = ["en", "de"];
+  const interceptor: Interceptor = (options, next) =>
+    new InterceptingCall(next(options), {
+      start(metadata, listener, start) {
+        metadata.set("lang", lang.shift()!);
+        start(metadata, listener);
+      },
+    });
+  answer = async ({ metadata }) => Product.create({ title: `${metadata.get("lang")[0]}` });
+  const one = client(vary, { interceptors: [interceptor] });
+  expect([(await get(one)).title, (await get(one)).title]).toEqual(["en", "de"]);
+  expect(cache.stats.entries).toBe(0);
+});
+
 test("no-cache asks the service and its handler, and keeps what they say; what is done by hand is left alone", async () => {
   await serve({}, new ResponseCache({ maxBytes: 1_000_000 }));
   const one = client();

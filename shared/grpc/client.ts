@@ -48,8 +48,9 @@ export interface ClientOptions {
   contract?: Contract;
   /**
    * Where answers are kept that `contract` declares cacheable; needs `contract`. What is not public is kept
-   * for the caller that `authorize`, or the call's own metadata `authorization`, names; where
-   * `interceptors` may name another, it is not kept. Default: nothing is kept.
+   * for the caller that `authorize`, or the call's own metadata `authorization`, names. What `interceptors`
+   * add is not known when an answer is looked for: with any, what is not public or varies is not kept. Default:
+   * nothing is kept.
    */
   cache?: ResponseCache | undefined;
   channel?: ChannelOptions;
@@ -228,6 +229,8 @@ export function createClient<Definition extends ServiceDefinition>(
           };
     methods[name] = plain;
     if (scope === undefined || declared?.cache === undefined || declared.session) continue;
+    const isAlike = declared.cache.public && declared.cache.vary.length === 0;
+    if (interceptors.length > 0 && !isAlike) continue;
     const cached = cachedCall(declared, method, {
       scope,
       plain,
@@ -237,7 +240,6 @@ export function createClient<Definition extends ServiceDefinition>(
       deadline: (settings) => Number(callOptions(settings).deadline),
       onAbort,
       async identity(settings) {
-        if (interceptors.length > 0) return undefined;
         const authorization = authorize
           ? await authorize(method.path, settings.context?.caller)
           : one(settings.metadata?.get("authorization"));
