@@ -188,6 +188,28 @@ test("an answer varies by what is declared, and nothing else of a call is sent",
   expect((await get(one, { lang: "de" })).title).toBe("answer 2");
 });
 
+test("what a call varies by is what it was when it was made, however late it is asked for", async () => {
+  const vary = { cache: { ...CACHE, vary: ["lang"] } };
+  await serve(vary);
+  const gate = Promise.withResolvers<void>();
+  answer = async ({ metadata, reply }) => {
+    await gate.promise;
+    // Each is its own caller's: who has waited for another's asks for himself.
+    if (asked.length === 1) reply.set("x-own", "1");
+    return Product.create({ title: `${metadata.get("lang")[0]}` });
+  };
+  const one = client(vary);
+  const first = get(one, { lang: "en" });
+  await expect.poll(() => asked.length).toBe(1);
+  const metadata = new Metadata();
+  metadata.set("lang", "en");
+  const second = one.getProduct({ name: NAME }, { metadata });
+  metadata.set("lang", "de");
+  gate.resolve();
+  expect((await first).title).toBe("en");
+  expect((await second).title).toBe("en");
+});
+
 test("what is not public is one caller's: that of the call, or of authorize", async () => {
   await serve(PRIVATE);
   answer = async ({ metadata }) =>

@@ -3,7 +3,7 @@ import type { CacheScope, Fetch } from "../cache/cacheScope.ts";
 import type { Answer } from "../cache/responseCache.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { ageOf, directivesOf, lifetimeOf } from "./cacheControl.ts";
-import { resourcesIn, valuesOf } from "./caching.ts";
+import { only, resourcesIn, valuesOf } from "./caching.ts";
 import { CHANGE_KEY, seeChange } from "./changeNumbers.ts";
 import type { CallSettings } from "./client.ts";
 import type { MethodContract } from "./contract.ts";
@@ -60,8 +60,10 @@ export function cachedCall(
   return async (request, settings) => {
     const metadata = metadataOf(settings);
     const directives = directivesOf(metadata);
-    const who = cache.public ? "" : await identity(settings);
     const isByHand = BY_HAND.some((key) => metadata.get(key).length > 0);
+    // The caller may change his metadata, and the fetch begin, when another has been waited for.
+    const given = only(metadata, keys);
+    const who = cache.public ? "" : await identity(settings);
     if (who === undefined || isByHand || directives.has("no-store")) {
       return plain(request, settings);
     }
@@ -72,8 +74,7 @@ export function cachedCall(
     const isFresh = directives.has("no-cache");
     let own: { reply: Metadata; trailers: Metadata } | undefined;
     const fetch: Fetch = async ({ known, signal }) => {
-      const base = new Metadata();
-      for (const key of keys) for (const value of metadata.get(key)) base.add(key, value);
+      const base = given.clone();
       if (who !== "") base.set("authorization", who.slice(who.indexOf(" ") + 1));
       if (isFresh) base.set("cache-control", "no-cache");
       if (asked > 0n) base.set(CHANGE_KEY, `${asked}`);
@@ -118,7 +119,7 @@ export function cachedCall(
     };
 
     const waiting = patience(settings, deadline(settings), onAbort);
-    const varies = JSON.stringify([method.path, who, ...valuesOf(metadata, cache.vary)]);
+    const varies = JSON.stringify([method.path, who, ...valuesOf(given, cache.vary)]);
     try {
       const found = await Promise.race([
         scope.ask({

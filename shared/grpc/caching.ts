@@ -127,7 +127,7 @@ function identityOf({ jwt, service, oneTimeKey }: Caller): string | undefined {
 }
 
 /** Of metadata those keys alone. */
-function only(metadata: Pick<Metadata, "get">, keys: readonly string[]): Metadata {
+export function only(metadata: Pick<Metadata, "get">, keys: readonly string[]): Metadata {
   const kept = new Metadata();
   for (const key of keys) for (const value of metadata.get(key)) kept.add(key, value);
   return kept;
