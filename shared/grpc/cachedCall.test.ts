@@ -242,6 +242,18 @@ test("what is not public is one caller's: that of the call, or of authorize", as
   expect(found).toEqual(["ada 1", "bob 2", "ada 1"]);
 });
 
+test("a proof goes with its call, which passes the cache by", async () => {
+  await serve(PRIVATE);
+  const one = client(PRIVATE);
+  const sent = { authorization: "DPoP ada", dpop: "proof" };
+  expect([(await get(one, sent)).title, (await get(one, sent)).title]).toEqual([
+    "answer 1",
+    "answer 2",
+  ]);
+  for (const { metadata } of asked) expect(metadata.get("dpop")).toEqual(["proof"]);
+  expect(cache.stats.entries).toBe(0);
+});
+
 test("what is not public is not kept where an interceptor may say who calls", async () => {
   await serve(PRIVATE);
   const interceptor: Interceptor = (options, next) => new InterceptingCall(next(options));

@@ -43,7 +43,7 @@ export interface CachedCallParts {
  * - Of a call's metadata a fetch sends those that the answer varies by, trace context, and `authorization`
  *   where the answer is the caller's own: nothing else can be in what another caller is given.
  * - Who sends `cache-control: no-cache` is answered by the handler; `no-store`, `if-none-match` and
- *   `change` pass the cache by.
+ *   `change` pass the cache by, and so does `dpop` where the answer is the caller's own.
  * - What comes without `cache-control`, or with a waybill, is not kept.
  */
 export function cachedCall(
@@ -64,7 +64,9 @@ export function cachedCall(
     // The caller may change his metadata, and the fetch begin, when another has been waited for.
     const given = only(metadata, keys);
     const who = cache.public ? "" : await identity(settings);
-    if (who === undefined || isByHand || directives.has("no-store")) {
+    // A proof is good for one call alone: a fetch has none of its own.
+    const isProven = !cache.public && metadata.get("dpop").length > 0;
+    if (who === undefined || isByHand || isProven || directives.has("no-store")) {
       return plain(request, settings);
     }
 
