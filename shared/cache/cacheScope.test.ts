@@ -1,4 +1,4 @@
-import { beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { CacheScope, Fetched, Question } from "./cacheScope.ts";
 import { type Answer, ResponseCache } from "./responseCache.ts";
 
@@ -15,6 +15,8 @@ beforeEach(() => {
   scope = cache.scope("a.B");
   fetches = [];
 });
+
+afterEach(() => void vi.useRealTimers());
 
 const later = (ms: number) => {
   clock.wall += ms;
@@ -114,6 +116,54 @@ test("who gives up leaves the others their answer; the last one ends the fetch",
   await expect(third).rejects.toThrow("gone");
   fetches[2]!.resolve({ answer: answer("new"), isShared: true });
   expect(await fourth).toBe("new");
+});
+
+test("who waits for another's fetch and gives up waits no longer, however long that takes", async () => {
+  const [one, two] = [new AbortController(), new AbortController()];
+  const first = ask({ signal: () => one.signal });
+  const second = ask({ signal: () => two.signal });
+  two.abort(new Error("two is gone"));
+  await expect(second).rejects.toThrow("two is gone");
+  // Nor when he is gone before he has come.
+  await expect(ask({ signal: () => two.signal })).rejects.toThrow("two is gone");
+  expect(fetches[0]!.signal.aborted).toBe(false);
+  fetches[0]!.resolve({ answer: answer("for one"), isShared: true });
+  expect(await first).toBe("for one");
+});
+
+test("nobody joins a fetch that has been under way for two seconds; one a time is made instead", async () => {
+  const stuck = ask();
+  later(1999);
+  const joined = ask();
+  expect(fetches).toHaveLength(1);
+  later(1);
+  const [one, two] = [ask(), ask()];
+  expect(fetches).toHaveLength(2);
+  fetches[1]!.resolve({ answer: answer("new"), isShared: true });
+  expect(await Promise.all([one, two])).toEqual(["new", "new"]);
+  fetches[0]!.resolve({ answer: answer("late"), isShared: true });
+  expect(await Promise.all([stuck, joined])).toEqual(["late", "late"]);
+  expect(await ask()).toBe("new");
+});
+
+test("a fetch that heeds nothing ends at its limit, and so does one beside a stale answer", async () => {
+  vi.useFakeTimers();
+  const stuck = ask();
+  const refused = expect(stuck).rejects.toThrow("no answer came within 300000 ms");
+  vi.advanceTimersByTime(300_000);
+  await refused;
+  expect(fetches.shift()!.signal.aborted).toBe(true);
+  await keep("old", STALE);
+  later(60_000);
+  expect(await ask()).toBe("old");
+  vi.advanceTimersByTime(29_999);
+  await ask();
+  expect(fetches).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(fetches[0]!.signal.aborted).toBe(true);
+  // There is another.
+  expect(await ask()).toBe("old");
+  expect(fetches).toHaveLength(2);
 });
 
 test("a failure is heard by all who wait, and kept for nobody", async () => {

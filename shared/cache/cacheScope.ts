@@ -14,6 +14,10 @@ export interface Shelf {
 
 /** Longest time that a stale answer is validated beside the calls, in ms. */
 const REFRESH_LIMIT_MS = 30_000;
+/** Longest time that any fetch takes: it ends before, when nobody waits for it any more. */
+export const FLIGHT_LIMIT_MS = 300_000;
+/** Who asks later than this after a fetch has begun makes one of his own: that one may be stuck. */
+const JOIN_MS = 2000;
 
 /** What a fetch brought. */
 export interface Fetched {
@@ -61,6 +65,7 @@ export interface Found {
 /** A flight, and when its answer was asked for. */
 interface UnderWay {
   readonly flight: Flight<Fetched>;
+  readonly askedAt: Moment;
   readonly position: bigint;
   readonly era: number;
   readonly resources: readonly string[] | undefined;
@@ -110,7 +115,11 @@ export class CacheScope {
     this.#changes.reset(number);
   }
 
-  /** Answers from what is kept, or by a fetch: one for all who ask the same at the same time. */
+  /**
+   * Answers from what is kept, or by a fetch: one for all who ask the same at the same time. Who waits for
+   * another's fetch gives up when his own signal is aborted; he whose question began one waits until it ends,
+   * so that his place on the server is taken for as long as there is work.
+   */
   async ask(question: Question): Promise<Found> {
     const key = `${this.#name}\n${question.key}`;
     const kept = this.#shelf.read(key);
@@ -129,14 +138,17 @@ export class CacheScope {
     }
     this.#shelf.count("misses");
     const underWay = question.fresh ? undefined : this.#underWay.get(key);
-    if (underWay !== undefined && this.#allows(underWay, question.needs)) {
-      underWay.flight.join(question.signal());
-      const { answer, isShared } = await underWay.flight.result;
+    if (
+      underWay !== undefined &&
+      this.#elapsedMs(underWay.askedAt) < JOIN_MS &&
+      this.#allows(underWay, question.needs)
+    ) {
+      const { answer, isShared } = await underWay.flight.join(question.signal());
       const { ageMs, position } = answer;
       if (isShared) return { answer, ageMs, position, isOwn: false };
     }
-    const flight = this.#start(key, question, question.fetch);
-    flight.join(question.signal());
+    const flight = this.#start(key, question, question.fetch, FLIGHT_LIMIT_MS);
+    void flight.join(question.signal());
     const { answer } = await flight.result;
     return { answer, ageMs: answer.ageMs, position: answer.position, isOwn: true };
   }
@@ -150,14 +162,23 @@ export class CacheScope {
     return this.#changes.allow(answer, answer.resources, needs);
   }
 
-  /** Elapsed by the clock that went on further: one may have been set back, the other have stood still. */
   #ageMs({ ageMs, askedAt }: Entry): number {
+    return ageMs + this.#elapsedMs(askedAt);
+  }
+
+  /** By the clock that went on further: one may have been set back, the other have stood still. */
+  #elapsedMs(since: Moment): number {
     const { wall, monotonic } = this.#shelf.now();
-    return ageMs + Math.max(wall - askedAt.wall, monotonic - askedAt.monotonic, 0);
+    return Math.max(wall - since.wall, monotonic - since.monotonic, 0);
   }
 
   /** Fetches, from now on also for others who ask the same, and keeps what comes. */
-  #start(key: string, { position, resources, fresh }: Question, fetch: Fetch): Flight<Fetched> {
+  #start(
+    key: string,
+    { position, resources, fresh }: Question,
+    fetch: Fetch,
+    limitMs: number,
+  ): Flight<Fetched> {
     const { era } = this.#changes;
     const askedAt = this.#shelf.now();
     const order = this.#shelf.nextOrder();
@@ -166,9 +187,9 @@ export class CacheScope {
       const fetched = await fetch({ known, signal });
       if (fetched.isShared) this.#keep(key, { ...fetched.answer, askedAt, order, era });
       return fetched;
-    });
+    }, limitMs);
     if (fresh) return flight;
-    const underWay = { flight, position, era, resources };
+    const underWay = { flight, askedAt, position, era, resources };
     this.#underWay.set(key, underWay);
     const end = () => {
       if (this.#underWay.get(key) === underWay) this.#underWay.delete(key);
@@ -194,8 +215,9 @@ export class CacheScope {
     const fetch = question.refresh();
     if (fetch === undefined) return;
     this.#refreshing.add(key);
-    const flight = this.#start(key, question, fetch);
-    flight.join(AbortSignal.timeout(REFRESH_LIMIT_MS));
+    const flight = this.#start(key, question, fetch, REFRESH_LIMIT_MS);
+    // It goes on, whoever joins it and gives up.
+    void flight.join(undefined);
     // What fails leaves the old one until its time is over.
     const end = () => this.#refreshing.delete(key);
     flight.result.then(end, end);

@@ -1,5 +1,5 @@
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
-import type { CacheScope, Fetch } from "../cache/cacheScope.ts";
+import { type CacheScope, type Fetch, FLIGHT_LIMIT_MS } from "../cache/cacheScope.ts";
 import type { Answer } from "../cache/responseCache.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { ageOf, directivesOf, lifetimeOf } from "./cacheControl.ts";
@@ -10,8 +10,8 @@ import type { MethodContract } from "./contract.ts";
 import type { ServiceDefinition } from "./handlers.ts";
 import { namesEtag } from "./revalidation.ts";
 
-/** Longest fetch, in ms: it ends before, when nobody waits for it any more. */
-const FETCH_LIMIT_MS = 300_000;
+/** A fetch's deadline, in ms: before the limit of its flight, so that it fails as any call does. */
+const FETCH_LIMIT_MS = FLIGHT_LIMIT_MS - 1000;
 /** Who sends these along takes care of what he has kept himself. */
 const BY_HAND = ["if-none-match", CHANGE_KEY];
 /** What says whose the answer is, whatever else it says. */

@@ -1,5 +1,5 @@
 import { Metadata } from "@grpc/grpc-js";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { REST_OF_CATALOG } from "../../test/fixtures/catalogHandlers.ts";
@@ -50,6 +50,7 @@ async function serve(changes: Partial<MethodContract> = {}, options: Partial<Ser
   catalog = createClient(CatalogServiceService, target);
 }
 afterEach(async () => {
+  vi.useRealTimers();
   catalog?.close();
   await server?.drain();
 });
@@ -215,6 +216,43 @@ test("an answer says which change it is as new as, and one that must be newer is
   expect(await titles([{ change: "4" }], [{ change: "x" }])).toEqual(["answer 2", "answer 3"]);
   scope.hear(4n, [{ number: 4n, resources: [NAME] }]);
   expect(await get()).toMatchObject({ title: "answer 4", reply: { change: "4" } });
+});
+
+test("who gives up waiting for another's answer takes no place any longer", async () => {
+  // One place for the first, and one more.
+  await serve({}, { maxCalls: 2 });
+  const gate = Promise.withResolvers<void>();
+  answer = async () => {
+    if (asked.length === 1) await gate.promise;
+    return Product.create({ title: `answer ${asked.length}` });
+  };
+  const first = get();
+  await expect.poll(() => asked.length).toBe(1);
+  await refusal(get({}, { timeoutMs: 100 }));
+  await expect.poll(() => get({}, {}, "products/2").then(({ title }) => title)).toBe("answer 2");
+  gate.resolve();
+  expect((await first).title).toMatch("answer");
+});
+
+test("a place is free again when a fetch beside a stale answer is told to end, heeded or not", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  await serve({}, { maxCalls: 2 });
+  await get();
+  clock = 60_000;
+  answer = () => new Promise(() => {});
+  expect((await get()).title).toBe("answer 1");
+  await vi.waitUntil(() => asked.length === 2);
+  vi.advanceTimersByTime(30_000);
+  const gate = Promise.withResolvers<void>();
+  answer = async () => {
+    await gate.promise;
+    return Product.create({ title: "new" });
+  };
+  // Both places.
+  const both = ["products/2", "products/3"].map((name) => get({}, { timeoutMs: 60_000 }, name));
+  await vi.waitUntil(() => asked.length === 4);
+  gate.resolve();
+  for (const { title } of await Promise.all(both)) expect(title).toBe("new");
 });
 
 test("who gives up leaves the others their answer, and the last one ends the work", async () => {

@@ -84,7 +84,7 @@ export function caching(
       fetch,
       refresh: () => {
         const leave = enter();
-        return leave && ((how) => fetch(how).finally(leave));
+        return leave && ((how) => keepingPlace(leave, fetch(how), how.signal));
       },
     });
     const { answer, isOwn } = found;
@@ -98,6 +98,19 @@ export function caching(
     call.reply.set("not-modified", "1");
     return Buffer.alloc(0);
   };
+}
+
+/** Frees a fetch's place when it ends, or is told to. */
+async function keepingPlace<Result>(
+  leave: () => void,
+  fetching: Promise<Result>,
+  signal: AbortSignal,
+): Promise<Result> {
+  const left = new Promise<void>((resolve) => {
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  void Promise.race([fetching, left]).then(leave, leave);
+  return fetching;
 }
 
 /** Notes which resources a request names, for the cache that asks. */
