@@ -313,5 +313,14 @@ test("no more memory is taken than is allowed; what is large is not kept", async
   await put("large", 2000);
   await put("k".repeat(2000), 1);
   expect(small.stats.entries).toBe(entries);
+  const large = new ResponseCache({ maxBytes: 1_000_000 });
+  for (const length of [9000, 8000]) {
+    await large.scope("a.B").ask({
+      key: "k".repeat(length),
+      fetch: async () => ({ answer: answer("x"), isShared: true }),
+      ...{ needs: 0n, position: 0n, signal: () => undefined, refresh: () => undefined },
+    });
+    expect(large.stats.entries).toBe(length > 8192 ? 0 : 1);
+  }
   expect(() => new ResponseCache({ maxBytes: 0 })).toThrow("maxBytes is 0");
 });

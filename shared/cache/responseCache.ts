@@ -58,11 +58,13 @@ export interface Entry extends Answer {
 const OVERHEAD_BYTES = 512;
 /** One answer takes no more than this part of all. */
 const LARGEST_PART = 16;
+/** Nobody asks twice what takes so long to ask: one who makes up questions would drive out much by few. */
+const LONGEST_KEY = 8192;
 
 /**
  * Answers in memory, within a bound: the least recently used go first. One that takes more than a
- * sixteenth of the bound is not kept. Give each caller's clients a cache of their own, or one to all
- * clients of a process; give it to as many services as you like.
+ * sixteenth of the bound is not kept, nor is one to a question of more than 8 KiB. Give each caller's clients a
+ * cache of their own, or one to all clients of a process; give it to as many services as you like.
  */
 export class ResponseCache {
   readonly #entries: LRUCache<string, Entry>;
@@ -102,7 +104,10 @@ export class ResponseCache {
     if (scope === undefined) {
       scope = new CacheScope(name, new Changes(), {
         read: (key) => this.#entries.get(key),
-        keep: (key, entry) => void this.#entries.set(key, { ...entry, bytes: apart(entry.bytes) }),
+        keep: (key, entry) => {
+          if (key.length > LONGEST_KEY) return;
+          this.#entries.set(key, { ...entry, bytes: apart(entry.bytes) });
+        },
         count: (what) => {
           this.#counts[what] += 1;
         },
