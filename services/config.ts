@@ -123,7 +123,8 @@ Environment:
                                     catalog hears of changes up to a second later
   WAYBILL_CACHE_BYTES               0 to 68719476736; default: 16777216 (16 MiB). Most memory that kept
                                     answers take: those of the catalogue (role catalog), and those
-                                    that checkout had from it (role checkout). 0: none are kept
+                                    that checkout had from it (role checkout); half each, where both
+                                    roles are served. 0: none are kept
   WAYBILL_MAX_CONNECTION_AGE_MS     1000 or more; default: 300000
   WAYBILL_DRAIN_DELAY_MS            0 to 60000; default: 0
   WAYBILL_LOG_LEVEL                 trace, debug, info, warn, error or fatal; default: info

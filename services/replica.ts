@@ -3,7 +3,6 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { Answers, savedAudience } from "#shared/anchors/answers.ts";
-import { ResponseCache } from "#shared/cache/responseCache.ts";
 import { Assertions } from "#shared/callers/assertions.ts";
 import { TokenAuthentication } from "#shared/callers/authentication.ts";
 import { JwksWatcher } from "#shared/callers/jwksWatcher.ts";
@@ -20,6 +19,7 @@ import { databaseError } from "#shared/pg/errors.ts";
 import { createPool } from "#shared/pg/pool.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { AccessTokens } from "#shared/token/accessTokens.ts";
+import { cacheOf } from "./caches.ts";
 import { startCatalog } from "./catalog/start.ts";
 import { startCheckout } from "./checkout/start.ts";
 import type { Config, Role } from "./config.ts";
@@ -153,7 +153,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
       tls,
       address,
       feed,
-      cache: config.cacheBytes > 0 ? new ResponseCache({ maxBytes: config.cacheBytes }) : undefined,
+      cacheOf: (role) => cacheOf(config, role),
       authentication,
       database,
       ringOf(role, audience = role) {

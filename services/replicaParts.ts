@@ -27,12 +27,12 @@ export interface ReplicaParts {
   /** Where this replica listens. */
   readonly address: string;
   readonly feed: RevocationFeed;
-  /** Where answers are kept; undefined: nowhere. */
-  readonly cache: ResponseCache | undefined;
   /** Undefined where no access token is taken. */
   readonly authentication: TokenAuthentication | undefined;
   /** The role's own pool, let go at the end. */
   database(role: Role): Pool;
+  /** Makes a role's own cache of answers; undefined: it keeps none. */
+  cacheOf(role: Role): ResponseCache | undefined;
   /** The ring of one of the role's audiences; the replica is ready when it has it. */
   ringOf(role: Role, audience?: string): RingWatcher;
   /** Where the role's sessions are anchored: in its own schema. */

@@ -8,9 +8,10 @@ import { changesFeed } from "./feed.ts";
 import { catalogHandlers } from "./index.ts";
 
 export function startCatalog(replica: ReplicaParts): void {
-  const { server, ringOf, database, cache, config, log, releasers, contract } = replica;
+  const { server, ringOf, database, config, log, releasers, contract } = replica;
   const cursors = new Cursors("catalog", ringOf("catalog"));
   const db = database("catalog");
+  const cache = replica.cacheOf("catalog");
   const feed = changesFeed(db);
   releasers.push("the feed of changes", () => feed.close());
   // A pooler hands on no notifications, and one connection is for calls: then the feed looks for itself.

@@ -37,7 +37,8 @@ export function startCheckout(replica: ReplicaParts): void {
 
 /** Keeps what the catalogue says, and hears of what changes there. */
 function catalogClient(replica: ReplicaParts): ServiceClient<typeof CatalogServiceService> {
-  const { config, address, releasers, cache, contract, log } = replica;
+  const { config, address, releasers, contract, log } = replica;
+  const cache = replica.cacheOf("checkout");
   const target = config.catalogAddress ?? address;
   const options = { ...replica.clientOptions(), cache };
   const catalog = createClient(CatalogServiceService, target, options);
