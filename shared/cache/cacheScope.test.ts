@@ -274,6 +274,33 @@ test("after a gap nothing is good that was asked for before, also what is on its
   await expectFetched("new");
 });
 
+test("what a position says of an answer is so in the era of the question alone, however late it is fetched", async () => {
+  scope.hear(1000n, []);
+  const [first, second] = [ask(), ask()];
+  scope.reset(500n);
+  fetches.shift()!.resolve({ answer: answer("mine", { position: 1000n }), isShared: false });
+  await first;
+  await expect.poll(() => fetches.length).toBe(1);
+  fetches.shift()!.resolve({ answer: answer("old", { position: 1000n }), isShared: true });
+  expect(await second).toBe("old");
+  scope.hear(501n, [{ number: 501n, resources: ["a"] }]);
+  await expectFetched("new");
+});
+
+test("where numbers have gone back, nothing from before is good, and they are counted from there", async () => {
+  scope.hear(990n, []);
+  scope.see(1000n);
+  await keep("old", { position: 1000n });
+  scope.setBack(501n);
+  expect([scope.seen, scope.position]).toEqual([501n, 501n]);
+  await expectFetched("new", { needs: 501n, position: 501n });
+  // A cache that follows no feed has heard of no change before.
+  scope = cache.scope("c.D");
+  scope.see(1000n);
+  scope.setBack(501n);
+  expect([scope.seen, scope.position]).toEqual([501n, 0n]);
+});
+
 test("an answer that was asked for later is not replaced by one that comes later", async () => {
   const first = ask({ fresh: true });
   const second = ask({ fresh: true });

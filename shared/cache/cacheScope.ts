@@ -110,6 +110,19 @@ export class CacheScope {
     this.#changes.hear(number, changes);
   }
 
+  /** How often everything was dropped. */
+  get era(): number {
+    return this.#changes.era;
+  }
+
+  /**
+   * Drops everything: a change that was made when others were known has a number that is not above theirs, so
+   * theirs are of a database that has been set back.
+   */
+  setBack(number: bigint): void {
+    this.#changes.setBack(number);
+  }
+
   /** Drops everything, and goes on from here: changes before this one were missed. */
   reset(number: bigint): void {
     this.#changes.reset(number);
@@ -122,6 +135,8 @@ export class CacheScope {
    */
   async ask(question: Question): Promise<Found> {
     const key = `${this.#name}\n${question.key}`;
+    // Of the same moment as the position: what it says of an answer is so in this era alone.
+    const { era } = this.#changes;
     const kept = this.#shelf.read(key);
     if (kept !== undefined && question.fresh !== true && this.#allows(kept, question.needs)) {
       const ageMs = this.#ageMs(kept);
@@ -147,7 +162,7 @@ export class CacheScope {
       const { ageMs, position } = answer;
       if (isShared) return { answer, ageMs, position, isOwn: false };
     }
-    const flight = this.#start(key, question, question.fetch, FLIGHT_LIMIT_MS);
+    const flight = this.#start(key, question, era, question.fetch, FLIGHT_LIMIT_MS);
     void flight.join(question.signal());
     const { answer } = await flight.result;
     return { answer, ageMs: answer.ageMs, position: answer.position, isOwn: true };
@@ -176,10 +191,10 @@ export class CacheScope {
   #start(
     key: string,
     { position, resources, fresh }: Question,
+    era: number,
     fetch: Fetch,
     limitMs: number,
   ): Flight<Fetched> {
-    const { era } = this.#changes;
     const askedAt = this.#shelf.now();
     const order = this.#shelf.nextOrder();
     const known = this.#shelf.read(key);
@@ -215,7 +230,7 @@ export class CacheScope {
     const fetch = question.refresh();
     if (fetch === undefined) return;
     this.#refreshing.add(key);
-    const flight = this.#start(key, question, fetch, REFRESH_LIMIT_MS);
+    const flight = this.#start(key, question, this.era, fetch, REFRESH_LIMIT_MS);
     // It goes on, whoever joins it and gives up.
     void flight.join(undefined);
     // What fails leaves the old one until its time is over.

@@ -70,6 +70,13 @@ export class Changes {
     this.#position = number;
   }
 
+  /** Begins anew, at the number of a change that was made after those heard of: the numbers have gone back. */
+  setBack(number: bigint): void {
+    this.reset(number < this.#position ? number : this.#position);
+    this.#others = number;
+    this.#seen = number;
+  }
+
   /**
    * Whether an answer is as new as a change, and nothing that it shows has changed since, as far as was
    * heard.

@@ -1,6 +1,7 @@
 import { InterceptingCall, type Interceptor, Metadata, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
+import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { REST_OF_CATALOG } from "../../test/fixtures/catalogHandlers.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
@@ -17,6 +18,7 @@ import { Server } from "./server.ts";
 
 const NAME = "products/1";
 const PATH = "/waybill.catalog.v1.CatalogService/GetProduct";
+const UPDATE = "/waybill.catalog.v1.CatalogService/UpdateProduct";
 const CACHE = contract.method(PATH).cache!;
 const PRIVATE = { cache: { ...CACHE, public: false } };
 
@@ -26,6 +28,8 @@ let target: string;
 let cache: ResponseCache;
 let clock: number;
 let asked: Context[];
+/** Makes a change, and gives its number. */
+let write: () => Promise<string>;
 let answer: (context: Context, name: string) => Promise<Product>;
 
 beforeEach(() => {
@@ -40,10 +44,12 @@ afterEach(async () => {
 });
 const wall = () => clock;
 
-/** The contract with something else declared of GetProduct. */
+/** The contract with something else declared of GetProduct; everybody may call UpdateProduct. */
 function withMethod(changes: Partial<MethodContract>): Contract {
-  const change = (method: MethodContract) =>
-    method.path === PATH ? { ...method, ...changes } : method;
+  const change = (method: MethodContract) => {
+    if (method.path === UPDATE) return { ...method, access: Access.ACCESS_PUBLIC };
+    return method.path === PATH ? { ...method, ...changes } : method;
+  };
   return {
     ...contract,
     method: (path) => change(contract.method(path)),
@@ -60,6 +66,10 @@ async function serve(changes: Partial<MethodContract> = {}, kept?: ResponseCache
         return answer(context as Context, name);
       },
       ...REST_OF_CATALOG,
+      async updateProduct(_request, { reply }) {
+        reply.set("change", await write());
+        return Product.create();
+      },
     },
     undefined,
     kept,
@@ -363,6 +373,42 @@ test("a client without a cache tells the service of the newest change that it wa
   expect((await get(bare, { change: "0" })).title).toBe("new");
   expect((await get(client({}, { cache: undefined }))).reply["age"]).toBeDefined();
   expect(asked).toHaveLength(3);
+});
+
+test.each([true, false])(
+  "a write whose number has gone back begins anew, with a cache: %s",
+  async (hasCache) => {
+    await serve();
+    const one = client({}, hasCache ? {} : { cache: undefined });
+    const change = async (number: string) => {
+      write = async () => number;
+      await one.updateProduct({ product: Product.create({ name: NAME }), updateMask: ["title"] });
+    };
+    await change("1000");
+    await get(one);
+    await change("501");
+    expect((await get(one)).title).toBe("answer 2");
+    expect(asked[1]!.metadata.get("change")).toEqual(["501"]);
+    await change("502");
+    await get(one);
+    expect(asked[2]!.metadata.get("change")).toEqual(["502"]);
+  },
+);
+
+test("writes at once that are answered in another order begin nothing anew", async () => {
+  await serve();
+  const one = client();
+  const gates = [Promise.withResolvers<string>(), Promise.withResolvers<string>()];
+  const answers = [...gates];
+  write = () => answers.shift()!.promise;
+  const update = { product: Product.create({ name: NAME }), updateMask: ["title"] };
+  const [first, second] = [one.updateProduct(update), one.updateProduct(update)];
+  gates[1]!.resolve("6");
+  await second;
+  gates[0]!.resolve("5");
+  await first;
+  await get(one);
+  expect(asked[0]!.metadata.get("change")).toEqual(["6"]);
 });
 
 test("a failure is each caller's, and kept for nobody", async () => {

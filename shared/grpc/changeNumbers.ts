@@ -25,7 +25,11 @@ export function changeIn(metadata: Pick<Metadata, "get">): bigint {
 export interface KnownChanges {
   /** The newest that he was told of. */
   readonly seen: bigint;
+  /** How often numbers began anew. */
+  readonly era: number;
   see(number: bigint): void;
+  /** The numbers have gone back: the newest is this one. */
+  setBack(number: bigint): void;
 }
 
 /** Notes which change an answer tells of. @returns it; 0: none */
@@ -34,6 +38,23 @@ export function seeChange(known: KnownChanges, reply: Metadata): bigint {
   if (number === BEYOND) return 0n;
   known.see(number);
   return number;
+}
+
+/**
+ * Notes the number of a change that a call has made. It is above all that were known before, unless the
+ * service's database has been set back since.
+ *
+ * @param before what was known when the call was sent
+ */
+export function seeWritten(
+  known: KnownChanges,
+  before: Pick<KnownChanges, "seen" | "era">,
+  reply: Metadata,
+): void {
+  const number = changeIn(reply);
+  const isBack = number > 0n && number <= before.seen && before.era === known.era;
+  if (isBack) known.setBack(number);
+  else seeChange(known, reply);
 }
 
 /** A request's metadata with the newest change that its caller knows of, unless they name one. */

@@ -18,7 +18,7 @@ import {
 import { Changes } from "../cache/changes.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { cachedCall } from "./cachedCall.ts";
-import { type KnownChanges, seeChange, withChange } from "./changeNumbers.ts";
+import { type KnownChanges, seeChange, seeWritten, withChange } from "./changeNumbers.ts";
 import type { Contract } from "./contract.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
@@ -124,12 +124,15 @@ export function createClient<Definition extends ServiceDefinition>(
   };
 
   // What is remembered of changes where no cache does it.
-  const told = new Changes();
+  const remembered = new Changes();
   const methods: Record<string, unknown> = { close: () => client.close() };
   for (const [name, method] of Object.entries(definition)) {
     const declared = contract?.find(method.path);
     const scope = declared && cache?.scope(scopeName(target, declared.service));
-    const known = declared && (scope ?? told);
+    const known = declared && (scope ?? remembered);
+    // What is asked again, or of a session that answers again, may tell of a change that was made before.
+    const writes =
+      declared?.kind === "unary" && !declared.cache && !declared.idempotent && !declared.session;
     if (method.responseStream) {
       methods[name] = (request: unknown, settings: CallSettings = {}) => {
         HandlerTransaction.assertNone(method.path);
@@ -167,7 +170,7 @@ export function createClient<Definition extends ServiceDefinition>(
           stopListening();
           stream.cancel();
         });
-        listen(stream, settings, known);
+        listen(stream, settings, known && toldOf(known, false));
         return stream;
       };
       continue;
@@ -178,6 +181,7 @@ export function createClient<Definition extends ServiceDefinition>(
         const { path, requestSerialize: serialize, responseDeserialize: deserialize } = method;
         const given = metadataOf(settings);
         const metadata = known && declared?.cache ? withChange(given, known) : given;
+        const told = known && toldOf(known, writes);
         const done = (error: ServiceError | null, response?: unknown) => {
           stopListening();
           if (error) reject(error);
@@ -214,7 +218,7 @@ export function createClient<Definition extends ServiceDefinition>(
           );
         }
         const stopListening = onAbort(settings, () => call.cancel());
-        listen(call, settings, known);
+        listen(call, settings, told);
       });
     const { authorize } = options;
     const plain =
@@ -276,13 +280,20 @@ async function* failing(
   }
 }
 
+/** What notes the change that an answer tells of. To be made before the call. */
+function toldOf(known: KnownChanges, writes: boolean): (metadata: Metadata) => void {
+  if (!writes) return (metadata) => seeChange(known, metadata);
+  const before = { seen: known.seen, era: known.era };
+  return (metadata) => seeWritten(known, before, metadata);
+}
+
 function listen(
   call: EventEmitter,
   { onMetadata, onTrailers }: CallSettings,
-  known: KnownChanges | undefined,
+  told: ((metadata: Metadata) => void) | undefined,
 ): void {
   // Before the answer: what the caller does next knows of the change.
-  if (known) call.on("metadata", (metadata: Metadata) => void seeChange(known, metadata));
+  if (told) call.on("metadata", told);
   if (onMetadata) call.on("metadata", onMetadata);
   if (onTrailers) call.on("status", ({ metadata }: StatusObject) => onTrailers(metadata));
 }
