@@ -23,8 +23,7 @@ export const updateProduct =
   ({ db, feed }: CatalogParts) =>
   async ({ product, updateMask }: UpdateProductRequest, context: Context): Promise<Product> => {
     const { name } = product!;
-    const paths =
-      updateMask === undefined || updateMask.length === 0 ? Object.keys(COLUMNS) : updateMask;
+    const paths = updateMask?.length ? updateMask : populated(product!);
     check(product!, paths);
     const columns = paths.map((path) => COLUMNS[path]!);
     const values = { ...product!, priceCents: centsOf(product!) ?? 0n };
@@ -34,6 +33,18 @@ export const updateProduct =
     context.reply.set(CHANGE_KEY, `${row.number}`);
     return toProduct(row);
   };
+
+/** The paths of those fields that are set, of those that can be changed: what an omitted mask stands for. */
+function populated(product: Product): string[] {
+  const { runningTimeMinutes, imdbRatingTenths, price } = product;
+  const isSet: Record<string, boolean> = {
+    ...Object.fromEntries(TEXTS.map((field) => [field, product[field] !== ""])),
+    running_time_minutes: runningTimeMinutes !== 0,
+    imdb_rating_tenths: imdbRatingTenths !== 0,
+    price: price !== undefined,
+  };
+  return Object.keys(COLUMNS).filter((path) => isSet[path]);
+}
 
 /** @throws StatusError INVALID_FIELD that names each field at fault */
 function check(product: Product, paths: readonly string[]): void {

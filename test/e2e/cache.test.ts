@@ -111,6 +111,15 @@ test("a product is changed, in the fields that the mask names", async () => {
   });
 });
 
+test("without a mask the fields that are set are changed, and no others", async () => {
+  const before = await get(frontDoor);
+  await change(frontDoor, { genre: "Western", imdbRatingTenths: 71 }, []);
+  const after = await get(frontDoor);
+  const expected = { title: before.title, director: before.director, price: before.price };
+  expect(after).toMatchObject({ ...expected, genre: "Western", imdbRatingTenths: 71 });
+  expect(after.releaseDate).toEqual(before.releaseDate);
+});
+
 test("who may not change a product does not, and what makes no sense is named", async () => {
   const product = Product.create({ name, title: "x", price: dollars(1) });
   const update = { product, updateMask: ["title"] };
@@ -127,7 +136,8 @@ test("who may not change a product does not, and what makes no sense is named", 
   };
   const bad = { title: "", imdbRatingTenths: 101, runningTimeMinutes: -1, director: "x\0" };
   const price = { currencyCode: "EUR", units: 1n, nanos: 0 };
-  expect(await refused({ ...bad, price })).toBe(
+  const paths = ["title", "director", "running_time_minutes", "imdb_rating_tenths", "price"];
+  expect(await refused({ ...bad, price }, ...paths)).toBe(
     "INVALID_FIELD product.title product.director product.running_time_minutes product.imdb_rating_tenths product.price",
   );
   expect(await refused({}, "name")).toBe("INVALID_FIELD update_mask");
