@@ -1,4 +1,6 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
+import { createLog } from "../lifecycle/log.ts";
 import type { CacheScope } from "./cacheScope.ts";
 import { type ChangesPiece, followChanges } from "./followChanges.ts";
 import { ResponseCache } from "./responseCache.ts";
@@ -8,16 +10,24 @@ let scope: CacheScope;
 let watches: { after: bigint; signal: AbortSignal; end: PromiseWithResolvers<void> }[];
 let stop: () => void;
 
+/** What was warned of. */
+let warned: string[];
+
 /** Follows a feed that says these, one list a watch. */
-function follow(pieces: ChangesPiece[][]): void {
+function follow(pieces: ChangesPiece[][], warnAfterMs?: number): void {
+  warned = [];
+  const log = createLog("silent");
+  log.warn = (_fields: unknown, text?: string) => void warned.push(text!);
+
   scope = new ResponseCache({ maxBytes: 1000 }).scope("a.B");
   watches = [];
-  stop = followChanges(scope, async function* (after, signal) {
+  const watch = async function* (after: bigint, signal: AbortSignal) {
     const end = Promise.withResolvers<void>();
     watches.push({ after, signal, end });
     yield* pieces[watches.length - 1] ?? [];
     await end.promise;
-  });
+  };
+  stop = followChanges(scope, watch, log, warnAfterMs);
 }
 afterEach(() => stop());
 
@@ -35,6 +45,25 @@ test("what a feed says is taken over; when it ends or fails it is asked from the
   await expect.poll(() => watches.length).toBe(3);
   expect(watches.map(({ after }) => after)).toEqual([0n, 7n, 9n]);
   expect(scope.seen).toBe(9n);
+});
+
+test("a feed that is cut for long is warned of, once a cut", async () => {
+  const piece = { number: 1n, gap: true, changes: [] };
+  follow([[piece], [], [], [{ ...piece, number: 2n }], []], 200);
+  const untilCut = async (watch: number) => {
+    await expect.poll(() => watches.length).toBe(watch + 1);
+    watches[watch]!.end.reject(new Error("cut"));
+  };
+  await untilCut(0);
+  expect(warned).toEqual([]);
+  await expect.poll(() => warned.length).toBe(1);
+  await untilCut(1);
+  await untilCut(2);
+  await delay(400);
+  expect(warned).toHaveLength(1);
+  await expect.poll(() => scope.position).toBe(2n);
+  await untilCut(3);
+  await expect.poll(() => warned.length).toBe(2);
 });
 
 test("it ends when it is told to", async () => {
