@@ -95,7 +95,7 @@ async function carriedSessions(bench: Bench, counts: readonly number[], tables: 
     await weigh(tables, READS, reading, () => read(bench, reading, more));
   }
   const more = counts[2]! - counts[1]!;
-  const grown = growth(tables.held, begins) - growth(tables.held, READS);
+  const grown = growthBySessions(tables.held, begins);
   bench.results.goal(
     `held by a service for each of ${countText(more)} more carried sessions, over as many reads`,
     [(grown * MB) / more],
@@ -152,7 +152,7 @@ async function anchoredSessions(bench: Bench, counts: readonly number[], tables:
   const more = called - counts[1]!;
   bench.results.goal(
     `held by a service for each of ${countText(more)} more anchored sessions, over as many reads or more`,
-    [((growth(tables.held, name) - growth(tables.held, READS)) * MB) / more],
+    [(growthBySessions(tables.held, name) * MB) / more],
     { unit: "B", atMost: ID_BYTES },
   );
   bench.results.list("kept in Postgres, of one anchored session that has begun", "bytes", {
@@ -169,6 +169,11 @@ function steps(counts: readonly number[]): number[] {
 function growth(held: Map<string, ByCount>, name: string): number {
   const [, few, many] = held.get(name)!;
   return many! - few!;
+}
+
+/** Over what calls without new sessions leave behind. That those let go of something makes nobody else grow. */
+function growthBySessions(held: Map<string, ByCount>, name: string): number {
+  return growth(held, name) - Math.max(0, growth(held, READS));
 }
 
 async function weigh(tables: Tables, name: string, peer: Peer, work: () => Promise<void>) {
