@@ -6,6 +6,7 @@ import {
 } from "node:http2";
 import { Metadata, type ServerErrorResponse, status } from "@grpc/grpc-js";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
+import { FramedMessage, toFrame } from "./framedMessage.ts";
 
 /** What a method does with a call: grpc-js's `handleUnaryCall`, of a request that is not decoded. */
 export interface UnaryMethod {
@@ -17,7 +18,6 @@ export interface UnaryMethod {
   serialize(response: unknown): Buffer;
 }
 
-const MESSAGE_HEAD = 5;
 /**
  * No two waybills are alike: in the table of header compression they would only drive out what is. And
  * what is secret has no place in it (RFC 7541 section 7.1.3).
@@ -56,14 +56,10 @@ export class UnaryCall {
   readonly #stream: ServerHttp2Stream;
   readonly #headers: IncomingHttpHeaders;
   readonly #method: UnaryMethod;
-  readonly #maxBytes: number;
   #metadata: Metadata | undefined;
   #reply: Metadata | undefined;
   #waybill: string | undefined;
-  #chunks: Buffer[] = [];
-  /** How many bytes have come, and how many there are to be. */
-  #size = 0;
-  #expected: number | undefined;
+  readonly #message: FramedMessage;
   #deadline = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
@@ -80,7 +76,7 @@ export class UnaryCall {
     this.#stream = stream;
     this.#headers = headers;
     this.#method = method;
-    this.#maxBytes = maxBytes;
+    this.#message = new FramedMessage(method.path, maxBytes);
   }
 
   /** Listens to the stream. */
@@ -101,7 +97,7 @@ export class UnaryCall {
 
   /** The request's message, encoded. */
   get request(): Buffer {
-    return this.#joined().subarray(MESSAGE_HEAD);
+    return this.#message.bytes;
   }
 
   /** Made on first use. */
@@ -152,43 +148,16 @@ export class UnaryCall {
 
   receive(chunk: Buffer): void {
     if (this.#isOver) return;
-    this.#chunks.push(chunk);
-    this.#size += chunk.length;
-    if (this.#size < MESSAGE_HEAD) return;
-    if (this.#expected === undefined) {
-      const messageBytes = this.#joined().readUInt32BE(1);
-      this.#expected = MESSAGE_HEAD + messageBytes;
-      if (messageBytes > this.#maxBytes) {
-        const details = `Received message larger than max (${messageBytes} vs ${this.#maxBytes})`;
-        this.#end(status.RESOURCE_EXHAUSTED, details);
-        return;
-      }
-    }
-    if (this.#size > this.#expected) {
-      const details = `Received a second request message for unary method ${this.#method.path}`;
-      this.#end(status.UNIMPLEMENTED, details);
-    }
+    const refusal = this.#message.add(chunk);
+    if (refusal !== undefined) this.#end(refusal.code, refusal.details);
   }
 
   /** The caller has said all that he has to say; or he is gone, which ends what he says, too. */
   receivedAll(): void {
     if (this.#isOver || this.#isGone()) return;
-    if (this.#size === 0) {
-      const details = `Received no request message for unary method ${this.#method.path}`;
-      this.#end(status.UNIMPLEMENTED, details);
-    } else if (this.#size !== this.#expected) {
-      this.#end(status.INTERNAL, "The request message is cut off");
-    } else if (this.#joined()[0] !== 0) {
-      this.#end(status.INTERNAL, "The request message is compressed, and does not say how");
-    } else {
-      this.#method.handle(this, (error, response) => this.#answer(error, response));
-    }
-  }
-
-  /** What has come, in one piece. Not to be asked for at every chunk. */
-  #joined(): Buffer {
-    if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
-    return this.#chunks[0]!;
+    const refusal = this.#message.end();
+    if (refusal !== undefined) this.#end(refusal.code, refusal.details);
+    else this.#method.handle(this, (error, response) => this.#answer(error, response));
   }
 
   /** The stream is gone. */
@@ -305,15 +274,6 @@ function ignore(): void {}
 function toTimer(timeoutMs: number): number {
   const grain = 2 ** Math.max(0, Math.floor(Math.log2(timeoutMs)) - 6);
   return Math.min(Math.ceil(timeoutMs / grain) * grain, MAX_TIMER_MS);
-}
-
-/** A message as gRPC frames it: not compressed, its length, and itself. */
-function toFrame(message: Buffer): Buffer {
-  const frame = Buffer.allocUnsafe(MESSAGE_HEAD + message.length);
-  frame[0] = 0;
-  frame.writeUInt32BE(message.length, 1);
-  frame.set(message, MESSAGE_HEAD);
-  return frame;
 }
 
 /** What of a request's headers is the transport's own. */
