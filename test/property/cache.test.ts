@@ -152,20 +152,16 @@ async function run(
   return { wrong, hits: catalog.hits };
 }
 
-const RUNS = 2000;
-
 test("whatever is read and written, and whenever what is heard: no answer is older than its caller knows, or another's", async () => {
   const seed = seededRandom().below(2 ** 31);
-  let answeredByCaches = 0;
   const replicas = fc.array(nat(2), { minLength: 3, maxLength: 12 });
   await fc.assert(
     fc.asyncProperty(steps, replicas, async (all, picked) => {
       const { wrong, hits } = await run(all, picked);
       expect(wrong).toEqual([]);
-      answeredByCaches += hits;
+      // At the end all is asked twice.
+      expect(hits).toBeGreaterThan(0);
     }),
-    { seed, numRuns: RUNS },
+    { seed, numRuns: 2000 },
   );
-  // At the end of each all is asked twice: caches that keep nothing would be right, too.
-  expect(answeredByCaches).toBeGreaterThan(RUNS);
 });

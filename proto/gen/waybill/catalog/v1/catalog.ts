@@ -104,7 +104,7 @@ export interface UpdateProductRequest {
   /**
    * The fields to change, of `title`, `rating`, `genre`, `director`, `distributor`,
    * `running_time_minutes`, `imdb_rating_tenths` and `price` (USD, in whole cents, more than 0).
-   * Default: all of them.
+   * Default: those that are set (AIP-134).
    */
   updateMask: string[] | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
