@@ -12,14 +12,14 @@ import { installTools } from "../../deploy/local/tools.ts";
 import { Bench, type Extent } from "./bench.ts";
 import { circumstances, machine } from "./results/circumstances.ts";
 import { printPart } from "./results/print.ts";
-import { writeReport } from "./results/report.ts";
+import { writePage, writeReport } from "./results/report.ts";
 import type { Part } from "./results/results.ts";
 import { SUITES } from "./suites.ts";
 
 const NAMES = Object.keys(SUITES);
 const WIDTH = Math.max(...NAMES.map((name) => name.length));
 
-const USAGE = `Usage: npm run bench [-- SUITE… --quick --json FILE --report DIR --rounds N --calls N]
+const USAGE = `Usage: npm run bench [-- SUITE… --quick --json FILE --report DIR --page --rounds N --calls N]
 
 ${Object.entries(SUITES)
   .map(([name, { about }]) => `  ${name.padEnd(WIDTH)}  ${about}`)
@@ -31,6 +31,7 @@ All of them take more than an hour, and ten minutes with --quick.
   --json FILE   what was found, for machines
   --report DIR  where the report goes: REPORT.md, pictures in report/
                 [test/bench; with --quick, --rounds or --calls: none]
+  --page        measures nothing: makes the report's page anew, with what findings/ say now
   --rounds N    how often each contender is measured, in turn   [5; with --quick: 2]
   --calls N     the most calls of one run
   --help        this text
@@ -42,6 +43,7 @@ const OPTIONS = {
   quick: { type: "boolean", default: false },
   json: { type: "string" },
   report: { type: "string" },
+  page: { type: "boolean", default: false },
   rounds: { type: "string" },
   calls: { type: "string" },
   help: { type: "boolean", short: "h", default: false },
@@ -66,6 +68,11 @@ async function main(): Promise<number> {
   for (const name of positionals) {
     if (NAMES.includes(name)) continue;
     throw new Failure(`there is no suite ${name}: expected some of ${NAMES.join(", ")}`, 2);
+  }
+  if (flags.page) {
+    const kept = flags.report ? resolve(flags.report) : import.meta.dirname;
+    console.log(writePage(kept, NAMES));
+    return 0;
   }
   const extent: Extent = {
     isQuick: flags.quick,

@@ -1,8 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { writeReport } from "./report.ts";
+import { SUITES } from "../suites.ts";
+import { writePage, writeReport } from "./report.ts";
 import { type Part, Results } from "./results.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waybill-report-test-"));
@@ -48,4 +49,13 @@ test("the median decides about a goal, and one that is missed stands there as mi
 test("a figure that is none is no figure", () => {
   expect(() => partOf("first", "c1", [], [])).toThrow("no figure");
   expect(() => partOf("first", "c1", [], [1, Number.NaN])).toThrow("no figure");
+});
+
+test("the project's page says what its parts and its findings say now", () => {
+  const own = join(import.meta.dirname, "..");
+  const copy = join(folder, "own");
+  cpSync(join(own, "report"), join(copy, "report"), { recursive: true });
+  const page = writePage(copy, Object.keys(SUITES));
+  const isSame = readFileSync(page, "utf8") === readFileSync(join(own, "REPORT.md"), "utf8");
+  expect(isSame, "make it anew: npm run bench -- --page").toBe(true);
 });

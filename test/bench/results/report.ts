@@ -30,6 +30,16 @@ export function writeReport(folder: string, order: readonly string[], part: Part
   for (const plot of part.plots) {
     writeFileSync(join(beside, pictureOf(part, plot.file)), `${draw(plot)}\n`);
   }
+  return writePage(folder, order);
+}
+
+/**
+ * Makes the page anew of all parts that are kept, with what is written of them now.
+ *
+ * @returns its path
+ */
+export function writePage(folder: string, order: readonly string[]): string {
+  const beside = join(folder, "report");
   const sections = order
     .map((suite) => join(beside, `${suite}.json`))
     .filter((file) => existsSync(file))
