@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bojand/ghz/runner"
@@ -65,6 +67,13 @@ func run() error {
 		}
 		return json.NewEncoder(os.Stdout).Encode(mixed)
 	}
+	// A worker that ghz makes when all calls are done already makes one more, and then panics: so none
+	// goes out before there are all workers, each with a call in hand.
+	j.Concurrency = min(j.Concurrency, j.Calls)
+	j.Connections = min(j.Connections, j.Concurrency)
+	var waiting sync.WaitGroup
+	waiting.Add(int(j.Concurrency))
+	var taken atomic.Int64
 	headers := make([]metadata.MD, len(j.Metadata))
 	for i, each := range j.Metadata {
 		headers[i] = metadata.New(each)
@@ -85,6 +94,11 @@ func run() error {
 			return &headers[call.RequestNumber%int64(len(headers))], nil
 		}),
 		runner.WithDataProvider(func(call *runner.CallData) ([]*dynamic.Message, error) {
+			// At their time they go one by one, however many workers there are.
+			if j.RPS == 0 && taken.Add(1) <= int64(j.Concurrency) {
+				waiting.Done()
+				waiting.Wait()
+			}
 			return messages[call.RequestNumber%int64(len(messages))], nil
 		}),
 	}
