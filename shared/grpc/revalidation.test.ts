@@ -22,7 +22,9 @@ function setUp(...pages: ListProductsResponse[]) {
     const metadata = new Metadata();
     for (const value of ifNoneMatch) metadata.add("if-none-match", value);
     const call = { headers: metadata, reply: new Metadata() };
-    const answer = (await handler({}, call as unknown as Call)) as ListProductsResponse;
+    const answer = ListProductsResponse.decode(
+      (await handler({}, call as unknown as Call)) as Buffer,
+    );
     const reply = (key: string) => call.reply.get(key)[0]?.toString();
     return { answer, etag: reply("etag")!, notModified: reply("not-modified") === "1", reply };
   };

@@ -15,6 +15,8 @@ const PAGE_LIFE_MS = 12 * 60 * 60 * 1000;
  * A page's token is sealed anew for each answer, so it does not count for the ETag; but a page is
  * another one every twelve hours, so that no caller keeps one whose token has died.
  *
+ * What was encoded for that is the answer, where nobody is to look at it any more: without a session.
+ *
  * @param serialize encodes a response
  * @param empty makes a response with nothing in it
  * @param now milliseconds since the Unix epoch
@@ -34,25 +36,31 @@ export function revalidation(
   }
   const cacheControl = directives.join(", ");
   const vary = method.cache.vary.join(", ");
+  const isMessage = method.session !== undefined;
   return async (request, call) => {
     const response = await next(request, call);
     // What else the handler has sent along is this caller's alone.
     const isOwn = Object.keys(call.reply.getMap()).length > 0;
-    const hash = createHash("sha256");
     const { nextPageToken } = response as { nextPageToken?: string };
+    const hash = createHash("sha256");
+    let bytes: Buffer;
     if (nextPageToken) {
-      const page = { ...(response as object), nextPageToken: "" };
-      hash.update(serialize(page as never)).update(`${Math.floor(now() / PAGE_LIFE_MS)}`);
+      const page = serialize({ ...(response as object), nextPageToken: "" } as never);
+      hash.update(page).update(`${Math.floor(now() / PAGE_LIFE_MS)}`);
+      // Two messages after one another are both in one.
+      const token = serialize({ ...(empty() as object), nextPageToken } as never);
+      bytes = Buffer.concat([page, token]);
     } else {
-      hash.update(serialize(response as never));
+      bytes = serialize(response as never);
+      hash.update(bytes);
     }
     const etag = `"${hash.digest("base64url").slice(0, 22)}"`;
     call.reply.set("etag", etag);
     call.reply.set("cache-control", isOwn ? "no-store" : cacheControl);
     if (vary !== "") call.reply.set("vary", vary);
-    if (!namesEtag(call.headers.get("if-none-match"), etag)) return response;
+    if (!namesEtag(call.headers.get("if-none-match"), etag)) return isMessage ? response : bytes;
     call.reply.set("not-modified", "1");
-    return empty();
+    return isMessage ? empty() : Buffer.alloc(0);
   };
 }
 

@@ -15,6 +15,7 @@ import { makeSecrets } from "../../deploy/local/credentials.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
+import { NODE_FLAGS } from "../../deploy/local/replicas.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { ROLES } from "../../services/config.ts";
 import { Callers, ProofKey } from "../fixtures/callers.ts";
@@ -146,7 +147,7 @@ async function start(name: string, pod: Pod, listen?: string): Promise<Child> {
     here(value, root),
   ]);
   const args = container.args!.map((arg) => here(arg, root, listen));
-  const child = await children.start(process.execPath, ["--max-semi-space-size=2", ...args], {
+  const child = await children.start(process.execPath, [...NODE_FLAGS, ...args], {
     cwd: PROJECT,
     env: { PATH, HOME, ...Object.fromEntries(env) },
     stdio: ["ignore", "ignore", logOf(name)],

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { COMPILE_CACHE } from "../../../deploy/local/paths.ts";
+import { NODE_FLAGS } from "../../../deploy/local/replicas.ts";
 import type { PeerSettings } from "./peer.ts";
 
 /** A peer's process. */
@@ -13,7 +14,7 @@ export interface Peer {
   end(): Promise<void>;
 }
 
-/** @param execArgv options of Node, such as those of a profile. Default: none */
+/** @param execArgv options of Node besides a replica's own, such as those of a profile. Default: none */
 export async function startPeer(
   kind: string,
   settings: PeerSettings = {},
@@ -21,7 +22,7 @@ export async function startPeer(
 ): Promise<Peer> {
   const args = [kind, JSON.stringify(settings)];
   const child = fork(join(import.meta.dirname, "serve.ts"), args, {
-    execArgv: [...execArgv],
+    execArgv: [...NODE_FLAGS, ...execArgv],
     env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE },
   });
   const address = await addressOf(child, kind);
