@@ -120,8 +120,9 @@ export class ResponseCache {
   }
 }
 
-/** A copy in memory of its own: a slice keeps all that it was cut from. */
+/** In memory of their own: a slice keeps all that it was cut from. */
 function apart(bytes: Buffer): Buffer {
+  if (bytes.length === bytes.buffer.byteLength) return bytes;
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);
   return copy;

@@ -70,8 +70,8 @@ export function caching(
       };
       // What the handler has set of these by itself is its caller's: then they say so.
       const isShared =
-        Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key)) &&
-        !directivesOf(reply).has("no-store");
+        cacheControl !== "no-store" &&
+        Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key));
       if (!isShared) own = reply;
       return { answer, isShared };
     };

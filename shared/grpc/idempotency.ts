@@ -1,6 +1,7 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { Asked } from "../anchors/asked.ts";
 import { Errors } from "../errors/errors.ts";
+import { sha256 } from "../waybill/sha256.ts";
 import { singleValue } from "../waybill/singleValue.ts";
 import type { Call } from "./call.ts";
 
@@ -23,16 +24,8 @@ export function readAsked(
 ): Asked {
   const key = singleValue(headers, IDEMPOTENCY_KEY);
   if (key !== undefined && !KEY.test(key)) throw Errors.IDEMPOTENCY_KEY_INVALID();
-  const requestDigest = createHash("sha256")
-    .update(`${method}\0${nameOf(caller)}\0`)
-    .update(request ?? "")
-    .digest();
-  if (key !== undefined) {
-    return {
-      requestDigest,
-      idempotencyDigest: createHash("sha256").update(`key\0${key}`).digest(),
-    };
-  }
+  const requestDigest = sha256(`${method}\0${nameOf(caller)}\0`, request ?? "");
+  if (key !== undefined) return { requestDigest, idempotencyDigest: sha256(`key\0${key}`) };
   return { requestDigest, idempotencyDigest: request ? requestDigest : randomBytes(32) };
 }
 

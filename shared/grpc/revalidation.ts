@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256 } from "../waybill/sha256.ts";
 import type { Handler } from "./call.ts";
 import type { MethodContract } from "./contract.ts";
 
@@ -42,19 +42,19 @@ export function revalidation(
     // What else the handler has sent along is this caller's alone.
     const isOwn = Object.keys(call.reply.getMap()).length > 0;
     const { nextPageToken } = response as { nextPageToken?: string };
-    const hash = createHash("sha256");
     let bytes: Buffer;
+    let digest: Buffer;
     if (nextPageToken) {
       const page = serialize({ ...(response as object), nextPageToken: "" } as never);
-      hash.update(page).update(`${Math.floor(now() / PAGE_LIFE_MS)}`);
+      digest = sha256(page, `${Math.floor(now() / PAGE_LIFE_MS)}`);
       // Two messages after one another are both in one.
       const token = serialize({ ...(empty() as object), nextPageToken } as never);
       bytes = Buffer.concat([page, token]);
     } else {
       bytes = serialize(response as never);
-      hash.update(bytes);
+      digest = sha256(bytes);
     }
-    const etag = `"${hash.digest("base64url").slice(0, 22)}"`;
+    const etag = `"${digest.toString("base64url", 0, 16)}"`;
     call.reply.set("etag", etag);
     call.reply.set("cache-control", isOwn ? "no-store" : cacheControl);
     if (vary !== "") call.reply.set("vary", vary);

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256 } from "./sha256.ts";
 
 /** Random bytes that a chain digest takes. */
 export const CHAIN_RANDOM_BYTES = 16;
@@ -22,13 +22,7 @@ export function chainDigest(
 ): Buffer {
   const count = Buffer.alloc(4);
   count.writeUInt32BE(version);
-  return createHash("sha256")
-    .update(parent)
-    .update(sessionId)
-    .update(count)
-    .update(createHash("sha256").update(state).digest())
-    .update(random)
-    .digest();
+  return sha256(parent, sessionId, count, sha256(state), random);
 }
 
 /**
@@ -42,12 +36,7 @@ export function callFingerprint(
   idempotencyDigest: Uint8Array,
   requestDigest: Uint8Array,
 ): Buffer {
-  return createHash("sha256")
-    .update("call")
-    .update(parent)
-    .update(idempotencyDigest)
-    .update(requestDigest)
-    .digest();
+  return sha256("call", parent, idempotencyDigest, requestDigest);
 }
 
 /**
@@ -55,5 +44,5 @@ export function callFingerprint(
  * writes to the tables cannot set an anchor back by what he finds in them.
  */
 export function fingerprint(table: "anchor" | "advance", digest: Uint8Array): Buffer {
-  return createHash("sha256").update(table).update(digest).digest();
+  return sha256(table, digest);
 }

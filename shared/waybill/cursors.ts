@@ -1,10 +1,10 @@
-import { createHash } from "node:crypto";
 import { Cursor, type CursorV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors } from "../errors/errors.ts";
 import { fromCompact, toCompact } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import type { RingSource } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
+import { sha256 } from "./sha256.ts";
 
 const LIFE_S = 24 * 60 * 60;
 /** Longest page token that is looked at, in characters. */
@@ -34,7 +34,7 @@ export class Cursors {
   seal(method: string, request: Uint8Array, position: Uint8Array): string {
     const cursor: CursorV1 = {
       method,
-      requestDigest: digest(request),
+      requestDigest: sha256(request),
       position: Buffer.from(position),
       expiresAt: BigInt(Math.floor(this.#now() / 1000) + LIFE_S),
     };
@@ -54,7 +54,7 @@ export class Cursors {
     if (
       !cursor ||
       cursor.method !== method ||
-      !cursor.requestDigest.equals(digest(request)) ||
+      !cursor.requestDigest.equals(sha256(request)) ||
       Number(cursor.expiresAt) * 1000 <= this.#now()
     ) {
       throw Errors.PAGE_TOKEN_INVALID({
@@ -68,8 +68,4 @@ export class Cursors {
     }
     return cursor.position;
   }
-}
-
-function digest(bytes: Uint8Array): Buffer {
-  return createHash("sha256").update(bytes).digest();
 }
