@@ -20,13 +20,16 @@ export const start: Suite = {
     const clusters: number[] = [];
     const replicas: number[] = [];
     const residents: number[] = [];
+    const steps: Record<string, number[]> = {};
     for (let round = 1; round <= bench.rounds; round += 1) {
       bench.step("a cluster of 2, and one more replica", round);
       await bench.during(async () => {
         const before = performance.now();
         const remove = (each: TestCluster) => each.remove();
-        const cluster = await bench.own("the cluster", startTestCluster(), remove);
+        const step = stepsInto(steps);
+        const cluster = await bench.own("the cluster", startTestCluster({ tell: step }), remove);
         clusters.push(performance.now() - before);
+        step();
         const beforeReplica = performance.now();
         await cluster.scale(3);
         replicas.push(performance.now() - beforeReplica);
@@ -37,11 +40,27 @@ export const start: Suite = {
       "cluster of 2, empty folder, to the first call through the front door": clusters,
       "one more replica, until the front door sends it calls": replicas,
     });
+    bench.results.list("a cluster's start, step by step", "ms", steps);
     bench.results.list("resident memory", "MB", { "a replica at rest": residents });
     if (bench.isQuick) bench.results.leftOut("a fresh clone", "not in a quick run");
     else await freshClone(bench);
   },
 };
+
+/** The steps of a start, by what it says when it begins one: it says more than that. */
+const STEPS = ["starting Postgres", "migrating", "starting 2 replicas", "starting Envoy"];
+const FIRST_STEP = "keys, certificates, passwords";
+
+/** @returns takes what is said; nothing more: the last step is over */
+function stepsInto(steps: Record<string, number[]>): (line?: string) => void {
+  let [name, since] = [FIRST_STEP, performance.now()];
+  return (line) => {
+    if (line !== undefined && !STEPS.includes(line)) return;
+    const now = performance.now();
+    steps[name] = [...(steps[name] ?? []), now - since];
+    [name, since] = [line ?? "", now];
+  };
+}
 
 /** From a clone to `ready`, once: what is fetched from elsewhere is most of it. */
 async function freshClone(bench: Bench): Promise<void> {

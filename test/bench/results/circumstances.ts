@@ -20,12 +20,15 @@ export function machine(): string {
   return `${cpus().length} × ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`;
 }
 
+/** What the report itself is made of: it changes in the course of a run. */
+const REPORT = [":!test/bench/report", ":!test/bench/REPORT.md"];
+
 /** With a mark when files differ from it. */
 function commit(): string {
   const git = (...args: string[]) =>
     execFileSync("git", args, { cwd: PROJECT, encoding: "utf8", stdio: "pipe" }).trim();
   try {
-    const isChanged = git("status", "--porcelain", "--", ".", ":!test/bench/report*") !== "";
+    const isChanged = git("status", "--porcelain", "--", ".", ...REPORT) !== "";
     return `${git("rev-parse", "--short", "HEAD")}${isChanged ? " with changes" : ""}`;
   } catch {
     // From an archive, say.
