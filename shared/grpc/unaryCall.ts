@@ -235,10 +235,16 @@ export class UnaryCall {
   #expireAfter(text: string): boolean {
     const [, value, unit] = TIMEOUT.exec(text) ?? [];
     if (value === undefined || unit === undefined) return false;
-    const timeoutMs = Number(value) * UNIT_MS[unit]!;
-    this.#deadline = Date.now() + timeoutMs;
-    this.#timer = setTimeout(expired, toTimer(timeoutMs), this);
+    this.#deadline = Date.now() + Number(value) * UNIT_MS[unit]!;
+    if (begun.length === 0) setImmediate(watchBegun);
+    begun.push(this);
     return true;
+  }
+
+  /** Has the call end at its deadline, unless it is over. */
+  watch(): void {
+    if (this.#isOver) return;
+    this.#timer = setTimeout(expired, toTimer(this.#deadline - Date.now()), this);
   }
 
   /** The caller's time has run out. */
@@ -272,11 +278,21 @@ function expired(call: UnaryCall): void {
 
 function ignore(): void {}
 
+/** Those with a deadline that have begun in this turn of the event loop: most are over with it, without a timer. */
+let begun: UnaryCall[] = [];
+
+function watchBegun(): void {
+  const calls = begun;
+  begun = [];
+  for (const call of calls) call.watch();
+}
+
 /**
  * How long to wait for a deadline: up to a 64th longer. Node keeps a list of timers for each length,
  * and callers send what is left of theirs: no two alike.
  */
 function toTimer(timeoutMs: number): number {
+  if (timeoutMs < 1) return 1;
   const grain = 2 ** Math.max(0, Math.floor(Math.log2(timeoutMs)) - 6);
   return Math.min(Math.ceil(timeoutMs / grain) * grain, MAX_TIMER_MS);
 }
