@@ -52,7 +52,7 @@ export class TokenAuthentication {
    *
    * @returns undefined when the call brings no token
    * @throws StatusError CREDENTIAL_INVALID, whatever is amiss; ACCESS_DENIED when a scope is missing;
-   *   REVOCATIONS_STALE
+   *   KEYS_UNAVAILABLE, REVOCATIONS_STALE
    */
   async caller(call: Call, method: MethodContract): Promise<Caller | undefined> {
     const presented = presentedToken(call.headers);

@@ -3,6 +3,7 @@ import { exportJWK, SignJWT } from "jose";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TokenServiceService } from "../../proto/gen/waybill/token/v1/token.ts";
 import { contract } from "../../test/fixtures/clients.ts";
+import { Errors } from "../errors/errors.ts";
 import type { Handlers } from "../grpc/handlers.ts";
 import { Server } from "../grpc/server.ts";
 import { AccessTokens } from "../token/accessTokens.ts";
@@ -73,5 +74,16 @@ test("keys that were heard of once stay good while nobody answers, and while non
     answer = async () => nonsense;
     await watcher.refresh().catch(() => {});
     expect(watcher.find("k1")).toBe(known);
+  }
+});
+
+test("a token whose key is not known is not called bad while nobody says which keys there are", async () => {
+  const tokens = new AccessTokens("https://a", watcher);
+  const jwt = await make("k2");
+  answer = async () => {
+    throw Errors.DATABASE_UNAVAILABLE();
+  };
+  for (let time = 0; time < 2; time += 1) {
+    await expect(tokens.verify(jwt)).rejects.toMatchObject({ reason: "KEYS_UNAVAILABLE" });
   }
 });

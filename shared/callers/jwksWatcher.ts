@@ -31,8 +31,9 @@ export class JwksWatcher implements VerificationKeys {
   readonly #closing = new AbortController();
   readonly #first = Promise.withResolvers<void>();
   #keys: ReadonlyMap<string, VerificationKey> = new Map();
-  #fetching: Promise<void> | undefined;
-  #fetchedAt = Number.NEGATIVE_INFINITY;
+  #asked: Promise<void> = Promise.resolve();
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #isAsking = false;
 
   constructor({ target, client, log }: JwksWatcherOptions) {
     this.#client = createClient(TokenServiceService, target, { ...client, timeoutMs: 5000 });
@@ -49,16 +50,16 @@ export class JwksWatcher implements VerificationKeys {
     return this.#keys.get(kid);
   }
 
-  async refresh(): Promise<void> {
-    if (this.#fetching === undefined) {
-      // Strangers can name any key: their asking costs one request a second at most.
-      if (performance.now() - this.#fetchedAt < MIN_INTERVAL_MS) return;
-      this.#fetchedAt = performance.now();
-      this.#fetching = this.#fetch().finally(() => {
-        this.#fetching = undefined;
+  refresh(): Promise<void> {
+    // Strangers can name any key: their asking costs one request a second at most.
+    if (!this.#isAsking && performance.now() - this.#askedAt >= MIN_INTERVAL_MS) {
+      this.#askedAt = performance.now();
+      this.#isAsking = true;
+      this.#asked = this.#fetch().finally(() => {
+        this.#isAsking = false;
       });
     }
-    await this.#fetching;
+    return this.#asked;
   }
 
   close(): void {

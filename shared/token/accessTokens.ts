@@ -1,5 +1,5 @@
 import { jwtVerify } from "jose";
-import { Errors } from "../errors/errors.ts";
+import { Errors, StatusError } from "../errors/errors.ts";
 import { type AccessToken, readClaims } from "./claims.ts";
 import { readHeader } from "./header.ts";
 import {
@@ -37,7 +37,8 @@ export class AccessTokens {
    * Verifies type, algorithm, signature, issuer, claims and life; not audience, revocation, or proof
    * of possession: those are the caller's (authentication.ts).
    *
-   * @throws StatusError CREDENTIAL_INVALID, for whatever reason; or rejects with it
+   * @throws StatusError CREDENTIAL_INVALID, for whatever reason; KEYS_UNAVAILABLE when the key it names
+   *   is not known and nobody could be asked; or rejects with it
    */
   verify(jwt: string): AccessToken | Promise<AccessToken> {
     const known = this.#remembered.get(jwt);
@@ -65,6 +66,7 @@ export class AccessTokens {
       this.#remember(jwt, token, key);
       return token;
     } catch (cause) {
+      if (cause instanceof StatusError) throw cause;
       throw Errors.CREDENTIAL_INVALID({ cause });
     }
   }
@@ -72,7 +74,9 @@ export class AccessTokens {
   async #find(kid: string): Promise<VerificationKey> {
     const known = this.#keys.find(kid);
     if (known !== undefined) return known;
-    await this.#keys.refresh();
+    await this.#keys.refresh().catch((cause: unknown) => {
+      throw Errors.KEYS_UNAVAILABLE({ cause });
+    });
     const fetched = this.#keys.find(kid);
     if (fetched === undefined) throw new Error("its key is not the issuer's");
     return fetched;

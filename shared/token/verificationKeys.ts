@@ -17,7 +17,8 @@ export interface VerificationKeys {
   find(kid: string): VerificationKey | undefined;
   /**
    * Asks for the keys anew, because a token names one that `find` lacks. Calls made meanwhile share
-   * the request, and there is at most one a second: what comes sooner settles at once.
+   * the request, and there is at most one a second: what comes sooner settles as the last one did.
+   * Rejects when nobody answers.
    */
   refresh(): Promise<void>;
 }

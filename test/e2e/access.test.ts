@@ -1,4 +1,4 @@
-import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Access } from "#proto/waybill/options/v1/options.ts";
 import { type ErrorReport, readError } from "#shared/errors/errors.ts";
@@ -116,6 +116,28 @@ test("a flood of bad tokens reaches no replica", async () => {
   expect(await upstream()).toBe(before);
   expect(await call(frontDoor, method, authorized(accessToken))).toBeUndefined();
   expect(await upstream()).toBe(before + 1);
+});
+
+test("while the front door has no keys to verify with, no token is called bad: the caller may try again", async () => {
+  const keyless = await startTestCluster({ roles: ["keys", "catalog"], replicas: 1 });
+  const client = new Client(keyless.target, credentials.createInsecure());
+  try {
+    const method = contract.method("/waybill.catalog.v1.CatalogService/UpdateProduct");
+    const claims = { iss: `http://${keyless.target}`, sub: "users/u" };
+    const jwt = await (await makeSigner("k")).sign(claims);
+    expect(await call(client, method, authorized(jwt))).toMatchObject({
+      code: status.UNAVAILABLE,
+      domain: "waybill",
+      reason: "KEYS_UNAVAILABLE",
+    });
+    // What no key could make good is refused all the same.
+    expect(await call(client, method, authorized("a.b.c"))).toMatchObject({
+      reason: "CREDENTIAL_INVALID",
+    });
+  } finally {
+    client.close();
+    await keyless.remove();
+  }
 });
 
 test("what is public needs no token, and a bad one is no hindrance where nobody looks at it", async () => {
