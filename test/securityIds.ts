@@ -15,7 +15,7 @@ for (const folder of ["shared", "services", "deploy", "test"]) {
   for (const file of readdirSync(join(project, folder), { recursive: true, encoding: "utf8" })) {
     if (!file.endsWith(".test.ts")) continue;
     const text = readFileSync(join(project, folder, file), "utf8");
-    for (const [, ids] of text.matchAll(/["'`]((?:[JGXPKSE]\d+ )+)/g)) {
+    for (const [, ids] of text.matchAll(/["'`]((?:[CEGJKPRSVX]\d+ )+)/g)) {
       for (const id of ids!.trim().split(" ")) named.add(id);
     }
   }
