@@ -1,4 +1,5 @@
 import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { Errors } from "#shared/errors/errors.ts";
 import { letGo } from "#shared/waybill/unknownFields.ts";
 import { CheckoutErrors } from "./errors.ts";
 
@@ -29,9 +30,24 @@ export function quantityOf(state: CheckoutState, product: string): number {
   return state.items.find((item) => item.product === product)?.quantity ?? 0;
 }
 
-/** @throws StatusError TOO_MANY_ITEMS */
+/**
+ * Refuses a quantity that no basket holds. The request's constraints say the same: money and stock do not
+ * depend on them.
+ *
+ * @throws StatusError TOO_MANY_ITEMS; INVALID_FIELD when it is not a whole number from 1
+ */
 export function checkQuantity(product: string, quantity: number): void {
+  if (!Number.isInteger(quantity) || quantity < 1) {
+    const description = `must be a whole number from 1 to ${MAX_QUANTITY}`;
+    throw Errors.INVALID_FIELD({ violations: [{ field: "quantity", description }] });
+  }
   if (quantity > MAX_QUANTITY) {
     throw CheckoutErrors.TOO_MANY_ITEMS({ metadata: { product, limit: `${MAX_QUANTITY}` } });
   }
+}
+
+/** Adds some of a product to the quantity that the basket holds. @throws StatusError as `checkQuantity` */
+export function addedQuantity(state: CheckoutState, product: string, added: number): number {
+  checkQuantity(product, added);
+  return quantityOf(state, product) + added;
 }

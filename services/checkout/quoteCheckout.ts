@@ -3,7 +3,7 @@ import type { Checkout, QuoteCheckoutRequest } from "#proto/waybill/checkout/v1/
 import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { askCatalog } from "./askCatalog.ts";
-import { beginChange } from "./basket.ts";
+import { beginChange, checkQuantity } from "./basket.ts";
 import { deliveryOptions } from "./delivery.ts";
 import { CheckoutErrors } from "./errors.ts";
 import { add, dollars, multiply } from "./money.ts";
@@ -17,6 +17,8 @@ export const quoteCheckout =
     const { state } = context.session;
     const { items, address, deliverySpeed } = state;
     if (items.length === 0) throw CheckoutErrors.ORDER_EMPTY();
+    // A state that an earlier program sealed may hold any.
+    for (const { product, quantity } of items) checkQuantity(product, quantity);
     if (address === undefined) throw CheckoutErrors.ADDRESS_MISSING();
     const delivery = deliveryOptions(items, address.regionCode).find(
       (option) => option.deliverySpeed === deliverySpeed,

@@ -1,7 +1,7 @@
 import type { Checkout, UploadItemsRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
-import { beginChange, quantityOf } from "./basket.ts";
+import { addedQuantity, beginChange } from "./basket.ts";
 import type { CheckoutParts } from "./parts.ts";
 import { putItem } from "./putItem.ts";
 import { toCheckout } from "./view.ts";
@@ -15,7 +15,7 @@ export const uploadItems =
     const { state } = context.session;
     beginChange(state);
     for await (const { product, quantity = 1 } of requests) {
-      await putItem(product, quantityOf(state, product) + quantity, catalog, context);
+      await putItem(product, addedQuantity(state, product, quantity), catalog, context);
     }
     return toCheckout(state);
   };

@@ -3,6 +3,19 @@ import type { Any } from "../../proto/gen/google/protobuf/any.ts";
 import { BadRequest, ErrorInfo, RetryInfo } from "../../proto/gen/google/rpc/error_details.ts";
 import { Status } from "../../proto/gen/google/rpc/status.ts";
 
+/** Most violations that an error names. */
+export const MAX_VIOLATIONS = 16;
+
+// What a refusal adds to the headers of a response stays below 4 KiB in all: clients take 8 KiB, and a proxy
+// may end the connection of everyone over a header that it holds too large. The status is base64, and its
+// message is sent once more, percent-encoded.
+const MAX_STATUS_BYTES = 2200;
+const MAX_MESSAGE_BYTES = 300;
+/** Longest field path, description, and key or value of `metadata`, in bytes. */
+const MAX_TEXT_BYTES = 256;
+/** Most entries of `metadata`. */
+const MAX_METADATA = 16;
+
 /** What one occurrence of an error adds to its reason. */
 export interface ErrorDetails {
   /** Why it happened. Goes to the log, never to the caller. */
@@ -42,26 +55,45 @@ export class StatusError extends Error {
     this.details = details;
   }
 
-  /** The status as grpc-js sends it. */
+  /**
+   * The status as grpc-js sends it. All of it takes less than 4 KiB of headers: longer texts are cut, and
+   * of too many violations and entries of `metadata` the first are sent.
+   */
   toStatusObject(trailers: Metadata = new Metadata()): StatusObject {
-    trailers.set("grpc-status-details-bin", Buffer.from(Status.encode(this.#toStatus()).finish()));
-    return { code: this.code, details: this.message, metadata: trailers };
+    const violations = this.details.violations?.slice(0, MAX_VIOLATIONS);
+    const metadata = Object.entries(this.details.metadata ?? {}).slice(0, MAX_METADATA);
+    let status = this.#encode(violations, metadata);
+    while (status.length > MAX_STATUS_BYTES && violations?.pop() !== undefined) {
+      status = this.#encode(violations, metadata);
+    }
+    while (status.length > MAX_STATUS_BYTES && metadata.pop() !== undefined) {
+      status = this.#encode(violations, metadata);
+    }
+    trailers.set("grpc-status-details-bin", status);
+    return { code: this.code, details: cut(this.message, MAX_MESSAGE_BYTES), metadata: trailers };
   }
 
-  #toStatus(): Status {
-    const { metadata = {}, violations, retryAfterMs } = this.details;
+  #encode(violations: ErrorDetails["violations"], metadata: [string, string][]): Buffer {
+    return Buffer.from(Status.encode(this.#toStatus(violations, metadata)).finish());
+  }
+
+  #toStatus(violations: ErrorDetails["violations"], metadata: [string, string][]): Status {
+    const { retryAfterMs } = this.details;
     const details = [
       any("google.rpc.ErrorInfo", ErrorInfo, {
         reason: this.reason,
         domain: this.domain,
-        metadata,
+        metadata: Object.fromEntries(
+          metadata.map((entry) => entry.map((text) => cut(text, MAX_TEXT_BYTES))),
+        ),
       }),
     ];
     if (violations !== undefined) {
       details.push(
         any("google.rpc.BadRequest", BadRequest, {
-          fieldViolations: violations.map((violation) => ({
-            ...violation,
+          fieldViolations: violations.map(({ field, description }) => ({
+            field: cut(field, MAX_TEXT_BYTES),
+            description: cut(description, MAX_TEXT_BYTES),
             reason: "",
             localizedMessage: undefined,
           })),
@@ -78,8 +110,22 @@ export class StatusError extends Error {
         }),
       );
     }
-    return { code: this.code, message: this.message, details };
+    return { code: this.code, message: cut(this.message, MAX_MESSAGE_BYTES), details };
   }
+}
+
+const ELLIPSIS = "\u2026";
+
+/** A text of at most so many bytes in UTF-8, well-formed; one that was longer ends with an ellipsis. */
+function cut(text: string, maxBytes: number): string {
+  // Three bytes at most for each UTF-16 code unit.
+  const whole = text.toWellFormed();
+  if (whole.length * 3 <= maxBytes) return whole;
+  const bytes = Buffer.from(whole);
+  if (bytes.length <= maxBytes) return whole;
+  let end = maxBytes - Buffer.byteLength(ELLIPSIS);
+  while ((bytes[end]! & 0xc0) === 0x80) end -= 1;
+  return `${bytes.toString("utf8", 0, end)}${ELLIPSIS}`;
 }
 
 function any<T>(
@@ -235,6 +281,10 @@ export const Errors = vocabulary("waybill", {
   PAGE_TOKEN_INVALID: [
     status.INVALID_ARGUMENT,
     "The page token does not belong to this request. Start again without one.",
+  ],
+  REQUEST_TOO_LARGE: [
+    status.RESOURCE_EXHAUSTED,
+    "The request is larger than the method takes. Send a smaller one.",
   ],
   INVALID_FIELD: [status.INVALID_ARGUMENT, "A field of the request is not valid."],
   METADATA_DUPLICATED: [

@@ -58,6 +58,9 @@ const VARY = /^[a-z][a-z0-9.-]{0,62}$/;
 const NO_VARY =
   /^(waybill|authorization|dpop|cookie|idempotency-key|if-none-match|cache-control|change|traceparent|tracestate|grpc-.*|x-waybill-.*|x-envoy-.*|x-forwarded-.*|content-type|te|user-agent|host)$/;
 
+/** Largest request that a method may state, in bytes. */
+export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
+
 /** What the protos say of one method. */
 export interface MethodContract {
   /** `/package.Service/Method`. */
@@ -93,6 +96,8 @@ export interface MethodContract {
    */
   readonly repeatable: boolean;
   readonly request: DescMessage;
+  /** Largest request in bytes, where the proto states one. */
+  readonly maxRequestBytes: number | undefined;
 }
 
 /** What the protos say of one service. */
@@ -194,7 +199,8 @@ function methodContract(
   { session, audience }: ServiceContract,
 ): MethodContract {
   const bytes = option(registry, method, "waybill.options.v1.method") ?? new Uint8Array();
-  const { step, access, cache, scopes, singleUseProof } = MethodOptions.decode(bytes);
+  const { step, access, cache, scopes, singleUseProof, maxRequestBytes } =
+    MethodOptions.decode(bytes);
   const path = `/${service.typeName}/${method.name}`;
   const wrong = (what: string) => new Error(`option method of ${path}: ${what}`);
   const kind = method.methodKind;
@@ -210,6 +216,9 @@ function methodContract(
   }
   if (scopes.length > 0 && access !== Access.ACCESS_AUTHENTICATED) {
     throw wrong("scopes need ACCESS_AUTHENTICATED");
+  }
+  if (maxRequestBytes > MAX_REQUEST_BYTES) {
+    throw wrong(`max_request_bytes is at most ${MAX_REQUEST_BYTES}`);
   }
   const sessionName = marked(registry, method.input, "waybill.options.v1.session_name")?.localName;
   if (step === Step.STEP_RESUME) {
@@ -251,6 +260,7 @@ function methodContract(
     // Of many requests nobody between here and the caller knows which were heard.
     repeatable: !hasManyRequests && (idempotent || advancesAnchor || BEGINS.has(step)),
     request: method.input,
+    maxRequestBytes: maxRequestBytes === 0 ? undefined : maxRequestBytes,
   };
 }
 

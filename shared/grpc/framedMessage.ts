@@ -1,4 +1,5 @@
-import { status } from "@grpc/grpc-js";
+import { type Metadata, status } from "@grpc/grpc-js";
+import { Errors, type StatusError } from "../errors/errors.ts";
 
 const HEAD = 5;
 
@@ -6,6 +7,7 @@ const HEAD = 5;
 export interface MessageRefusal {
   readonly code: status;
   readonly details: string;
+  readonly metadata?: Metadata;
 }
 
 /** The one message of a request, as gRPC frames it: it may come in any number of pieces. */
@@ -32,8 +34,7 @@ export class FramedMessage {
       const size = this.#joined().readUInt32BE(1);
       this.#expected = HEAD + size;
       if (size > this.#maxBytes) {
-        const details = `Received message larger than max (${size} vs ${this.#maxBytes})`;
-        return { code: status.RESOURCE_EXHAUSTED, details };
+        return requestTooLarge(size, this.#maxBytes).toStatusObject();
       }
     }
     if (this.#size <= this.#expected) return undefined;
@@ -65,6 +66,11 @@ export class FramedMessage {
     if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
     return this.#chunks[0]!;
   }
+}
+
+/** @param size of a request, in bytes @param limit of its method */
+export function requestTooLarge(size: number, limit: number): StatusError {
+  return Errors.REQUEST_TOO_LARGE({ metadata: { size: `${size}`, limit: `${limit}` } });
 }
 
 /** Frames a message: not compressed, its length, and itself. */

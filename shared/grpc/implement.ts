@@ -13,18 +13,20 @@ import {
 import type { CacheScope } from "../cache/cacheScope.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
+import { requestReader } from "../reading/requestReader.ts";
+import { MAX_MESSAGE_WAYBILL } from "../waybill/carriers.ts";
 import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
 import { caching, noting } from "./caching.ts";
 import { Call, type Handler } from "./call.ts";
 import type { Contract, MethodContract } from "./contract.ts";
+import { requestTooLarge } from "./framedMessage.ts";
 import type { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { revalidation } from "./revalidation.ts";
 import { sessionInterceptor } from "./session.ts";
 import type { SessionParts } from "./sessionParts.ts";
 import type { UnaryCall, UnaryMethod } from "./unaryCall.ts";
-import { validation } from "./validation.ts";
 
 /** What happens around every call of a server. */
 export interface Surroundings {
@@ -38,6 +40,8 @@ export interface Surroundings {
   /** Hears of every failed call, with its cause. */
   failed(method: string, error: StatusError): void;
   readonly draining: AbortSignal;
+  /** Largest request of methods that state none, in bytes. */
+  readonly maxRequestBytes: number;
 }
 
 /** A service, ready to be served. */
@@ -90,7 +94,8 @@ export function implement<Definition extends ServiceDefinition, State>(
     if (contract.kind === "unary") {
       const handle = unary(contract, handler, around);
       implementation[name] = handle;
-      unaries.push({ path: method.path, handle, serialize });
+      const maxBytes = maxRequestBytes(contract, around);
+      unaries.push({ path: method.path, handle, serialize, maxBytes });
     } else implementation[name] = STREAMS[contract.kind](contract, handler, around);
   }
   return { definition: wire as GrpcServiceDefinition, handlers: implementation, unary: unaries };
@@ -131,32 +136,40 @@ function decoding(
   next: Handler,
   around: Surroundings,
 ): Handler {
-  const validate = validation(around.contract.registry, contract.request);
-  const decode = (bytes: Buffer): unknown => {
-    let request: unknown;
-    try {
-      request = method.requestDeserialize(bytes);
-    } catch (cause) {
-      throw Errors.INVALID_FIELD({
-        cause,
-        violations: [{ field: "", description: `is not a ${contract.request.typeName}` }],
-      });
-    }
-    validate?.(bytes);
-    return request;
-  };
+  const { requestCarrier, resource, sessionName } = contract;
+  const maxBytes = maxRequestBytes(contract, around);
+  const read = requestReader(
+    around.contract.registry,
+    contract.request,
+    method.requestDeserialize,
+    [requestCarrier, resource, sessionName].some((name) => name !== undefined),
+  );
   if (method.requestStream) {
     return async (messages, call) =>
-      next(decodeEach(messages as AsyncIterable<Buffer>, decode), call);
+      next(readEach(messages as AsyncIterable<Buffer>, read, maxBytes), call);
   }
-  return (bytes, call) => next(decode(bytes as Buffer), call);
+  return (bytes, call) => next(read(bytes as Buffer), call);
 }
 
-async function* decodeEach(
+/** @throws StatusError REQUEST_TOO_LARGE: that message is larger than the method takes */
+async function* readEach(
   messages: AsyncIterable<Buffer>,
-  decode: (bytes: Buffer) => unknown,
+  read: (bytes: Buffer) => unknown,
+  maxBytes: number,
 ): AsyncGenerator<unknown> {
-  for await (const message of messages) yield decode(message);
+  for await (const message of messages) {
+    if (message.length > maxBytes) throw requestTooLarge(message.length, maxBytes);
+    yield read(message);
+  }
+}
+
+/** Largest request of a method, in bytes. */
+function maxRequestBytes(
+  { maxRequestBytes: stated, requestCarrier }: MethodContract,
+  around: Surroundings,
+): number {
+  if (stated !== undefined) return stated;
+  return around.maxRequestBytes + (requestCarrier === undefined ? 0 : MAX_MESSAGE_WAYBILL);
 }
 
 const STREAMS = {

@@ -157,7 +157,8 @@ test("E3 a message beyond the limit is refused before it is decoded", async () =
   // It is no protobuf either, but nobody has looked.
   expect(await refusal(sendRaw(path, Buffer.alloc(1001, 0xff)))).toMatchObject({
     code: status.RESOURCE_EXHAUSTED,
-    reason: "",
+    reason: "REQUEST_TOO_LARGE",
+    metadata: { size: "1001", limit: "1000" },
   });
 });
 

@@ -9,7 +9,7 @@ import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import type { Authenticate, Authentication } from "./access.ts";
-import type { Contract } from "./contract.ts";
+import { type Contract, MAX_REQUEST_BYTES } from "./contract.ts";
 import { failureLog } from "./failureLog.ts";
 import { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
@@ -32,7 +32,10 @@ export interface ServerOptions {
   frontDoorSecret?: string | undefined;
   /** Makes a status of errors that handlers did not throw on purpose, such as the database's. */
   translate?: (error: unknown) => StatusError | undefined;
-  /** Largest request, in bytes. Default: 2 MiB: a state of 1 MiB goes through. */
+  /**
+   * Largest request in bytes, of methods whose proto states none (`max_request_bytes`). Default: 64 KiB.
+   * A request with a carrier field may be 64 KiB larger.
+   */
   maxRequestBytes?: number;
   /**
    * Unary calls of strangers that are served at a time; more are answered OVERLOADED. Default: 1,000.
@@ -48,6 +51,9 @@ export interface ServerOptions {
   /** Names of the services that reflection shows. Default: those added. */
   reflect?: string[];
 }
+
+/** Largest request of methods that state none, in bytes. */
+const DEFAULT_MAX_REQUEST_BYTES = 64 * 1024;
 
 /** Longest time that draining waits for calls under way, in ms. */
 const DRAIN_LIMIT_MS = 30_000;
@@ -75,10 +81,10 @@ export class Server {
     const { maxCalls = 1000, maxConnectionAgeMs = 5 * 60_000, log } = options;
     const streams = options.maxStreams ?? Math.ceil(maxCalls / 4);
     const most = { calls: maxCalls, streams, services: Number.POSITIVE_INFINITY };
-    const maxRequestBytes = options.maxRequestBytes ?? 2 * 1024 * 1024;
-    this.#unary = new UnaryWire(maxRequestBytes);
+    this.#unary = new UnaryWire();
     const grpcOptions: GrpcServerOptions = {
-      "grpc.max_receive_message_length": maxRequestBytes,
+      // The largest of all: each method's own is held where its requests are read.
+      "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
       // Its books of calls and connections are open to nobody here.
       "grpc.enable_channelz": 0,
       "grpc.max_concurrent_streams": maxCalls,
@@ -94,6 +100,7 @@ export class Server {
       contract: options.contract,
       authentications: { services: options.authenticate, tokens: options.tokens },
       frontDoor: new FrontDoor(options.frontDoorSecret),
+      maxRequestBytes: options.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES,
       draining: this.#draining.signal,
       translate: options.translate ?? (() => undefined),
       enter: ({ kind, access }) => {

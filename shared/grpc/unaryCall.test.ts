@@ -14,13 +14,14 @@ test("a stream that is over holds neither its call nor the headers of its answer
     path: "/a.B/Call",
     handle: (call, callback) => callback(null, call.request),
     serialize: (bytes) => bytes as Buffer,
+    maxBytes: 1000,
   };
   // As node:http2's own lists hold them.
   const streams: ServerHttp2Stream[] = [];
   const calls: WeakRef<UnaryCall>[] = [];
   const server = createServer().on("stream", (stream: ServerHttp2Stream, headers) => {
     streams.push(stream);
-    const call = new UnaryCall(stream, headers, method, 1000);
+    const call = new UnaryCall(stream, headers, method);
     calls.push(new WeakRef(call));
     call.start();
   });

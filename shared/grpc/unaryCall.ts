@@ -11,6 +11,8 @@ export interface UnaryMethod {
     callback: (error: Partial<ServerErrorResponse> | null, response?: unknown) => void,
   ): void;
   serialize(response: unknown): Buffer;
+  /** Largest request in bytes. */
+  readonly maxBytes: number;
 }
 
 /**
@@ -66,17 +68,11 @@ export class UnaryCall {
   #cancelled = false;
   #whenCancelled: (() => void)[] | undefined;
 
-  /** @param maxBytes of the request */
-  constructor(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    method: UnaryMethod,
-    maxBytes: number,
-  ) {
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method: UnaryMethod) {
     this.#stream = stream;
     this.#headers = headers;
     this.#method = method;
-    this.#message = new FramedMessage(method.path, maxBytes);
+    this.#message = new FramedMessage(method.path, method.maxBytes);
   }
 
   /** Listens to the stream. */
@@ -149,7 +145,7 @@ export class UnaryCall {
   receive(chunk: Buffer): void {
     if (this.#isOver) return;
     const refusal = this.#message.add(chunk);
-    if (refusal !== undefined) this.#end(refusal.code, refusal.details);
+    if (refusal !== undefined) this.#end(refusal.code, refusal.details, refusal.metadata);
   }
 
   /** The caller has said all that he has to say; or he is gone, which ends what he says, too. */

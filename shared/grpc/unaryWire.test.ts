@@ -50,9 +50,10 @@ async function serve(way: Way): Promise<string> {
     );
   });
   if (way === "wire") {
-    const wire = new UnaryWire(MAX_BYTES);
+    const wire = new UnaryWire();
     wire.add({
       path: PATH,
+      maxBytes: MAX_BYTES,
       serialize: asIs as UnaryMethod["serialize"],
       handle: (call, callback) => {
         served.push(call);
@@ -421,6 +422,6 @@ describe("by the wire alone", () => {
   });
 
   test("a grpc-js that keeps its servers elsewhere is told", () => {
-    expect(() => new UnaryWire(1).attach({} as Server)).toThrow(/keeps its HTTP\/2 servers/);
+    expect(() => new UnaryWire().attach({} as Server)).toThrow(/keeps its HTTP\/2 servers/);
   });
 });

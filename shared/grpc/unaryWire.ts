@@ -12,12 +12,6 @@ import { UnaryCall, type UnaryMethod } from "./unaryCall.ts";
  */
 export class UnaryWire {
   readonly #methods = new Map<string, UnaryMethod>();
-  readonly #maxBytes: number;
-
-  /** @param maxBytes of a request */
-  constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes;
-  }
 
   add(method: UnaryMethod): void {
     this.#methods.set(method.path, method);
@@ -51,7 +45,7 @@ export class UnaryWire {
     const encoding = headers["grpc-encoding"];
     if (encoding !== undefined && encoding !== "identity") return false;
     if (!headers["content-type"]?.startsWith("application/grpc")) return false;
-    new UnaryCall(stream, headers, method, this.#maxBytes).start();
+    new UnaryCall(stream, headers, method).start();
     return true;
   }
 }

@@ -2,40 +2,71 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import { BatchGetProductsRequest } from "#proto/waybill/catalog/v1/catalog.ts";
 import { AddItemRequest, SetAddressRequest } from "#proto/waybill/checkout/v1/checkout.ts";
-import { validation as makeValidation } from "#shared/grpc/validation.ts";
+import { BeginSessionRequest } from "#proto/waybill/session/v1/session.ts";
+import { requestReader } from "#shared/reading/requestReader.ts";
+import { strictScan } from "#shared/reading/strictScan.ts";
+import { wireTable } from "#shared/reading/wireTable.ts";
 import { contract } from "../fixtures/clients.ts";
 import { ADDRESS } from "../fixtures/shopper.ts";
 import type { Suite } from "./bench.ts";
 
 const CALLS = 5000;
 
-const REQUESTS: [name: string, bytes: Uint8Array][] = [
-  [
-    "checkout.v1.AddItemRequest",
-    AddItemRequest.encode({ product: "products/7", quantity: 2 }).finish(),
-  ],
-  ["checkout.v1.SetAddressRequest", SetAddressRequest.encode({ address: ADDRESS }).finish()],
-  [
-    "catalog.v1.BatchGetProductsRequest",
-    BatchGetProductsRequest.encode({
+const JSON_STATE = {
+  user: "users/1",
+  items: Array.from({ length: 12 }, (_, index) => ({
+    id: `products/${index}`,
+    quantity: index,
+    price: 19.5,
+    title: `Film ${index}`,
+  })),
+};
+
+const REQUESTS = [
+  {
+    name: "checkout.v1.AddItemRequest",
+    codec: AddItemRequest,
+    request: AddItemRequest.create({ product: "products/7", quantity: 2 }),
+  },
+  {
+    name: "checkout.v1.SetAddressRequest",
+    codec: SetAddressRequest,
+    request: SetAddressRequest.create({ address: ADDRESS }),
+  },
+  {
+    name: "catalog.v1.BatchGetProductsRequest",
+    codec: BatchGetProductsRequest,
+    request: BatchGetProductsRequest.create({
       names: Array.from({ length: 20 }, (_, index) => `products/${index + 1}`),
-    }).finish(),
-  ],
+    }),
+  },
+  {
+    name: "session.v1.BeginSessionRequest",
+    codec: BeginSessionRequest,
+    request: BeginSessionRequest.create({ state: { value: { $case: "json", value: JSON_STATE } } }),
+  },
 ];
 
 export const validation: Suite = {
   about:
-    "What checking a request's constraints costs a call: decoding it once more, and the check, which a binding to ts-proto's objects would still need.",
+    "Cost of reading a request: the scan that refuses ambiguous bytes, decoding, and field constraints; beside decoding twice, once with protobuf-es for the constraints.",
   async run(bench) {
-    for (const [name, bytes] of REQUESTS) {
-      const message = contract.registry.getMessage(`waybill.${name}`)!;
-      const whole = makeValidation(contract.registry, message)!;
-      const decoded = fromBinary(message, bytes);
-      const validator = createValidator({ registry: contract.registry });
+    const { registry } = contract;
+    const validator = createValidator({ registry });
+    for (const { name, codec, request } of REQUESTS) {
+      const message = registry.getMessage(`waybill.${name}`)!;
+      const decode = (bytes: Buffer): unknown => codec.decode(bytes);
+      const bytes = Buffer.from(codec.encode(request as never).finish());
+      const read = requestReader(registry, message, decode);
+      const table = wireTable(message);
       const ways = {
-        "decode once more and check": () => whole(bytes),
-        "decode once more": () => fromBinary(message, bytes),
-        "check alone": () => validator.validate(message, decoded),
+        "scan, decode and check": () => read(bytes),
+        "decode twice and check": () => {
+          decode(bytes);
+          validator.validate(message, fromBinary(message, bytes));
+        },
+        "scan alone": () => strictScan(table, bytes),
+        "decode alone": () => decode(bytes),
       };
       const figures: Record<string, number[]> = {};
       for (let round = 0; round <= bench.rounds; round += 1) {
@@ -48,7 +79,7 @@ export const validation: Suite = {
           figures[way] = [...(figures[way] ?? []), us];
         }
       }
-      bench.results.list(name, "µs", figures);
+      bench.results.list(name, "\u00b5s", figures);
     }
   },
 };

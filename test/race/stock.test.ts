@@ -89,3 +89,22 @@ test("two baskets with the same products the other way round wait in line, and n
   expect(await available()).toBe(3);
   await gate.end();
 });
+
+test("V7 a quantity that is not positive is never taken from the stock", async () => {
+  const quantities = [-1000, -1, 0, -(2 ** 31)];
+  for (const quantity of quantities) {
+    // A product with a row of its own, and one that was never ordered.
+    for (const productId of [7n, 10n]) {
+      expect(await take(a!, [{ productId, quantity }]), `${quantity}`).toEqual([]);
+    }
+    expect(await take(a!, [...LINE, { productId: 10n, quantity }])).toEqual([7]);
+    await a!.query("UPDATE checkout.stock SET available = 5 WHERE product_id = 7");
+  }
+  const { rows } = await watcher!.query(
+    "SELECT product_id FROM checkout.stock WHERE product_id = 10",
+  );
+  expect(rows).toEqual([]);
+  expect(await available()).toBe(5);
+  expect(await take(a!, [{ productId: 10n, quantity: 1 }])).toEqual([10]);
+  await a!.query("DELETE FROM checkout.stock WHERE product_id = 10");
+});

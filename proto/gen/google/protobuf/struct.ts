@@ -149,7 +149,7 @@ export const Struct: MessageFns<Struct> & StructWrapperFns = {
 
             const entry1 = Struct_FieldsEntry.decode(reader, reader.uint32());
             if (entry1.value !== undefined) {
-              message.fields[entry1.key] = entry1.value;
+              setEntry(message.fields, entry1.key, entry1.value);
             }
             continue;
           }
@@ -181,7 +181,7 @@ export const Struct: MessageFns<Struct> & StructWrapperFns = {
     message.fields = (globalThis.Object.entries(object.fields ?? {}) as [string, any | undefined][]).reduce(
       (acc: { [key: string]: any | undefined }, [key, value]: [string, any | undefined]) => {
         if (value !== undefined) {
-          acc[key] = value;
+          setEntry(acc, key, value);
         }
         return acc;
       },
@@ -195,7 +195,7 @@ export const Struct: MessageFns<Struct> & StructWrapperFns = {
 
     if (object !== undefined) {
       for (const key of globalThis.Object.keys(object)) {
-        struct.fields[key] = object[key];
+        setEntry(struct.fields, key, object[key]);
       }
     }
     return struct;
@@ -205,7 +205,7 @@ export const Struct: MessageFns<Struct> & StructWrapperFns = {
     const object: { [key: string]: any } = {};
     if (message.fields) {
       for (const key of globalThis.Object.keys(message.fields)) {
-        object[key] = message.fields[key];
+        setEntry(object, key, message.fields[key]);
       }
     }
     return object;
@@ -598,4 +598,12 @@ export interface AnyValueWrapperFns {
 export interface ListValueWrapperFns {
   wrap(array: Array<any> | undefined): ListValue;
   unwrap(message: ListValue): Array<any>;
+}
+
+function setEntry(map: any, key: string | number, value: any): void {
+  if (key !== "__proto__") {
+    map[key] = value;
+    return;
+  }
+  globalThis.Object.defineProperty(map, key, { value, writable: true, enumerable: true, configurable: true });
 }

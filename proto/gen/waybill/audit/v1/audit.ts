@@ -201,7 +201,7 @@ export const AuditEvent: MessageFns<AuditEvent> = {
 
             const entry9 = AuditEvent_DetailsEntry.decode(reader, reader.uint32());
             if (entry9.value !== undefined) {
-              message.details[entry9.key] = entry9.value;
+              setEntry(message.details, entry9.key, entry9.value);
             }
             continue;
           }
@@ -241,7 +241,7 @@ export const AuditEvent: MessageFns<AuditEvent> = {
     message.details = (globalThis.Object.entries(object.details ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          setEntry(acc, key, globalThis.String(value));
         }
         return acc;
       },
@@ -562,4 +562,12 @@ export interface MessageFns<T> {
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;
   fromPartial(object: DeepPartial<T>): T;
+}
+
+function setEntry(map: any, key: string | number, value: any): void {
+  if (key !== "__proto__") {
+    map[key] = value;
+    return;
+  }
+  globalThis.Object.defineProperty(map, key, { value, writable: true, enumerable: true, configurable: true });
 }

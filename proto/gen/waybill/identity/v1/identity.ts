@@ -2231,7 +2231,7 @@ export const IssuerBinding: MessageFns<IssuerBinding> = {
 
             const entry1 = IssuerBinding_ClaimsEntry.decode(reader, reader.uint32());
             if (entry1.value !== undefined) {
-              message.claims[entry1.key] = entry1.value;
+              setEntry(message.claims, entry1.key, entry1.value);
             }
             continue;
           }
@@ -2271,7 +2271,7 @@ export const IssuerBinding: MessageFns<IssuerBinding> = {
     message.claims = (globalThis.Object.entries(object.claims ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          setEntry(acc, key, globalThis.String(value));
         }
         return acc;
       },
@@ -6631,4 +6631,12 @@ export interface MessageFns<T> {
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   create(base?: DeepPartial<T>): T;
   fromPartial(object: DeepPartial<T>): T;
+}
+
+function setEntry(map: any, key: string | number, value: any): void {
+  if (key !== "__proto__") {
+    map[key] = value;
+    return;
+  }
+  globalThis.Object.defineProperty(map, key, { value, writable: true, enumerable: true, configurable: true });
 }

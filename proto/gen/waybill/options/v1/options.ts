@@ -190,6 +190,11 @@ export interface Method {
   scopes: string[];
   /** A DPoP proof is good for one call: a second one with it is refused, on any replica. */
   singleUseProof: boolean;
+  /**
+   * Largest request in bytes; of a stream, each of its requests. Default: 64 KiB, and as much again where
+   * the request has a carrier field. A larger one is refused (REQUEST_TOO_LARGE) before it is decoded.
+   */
+  maxRequestBytes: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -411,7 +416,15 @@ export const Session: MessageFns<Session> = {
 };
 
 function createBaseMethod(): Method {
-  return { step: 0, access: 0, cache: undefined, scopes: [], singleUseProof: false, _unknownFields: {} };
+  return {
+    step: 0,
+    access: 0,
+    cache: undefined,
+    scopes: [],
+    singleUseProof: false,
+    maxRequestBytes: 0,
+    _unknownFields: {},
+  };
 }
 
 export const Method: MessageFns<Method> = {
@@ -430,6 +443,9 @@ export const Method: MessageFns<Method> = {
     }
     if (message.singleUseProof !== false) {
       writer.uint32(40).bool(message.singleUseProof);
+    }
+    if (message.maxRequestBytes !== 0) {
+      writer.uint32(48).uint32(message.maxRequestBytes);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -495,6 +511,14 @@ export const Method: MessageFns<Method> = {
             message.singleUseProof = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxRequestBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -525,6 +549,7 @@ export const Method: MessageFns<Method> = {
     message.cache = (object.cache !== undefined && object.cache !== null) ? Cache.fromPartial(object.cache) : undefined;
     message.scopes = object.scopes?.map((e) => e) || [];
     message.singleUseProof = object.singleUseProof ?? false;
+    message.maxRequestBytes = object.maxRequestBytes ?? 0;
     return message;
   },
 };

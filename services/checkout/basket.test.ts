@@ -1,0 +1,71 @@
+import { describe, expect, test } from "vitest";
+import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { Context } from "#shared/grpc/handlers.ts";
+import { addItem } from "./addItem.ts";
+import { MAX_QUANTITY } from "./basket.ts";
+import type { CheckoutParts } from "./parts.ts";
+import { quoteCheckout } from "./quoteCheckout.ts";
+import { setItem } from "./setItem.ts";
+import { updateItem } from "./updateItem.ts";
+import { uploadItems } from "./uploadItems.ts";
+
+const PRODUCT = "products/7";
+const BAD = [-1000, -1, 0, 0.5, Number.NaN, MAX_QUANTITY + 1, 2 ** 31 - 1, -(2 ** 31)];
+
+/** The catalogue has every product, at one dollar. */
+const price = { currencyCode: "USD", units: 1n, nanos: 0 };
+const catalog = {
+  getProduct: async () => ({ title: "A film", price }),
+  batchGetProducts: async ({ names }: { names: string[] }) => ({
+    products: names.map(() => ({ price })),
+  }),
+} as unknown as CheckoutParts["catalog"];
+const parts = { catalog } as CheckoutParts;
+
+function basket(quantity: number): { context: Context<CheckoutState>; state: CheckoutState } {
+  const item = { product: PRODUCT, title: "A film", unitPrice: price, quantity };
+  const state = CheckoutState.create({
+    items: [item],
+    address: { regionCode: "US", locality: "x", addressLines: ["x"] },
+    deliverySpeed: 1,
+  });
+  return { state, context: { session: { state } } as Context<CheckoutState> };
+}
+
+// Without the request's constraints in front of them.
+describe("V7 the basket itself refuses", () => {
+  for (const quantity of BAD) {
+    test(`a quantity of ${quantity}`, async () => {
+      const { state, context } = basket(10);
+      const before = structuredClone(state.items);
+      async function* uploads() {
+        yield { product: PRODUCT, quantity };
+      }
+      const calls = [
+        () => addItem(parts)({ product: PRODUCT, quantity }, context),
+        () => uploadItems(parts)(uploads(), context),
+        () => updateItem({ product: PRODUCT, quantity }, context),
+      ];
+      if (quantity !== 0)
+        calls.push(() => setItem({ product: PRODUCT, quantity }, catalog, context) as never);
+      for (const call of calls) {
+        await expect(call()).rejects.toMatchObject({
+          reason: quantity > MAX_QUANTITY ? "TOO_MANY_ITEMS" : "INVALID_FIELD",
+        });
+      }
+      expect(state.items).toEqual(before);
+      // Such a state may have been sealed before.
+      const old = basket(quantity);
+      await expect(quoteCheckout(parts)({}, old.context)).rejects.toMatchObject({
+        reason: quantity > MAX_QUANTITY ? "TOO_MANY_ITEMS" : "INVALID_FIELD",
+      });
+    });
+  }
+  test("and takes a good one", async () => {
+    const { state, context } = basket(10);
+    await addItem(parts)({ product: PRODUCT, quantity: 2 }, context);
+    await updateItem({ product: PRODUCT, quantity: MAX_QUANTITY }, context);
+    expect(state.items[0]!.quantity).toBe(MAX_QUANTITY);
+    expect((await quoteCheckout(parts)({}, context)).quote!.itemsTotal!.units).toBe(99n);
+  });
+});

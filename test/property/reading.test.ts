@@ -1,0 +1,239 @@
+import { isDeepStrictEqual } from "node:util";
+import { type DescField, type DescMessage, fromBinary } from "@bufbuild/protobuf";
+import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
+import { createValidator } from "@bufbuild/protovalidate";
+import { expect, test } from "vitest";
+import { AuditEvent } from "#proto/waybill/audit/v1/audit.ts";
+import * as catalog from "#proto/waybill/catalog/v1/catalog.ts";
+import * as checkout from "#proto/waybill/checkout/v1/checkout.ts";
+import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import * as identity from "#proto/waybill/identity/v1/identity.ts";
+import * as keys from "#proto/waybill/keys/v1/keys.ts";
+import * as anchors from "#proto/waybill/session/v1/anchors.ts";
+import * as directory from "#proto/waybill/session/v1/directory.ts";
+import * as session from "#proto/waybill/session/v1/session.ts";
+import { SessionState } from "#proto/waybill/session/v1/session.ts";
+import * as token from "#proto/waybill/token/v1/token.ts";
+import { MAX_VIOLATIONS, StatusError } from "#shared/errors/errors.ts";
+import { type Decode, requestReader } from "#shared/reading/requestReader.ts";
+import { strictScan } from "#shared/reading/strictScan.ts";
+import { wireTable } from "#shared/reading/wireTable.ts";
+import { contract } from "../fixtures/clients.ts";
+import { Encodings } from "../fixtures/encodings.ts";
+import { seededRandom } from "../fixtures/random.ts";
+
+/** Encodings that are tried of all types together. More: READINGS=1000000. */
+const READINGS = Number(process.env["READINGS"] ?? 60_000);
+
+interface Type {
+  readonly message: DescMessage;
+  readonly decode: (bytes: Buffer) => unknown;
+}
+
+const definitions = [catalog, checkout, identity, keys, anchors, directory, session, token]
+  .flatMap((file) => Object.values(file))
+  .flatMap((each) => Object.values(each) as { path?: string; requestDeserialize: Decode }[])
+  .filter(({ path }) => typeof path === "string");
+
+/** The requests of every method, by type, and every state. */
+const types: Type[] = [
+  ...new Map(
+    definitions.map(({ path, requestDeserialize }): [string, Type] => {
+      const { request } = contract.method(path!);
+      return [request.typeName, { message: request, decode: requestDeserialize }];
+    }),
+  ).values(),
+  ...[
+    { name: "checkout.v1.CheckoutState", codec: CheckoutState },
+    { name: "session.v1.SessionState", codec: SessionState },
+    { name: "audit.v1.AuditEvent", codec: AuditEvent },
+  ].map(({ name, codec }) => ({
+    message: contract.registry.getMessage(`waybill.${name}`)!,
+    decode: (bytes: Buffer) => codec.decode(bytes) as unknown,
+  })),
+];
+
+test("every method of the contract is among the types", () => {
+  const ours = contract.methods.filter(({ service }) => service.startsWith("waybill."));
+  expect(definitions.map(({ path }) => path).sort()).toEqual(ours.map(({ path }) => path).sort());
+});
+
+// Known fields of both decoders in one plain form, by field number. Maps, since objects have no key `__proto__`.
+type Plain = unknown;
+
+const STRUCT = "google.protobuf.Struct";
+const VALUE = "google.protobuf.Value";
+
+/** @param isEs whether the object is protobuf-es's, or ts-proto's */
+function plain(message: DescMessage, object: unknown, isEs: boolean): Plain {
+  if (message.typeName === "google.protobuf.Timestamp") return time(object, isEs);
+  if (message.typeName === VALUE) return json(object, isEs);
+  if (message.typeName === STRUCT) return isEs ? struct(object) : json(object, false);
+  if (!isEs && message.typeName === "google.protobuf.FieldMask") object = { paths: object };
+  if (!isEs && message.typeName === "google.protobuf.ListValue") return json(object, false);
+  const fields = new Map<number, Plain>();
+  for (const field of message.fields) {
+    const value = fieldValue(field, object as Record<string, unknown>, isEs);
+    if (value !== undefined) fields.set(field.number, many(field, value, isEs));
+  }
+  return fields;
+}
+
+function fieldValue(field: DescField, object: Record<string, unknown>, isEs: boolean): unknown {
+  if (field.oneof === undefined) {
+    // A field that was not set is its default in both, or undefined where it has presence.
+    return object[field.localName];
+  }
+  const member = object[field.oneof.localName] as Record<string, unknown> | undefined;
+  return member?.[isEs ? "case" : "$case"] === field.localName ? member["value"] : undefined;
+}
+
+function many(field: DescField, value: unknown, isEs: boolean): Plain {
+  if (field.fieldKind === "list") return (value as unknown[]).map((each) => one(field, each, isEs));
+  if (field.fieldKind !== "map") return one(field, value, isEs);
+  return new Map(Object.entries(value as object).map(([key, v]) => [key, one(field, v, isEs)]));
+}
+
+function one(field: DescField, value: unknown, isEs: boolean): Plain {
+  const { message, parent, fieldKind } = field;
+  if (message === undefined) return value instanceof Uint8Array ? Buffer.from(value) : value;
+  if (message.typeName === STRUCT && parent.typeName !== VALUE) return json(value, false);
+  if (fieldKind === "message" && isWrapperDesc(message) && !field.oneof) return value;
+  return plain(message, value, isEs);
+}
+
+function time(value: unknown, isEs: boolean): Plain {
+  if (!isEs) return (value as Date).getTime();
+  const { seconds, nanos } = value as { seconds: bigint; nanos: number };
+  return new Date(Number(seconds) * 1000 + nanos / 1e6).getTime();
+}
+
+function struct(value: unknown): Plain {
+  const { fields } = value as { fields: Record<string, unknown> };
+  return new Map(Object.entries(fields).map(([key, each]) => [key, json(each, true)]));
+}
+
+/** JSON as ts-proto has it; or a Value of protobuf-es. */
+function json(value: unknown, isEs: boolean): Plain {
+  if (isEs) {
+    const { kind } = value as { kind: { case?: string; value: unknown } };
+    if (kind.case === "structValue") return struct(kind.value);
+    if (kind.case === "listValue") {
+      return (kind.value as { values: unknown[] }).values.map((each) => json(each, true));
+    }
+    return kind.case === "nullValue" ? null : kind.value;
+  }
+  if (Array.isArray(value)) return value.map((each) => json(each, false));
+  if (typeof value !== "object" || value === null) return value;
+  return new Map(Object.entries(value).map(([key, each]) => [key, json(each, false)]));
+}
+
+/** Both readings of the bytes, if there are two. */
+function readings({ message, decode }: Type, bytes: Buffer): [Plain, Plain] | undefined {
+  try {
+    return [plain(message, decode(bytes), false), plain(message, fromBinary(message, bytes), true)];
+  } catch {
+    return undefined;
+  }
+}
+
+function refusalOf(message: DescMessage, bytes: Buffer): string | undefined {
+  try {
+    strictScan(wireTable(message), bytes);
+    return undefined;
+  } catch (error) {
+    expect(error).toBeInstanceOf(StatusError);
+    expect((error as StatusError).reason).toBe("INVALID_FIELD");
+    return (error as StatusError).details.violations![0]!.description.replace(/\d+/g, "N");
+  }
+}
+
+const shown = (type: Type, bytes: Buffer) => `${type.message.typeName} ${bytes.toString("hex")}`;
+
+test("V1 no accepted message is read differently by two decoders", () => {
+  const encodings = new Encodings(seededRandom());
+  const refusals = new Map<string, number>();
+  const counts = { accepted: 0, refused: 0, caught: 0 };
+  for (let index = 0; index < READINGS; index += 1) {
+    const type = types[index % types.length]!;
+    const bytes = encodings.hostile(type.message);
+    const refusal = refusalOf(type.message, bytes);
+    const both = readings(type, bytes);
+    const isSame = both !== undefined && isDeepStrictEqual(both[0], both[1]);
+    if (refusal === undefined) {
+      counts.accepted += 1;
+      expect(both, shown(type, bytes)).toBeDefined();
+      if (!isSame) expect(both![0], shown(type, bytes)).toEqual(both![1]);
+    } else {
+      counts.refused += 1;
+      if (!isSame) counts.caught += 1;
+      refusals.set(refusal, (refusals.get(refusal) ?? 0) + 1);
+    }
+  }
+  console.log(counts, Object.fromEntries(refusals));
+  expect(counts.accepted).toBeGreaterThan(READINGS / 10);
+  expect(counts.caught).toBeGreaterThan(READINGS / 100);
+  // Each rule has refused something: none is out of the generator's reach.
+  for (const rule of [
+    /wire type N instead/,
+    /set more than once/,
+    /number N$/,
+    /group that did not begin/,
+    /end of another|without an end/,
+    /valid UTF/,
+    /tag that is longer/,
+    /outside of its type/,
+    /longer than what contains it/,
+    /cut off/,
+    /without a value/,
+    /field of wire type/,
+  ]) {
+    expect(
+      [...refusals.keys()].some((each) => rule.test(each)),
+      `${rule}`,
+    ).toBe(true);
+  }
+});
+
+test("V1 legal encodings are accepted, and read alike", () => {
+  const encodings = new Encodings(seededRandom());
+  for (let index = 0; index < READINGS / 6; index += 1) {
+    const type = types[index % types.length]!;
+    const bytes = encodings.legal(type.message);
+    expect(refusalOf(type.message, bytes), shown(type, bytes)).toBeUndefined();
+    const [ours, theirs] = readings(type, bytes)!;
+    expect(ours, shown(type, bytes)).toEqual(theirs);
+  }
+});
+
+test("V1 the rules see the object that the handler gets", () => {
+  const { registry } = contract;
+  const encodings = new Encodings(seededRandom());
+  const validator = createValidator({ registry });
+  const readers = new Map(
+    types.map(({ message, decode }) => [message, requestReader(registry, message, decode)]),
+  );
+  const outcomes = { accepted: 0, refused: 0 };
+  for (let index = 0; index < READINGS / 6; index += 1) {
+    const type = types[index % types.length]!;
+    const bytes = encodings.legal(type.message);
+    const violated = violations(() => readers.get(type.message)!(bytes));
+    const direct = validator.validate(type.message, fromBinary(type.message, bytes));
+    const expected = direct.kind === "valid" ? [] : direct.violations!.map((each) => each.message);
+    expect(violated, shown(type, bytes)).toEqual(expected.slice(0, MAX_VIOLATIONS));
+    outcomes[violated.length === 0 ? "accepted" : "refused"] += 1;
+  }
+  console.log(outcomes);
+  expect(outcomes.accepted).toBeGreaterThan(READINGS / 600);
+  expect(outcomes.refused).toBeGreaterThan(READINGS / 600);
+});
+
+function violations(read: () => unknown): string[] {
+  try {
+    read();
+    return [];
+  } catch (error) {
+    expect(error).toBeInstanceOf(StatusError);
+    return (error as StatusError).details.violations!.map(({ description }) => description);
+  }
+}
