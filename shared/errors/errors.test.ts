@@ -1,6 +1,7 @@
-import { Metadata, status } from "@grpc/grpc-js";
+import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Errors, readError } from "./errors.ts";
+import { type ErrorDetails, Errors, MAX_VIOLATIONS, readError, StatusError } from "./errors.ts";
 
 test("an error arrives as it was sent: all but its cause", () => {
   const error = Errors.OVERLOADED({
@@ -31,6 +32,60 @@ test("details that nobody can read are no reason to fall over", () => {
     metadata.set("grpc-status-details-bin", Buffer.from(bytes, "hex"));
     expect(read()).toMatchObject(bare);
   }
+});
+
+/** The size of what a refusal adds to the headers of a response, as HTTP/2 peers count it. */
+function headerSize({ details, metadata }: Pick<StatusObject, "details" | "metadata">): number {
+  const headers = { "grpc-message": encodeURI(details), ...metadata.toHttp2Headers() };
+  return Object.entries(headers)
+    .map(([name, value]) => name.length + String(value).length + 32)
+    .reduce((sum, size) => sum + size, 0);
+}
+
+const text = fc.oneof(
+  fc.string({ unit: "binary", maxLength: 5000 }),
+  fc.string({ minLength: 200, maxLength: 3000 }),
+  fc.constantFrom("\ud83d", "\ud83d\ude00".repeat(200), "\u00e9".repeat(2000), "", "%".repeat(500)),
+);
+
+test("R1 whatever an error names, its status takes less than 4 KiB of headers", () => {
+  const given = fc.record({
+    message: text,
+    metadata: fc.dictionary(text, text, { maxKeys: 40 }),
+    violations: fc.array(fc.record({ field: text, description: text }), { maxLength: 1000 }),
+    retryAfterMs: fc.option(fc.nat(), { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(given, ({ message, retryAfterMs, ...details }) => {
+      const more = retryAfterMs === undefined ? {} : { retryAfterMs };
+      const error = new StatusError(status.ABORTED, "shop", "OUT_OF_STOCK", message, {
+        ...details,
+        ...more,
+      });
+      const sent = error.toStatusObject();
+      expect(headerSize(sent)).toBeLessThan(4096);
+      // The machine-readable part always arrives.
+      expect(readError(sent)).toMatchObject({ reason: "OUT_OF_STOCK", domain: "shop", ...more });
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("R1 an error within its bounds is sent whole, one beyond them from its beginning", () => {
+  const violations = Array.from({ length: MAX_VIOLATIONS + 1 }, (_, at) => ({
+    field: `items[${at}]`,
+    description: "is bad",
+  }));
+  const read = (details: ErrorDetails) => readError(Errors.INVALID_FIELD(details).toStatusObject());
+  const whole = violations.slice(0, MAX_VIOLATIONS);
+  expect(read({ violations: whole }).violations).toEqual(whole);
+  expect(read({ violations }).violations).toEqual(whole);
+  const long = { field: "a".repeat(1000), description: "\u00e9".repeat(1000) };
+  const cut = read({ violations: [long] }).violations[0]!;
+  expect(long.field.startsWith(cut.field.slice(0, -1))).toBe(true);
+  expect(cut.description).toMatch(/^\u00e9+\u2026$/);
+  const metadata = { a: "b".repeat(1000), c: "d" };
+  expect(read({ metadata }).metadata).toEqual({ a: expect.stringMatching(/^b+\u2026$/), c: "d" });
 });
 
 test("no public message says more than its reason", () => {

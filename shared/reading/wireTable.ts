@@ -21,6 +21,9 @@ export const DENSE_NUMBERS = 64;
  */
 export const MAX_UNSTATED_ELEMENTS = 1000;
 
+/** Most paths of a field mask, which no proto can state. */
+const MAX_MASK_PATHS = 100;
+
 /** The encodings of a message type that every parser reads alike, compiled from its descriptor. */
 export interface WireTable {
   /** By field number, below DENSE_NUMBERS. */
@@ -195,6 +198,7 @@ function scalarRange(scalar: ScalarType): Range {
 
 /** Most elements of a list or map: what its proto states, or a bound where elements have rules. */
 function mostElements(field: DescField): number {
+  if (field.parent.typeName === "google.protobuf.FieldMask") return MAX_MASK_PATHS;
   const { type } = getOption(field, fieldRules);
   const isChecked = field.message !== undefined && !isJson(field.message.typeName);
   if (type.case === "repeated") {

@@ -69,3 +69,34 @@ describe.each(FILES)("%s: what was ever shipped is opened for good", (file) => {
     expect(JSON.parse(protectedHeader.toString())).toMatchObject({ typ: "waybill", alg: "dir" });
   });
 });
+
+describe("a state that an earlier program sealed opens in any encoding:", () => {
+  const key = { id: "dmVjdG9yczE", state: "active" as const, key: Buffer.alloc(32, 7) };
+  const ring = fixedRing({ audience: "session", version: 1, keys: [key] });
+  const sessions = new Sessions(CONTRACT, SessionState, ring);
+  const json = Buffer.from(
+    SessionState.encode(
+      SessionState.create({ value: { $case: "json", value: { a: 1 } } }),
+    ).finish(),
+  );
+  const opened = async (state: Buffer) => {
+    const { envelope } = sessions.begin();
+    const content = { $case: "state" as const, value: state };
+    return (await sessions.open(sessions.seal({ ...envelope, content }))).state;
+  };
+  const expected = { value: { $case: "json", value: { a: 1 } } };
+
+  // What strictScan refuses of a caller.
+  test.each([
+    ["as this program seals it", ""],
+    ["with its value set twice", `0a00${json.toString("hex")}`],
+    ["with a known field in another wire type", `0807${json.toString("hex")}`],
+    ["with a tag longer than it needs", `8a00${json.subarray(1).toString("hex")}`],
+    [
+      "with unknown fields beyond a request's",
+      `c20cc03e${"78".repeat(8000)}${json.toString("hex")}`,
+    ],
+  ])("%s", async (_name, hex) => {
+    expect(await opened(hex === "" ? json : Buffer.from(hex, "hex"))).toMatchObject(expected);
+  });
+});
