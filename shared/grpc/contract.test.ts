@@ -15,7 +15,8 @@ import {
 import { expect, test } from "vitest";
 import { Access, Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { contract } from "../../test/fixtures/clients.ts";
-import { readContract } from "./contract.ts";
+import { MAX_MESSAGE_WAYBILL } from "../waybill/carriers.ts";
+import { largestRequest, readContract } from "./contract.ts";
 
 type Options = Record<string, unknown>;
 
@@ -205,4 +206,16 @@ test("only what is declared so may be repeated", () => {
 test("a method that the protos do not have is named", () => {
   expect(() => contract.method("/a.B/C")).toThrow("/a.B/C is not in the descriptor set");
   expect(contract.find("/a.B/C")).toBeUndefined();
+});
+
+test("a method's largest request is stated, or the server's default", () => {
+  const stated = withOptions({ method: { access: 1, maxRequestBytes: 5000 } }).method(WHERE);
+  expect(largestRequest(stated, 1000)).toBe(5000);
+  expect(largestRequest(contract.method(WHERE), 1000)).toBe(1000);
+  // A waybill in a message may come with it.
+  const open = contract.method("/waybill.session.v1.SessionService/OpenSession");
+  expect(largestRequest(open, 1000)).toBe(1000 + MAX_MESSAGE_WAYBILL);
+  expect(() => withOptions({ method: { access: 1, maxRequestBytes: 2 ** 24 + 1 } })).toThrow(
+    `option method of ${WHERE}: max_request_bytes is at most 16777216`,
+  );
 });

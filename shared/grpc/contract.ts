@@ -24,6 +24,7 @@ import {
   Session as SessionOptions,
   Step,
 } from "../../proto/gen/waybill/options/v1/options.ts";
+import { MAX_MESSAGE_WAYBILL } from "../waybill/carriers.ts";
 import type { SessionContract } from "../waybill/session.ts";
 
 const DEFAULT_IDLE_S = 30 * 60;
@@ -59,7 +60,7 @@ const NO_VARY =
   /^(waybill|authorization|dpop|cookie|idempotency-key|if-none-match|cache-control|change|traceparent|tracestate|grpc-.*|x-waybill-.*|x-envoy-.*|x-forwarded-.*|content-type|te|user-agent|host)$/;
 
 /** Largest request that a method may state, in bytes. */
-export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
+const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
 
 /** What the protos say of one method. */
 export interface MethodContract {
@@ -151,6 +152,12 @@ export function readContract(image: Uint8Array): Contract {
       return found;
     },
   };
+}
+
+/** The largest request of a method, in bytes. @param unstated that of methods which state none */
+export function largestRequest(method: MethodContract, unstated: number): number {
+  if (method.maxRequestBytes !== undefined) return method.maxRequestBytes;
+  return unstated + (method.requestCarrier === undefined ? 0 : MAX_MESSAGE_WAYBILL);
 }
 
 function serviceContract(registry: FileRegistry, service: DescService): ServiceContract {

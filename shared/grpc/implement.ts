@@ -14,12 +14,11 @@ import type { CacheScope } from "../cache/cacheScope.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { Errors, StatusError } from "../errors/errors.ts";
 import { requestReader } from "../reading/requestReader.ts";
-import { MAX_MESSAGE_WAYBILL } from "../waybill/carriers.ts";
 import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
 import { caching, noting } from "./caching.ts";
 import { Call, type Handler } from "./call.ts";
-import type { Contract, MethodContract } from "./contract.ts";
+import { type Contract, largestRequest, type MethodContract } from "./contract.ts";
 import { requestTooLarge } from "./framedMessage.ts";
 import type { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
@@ -94,7 +93,7 @@ export function implement<Definition extends ServiceDefinition, State>(
     if (contract.kind === "unary") {
       const handle = unary(contract, handler, around);
       implementation[name] = handle;
-      const maxBytes = maxRequestBytes(contract, around);
+      const maxBytes = largestRequest(contract, around.maxRequestBytes);
       unaries.push({ path: method.path, handle, serialize, maxBytes });
     } else implementation[name] = STREAMS[contract.kind](contract, handler, around);
   }
@@ -137,39 +136,28 @@ function decoding(
   around: Surroundings,
 ): Handler {
   const { requestCarrier, resource, sessionName } = contract;
-  const maxBytes = maxRequestBytes(contract, around);
-  const read = requestReader(
+  const maxBytes = largestRequest(contract, around.maxRequestBytes);
+  const readWhole = requestReader(
     around.contract.registry,
     contract.request,
     method.requestDeserialize,
     [requestCarrier, resource, sessionName].some((name) => name !== undefined),
   );
+  const read = (bytes: Buffer) => {
+    if (bytes.length > maxBytes) throw requestTooLarge(bytes.length, maxBytes);
+    return readWhole(bytes);
+  };
   if (method.requestStream) {
-    return async (messages, call) =>
-      next(readEach(messages as AsyncIterable<Buffer>, read, maxBytes), call);
+    return async (messages, call) => next(readEach(messages as AsyncIterable<Buffer>, read), call);
   }
   return (bytes, call) => next(read(bytes as Buffer), call);
 }
 
-/** @throws StatusError REQUEST_TOO_LARGE: that message is larger than the method takes */
 async function* readEach(
   messages: AsyncIterable<Buffer>,
   read: (bytes: Buffer) => unknown,
-  maxBytes: number,
 ): AsyncGenerator<unknown> {
-  for await (const message of messages) {
-    if (message.length > maxBytes) throw requestTooLarge(message.length, maxBytes);
-    yield read(message);
-  }
-}
-
-/** Largest request of a method, in bytes. */
-function maxRequestBytes(
-  { maxRequestBytes: stated, requestCarrier }: MethodContract,
-  around: Surroundings,
-): number {
-  if (stated !== undefined) return stated;
-  return around.maxRequestBytes + (requestCarrier === undefined ? 0 : MAX_MESSAGE_WAYBILL);
+  for await (const message of messages) yield read(message);
 }
 
 const STREAMS = {

@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import {
+  type ChannelOptions,
   Client,
+  compressionAlgorithms,
   credentials,
   Metadata,
   makeGenericClientConstructor,
@@ -132,8 +134,8 @@ test("E4 a service-only method is denied where services cannot be authenticated"
 });
 
 /** Sends bytes as they are. */
-function sendRaw(path: string, bytes: Buffer): Promise<unknown> {
-  const client = new Client(target, credentials.createInsecure());
+function sendRaw(path: string, bytes: Buffer, channel: ChannelOptions = {}): Promise<unknown> {
+  const client = new Client(target, credentials.createInsecure(), channel);
   return new Promise((resolve, reject) => {
     client.makeUnaryRequest(
       path,
@@ -159,6 +161,17 @@ test("E3 a message beyond the limit is refused before it is decoded", async () =
     code: status.RESOURCE_EXHAUSTED,
     reason: "REQUEST_TOO_LARGE",
     metadata: { size: "1001", limit: "1000" },
+  });
+});
+
+test("E3 a compressed message is held to its method's limit, too", async () => {
+  await serve({ maxRequestBytes: 1000 });
+  const { path, requestSerialize: encode } = CatalogServiceService.getProduct;
+  const gzip = { "grpc.default_compression_algorithm": compressionAlgorithms.gzip };
+  await sendRaw(path, encode({ name: "products/1" }), gzip);
+  expect(await refusal(sendRaw(path, Buffer.alloc(1001, 0xff), gzip))).toMatchObject({
+    code: status.RESOURCE_EXHAUSTED,
+    reason: "REQUEST_TOO_LARGE",
   });
 });
 

@@ -9,7 +9,7 @@ import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import type { Authenticate, Authentication } from "./access.ts";
-import { type Contract, MAX_REQUEST_BYTES } from "./contract.ts";
+import { type Contract, largestRequest } from "./contract.ts";
 import { failureLog } from "./failureLog.ts";
 import { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
@@ -81,10 +81,13 @@ export class Server {
     const { maxCalls = 1000, maxConnectionAgeMs = 5 * 60_000, log } = options;
     const streams = options.maxStreams ?? Math.ceil(maxCalls / 4);
     const most = { calls: maxCalls, streams, services: Number.POSITIVE_INFINITY };
+    const maxRequestBytes = options.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES;
     this.#unary = new UnaryWire();
     const grpcOptions: GrpcServerOptions = {
-      // The largest of all: each method's own is held where its requests are read.
-      "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
+      // The largest of all methods: each method's own is checked where its requests are read.
+      "grpc.max_receive_message_length": Math.max(
+        ...options.contract.methods.map((method) => largestRequest(method, maxRequestBytes)),
+      ),
       // Its books of calls and connections are open to nobody here.
       "grpc.enable_channelz": 0,
       "grpc.max_concurrent_streams": maxCalls,
@@ -100,7 +103,7 @@ export class Server {
       contract: options.contract,
       authentications: { services: options.authenticate, tokens: options.tokens },
       frontDoor: new FrontDoor(options.frontDoorSecret),
-      maxRequestBytes: options.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES,
+      maxRequestBytes,
       draining: this.#draining.signal,
       translate: options.translate ?? (() => undefined),
       enter: ({ kind, access }) => {
