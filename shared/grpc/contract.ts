@@ -25,11 +25,11 @@ import {
   Step,
 } from "../../proto/gen/waybill/options/v1/options.ts";
 import { MAX_MESSAGE_WAYBILL } from "../waybill/carriers.ts";
+import { AUDIENCE } from "../waybill/ring.ts";
 import type { SessionContract } from "../waybill/session.ts";
 
 const DEFAULT_IDLE_S = 30 * 60;
 const DEFAULT_ABSOLUTE_S = 24 * 60 * 60;
-const AUDIENCE = /^[a-z][a-z0-9-]{0,62}$/;
 
 /** What an anchored session advances by. A call that is made again is answered as it was. */
 const WRITES: ReadonlySet<Step> = new Set([

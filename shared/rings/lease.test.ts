@@ -22,7 +22,7 @@ const ring = (version: number): RingMessage => ({
   version,
   keys: [
     {
-      id: `${version}`.padStart(11, "A"),
+      id: `${`${version}`.padStart(10, "A")}A`,
       state: RingKey_State.STATE_ACTIVE,
       key: randomBytes(32),
       createTime: undefined,
@@ -141,7 +141,7 @@ test("who holds a lease seals, until it has run out; what it reads is told", asy
   expect(renewals).toMatchObject([{ acknowledgedVersion: 0, readsRevision: 3 }]);
   expect(heard).toEqual([true]);
   passes(29_999);
-  expect(watcher.sealing()?.key.id).toBe("AAAAAAAAAA1");
+  expect(watcher.sealing()?.key.id).toBe("AAAAAAAAA1A");
   expect(watcher.current()?.version).toBe(1);
   passes(1);
   expect(watcher.sealing()).toBeUndefined();

@@ -158,6 +158,27 @@ test("a ring of another audience is not taken, from the stream or from a fetch",
   expect(watcher.current()?.audience).toBe("checkout");
 });
 
+test.each<[string, Partial<RingMessage>]>([
+  ["an empty key", { keys: [{ ...key, key: Buffer.alloc(0), createTime: undefined }] }],
+  ["a key of zeros", { keys: [{ ...key, key: Buffer.alloc(32), createTime: undefined }] }],
+  ["a key of 16 bytes", { keys: [{ ...key, key: randomBytes(16), createTime: undefined }] }],
+  ["an id twice", { keys: [...ring(1).keys, ...ring(1).keys] }],
+  ["an id that is none", { keys: [{ ...key, id: "k1", createTime: undefined }] }],
+  ["no key", { keys: [] }],
+])("K9 a received ring with %s is refused, and the last one stays", async (_name, change) => {
+  send(ring(1));
+  await watcher.ready;
+  const held = watcher.current();
+  fetched = async () => ({ ...ring(9), ...change });
+  await expect(watcher.refresh()).rejects.toThrow(refused("KEYS_UNAVAILABLE"));
+  send({ ...ring(9), ...change });
+  await reopen();
+  expect(watcher.current()).toBe(held);
+  while (streams < 2) await new Promise(setImmediate);
+  send(ring(2));
+  await untilVersion(2);
+});
+
 test("a stream that ends is opened again, and the last ring stays good meanwhile", async () => {
   send(ring(1), undefined);
   await watcher.ready;

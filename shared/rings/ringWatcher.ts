@@ -7,7 +7,7 @@ import type { Credentials } from "../credentials/credentials.ts";
 import { Errors } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { type Clocks, type Moment, moment, systemClocks } from "../waybill/clocks.ts";
-import type { Ring, RingSource, Sealing } from "../waybill/ring.ts";
+import { checkRing, type Ring, type RingSource, type Sealing } from "../waybill/ring.ts";
 import { drop, type Holding, hear, isLeased, NOTHING, sealingOf, take } from "./holding.ts";
 import { makeOneTimeKey, openRing } from "./sealedRing.ts";
 
@@ -242,7 +242,7 @@ export class RingWatcher implements RingSource {
     const request = { audience, holder, acknowledgedVersion, readsRevision: reads };
     const { ring, duration, sealsRevision } = await this.#client.renewLease(request, { metadata });
     if (ring === undefined || duration === undefined) throw new Error("granted without a ring");
-    const opened = this.#checked(await openRing(ring, service, oneTimeKey, credentials));
+    const opened = checkRing(await openRing(ring, service, oneTimeKey, credentials), audience);
     const durationMs = Number(duration.seconds) * 1000 + duration.nanos / 1e6;
     if (this.#closing.signal.aborted) return { durationMs, version: opened.version };
     const granted = { ring: opened, durationMs, revision: sealsRevision };
@@ -251,14 +251,8 @@ export class RingWatcher implements RingSource {
   }
 
   #accept(ring: Ring): Ring {
-    this.#became(hear(this.#holding, this.#checked(ring)));
+    this.#became(hear(this.#holding, checkRing(ring, this.#options.audience)));
     return this.#holding.ring!;
-  }
-
-  #checked(ring: Ring): Ring {
-    const { audience } = this.#options;
-    if (ring.audience === audience) return ring;
-    throw new Error(`asked for the ring of ${audience}, got ${ring.audience}'s`);
   }
 
   #became(holding: Holding): void {

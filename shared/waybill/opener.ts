@@ -1,6 +1,6 @@
 import { Errors } from "../errors/errors.ts";
 import { decrypt, type HeaderKey, headerKey, parseHeader, type Sealed } from "./jwe.ts";
-import type { Ring, RingSource } from "./ring.ts";
+import { CheckedRingSource, type Ring, type RingSource } from "./ring.ts";
 import { deriveSubkey, type TokenType } from "./subkey.ts";
 
 const MAX_CACHED_SUBKEYS = 4096;
@@ -18,7 +18,7 @@ export class Opener {
   constructor(type: TokenType, audience: string, ring: RingSource) {
     this.#type = type;
     this.#audience = audience;
-    this.#ring = ring;
+    this.#ring = CheckedRingSource.of(ring);
   }
 
   /** How many derived keys are held. */

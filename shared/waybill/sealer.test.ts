@@ -133,7 +133,7 @@ test("K7 a ring that may be out of date opens nothing, not even what it has open
 });
 
 test("a token under a key not heard of yet waits for the ring to be asked for", async () => {
-  const [old, young] = [makeKey(), makeKey()];
+  const [old, young] = [makeKey("retired"), makeKey()];
   const sealed = new Sealer("waybill", "a", makeRingSource("a", [young])).seal(Buffer.from("x"));
   let ring = makeRing("a", [old]);
   let asked = 0;

@@ -2,7 +2,7 @@ import { Errors, type StatusError } from "../errors/errors.ts";
 import { type Clocks, systemClocks } from "./clocks.ts";
 import { Entropy } from "./entropy.ts";
 import { encodeHeader, encrypt, type HeaderKey, headerKey, IV_BYTES, type Sealed } from "./jwe.ts";
-import type { RingSource } from "./ring.ts";
+import { CheckedRingSource, type RingSource } from "./ring.ts";
 import { deriveSubkey, SALT_BYTES, subkeyId, type TokenType } from "./subkey.ts";
 
 const SUBKEY_LIFE_MS = 60 * 60 * 1000;
@@ -50,7 +50,7 @@ export class Sealer {
   ) {
     this.#type = type;
     this.#audience = audience;
-    this.#ring = ring;
+    this.#ring = CheckedRingSource.of(ring);
     this.#clocks = clocks;
     this.#maxSeals = maxSeals;
     this.#entropy = new Entropy(() => {

@@ -8,7 +8,7 @@ import { encodeHeader, type Sealed } from "./jwe.ts";
 import { KeptWriter } from "./keptWriter.ts";
 import { Opener } from "./opener.ts";
 import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
-import type { RingSource } from "./ring.ts";
+import { CheckedRingSource, type RingSource } from "./ring.ts";
 import { noLease, Sealer } from "./sealer.ts";
 import type { OpenSession, SessionContract, SpillSource, StateCodec } from "./session.ts";
 import { keepUnknown, type Unknown, unknownOf } from "./unknownFields.ts";
@@ -64,12 +64,12 @@ export class Sessions<State> {
   ) {
     this.#spills = spills;
     this.#upgrades = upgrades;
-    this.#ring = ring;
+    this.#ring = CheckedRingSource.of(ring);
     this.contract = contract;
     this.#codec = codec;
     this.#now = now;
-    this.#sealer = new Sealer("waybill", contract.audience, ring);
-    this.#opener = new Opener("waybill", contract.audience, ring);
+    this.#sealer = new Sealer("waybill", contract.audience, this.#ring);
+    this.#opener = new Opener("waybill", contract.audience, this.#ring);
     this.#entropy = new Entropy(() => {}, { ...systemClocks, wall: now });
   }
 

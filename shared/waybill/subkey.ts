@@ -16,7 +16,7 @@ const KID = /^([A-Za-z0-9_-]{11})\.([A-Za-z0-9_-]{22})$/;
  * @param salt 16 bytes
  */
 export function deriveSubkey(
-  ringKey: Buffer,
+  ringKey: Uint8Array,
   salt: Buffer,
   type: TokenType,
   audience: string,
