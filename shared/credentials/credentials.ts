@@ -1,3 +1,4 @@
+import { createPrivateKey, createPublicKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CryptoKey, importJWK, type JWK } from "jose";
@@ -25,32 +26,41 @@ export interface Peer {
  * Reads credentials from a folder: `<service>.jwk.json`, an Ed25519 private JWK (RFC 8037) for each
  * service served here, and `services.jwks.json`, the public keys of all, each with its service's name
  * as `kid`, its `audiences`, and, where it calls others, `calls` and `scopes`.
+ *
+ * @throws Error naming the file, the key by its `kid` or its place in the list, and the rule that it breaks
  */
 export function loadCredentials(folder: string): Credentials {
   const jwksFile = join(folder, "services.jwks.json");
-  const { keys } = readJson(jwksFile) as {
-    keys?: (JWK & { audiences?: string[]; calls?: string[]; scopes?: string[] })[];
-  };
+  const keys = (readJson(jwksFile) as { keys?: unknown } | null)?.keys;
   if (!Array.isArray(keys)) throw new Error(`${jwksFile}: expected a JWK set with "keys"`);
-  const peers = new Map(
-    keys.map((jwk) => [
-      jwk.kid ?? "",
-      importEd25519(jwk, jwksFile).then((key) => ({
-        key,
-        audiences: jwk.audiences ?? [],
-        calls: jwk.calls ?? [],
-        scopes: jwk.scopes ?? [],
-      })),
-    ]),
-  );
-  for (const peer of peers.values()) peer.catch(() => {});
+  const peers = new Map<string, Promise<Peer>>();
+  for (const [index, jwk] of (keys as (PeerJwk | null)[]).entries()) {
+    const kid = jwk?.kid;
+    if (!jwk || typeof kid !== "string" || kid === "") {
+      throw new Error(`${jwksFile}: the key at index ${index} must have its service's name as kid`);
+    }
+    const name = `${jwksFile}: the key ${kid}`;
+    if (peers.has(kid)) throw new Error(`${name} is there twice`);
+    const { audiences = [], calls = [], scopes = [] } = jwk;
+    for (const [property, list] of Object.entries({ audiences, calls, scopes })) {
+      // Of a string, includes() would find any part.
+      if (!Array.isArray(list) || !list.every((each) => typeof each === "string")) {
+        throw new Error(`${name} must have an array of strings as ${property}`);
+      }
+    }
+    const imported = importEd25519(jwk, name, "public");
+    peers.set(
+      kid,
+      imported.then((key) => ({ key, audiences, calls, scopes })),
+    );
+  }
   const own = new Map<string, Promise<CryptoKey>>();
   return {
     own(service) {
       const file = join(folder, `${service}.jwk.json`);
       let key = own.get(service);
       if (key === undefined) {
-        key = importEd25519(readJson(file) as JWK, file);
+        key = importEd25519(readJson(file) as JWK, file, "private");
         own.set(service, key);
       }
       return key;
@@ -67,9 +77,41 @@ function readJson(file: string): unknown {
   }
 }
 
-async function importEd25519(jwk: JWK, file: string): Promise<CryptoKey> {
-  if (jwk.kty !== "OKP" || jwk.crv !== "Ed25519") {
-    throw new Error(`${file}: expected Ed25519 keys (kty OKP, crv Ed25519)`);
+/**
+ * Imports a key; what is wrong with it is thrown at once.
+ *
+ * @throws Error naming the key and the rule that it breaks
+ */
+function importEd25519(
+  jwk: JWK | null,
+  name: string,
+  half: "public" | "private",
+): Promise<CryptoKey> {
+  if (jwk?.kty !== "OKP" || jwk.crv !== "Ed25519") {
+    throw new Error(`${name} must be an Ed25519 key (kty OKP, crv Ed25519)`);
   }
-  return (await importJWK(jwk, "EdDSA")) as CryptoKey;
+  const { kty, crv, x, d } = jwk;
+  if ((d === undefined) !== (half === "public")) {
+    const rule =
+      half === "public" ? "public: it must not have the member d" : "private: it needs d";
+    throw new Error(`${name} must be ${rule}`);
+  }
+  const parts = { kty, crv, x, ...(d === undefined ? {} : { d }) } as { x: string };
+  const key = { key: parts, format: "jwk" } as const;
+  let derived: JWK | undefined;
+  try {
+    const publicKey = createPublicKey(d === undefined ? key : createPrivateKey(key));
+    derived = publicKey.export({ format: "jwk" }) as JWK;
+  } catch {
+    // Not named as the cause: its message could quote the key.
+  }
+  // Compared as text: the lenient decoding of base64url reads several texts as one key.
+  if (derived === undefined || derived.x !== x) {
+    const pair = half === "public" ? "" : " that belongs to its d";
+    throw new Error(`${name} must have as x a public key of 32 bytes in base64url${pair}`);
+  }
+  return importJWK(parts as JWK, "EdDSA") as Promise<CryptoKey>;
 }
+
+/** A public key as it stands in `services.jwks.json`. */
+type PeerJwk = JWK & { audiences?: string[]; calls?: string[]; scopes?: string[] };

@@ -1,5 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { decodeBase64url } from "../waybill/base64url.ts";
+import { copyOfKey, KEY_BYTES } from "../waybill/ring.ts";
 
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
@@ -25,21 +27,36 @@ export interface Wrapping {
  * Reads the key-encryption key; during its rotation two of them: the first wraps, both unwrap.
  * Every replica must know the new one before any of them wraps with it.
  *
- * @throws Error when the file has not one or two lines with 32 bytes in base64url
+ * @throws Error naming the file, the line and the rule: one or two lines, each with 32 bytes in base64url
  */
 export function loadWrapping(file: string): Wrapping {
   const lines = readFileSync(file, "utf8").trim().split("\n");
-  const keys = lines.map((line) => Buffer.from(line.trim(), "base64url"));
-  if (keys.length > 2 || keys.some(({ length }) => length !== 32)) {
-    throw new Error(`${file}: expected 32 bytes in base64url, on one line or two`);
+  if (lines.length > 2) {
+    throw new Error(`${file}: expected one line or two, not ${lines.length}`);
   }
-  return wrapping(...(keys as [Buffer, ...Buffer[]]));
+  const keys = lines.map((line, index) => {
+    const key = decodeBase64url(line.trim());
+    if (key?.length === KEY_BYTES) return key;
+    throw new Error(`${file}: line ${index + 1} must be ${KEY_BYTES} bytes in base64url`);
+  });
+  try {
+    return wrapping(...(keys as [Buffer, ...Buffer[]]));
+  } catch (error) {
+    throw new Error(`${file}: ${(error as Error).message}`);
+  }
 }
 
-/** @param older unwraps what it has wrapped */
-export function wrapping(newest: Buffer, ...older: Buffer[]): Wrapping {
+/**
+ * @param given the key that wraps, and those that only unwrap: each 32 bytes
+ * @throws Error naming the key, by its place among the arguments, and the rule that it breaks
+ */
+export function wrapping(...given: [Buffer, ...Buffer[]]): Wrapping {
+  const keys = given.map((key, index) => copyOfKey(key, `key-encryption key ${index + 1}`));
+  const known = new Map(keys.map((key) => [idOf(key), key]));
+  // A rotation to the same key would look done, and leave a leaked one in force.
+  if (known.size < keys.length) throw new Error("a key-encryption key is given twice");
+  const newest = keys[0]!;
   const id = idOf(newest);
-  const known = new Map([newest, ...older].map((key) => [idOf(key), key]));
   return {
     id,
     wrap(row, key) {

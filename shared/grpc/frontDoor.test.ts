@@ -40,6 +40,17 @@ test("P5 what anybody else says of himself is not", () => {
   expect(new FrontDoor(SECRET).originOf(twice, "127.0.0.1:4711")).toEqual(bare);
 });
 
+test.each([
+  ["empty", ""],
+  ["short", SECRET.slice(1)],
+  ["followed by a line break", `${SECRET}\n`],
+  ["not ASCII", `${SECRET}é`],
+  ["no text", Buffer.from(SECRET) as unknown as string],
+])("P5 K9 a front door's secret that is %s is refused at construction", (_name, secret) => {
+  expect(() => new FrontDoor(SECRET)).not.toThrow();
+  expect(() => new FrontDoor(secret)).toThrow("frontDoorSecret must be at least 32 visible");
+});
+
 test("a certificate's digest that has not its form is none", () => {
   for (const text of [
     "",

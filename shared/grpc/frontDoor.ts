@@ -4,6 +4,9 @@ import type { Metadata } from "@grpc/grpc-js";
 /** The key under which the front door proves to be it. Nobody outside gets one past it. */
 export const FRONT_DOOR_KEY = "x-waybill-front-door";
 
+/** Fewest characters of the front door's secret. */
+const MIN_SECRET_LENGTH = 32;
+
 /** What is known of the connection that a call came by. */
 export interface Origin {
   /** The network address that the call comes from: an IP address. */
@@ -19,8 +22,19 @@ export interface Origin {
 export class FrontDoor {
   readonly #secret: Buffer | undefined;
 
-  /** @param secret what the front door sends along; undefined: there is none to trust */
+  /**
+   * @param secret what the front door sends along: 32 visible ASCII characters or more. Undefined: there is
+   *   none to trust
+   * @throws Error naming the rule that the secret breaks
+   */
   constructor(secret: string | undefined) {
+    // An empty one would be sent by anyone who sends the key without a value.
+    const isText = typeof secret === "string" && /^[!-~]*$/.test(secret);
+    if (secret !== undefined && (!isText || secret.length < MIN_SECRET_LENGTH)) {
+      throw new Error(
+        `frontDoorSecret must be at least ${MIN_SECRET_LENGTH} visible ASCII characters`,
+      );
+    }
     this.#secret = secret === undefined ? undefined : Buffer.from(secret);
   }
 

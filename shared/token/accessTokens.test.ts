@@ -324,3 +324,11 @@ test("J2 a set of keys holds each kid once, and what it does not understand is l
     await expect(importKeys(none, algorithms)).rejects.toThrow("not a JWK set");
   }
 });
+
+test("J5 K9 without an issuer no access tokens can be checked", () => {
+  const source = { find: () => undefined, refresh: async () => {} };
+  for (const issuer of ["", undefined, null, [ISSUER]]) {
+    const construct = () => new AccessTokens(issuer as string, source);
+    expect(construct).toThrow("issuer must be the text");
+  }
+});

@@ -26,8 +26,16 @@ export class AccessTokens {
   readonly #now: () => number;
   readonly #remembered = new Map<string, { token: AccessToken; key: VerificationKey }>();
 
-  /** @param now milliseconds since the Unix epoch */
+  /**
+   * @param issuer the `iss` that tokens must have
+   * @param now milliseconds since the Unix epoch
+   * @throws Error when the issuer is missing
+   */
   constructor(issuer: string, keys: VerificationKeys, now: () => number = Date.now) {
+    // Without one, jose would take the tokens of any issuer.
+    if (typeof issuer !== "string" || issuer === "") {
+      throw new Error("AccessTokens: issuer must be the text that tokens have as iss");
+    }
     this.issuer = issuer;
     this.#keys = keys;
     this.#now = now;

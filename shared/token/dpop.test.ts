@@ -1,4 +1,11 @@
-import { createHash, createHmac, generateKeyPairSync, sign } from "node:crypto";
+import {
+  createHash,
+  createHmac,
+  createSecretKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+} from "node:crypto";
 import { exportJWK, type JWK } from "jose";
 import { beforeEach, expect, test } from "vitest";
 import { makeProof, Proofs } from "./dpop.ts";
@@ -47,6 +54,30 @@ test("P1 a proof holds with its key's thumbprint, of either type of key", async 
     expect((await verify(proof)).thumbprint).toBe(
       createHash("sha256").update(canonical).digest("base64url"),
     );
+  }
+});
+
+test("K9 a proof is made with a private key of a kind that is allowed, and with no other", async () => {
+  expect(makeProof(privateKey, jwk, URL_HERE)).toBeDefined();
+  const kinds = [
+    generateKeyPairSync("ec", { namedCurve: "P-384" }),
+    generateKeyPairSync("ec", { namedCurve: "secp256k1" }),
+    generateKeyPairSync("rsa", { modulusLength: 2048 }),
+    generateKeyPairSync("ed448"),
+  ];
+  const p256 = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const pairs: [KeyObject, JWK][] = [
+    ...kinds.map((pair): [KeyObject, JWK] => [
+      pair.privateKey,
+      pair.publicKey.export({ format: "jwk" }) as JWK,
+    ]),
+    [publicKey, jwk],
+    [createSecretKey(Buffer.alloc(32, 1)), { kty: "oct" }],
+    [p256.privateKey, jwk],
+    [privateKey, p256.publicKey.export({ format: "jwk" }) as JWK],
+  ];
+  for (const [key, publicJwk] of pairs) {
+    expect(() => makeProof(key, publicJwk, URL_HERE)).toThrow("must be a private Ed25519 or P-256");
   }
 });
 

@@ -86,10 +86,18 @@ async function readProof(jwt: string): Promise<ReadProof> {
  * @param key a private key: Ed25519 or P-256
  * @param publicJwk its public half
  * @param url the method's full address: origin and path
+ * @throws Error when the keys are not a pair of such a kind
  */
 export function makeProof(key: KeyObject, publicJwk: JWK, url: string, token?: string): string {
   const isEd25519 = key.asymmetricKeyType === "ed25519";
   const { kty, crv, x, y } = publicJwk;
+  const curve = isEd25519 ? "Ed25519" : "P-256";
+  const isCurve = isEd25519 || key.asymmetricKeyDetails?.namedCurve === "prime256v1";
+  if (key.type !== "private" || !isCurve || crv !== curve) {
+    throw new Error(
+      "a proof's key must be a private Ed25519 or P-256 key, its JWK of the same curve",
+    );
+  }
   const jwk = { kty, crv, x, ...(y ? { y } : {}) };
   const header = { typ: "dpop+jwt", alg: isEd25519 ? "EdDSA" : "ES256", jwk };
   const claims = {
