@@ -15,7 +15,6 @@ import { loadContract } from "#shared/grpc/contract.ts";
 import { Server } from "#shared/grpc/server.ts";
 import { every, untilDone } from "#shared/lifecycle/every.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
-import { databaseError } from "#shared/pg/errors.ts";
 import { createPool } from "#shared/pg/pool.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { AccessTokens } from "#shared/token/accessTokens.ts";
@@ -86,7 +85,6 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     log,
     authenticate: serviceAuthentication(credentials),
     frontDoorSecret: config.frontDoorSecret,
-    translate: databaseError,
     maxConnectionAgeMs: config.maxConnectionAgeMs,
     reflect: PUBLIC_SERVICES,
   });

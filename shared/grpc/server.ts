@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
+import { databaseError } from "../pg/errors.ts";
 import type { Authenticate, Authentication } from "./access.ts";
 import { type Contract, largestRequest } from "./contract.ts";
 import { failureLog } from "./failureLog.ts";
@@ -30,7 +31,10 @@ export interface ServerOptions {
   tokens?: Authentication;
   /** What a proxy in front proves to be it with. Default: nobody's forwarding metadata are believed. */
   frontDoorSecret?: string | undefined;
-  /** Makes a status of errors that handlers did not throw on purpose, such as the database's. */
+  /**
+   * Makes the status of an error that is no StatusError. Where it returns undefined, and by default, an
+   * unavailable Postgres is DATABASE_UNAVAILABLE, a conflict there CONFLICT, and anything else INTERNAL.
+   */
   translate?: (error: unknown) => StatusError | undefined;
   /**
    * Largest request in bytes, of methods whose proto states none (`max_request_bytes`). Default: 64 KiB.
@@ -105,7 +109,7 @@ export class Server {
       frontDoor: new FrontDoor(options.frontDoorSecret),
       maxRequestBytes,
       draining: this.#draining.signal,
-      translate: options.translate ?? (() => undefined),
+      translate: (error) => options.translate?.(error) ?? databaseError(error),
       enter: ({ kind, access }) => {
         const isOwn = access === Access.ACCESS_SERVICE;
         const bound = isOwn ? "services" : kind === "unary" ? "calls" : "streams";

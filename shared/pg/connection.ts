@@ -1,6 +1,6 @@
-import pg from "pg";
+import type pg from "pg";
 import { StatusError } from "../errors/errors.ts";
-import { databaseError } from "./errors.ts";
+import { databaseError, sqlStateOf } from "./errors.ts";
 import type { Pool } from "./pool.ts";
 
 /**
@@ -34,6 +34,6 @@ export async function withConnection<Result>(
 function breaks(error: unknown): boolean {
   if (error instanceof StatusError) return breaks(error.details.cause);
   // A statement that was refused says nothing of its connection; FATAL and PANIC end it.
-  if (error instanceof pg.DatabaseError) return error.severity !== "ERROR";
+  if (sqlStateOf(error) !== undefined) return (error as pg.DatabaseError).severity !== "ERROR";
   return databaseError(error) !== undefined;
 }

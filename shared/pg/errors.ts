@@ -1,4 +1,3 @@
-import pg from "pg";
 import { Errors, type StatusError } from "../errors/errors.ts";
 
 type Kind = "unavailable" | "conflict";
@@ -9,26 +8,41 @@ const SQLSTATES: Record<string, Kind> = {
   "25006": "unavailable", // read_only_sql_transaction: a standby, or a failover under way
   "40001": "conflict", // serialization_failure
   "40P01": "conflict", // deadlock_detected
-  "53300": "unavailable", // too_many_connections
+  "25P03": "unavailable", // idle_in_transaction_session_timeout
+  "25P04": "unavailable", // transaction_timeout
+  "53": "unavailable", // insufficient_resources: connections, memory, disk
   "55P03": "conflict", // lock_not_available
   "57014": "unavailable", // query_canceled, by statement_timeout
   "57P01": "unavailable", // admin_shutdown
   "57P02": "unavailable", // crash_shutdown
   "57P03": "unavailable", // cannot_connect_now
+  "57P04": "unavailable", // database_dropped: one that is restored comes back
   "57P05": "unavailable", // idle_session_timeout
 };
+
+/** System calls on the network. ENOENT of a file has another one; an error of TLS has none. */
+const NETWORK_CALLS = new Set([undefined, "connect", "read", "write", "shutdown", "getaddrinfo"]);
 
 /** By the code of the network's error. */
 const NETWORK = new Set([
   "ECONNREFUSED",
   "ECONNRESET",
+  "ECONNABORTED",
   "EPIPE",
   "ETIMEDOUT",
-  "ENOENT",
+  "ENOENT", // a Unix socket that is not there
+  "EADDRNOTAVAIL",
+  "EHOSTDOWN",
   "EHOSTUNREACH",
+  "ENETDOWN",
+  "ENETUNREACH",
   "ENOTFOUND",
   "EAI_AGAIN",
+  "EAI_FAIL",
 ]);
+
+/** Node's codes for a connection that had closed before it was written to. */
+const CLOSED = new Set(["ERR_STREAM_DESTROYED", "ERR_STREAM_WRITE_AFTER_END", "ERR_SOCKET_CLOSED"]);
 
 /** pg has no codes for what it finds out itself. */
 const CLIENT_MESSAGES = [
@@ -54,18 +68,30 @@ export function databaseError(error: unknown): StatusError | undefined {
 
 /** Whether an error says that the database is away, and not only for one statement. */
 export function isAway(error: unknown): boolean {
-  const isItsOwn = error instanceof pg.DatabaseError && error.code === "57014";
-  return kindOf(error) === "unavailable" && !isItsOwn;
+  return kindOf(error) === "unavailable" && sqlStateOf(error) !== "57014";
+}
+
+/**
+ * The SQLSTATE of an error that Postgres itself has sent. Read by its members, not its class: a program may
+ * have a pg of its own beside this package's.
+ */
+export function sqlStateOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  const isSent = typeof severity === "string" && typeof code === "string";
+  return isSent && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
 function kindOf(error: unknown): Kind | undefined {
-  if (error instanceof pg.DatabaseError) {
-    const { code = "" } = error;
-    return SQLSTATES[code] ?? SQLSTATES[code.slice(0, 2)];
-  }
+  const sqlState = sqlStateOf(error);
+  if (sqlState !== undefined) return SQLSTATES[sqlState] ?? SQLSTATES[sqlState.slice(0, 2)];
   if (!(error instanceof Error)) return undefined;
-  const { code } = error as NodeJS.ErrnoException;
-  if (code !== undefined && NETWORK.has(code)) return "unavailable";
+  // One error for each address that was tried.
   if (error instanceof AggregateError) return kindOf(error.errors[0]);
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (code !== undefined) {
+    const isNetwork = NETWORK.has(code) && NETWORK_CALLS.has(syscall);
+    return isNetwork || CLOSED.has(code) ? "unavailable" : undefined;
+  }
   return CLIENT_MESSAGES.some((text) => error.message.startsWith(text)) ? "unavailable" : undefined;
 }

@@ -1,0 +1,284 @@
+import { readFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import pg from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { Mode } from "#proto/waybill/options/v1/options.ts";
+import { Errors, type StatusError } from "#shared/errors/errors.ts";
+import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
+import { Server, type ServerOptions } from "#shared/grpc/server.ts";
+import { createPool, type Db, type Pool, type PoolOptions } from "#shared/pg/pool.ts";
+import { transaction } from "#shared/pg/transaction.ts";
+import { makeRings, serveSessions } from "../fixtures/anchoredServer.ts";
+import { REST_OF_CATALOG } from "../fixtures/catalogHandlers.ts";
+import { contract, makeClients } from "../fixtures/clients.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { refusal } from "../fixtures/refusal.ts";
+import { step } from "../fixtures/step.ts";
+
+const UNAVAILABLE = { code: 14, reason: "DATABASE_UNAVAILABLE", retryAfterMs: 1000 };
+
+let postgres: TestPostgres;
+let owner: Pool;
+/** What a test is done with, newest last. */
+let closers: (() => unknown)[];
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+});
+afterAll(() => postgres?.remove());
+beforeEach(() => {
+  closers = [];
+  owner = poolOf(postgres.url);
+});
+afterEach(async () => {
+  for (const close of closers.reverse()) await close();
+});
+
+function poolOf(url: string, options: Partial<PoolOptions> = {}): Pool {
+  const pool = createPool(url, { max: 3, name: "away", connectTimeoutMs: 300, ...options });
+  closers.push(() => pool.ending || pool.end());
+  return pool;
+}
+
+/** A service as a user of the SDK writes it: no option says how errors of its database are answered. */
+async function serve(
+  handler: () => Promise<unknown>,
+  options: Partial<ServerOptions> = {},
+): Promise<ServiceClient<typeof CatalogServiceService>> {
+  const server = new Server({
+    contract,
+    authenticate: async () => ({ service: "checkout" }),
+    ...options,
+  });
+  server.add(CatalogServiceService, {
+    ...REST_OF_CATALOG,
+    async getProduct() {
+      await handler();
+      return Product.create({ name: "products/1" });
+    },
+    async *watchChanges() {
+      await handler();
+      yield { number: 0n, gap: false, changes: [] };
+    },
+  });
+  const client = createClient(
+    CatalogServiceService,
+    `127.0.0.1:${await server.listen("127.0.0.1:0")}`,
+  );
+  closers.push(
+    () => server.drain(),
+    () => client.close(),
+  );
+  return client;
+}
+
+const call = (client: ServiceClient<typeof CatalogServiceService>) =>
+  client.getProduct({ name: "products/1" });
+
+async function stream(client: ServiceClient<typeof CatalogServiceService>): Promise<void> {
+  for await (const { gap } of client.watchChanges({ afterNumber: 0n })) expect(gap).toBe(false);
+}
+
+const select = (db: Db) => () => db.query("SELECT 1");
+
+/** A port on which connections are treated like this. */
+async function portOf(treat: (socket: Socket) => void): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on("error", () => {}));
+    treat(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  closers.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+test("a handler whose Postgres is stopped is answered DATABASE_UNAVAILABLE, and serves again after", async () => {
+  const pool = poolOf(postgres.url);
+  const client = await serve(select(pool));
+  const inTransaction = await serve(() => transaction(pool, (tx) => tx.query("SELECT 1")));
+  const clients = [client, inTransaction];
+  for (const each of clients) await call(each);
+  await stream(client);
+
+  // One call has a statement under way meanwhile.
+  const waiting = await serve(() => pool.query("SELECT pg_sleep(60)"));
+  const cut = refusal(call(waiting));
+  const isSleeping = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+  while ((await owner.query(isSleeping)).rowCount === 0);
+  await postgres.stop();
+  try {
+    expect(await cut).toMatchObject(UNAVAILABLE);
+    for (const each of clients) expect(await refusal(call(each))).toMatchObject(UNAVAILABLE);
+    expect(await refusal(stream(client))).toMatchObject(UNAVAILABLE);
+  } finally {
+    await postgres.start();
+  }
+  for (const each of clients) await call(each);
+  await stream(client);
+});
+
+test("an anchored service whose Postgres is stopped is answered DATABASE_UNAVAILABLE, and serves again after", async () => {
+  const { target, server } = await serveSessions(poolOf(postgres.url), makeRings());
+  const clients = makeClients(target, { withJar: false, retries: false });
+  closers.push(
+    () => server.drain(),
+    () => clients.close(),
+  );
+  const state = { value: { $case: "json" as const, value: {} } };
+  const begin = () =>
+    step(clients.session.beginSession, { state, waybill: undefined, mode: Mode.MODE_ANCHORED });
+  const { waybill } = await begin();
+  const advance = () =>
+    step(clients.session.advanceSession, { state, waybill: undefined }, { waybill: waybill! });
+  await postgres.stop();
+  try {
+    for (const each of [begin, advance]) expect(await refusal(each())).toMatchObject(UNAVAILABLE);
+  } finally {
+    await postgres.start();
+  }
+  expect((await advance()).waybill).toBeDefined();
+  await begin();
+});
+
+describe("DATABASE_UNAVAILABLE without any option:", () => {
+  test.each<[string, () => Promise<Db>]>([
+    ["nothing listens", async () => poolOf("postgres://a@127.0.0.1:1/a")],
+    ["the host has no address", async () => poolOf("postgres://a@name.invalid/a")],
+    ["the Unix socket is not there", async () => poolOf("postgres://a@/a?host=/nowhere")],
+    [
+      "a connection is accepted and never answered",
+      async () => poolOf(`postgres://a@127.0.0.1:${await portOf(() => {})}/a`),
+    ],
+    [
+      "a connection is closed at once",
+      async () => poolOf(`postgres://a@127.0.0.1:${await portOf((socket) => socket.destroy())}/a`),
+    ],
+    [
+      "a connection is reset at once",
+      async () =>
+        poolOf(`postgres://a@127.0.0.1:${await portOf((socket) => socket.resetAndDestroy())}/a`),
+    ],
+    [
+      "TLS is wanted, and the connection is reset",
+      async () => {
+        const port = await portOf((socket) =>
+          socket.once("data", () => socket.write("S", () => socket.resetAndDestroy())),
+        );
+        return poolOf(`postgres://a@127.0.0.1:${port}/a?sslmode=verify-full`);
+      },
+    ],
+    [
+      "all connections of the pool are taken",
+      async () => {
+        const pool = poolOf(postgres.url, { max: 1 });
+        const holder = await pool.connect();
+        closers.push(() => holder.release());
+        return pool;
+      },
+    ],
+    [
+      "Postgres takes no more connections of the role",
+      async () => {
+        await owner.query("DROP ROLE IF EXISTS few; CREATE ROLE few LOGIN PASSWORD 'few-1'");
+        await owner.query("ALTER ROLE few CONNECTION LIMIT 0");
+        const url = new URL(postgres.url);
+        [url.username, url.password] = ["few", "few-1"];
+        return poolOf(url.href);
+      },
+    ],
+    [
+      "the pool was ended",
+      async () => {
+        const pool = poolOf(postgres.url);
+        await pool.end();
+        return pool;
+      },
+    ],
+    [
+      "a pg.Pool of the service's own is refused",
+      async () => {
+        const pool = new pg.Pool({ connectionString: "postgres://a@127.0.0.1:1/a" });
+        closers.push(() => pool.end());
+        return pool;
+      },
+    ],
+  ])("%s", async (_name, open) => {
+    const client = await serve(select(await open()));
+    expect(await refusal(call(client))).toMatchObject(UNAVAILABLE);
+    expect(await refusal(stream(client))).toMatchObject(UNAVAILABLE);
+  });
+
+  test.each<[string, string]>([
+    ["the statement takes longer than it may", "SELECT pg_sleep(60)"],
+    ["the connection is ended", "SELECT pg_terminate_backend(pg_backend_pid())"],
+    ["the statement is cancelled", "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)"],
+    [
+      "only reading is possible",
+      "SET transaction_read_only = on; CREATE TEMP TABLE t (); CREATE TABLE t ()",
+    ],
+    ...["08006", "53100", "53200", "57P03", "57P04", "25P03"].map((state): [string, string] => [
+      `SQLSTATE ${state}`,
+      `DO $$ BEGIN RAISE SQLSTATE '${state}'; END $$`,
+    ]),
+  ])("%s", async (_name, sql) => {
+    const pool = poolOf(postgres.url, { statementTimeoutMs: 100 });
+    const client = await serve(() => pool.query(sql));
+    expect(await refusal(call(client))).toMatchObject(UNAVAILABLE);
+  });
+
+  test("the client gives up a statement that Postgres does not end", async () => {
+    // Behind a pooler no limit is set at the server.
+    const pool = poolOf(postgres.url, { prepare: false, statementTimeoutMs: 1 });
+    const client = await serve(() => pool.query("SELECT pg_sleep(60)"));
+    expect(await refusal(call(client))).toMatchObject(UNAVAILABLE);
+  });
+});
+
+test("a conflict of transactions is CONFLICT by default", async () => {
+  for (const state of ["40001", "40P01", "55P03"]) {
+    const client = await serve(() => owner.query(`DO $$ BEGIN RAISE SQLSTATE '${state}'; END $$`));
+    expect(await refusal(call(client))).toMatchObject({ code: 10, reason: "CONFLICT" });
+  }
+});
+
+test("an error of the database that is known by its SQLSTATE alone, from another copy of pg", async () => {
+  const foreign = (code: string) =>
+    Object.assign(new Error("from elsewhere"), { severity: "FATAL", code });
+  const thrown = async (error: unknown) =>
+    (await refusal(call(await serve(() => Promise.reject(error))))).reason;
+  expect(await thrown(foreign("57P01"))).toBe("DATABASE_UNAVAILABLE");
+  expect(await thrown(foreign("40001"))).toBe("CONFLICT");
+  expect(await thrown(foreign("42601"))).toBe("INTERNAL");
+});
+
+test("what is no failure of a database stays INTERNAL", async () => {
+  const odd: (() => unknown)[] = [
+    () => owner.query("SELECT 1 / 0"),
+    () => owner.query("SELECT * FROM nothing"),
+    () => readFileSync("/nowhere/at/all"),
+    () => Promise.reject(Object.assign(new Error("57P01"), { code: "57P01" })),
+    () => Promise.reject(Object.assign(new Error("x"), { code: "ERR_INVALID_ARG_TYPE" })),
+    () => Promise.reject("ECONNREFUSED"),
+    () => Promise.reject(undefined),
+  ];
+  for (const run of odd) {
+    const client = await serve(async () => run());
+    expect((await refusal(call(client))).reason, `${run}`).toBe("INTERNAL");
+  }
+});
+
+test("a service's own translation comes first, and what it leaves is translated as by default", async () => {
+  const translate = (error: unknown): StatusError | undefined =>
+    (error as Error).message === "sold out" ? Errors.CONFLICT({ cause: error }) : undefined;
+  const nowhere = poolOf("postgres://a@127.0.0.1:1/a");
+  const own = await serve(() => Promise.reject(new Error("sold out")), { translate });
+  expect((await refusal(call(own))).reason).toBe("CONFLICT");
+  const left = await serve(select(nowhere), { translate });
+  expect(await refusal(call(left))).toMatchObject(UNAVAILABLE);
+  const first = await serve(select(nowhere), { translate: () => Errors.OVERLOADED() });
+  expect((await refusal(call(first))).reason).toBe("OVERLOADED");
+});
