@@ -178,7 +178,8 @@ export class AnchoredSteps<State> {
   }
 
   /**
-   * Runs the handler of a call that goes on from a version of its session.
+   * Runs the handler of a call that goes on from a version of its session. Where the handler, or what
+   * follows it, fails, the session is looked up first.
    *
    * @param end what its success does to the anchors
    * @param isAtomic whether that is more than one statement
@@ -216,12 +217,10 @@ export class AnchoredSteps<State> {
       });
       if (moved) return deliver(call);
     } catch (error) {
-      const wasLocked = transaction.wasOpened;
-      await transaction.abandon();
-      // What the transaction has locked was not made before. Of the rest nobody knows.
-      if (error instanceof StatusError && !wasLocked) {
-        saved = await this.#find(opened.session, asked).catch(() => undefined);
-      }
+      const wasLocked = await transaction.abandon();
+      // An old waybill gives the handler an old state. Its error stands only if the session is known to
+      // have stood at that state: otherwise the error of the look-up replaces it, also UNAVAILABLE.
+      if (saved === undefined && !wasLocked) saved = await this.#find(opened.session, asked);
       if (saved === undefined) throw error;
       return this.#replay(call, opened, saved);
     }

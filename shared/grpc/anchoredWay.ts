@@ -47,6 +47,17 @@ export class AnchoredWay<State> {
     await this.#assertAt(await anchors.read(this.#current().id));
   }
 
+  /**
+   * Checks that an error of the handler is one about the newest state. Rolls back its transaction.
+   *
+   * @throws StatusError as `assertStands`; rejects when the session cannot be looked up
+   */
+  async assertStillStands(): Promise<void> {
+    const wasLocked = await this.transaction.abandon();
+    const { anchored, version } = this.#current();
+    if (anchored && version > 0 && !wasLocked) await this.assertStands();
+  }
+
   /** Has a session that begins listed. To be done before a transaction is open, where it can be. */
   async register(): Promise<void> {
     const session = this.#current();

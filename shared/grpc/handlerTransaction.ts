@@ -47,9 +47,15 @@ export class HandlerTransaction {
     return this.#opening !== undefined;
   }
 
-  /** Runs a handler. @throws what kept the transaction from it, even when the handler went on */
+  /** Runs a handler. @throws what refused the transaction, whatever the handler made of the refusal */
   async run<T>(handler: () => Promise<T>): Promise<T> {
-    const result = await running.run(this, handler);
+    let result: T;
+    try {
+      result = await running.run(this, handler);
+    } catch (error) {
+      // The handler may have caught the refusal, and thrown an error of its own.
+      throw this.#refused ?? error;
+    }
     if (this.#refused !== undefined) throw this.#refused;
     return result;
   }
@@ -65,15 +71,19 @@ export class HandlerTransaction {
     return result;
   }
 
-  /** Undoes what was done, if anything, as if it had never been asked for. Call it when anything above rejects. */
-  async abandon(): Promise<void> {
+  /**
+   * Rolls back. Call it when anything above rejects; afterwards the transaction can be opened anew.
+   *
+   * @returns whether it was open, so that what `first` has checked held while the handler ran
+   */
+  async abandon(): Promise<boolean> {
     // What kept it from being opened has been thrown already.
     const opened = await this.#opening?.catch(() => undefined);
     this.#opening = undefined;
-    if (opened === undefined || !this.#isOpen) return;
+    if (opened === undefined || !this.#isOpen) return false;
     this.#isOpen = false;
-    const { rollback } = opened;
-    await rollback();
+    await opened.rollback();
+    return true;
   }
 
   async #begin(): Promise<OpenTransaction> {

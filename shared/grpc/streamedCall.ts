@@ -75,7 +75,7 @@ export class StreamedCall<State> {
     await this.#begin();
     try {
       yield* this.#handle(request);
-      await this.#end("trailers", NOTHING);
+      await this.#believing(() => this.#end("trailers", NOTHING));
     } finally {
       await this.#anchored?.transaction.abandon();
     }
@@ -93,7 +93,7 @@ export class StreamedCall<State> {
     try {
       const response = await this.#within(() => next(requests, this.#call));
       const encoded = codec.responseSerialize(response);
-      await this.#end(place(), encoded);
+      await this.#believing(() => this.#end(place(), encoded));
       return encoded;
     } finally {
       await this.#anchored?.transaction.abandon();
@@ -165,7 +165,9 @@ export class StreamedCall<State> {
   /** Runs the handler of a stream of responses. */
   async *#handle(request: unknown): AsyncGenerator<unknown> {
     const { method, next, calls } = this.#on;
-    const messages = (await next(request, this.#call)) as AsyncIterable<unknown>;
+    const messages = await this.#believing(
+      async () => (await next(request, this.#call)) as AsyncIterable<unknown>,
+    );
     const iterator = messages[Symbol.asyncIterator]();
     let isOver = false;
     try {
@@ -185,8 +187,24 @@ export class StreamedCall<State> {
     }
   }
 
+  /** Runs a part of the handler in the session's transaction, where there is one. */
   #within<T>(work: () => Promise<T>): Promise<T> {
-    return this.#anchored === undefined ? work() : this.#anchored.transaction.run(work);
+    const anchored = this.#anchored;
+    if (anchored === undefined) return work();
+    return this.#believing(() => anchored.transaction.run(work));
+  }
+
+  /**
+   * Runs what may refuse the call out of its state. A stream may be open for long: its error is passed on
+   * only when the session has not advanced elsewhere meanwhile.
+   */
+  async #believing<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      await this.#anchored?.assertStillStands();
+      throw error;
+    }
   }
 
   /** Takes the session to its last version of this call, if there is anything to say. */

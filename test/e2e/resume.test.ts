@@ -1,3 +1,4 @@
+import { status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Jar } from "#shared/jar/jar.ts";
@@ -84,6 +85,44 @@ describe("another device of the same subject", () => {
     // Adding some twice is more than adding them once: that is the caller's to decide.
     const report = await refusal(phone.checkout.addItem({ product: "products/1" }));
     expect(report.reason).toBe("WAYBILL_STALE");
+    for (const clients of [phone, laptop]) clients.close();
+  });
+
+  test("S5 recovers when its old state would refuse the call", async () => {
+    const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
+    await phone.checkout.beginCheckout({});
+    await phone.checkout.addItem({ product: "products/1" });
+    const { name } = await newest();
+    await laptop.checkout.resumeCheckout({ name });
+    await laptop.checkout.addItem({ product: "products/2" });
+    // The state in the phone's waybill does not have the laptop's item.
+    const updated = await phone.checkout.updateItem({ product: "products/2", quantity: 7 });
+    expect(updated.items.map(({ quantity }) => quantity)).toEqual([1, 7]);
+    await laptop.checkout.resumeCheckout({ name });
+    await laptop.checkout.addItem({ product: "products/3" });
+    const { items } = await phone.checkout.removeItem({ product: "products/3" });
+    expect(items.map(({ product }) => product)).toEqual(["products/1", "products/2"]);
+    // The newest state's own refusals reach the caller.
+    const missing = phone.checkout.updateItem({ product: "products/9", quantity: 1 });
+    expect((await refusal(missing)).code).toBe(status.NOT_FOUND);
+    for (const clients of [phone, laptop]) clients.close();
+  });
+
+  test("S5 learns that its waybill is stale, not that its old basket is empty", async () => {
+    const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
+    await phone.checkout.beginCheckout({});
+    const { name } = await newest();
+    expect((await refusal(phone.checkout.placeOrder({}))).reason).toBe("ORDER_EMPTY");
+    await laptop.checkout.resumeCheckout({ name });
+    await laptop.checkout.addItem({ product: "products/1" });
+    expect(await refusal(phone.checkout.placeOrder({}))).toMatchObject({
+      reason: "WAYBILL_STALE",
+      metadata: { session: name },
+    });
+    await laptop.checkout.endCheckout({});
+    expect((await refusal(phone.checkout.placeOrder({}))).reason).toMatch(
+      /^WAYBILL_(ENDED|REVOKED)$/,
+    );
     for (const clients of [phone, laptop]) clients.close();
   });
 
