@@ -182,8 +182,9 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
       serviceTokens(service) {
         if (tokenTarget === undefined) return undefined;
         const { issuer } = config;
+        const [origin] = config.origins;
         const client = tls?.client;
-        const own = { contract, target: tokenTarget, issuer, client, service, credentials };
+        const own = { contract, target: tokenTarget, issuer, origin, client, service, credentials };
         const tokens = new ServiceTokens(own);
         releasers.push(`the tokens of ${service}`, () => tokens.close());
         return tokens;

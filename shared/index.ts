@@ -35,6 +35,7 @@ export {
 export type { Anchorage } from "./grpc/anchorage.ts";
 export { CHANGE_KEY } from "./grpc/changeNumbers.ts";
 export {
+  type BoundAuthorization,
   type CallSettings,
   type ClientOptions,
   createClient,

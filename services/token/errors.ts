@@ -13,7 +13,7 @@ export const TokenErrors = vocabulary("token.waybill", {
   INVALID_DPOP_PROOF: [status.UNAUTHENTICATED, "The proof in the metadata `dpop` does not hold."],
   BINDING_REQUIRED: [
     status.FAILED_PRECONDITION,
-    "This client's tokens are bound to a key: send a DPoP proof, or show a client certificate.",
+    "The token must be bound to a key: send a DPoP proof, or show a client certificate.",
   ],
   TOO_MANY_GRANTS: [status.RESOURCE_EXHAUSTED, "The client was given too many tokens. Wait."],
   TOO_MANY_ATTEMPTS: [status.RESOURCE_EXHAUSTED, "There were too many attempts to sign in. Wait."],

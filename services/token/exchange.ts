@@ -28,14 +28,17 @@ export const exchange =
     const { clients, grants, binding, issuing, audit } = parts;
     const client = await clients.authenticate(request.client);
     const subject = await inForce(parts, subjectToken);
-    const actor = await actorOf(parts, request, client);
+    const actorToken = await actorTokenOf(parts, request, client);
+    const actor = actorToken?.subject ?? client.name;
     const impersonates = request.impersonate;
     assertAllowed(client, subject, actor, impersonates);
     // Never wider than what it is made from (RFC 8693 section 2.2.1).
     const reach = narrow(wanted, subject);
     await grants.count(client.name);
+    // The client holds the new token, so it is bound to a key of the client's: it could not prove the
+    // subject's own. RFC 8693 leaves the binding open; without one, bound tokens would come unbound here.
     const confirmation = await binding.of(context);
-    checkBinding(client, confirmation);
+    checkBinding(client, confirmation, subject, actorToken);
     const { family, epoch, expiresAt: until } = subject;
     const actors = impersonates ? subject.actors : [actor, ...subject.actors];
     if (actors.length > MAX_ACTORS) throw TokenErrors.INVALID_GRANT({ cause: "too many actors" });
@@ -73,15 +76,15 @@ async function inForce({ tokens, authentication }: TokenParts, jwt: string): Pro
   }
 }
 
-/** Who will act: the client, or whom it names by an access token that the client was given. */
-async function actorOf(
+/** The access token of who will act, which was given to the client; undefined: the client itself acts. */
+async function actorTokenOf(
   parts: TokenParts,
   { actorToken }: ExchangeRequest,
   client: Client,
-): Promise<string> {
-  if (actorToken === "") return client.name;
+): Promise<AccessToken | undefined> {
+  if (actorToken === "") return undefined;
   const actor = await inForce(parts, actorToken);
-  if (actor.client === client.name) return actor.subject;
+  if (actor.client === client.name) return actor;
   throw TokenErrors.INVALID_GRANT({ cause: "the actor's token was not given to this client" });
 }
 

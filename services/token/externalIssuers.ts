@@ -4,6 +4,7 @@ import type { Assertions } from "#shared/callers/assertions.ts";
 import { StatusError } from "#shared/errors/errors.ts";
 import type { ServiceClient } from "#shared/grpc/client.ts";
 import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
+import { type Confirmation, readConfirmation } from "#shared/token/claims.ts";
 import { readHeader } from "#shared/token/header.ts";
 import { askIdentity } from "./askIdentity.ts";
 import { TokenErrors } from "./errors.ts";
@@ -20,6 +21,14 @@ export interface ExternalIssuersOptions {
   identity: Pick<ServiceClient<typeof IdentityServiceService>, "findIssuer">;
   assertions: Assertions;
   now?: () => number;
+}
+
+/** What a JWT of a trusted issuer says. */
+export interface ExternalSubject {
+  readonly account: string;
+  readonly subject: string;
+  readonly expiresAt: number;
+  readonly boundTo: Confirmation | undefined;
 }
 
 interface KnownIssuer {
@@ -43,10 +52,11 @@ export class ExternalIssuers {
    * The service account that a JWT stands for: by its issuer, to the letter; that issuer's keys and
    * algorithms; its audience, its life; and the first binding whose claims are the token's.
    *
-   * @returns `serviceAccounts/{id}`, and when the token expires, in seconds since the Unix epoch
+   * @returns `serviceAccounts/{id}`; when the token expires, in seconds since the Unix epoch; and the key
+   *   that it is bound to, if any
    * @throws StatusError INVALID_GRANT, for whatever reason; ISSUER_UNAVAILABLE
    */
-  async resolve(jwt: string): Promise<{ account: string; subject: string; expiresAt: number }> {
+  async resolve(jwt: string): Promise<ExternalSubject> {
     try {
       // What is called by another name is no token of somebody else's.
       const { kid } = readHeader(jwt, ["JWT", undefined]);
@@ -69,7 +79,8 @@ export class ExternalIssuers {
       );
       if (binding === undefined) throw new Error("no binding of its issuer fits");
       const subject = String(payload.sub).slice(0, 200);
-      return { account: binding.serviceAccount, subject, expiresAt: payload.exp! };
+      const boundTo = readConfirmation(payload["cnf"]);
+      return { account: binding.serviceAccount, subject, expiresAt: payload.exp!, boundTo };
     } catch (cause) {
       if (cause instanceof StatusError) throw cause;
       throw TokenErrors.INVALID_GRANT({ cause });

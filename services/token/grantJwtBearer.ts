@@ -1,9 +1,8 @@
 import { decodeProtectedHeader } from "jose";
 import type { GrantJwtBearerRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
-import type { Client } from "./clients.ts";
 import { TokenErrors } from "./errors.ts";
-import { grantToClient } from "./grantToClient.ts";
+import { grantToClient, type Proven } from "./grantToClient.ts";
 import type { TokenParts } from "./parts.ts";
 
 const TYPE = "jwt-bearer+jwt";
@@ -25,11 +24,11 @@ export const grantJwtBearer =
 export async function vouchedFor(
   { issuers, clients }: Pick<TokenParts, "issuers" | "clients">,
   jwt: string,
-): Promise<{ client: Client; until: number; details: Record<string, string> }> {
-  const { account, subject, expiresAt } = await issuers.resolve(jwt);
+): Promise<Proven> {
+  const { account, subject, expiresAt, boundTo } = await issuers.resolve(jwt);
   const client = await clients.vouchedFor(account);
   if (client === undefined) throw TokenErrors.INVALID_GRANT({ cause: `no account ${account}` });
-  return { client, until: expiresAt, details: { external: subject } };
+  return { client, until: expiresAt, boundTo, details: { external: subject } };
 }
 
 function typeOf(jwt: string): unknown {

@@ -1,31 +1,46 @@
 import type { TokenResponse, Wanted } from "#proto/waybill/token/v1/token.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
+import type { Confirmation } from "#shared/token/claims.ts";
+import { toText } from "./binding.ts";
 import type { Client } from "./clients.ts";
 import { TokenErrors } from "./errors.ts";
 import { checkBinding } from "./issuing.ts";
 import type { TokenParts } from "./parts.ts";
 import { narrow } from "./wanted.ts";
 
+/** What has shown which client it is. */
+export interface Proven {
+  readonly client: Client;
+  readonly until?: number;
+  readonly boundTo?: Confirmation | undefined;
+  readonly details?: Record<string, string>;
+}
+
 /**
  * A token for a client itself, however it has proven to be it.
  *
  * @param action what audit events call the grant
- * @param proven `until`: what it was proven with ends then, in seconds since the Unix epoch
- * @throws StatusError UNAUTHORIZED_CLIENT, INVALID_SCOPE, TOO_MANY_GRANTS, BINDING_REQUIRED
+ * @param proven `until`: what it was proven with ends then, in seconds since the Unix epoch;
+ *   `boundTo`: the key that whoever presents it must prove
+ * @throws StatusError UNAUTHORIZED_CLIENT, INVALID_SCOPE, TOO_MANY_GRANTS, BINDING_REQUIRED, INVALID_GRANT
  */
 export async function grantToClient(
   { grants, binding, issuing, audit }: TokenParts,
   context: Context,
   action: string,
   wanted: Wanted | undefined,
-  proven: { client: Client; until?: number; details?: Record<string, string> },
+  proven: Proven,
 ): Promise<TokenResponse> {
-  const { client, until, details } = proven;
+  const { client, until, boundTo, details } = proven;
   if (client.isPublic) throw TokenErrors.UNAUTHORIZED_CLIENT();
   const reach = narrow(wanted, client);
   await grants.count(client.name);
   const confirmation = await binding.of(context);
-  checkBinding(client, confirmation);
+  checkBinding(client, confirmation, { confirmation: boundTo });
+  // No other proof names the client: with another key than this one, a stolen token would do.
+  if (boundTo !== undefined && toText(boundTo) !== toText(confirmation)) {
+    throw TokenErrors.INVALID_GRANT({ cause: "it is bound to another key" });
+  }
   const { name, epoch } = client;
   const response = issuing.issue({
     subject: name,

@@ -1,5 +1,5 @@
 import type { TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Confirmation } from "#shared/token/claims.ts";
+import type { AccessToken, Confirmation } from "#shared/token/claims.ts";
 import type { Client } from "./clients.ts";
 import { TokenErrors } from "./errors.ts";
 import { type Claims, mint } from "./mint.ts";
@@ -54,7 +54,20 @@ export class Issuing {
   }
 }
 
-/** @throws StatusError BINDING_REQUIRED */
-export function checkBinding(client: Client | undefined, bound: Confirmation | undefined): void {
-  if (client?.requireBinding && bound === undefined) throw TokenErrors.BINDING_REQUIRED();
+/**
+ * Refuses to issue a token that is bound to no key, where the client's tokens must be, or one of those
+ * that it is made from is: otherwise an exchange would make a stolen bound token usable without its key.
+ *
+ * @param bound what the new token is bound to
+ * @param sources the tokens that it is made from
+ * @throws StatusError BINDING_REQUIRED
+ */
+export function checkBinding(
+  client: Client | undefined,
+  bound: Confirmation | undefined,
+  ...sources: readonly (Pick<AccessToken, "confirmation"> | undefined)[]
+): void {
+  const isRequired =
+    client?.requireBinding || sources.some((source) => source?.confirmation !== undefined);
+  if (isRequired && bound === undefined) throw TokenErrors.BINDING_REQUIRED();
 }

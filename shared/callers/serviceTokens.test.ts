@@ -1,3 +1,4 @@
+import { calculateJwkThumbprint, exportJWK } from "jose";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   type ExchangeRequest,
@@ -9,8 +10,11 @@ import { contract } from "../../test/fixtures/clients.ts";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
 import type { Credentials } from "../credentials/credentials.ts";
 import { vocabulary } from "../errors/errors.ts";
-import type { Handlers } from "../grpc/handlers.ts";
+import type { BoundAuthorization } from "../grpc/client.ts";
+import type { Context, Handlers } from "../grpc/handlers.ts";
 import { Server } from "../grpc/server.ts";
+import type { AccessToken } from "../token/claims.ts";
+import { Proofs } from "../token/dpop.ts";
 import { ServiceTokens } from "./serviceTokens.ts";
 
 const { AWAY } = vocabulary("test", { AWAY: [13, "away"] });
@@ -22,11 +26,13 @@ let clock: { now: number };
 let isAway = false;
 const granted: GrantClientCredentialsRequest[] = [];
 const exchanged: ExchangeRequest[] = [];
+let proofs: (string | undefined)[] = [];
 
 beforeEach(async () => {
   credentials ??= await makeCredentials();
   granted.length = 0;
   exchanged.length = 0;
+  proofs = [];
   isAway = false;
   clock = { now: 0 };
   const answer = (accessToken: string) => {
@@ -42,8 +48,9 @@ beforeEach(async () => {
       granted.push(request);
       return answer(`own-${granted.length}`);
     },
-    exchange: async (request: ExchangeRequest) => {
+    exchange: async (request: ExchangeRequest, { metadata }: Context) => {
       exchanged.push(request);
+      proofs.push(metadata.get("dpop")[0]?.toString());
       return answer(`acting-${exchanged.length}`);
     },
   } as unknown as Handlers<typeof TokenServiceService>);
@@ -124,4 +131,31 @@ test("a call goes with the service's own token, or on behalf of whoever it is ma
     expect(await tokens.authorize(method, caller("a"))).toBeUndefined();
   }
   expect(granted).toHaveLength(1);
+});
+
+test("C4 on behalf of a caller with a bound token, proves the service's own key", async () => {
+  const path = "/waybill.identity.v1.IdentityService/GetUser";
+  const confirmation = { method: "jkt", thumbprint: "x".repeat(43) } as const;
+  const caller = (jwt: string, bound?: AccessToken["confirmation"]) => ({
+    jwt,
+    token: { confirmation: bound } as AccessToken,
+  });
+  expect(await tokens.authorize(path, caller("unbound"))).toBe("Bearer acting-1");
+  expect(proofs).toEqual([undefined]);
+  const made = await tokens.authorize(path, caller("bound", confirmation));
+  expect(made).toMatchObject({ authorization: "DPoP acting-2" });
+  const { dpop } = made as BoundAuthorization;
+  const { key } = (await credentials.peer("checkout"))!;
+  const thumbprint = await calculateJwkThumbprint(await exportJWK(key));
+  const verifier = new Proofs();
+  const granting = `https://a${TokenServiceService.exchange.path}`;
+  expect(await verifier.verify(proofs[1]!, [granting], undefined)).toMatchObject({ thumbprint });
+  expect(await verifier.verify(dpop, [`https://a${path}`], "acting-2")).toMatchObject({
+    thumbprint,
+  });
+  // The token is cached, each call has a proof of its own.
+  const again = (await tokens.authorize(path, caller("bound", confirmation))) as typeof made;
+  expect(again).toMatchObject({ authorization: "DPoP acting-2" });
+  expect((again as BoundAuthorization).dpop).not.toBe(dpop);
+  expect(exchanged).toHaveLength(2);
 });

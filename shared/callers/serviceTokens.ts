@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { SignJWT } from "jose";
+import { Metadata } from "@grpc/grpc-js";
+import { exportJWK, SignJWT } from "jose";
 import { Access, Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import {
   type ClientAuthentication,
@@ -8,9 +9,15 @@ import {
   TokenServiceService,
 } from "../../proto/gen/waybill/token/v1/token.ts";
 import type { Credentials } from "../credentials/credentials.ts";
-import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
+import {
+  type BoundAuthorization,
+  type ClientOptions,
+  createClient,
+  type ServiceClient,
+} from "../grpc/client.ts";
 import type { Contract } from "../grpc/contract.ts";
 import type { Caller } from "../grpc/handlers.ts";
+import { signProof } from "../token/dpop.ts";
 
 const ASSERTION_LIFE_S = 60;
 /** A token is renewed in the background when so much of its life is over, give or take a tenth. */
@@ -27,6 +34,11 @@ export interface ServiceTokensOptions {
   /** gRPC target of the token service, and its issuer address. */
   target: string;
   issuer: string;
+  /**
+   * The address that callers know the system's methods by, such as `https://api.example.com`: DPoP proofs
+   * name it. Default: the issuer.
+   */
+  origin?: string | undefined;
   /** TLS and the like. Default: plaintext. */
   client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
   /** The service that this process is. */
@@ -45,6 +57,9 @@ interface Held {
  * The tokens that a service calls others with: its own, or, in the course of somebody's call, one in
  * which it acts on his behalf (RFC 8693). His own token goes to nobody else. Tokens are fetched when
  * they are first needed, once for all who wait, and renewed before they expire.
+ *
+ * A caller's token that is bound to a key is exchanged for one that is bound to the service's own key
+ * (RFC 9449). All replicas have that, so any of them goes on with a session that one has begun.
  */
 export class ServiceTokens {
   readonly #options: ServiceTokensOptions;
@@ -65,7 +80,8 @@ export class ServiceTokens {
   }
 
   /**
-   * The value of `authorization` for a call, as `createClient` asks for it.
+   * The value of `authorization` for a call, as `createClient` asks for it; with a DPoP proof where the
+   * caller's token is bound to a key.
    *
    * @param caller who made the call in whose course this one is made
    * @returns undefined where the method looks at no token
@@ -73,14 +89,17 @@ export class ServiceTokens {
   readonly authorize = async (
     path: string,
     caller: Caller | undefined,
-  ): Promise<string | undefined> => {
+  ): Promise<string | BoundAuthorization | undefined> => {
     const { access, step, audience } = this.#options.contract.method(path);
     const isOwned = access === Access.ACCESS_PUBLIC && step !== Step.STEP_UNSPECIFIED;
     if (audience === undefined || !(access === Access.ACCESS_AUTHENTICATED || isOwned)) {
       return undefined;
     }
-    const jwt = caller?.jwt;
-    return `Bearer ${await (jwt === undefined ? this.own(audience) : this.onBehalfOf(jwt, audience))}`;
+    const { jwt, token } = caller ?? {};
+    if (jwt === undefined) return `Bearer ${await this.own(audience)}`;
+    if (token?.confirmation === undefined) return `Bearer ${await this.onBehalfOf(jwt, audience)}`;
+    const bound = await this.#exchangedFor(jwt, audience, true);
+    return { authorization: `DPoP ${bound}`, dpop: await this.#proof(path, bound) };
   };
 
   /** A token of the service itself. */
@@ -95,8 +114,16 @@ export class ServiceTokens {
     );
   }
 
-  /** A token in which the service acts for the subject of another, who called it with that. */
+  /**
+   * A token in which the service acts for the subject of another, who called it with that.
+   *
+   * @throws StatusError BINDING_REQUIRED: the caller's token is bound to a key; use `authorize`
+   */
   onBehalfOf(jwt: string, audience: string): Promise<string> {
+    return this.#exchangedFor(jwt, audience, false);
+  }
+
+  #exchangedFor(jwt: string, audience: string, isBound: boolean): Promise<string> {
     const key = `${audience}\0${jwt}`;
     let held = this.#exchanged.get(key);
     if (held === undefined) {
@@ -107,16 +134,28 @@ export class ServiceTokens {
       held = { current: undefined, fetching: undefined };
       this.#exchanged.set(key, held);
     }
-    return this.#use(held, async () =>
-      this.#token.exchange({
+    return this.#use(held, async () => {
+      const metadata = new Metadata();
+      if (isBound) metadata.set("dpop", await this.#proof(TokenServiceService.exchange.path));
+      const request = {
         client: await this.#authentication(),
         subjectToken: jwt,
         subjectTokenType: TokenKind.TOKEN_KIND_ACCESS_TOKEN,
         actorToken: "",
         wanted: { scopes: [], audiences: [audience], mayAct: "" },
         impersonate: false,
-      }),
-    );
+      };
+      return this.#token.exchange(request, { metadata });
+    });
+  }
+
+  async #proof(path: string, token?: string): Promise<string> {
+    const { origin, issuer, service, credentials } = this.#options;
+    const peer = await credentials.peer(service);
+    if (peer === undefined)
+      throw new Error(`the public key of ${service} is not in its credentials`);
+    const [key, jwk] = await Promise.all([credentials.own(service), exportJWK(peer.key)]);
+    return signProof(key, jwk, `${origin ?? issuer}${path}`, token);
   }
 
   close(): void {

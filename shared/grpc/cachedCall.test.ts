@@ -260,7 +260,14 @@ test("a proof goes with its call, which passes the cache by", async () => {
     "answer 1",
     "answer 2",
   ]);
-  for (const { metadata } of asked) expect(metadata.get("dpop")).toEqual(["proof"]);
+  const authorize = async () => ({ authorization: "DPoP ada", dpop: "proof" });
+  const bound = client(PRIVATE, { authorize });
+  expect([(await get(bound)).title, (await get(bound)).title]).toEqual(["answer 3", "answer 4"]);
+  expect(asked).toHaveLength(4);
+  for (const { metadata } of asked) {
+    expect(metadata.get("authorization")).toEqual(["DPoP ada"]);
+    expect(metadata.get("dpop")).toEqual(["proof"]);
+  }
   expect(cache.stats.entries).toBe(0);
 });
 

@@ -29,6 +29,14 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 /** How many clients were made: each has callers of its own. */
 let clients = 0;
 
+/** The credentials of one call with a token that is bound to a key (RFC 9449). */
+export interface BoundAuthorization {
+  /** `DPoP` and the token. */
+  readonly authorization: string;
+  /** The proof for this token and the called method. */
+  readonly dpop: string;
+}
+
 /** How a client is set up. */
 export interface ClientOptions {
   /** TLS credentials. Default: plaintext. */
@@ -37,10 +45,13 @@ export interface ClientOptions {
   timeoutMs?: number;
   interceptors?: Interceptor[];
   /**
-   * Makes the value of `authorization` of a call, from its method's path and from who made the call in
-   * whose course it is made. Undefined: none is sent.
+   * Makes the value of `authorization` of a call, and a DPoP proof where the token is bound to a key, from
+   * the path of its method and from the caller on whose behalf it is made. Undefined: none is sent.
    */
-  authorize?: (path: string, caller: Caller | undefined) => Promise<string | undefined>;
+  authorize?: (
+    path: string,
+    caller: Caller | undefined,
+  ) => Promise<string | BoundAuthorization | undefined>;
   /**
    * With it, calls that may be repeated are, when they fail on their way; and of what is kept, here or by the
    * service, none is answered from before a change that an answer to this client has told of.
@@ -225,10 +236,11 @@ export function createClient<Definition extends ServiceDefinition>(
       authorize === undefined
         ? (request: unknown, settings: CallSettings = {}) => call(request, settings)
         : async (request: unknown, settings: CallSettings = {}) => {
-            const authorization = await authorize(method.path, settings.context?.caller);
-            if (authorization === undefined) return call(request, settings);
+            const made = await authorize(method.path, settings.context?.caller);
+            if (made === undefined) return call(request, settings);
             const metadata = settings.metadata?.clone() ?? new Metadata();
-            metadata.set("authorization", authorization);
+            if (typeof made === "string") metadata.set("authorization", made);
+            else for (const [key, value] of Object.entries(made)) metadata.set(key, value);
             return call(request, { ...settings, metadata });
           };
     methods[name] = plain;
@@ -247,6 +259,8 @@ export function createClient<Definition extends ServiceDefinition>(
         const authorization = authorize
           ? await authorize(method.path, settings.context?.caller)
           : one(settings.metadata?.get("authorization"));
+        // A proof is good for its one call, so what comes with it passes the cache by.
+        if (typeof authorization !== "string") return undefined;
         return authorization && `${clientId} ${authorization}`;
       },
     });

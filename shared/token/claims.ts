@@ -58,7 +58,7 @@ export function readClaims(payload: JWTPayload): AccessToken {
     family: payload["sid"] === undefined ? undefined : text("sid", payload["sid"]),
     actors: actors(payload["act"]),
     mayAct: payload["may_act"] === undefined ? undefined : subjectOf("may_act", payload["may_act"]),
-    confirmation: confirmation(payload["cnf"]),
+    confirmation: readConfirmation(payload["cnf"]),
   };
 }
 
@@ -91,7 +91,8 @@ function actors(act: unknown): string[] {
   return found;
 }
 
-function confirmation(cnf: unknown): Confirmation | undefined {
+/** @param cnf a claim of that name (RFC 7800). @throws Error when it is not understood */
+export function readConfirmation(cnf: unknown): Confirmation | undefined {
   if (cnf === undefined) return undefined;
   if (typeof cnf !== "object" || cnf === null) throw new Error("claim cnf is no object");
   const [entry, ...more] = Object.entries(cnf);

@@ -1,5 +1,12 @@
 import { createHash, type KeyObject, randomUUID, sign } from "node:crypto";
-import { calculateJwkThumbprint, EmbeddedJWK, type JWK, jwtVerify } from "jose";
+import {
+  type CryptoKey,
+  calculateJwkThumbprint,
+  EmbeddedJWK,
+  type JWK,
+  jwtVerify,
+  SignJWT,
+} from "jose";
 
 /** How old a proof may be, and how far ahead of this clock, in seconds. */
 export const PROOF_LIFE_S = 60;
@@ -90,28 +97,48 @@ async function readProof(jwt: string): Promise<ReadProof> {
  */
 export function makeProof(key: KeyObject, publicJwk: JWK, url: string, token?: string): string {
   const isEd25519 = key.asymmetricKeyType === "ed25519";
-  const { kty, crv, x, y } = publicJwk;
   const curve = isEd25519 ? "Ed25519" : "P-256";
   const isCurve = isEd25519 || key.asymmetricKeyDetails?.namedCurve === "prime256v1";
-  if (key.type !== "private" || !isCurve || crv !== curve) {
+  if (key.type !== "private" || !isCurve || publicJwk.crv !== curve) {
     throw new Error(
       "a proof's key must be a private Ed25519 or P-256 key, its JWK of the same curve",
     );
   }
-  const jwk = { kty, crv, x, ...(y ? { y } : {}) };
-  const header = { typ: "dpop+jwt", alg: isEd25519 ? "EdDSA" : "ES256", jwk };
-  const claims = {
-    jti: randomUUID(),
-    htm: "POST",
-    htu: url,
-    iat: Math.floor(Date.now() / 1000),
-    ...(token === undefined ? {} : { ath: digest(token) }),
-  };
+  const { header, claims } = unsignedProof(isEd25519 ? "EdDSA" : "ES256", publicJwk, url, token);
   const signed = `${encode(header)}.${encode(claims)}`;
   const signature = isEd25519
     ? sign(null, Buffer.from(signed), key)
     : sign("sha256", Buffer.from(signed), { key, dsaEncoding: "ieee-p1363" });
   return `${signed}.${signature.toString("base64url")}`;
+}
+
+/** Makes a proof, as `makeProof` does, with an Ed25519 key that cannot be exported. */
+export function signProof(
+  key: CryptoKey,
+  publicJwk: JWK,
+  url: string,
+  token?: string,
+): Promise<string> {
+  const { header, claims } = unsignedProof("EdDSA", publicJwk, url, token);
+  return new SignJWT(claims).setProtectedHeader(header).sign(key);
+}
+
+function unsignedProof(
+  alg: "EdDSA" | "ES256",
+  { kty, crv, x, y }: JWK,
+  url: string,
+  token: string | undefined,
+) {
+  return {
+    header: { typ: "dpop+jwt", alg, jwk: { kty, crv, x, ...(y ? { y } : {}) } as JWK },
+    claims: {
+      jti: randomUUID(),
+      htm: "POST",
+      htu: url,
+      iat: Math.floor(Date.now() / 1000),
+      ...(token === undefined ? {} : { ath: digest(token) }),
+    },
+  };
 }
 
 function digest(token: string): string {

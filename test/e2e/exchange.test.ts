@@ -1,9 +1,27 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { credentials, type Metadata } from "@grpc/grpc-js";
+import { calculateJwkThumbprint, type JWK } from "jose";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { Exchange } from "#proto/waybill/identity/v1/identity.ts";
-import { type ExchangeRequest, TokenKind } from "#proto/waybill/token/v1/token.ts";
+import {
+  type ExchangeRequest,
+  TokenKind,
+  TokenServiceService,
+} from "#proto/waybill/token/v1/token.ts";
 import { ServiceTokens } from "#shared/callers/serviceTokens.ts";
 import { loadCredentials } from "#shared/credentials/credentials.ts";
-import { type Account, bearer, Callers, claimsOf, makeSigner } from "../fixtures/callers.ts";
+import { type CallSettings, createClient } from "#shared/grpc/client.ts";
+import {
+  type Account,
+  bearer,
+  Callers,
+  claimsOf,
+  makeSigner,
+  ProofKey,
+} from "../fixtures/callers.ts";
+import { makeClientCertificate } from "../fixtures/clientCertificate.ts";
 import { contract, makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import {
@@ -30,16 +48,42 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-const exchange = (subjectToken: string, changes: Partial<ExchangeRequest> = {}) =>
-  callers.token.exchange({
-    client: impersonator.client,
-    subjectToken,
-    subjectTokenType: TokenKind.TOKEN_KIND_ACCESS_TOKEN,
-    actorToken: "",
-    wanted: undefined,
-    impersonate: false,
-    ...changes,
+const exchange = (
+  subjectToken: string,
+  changes: Partial<ExchangeRequest> = {},
+  settings: CallSettings = {},
+  from = callers,
+) =>
+  from.token.exchange(
+    {
+      client: impersonator.client,
+      subjectToken,
+      subjectTokenType: TokenKind.TOKEN_KIND_ACCESS_TOKEN,
+      actorToken: "",
+      wanted: undefined,
+      impersonate: false,
+      ...changes,
+    },
+    settings,
+  );
+
+/** The address that a method of the token service is known by. */
+const url = (method: keyof typeof TokenServiceService) =>
+  `${callers.issuer}${TokenServiceService[method].path}`;
+const thumbprintOf = ({ jwk: { kty, crv, x } }: ProofKey) =>
+  calculateJwkThumbprint({ kty, crv, x } as JWK);
+
+/** Callers who show a client certificate of their own to the front door. */
+async function withCertificate(name: string) {
+  const folder = join(cluster.dataDir, "secrets");
+  const ca = readFileSync(join(folder, "tls", "ca.crt"));
+  const { key, certificate, thumbprint } = await makeClientCertificate(folder, name);
+  const target = `localhost:${cluster.status().frontDoor!.tlsPort}`;
+  const shown = new Callers(target, cluster.status().adminSecretFile, callers.issuer, {
+    credentials: credentials.createSsl(ca, key, certificate),
   });
+  return { callers: shown, thumbprint };
+}
 
 test("X1 an exchanged token is never wider or longer than its subject's, and says who acts", async () => {
   const person = await callers.person();
@@ -135,9 +179,12 @@ test("X1 whom a token names as the one who may act, and nobody else, acts with i
 });
 
 test("a service calls the next one on its caller's behalf, and its own tokens are its own", async () => {
-  const credentials = loadCredentials(`${cluster.dataDir}/secrets/credentials`);
+  const secrets = loadCredentials(`${cluster.dataDir}/secrets/credentials`);
   const { issuer } = callers;
-  const own = { contract, target: cluster.target, issuer, service: "checkout", credentials };
+  const own = {
+    ...{ contract, target: cluster.target, issuer, service: "checkout" },
+    credentials: secrets,
+  };
   const tokens = new ServiceTokens(own);
   // Many who wait make one request.
   const waiting = await Promise.all(Array.from({ length: 50 }, () => tokens.own("catalog")));
@@ -169,6 +216,152 @@ test("a service calls the next one on its caller's behalf, and its own tokens ar
   const request = { pageSize: 1, pageToken: "", actor: "", target: person.name, action: "" };
   const { auditEvents } = await callers.token.listAuditEvents(request, await callers.admin());
   expect(auditEvents[0]).toMatchObject({ action: "token.exchange", actor: "services/checkout" });
+});
+
+describe("C4 a token that is bound to a key", () => {
+  const holder = new ProofKey();
+  let certified: Awaited<ReturnType<typeof withCertificate>>;
+  beforeAll(async () => {
+    certified = await withCertificate("holder");
+  });
+  afterAll(() => certified?.callers.close());
+
+  /** A token of each kind of binding, of a person who signed in through a client. */
+  const signedIn = async (client?: Account["client"]) => {
+    const person = await callers.person();
+    const more = client === undefined ? {} : { client };
+    const [none, jkt, x5t] = await Promise.all([
+      callers.signIn(person, more),
+      callers.signIn(person, more, holder.proving(url("signIn"))),
+      certified.callers.signIn(person, more),
+    ]);
+    expect(claimsOf(jkt.accessToken)["cnf"]).toEqual({ jkt: await thumbprintOf(holder) });
+    expect(claimsOf(x5t.accessToken)["cnf"]).toEqual({ "x5t#S256": certified.thumbprint });
+    return { none: none.accessToken, bound: [jkt.accessToken, x5t.accessToken] };
+  };
+
+  test.each([
+    ["delegation", () => delegate.client, false],
+    ["delegation by a client that may impersonate", () => impersonator.client, false],
+    ["impersonation", () => impersonator.client, true],
+  ] as const)("is exchanged for a bound one alone: %s", async (_, clientOf, impersonate) => {
+    const client = clientOf();
+    const { none, bound } = await signedIn(client);
+    await exchange(none, { client, impersonate });
+    for (const subject of bound) {
+      const request = { client, impersonate };
+      expect(await refusal(exchange(subject, request))).toMatchObject({
+        reason: "BINDING_REQUIRED",
+      });
+      // The client does not have the holder's key: the new token is bound to a key of the client's.
+      const own = new ProofKey();
+      const proven = await exchange(subject, request, own.proving(url("exchange")));
+      expect(proven.tokenType).toBe("DPoP");
+      expect(claimsOf(proven.accessToken)["cnf"]).toEqual({ jkt: await thumbprintOf(own) });
+      // Nor does exchanging that again lose the binding.
+      expect(await refusal(exchange(proven.accessToken, request))).toMatchObject({
+        reason: "BINDING_REQUIRED",
+      });
+      const other = await withCertificate("client");
+      const shown = await exchange(subject, request, {}, other.callers);
+      expect(claimsOf(shown.accessToken)["cnf"]).toEqual({ "x5t#S256": other.thumbprint });
+      other.callers.close();
+    }
+  });
+
+  test("is of no use after an exchange without the client's key", async () => {
+    const { bound } = await signedIn();
+    const own = new ProofKey();
+    const { accessToken } = await exchange(bound[0]!, {}, own.proving(url("exchange")));
+    const list = (settings: CallSettings) =>
+      callers.token.listSignIns({ pageSize: 1, pageToken: "" }, settings);
+    expect((await list(own.proving(url("listSignIns"), accessToken))).signIns).toHaveLength(1);
+    const stolen = new ProofKey().proving(url("listSignIns"), accessToken);
+    for (const settings of [bearer(accessToken), stolen]) {
+      expect(await refusal(list(settings))).toMatchObject({ reason: "CREDENTIAL_INVALID" });
+    }
+  });
+
+  test("keeps its binding as the token of who acts", async () => {
+    const { none: subject } = await signedIn();
+    const { none, bound } = await signedIn(impersonator.client);
+    await exchange(subject, { actorToken: none });
+    for (const actorToken of bound) {
+      expect(await refusal(exchange(subject, { actorToken }))).toMatchObject({
+        reason: "BINDING_REQUIRED",
+      });
+      const own = new ProofKey();
+      const proven = await exchange(subject, { actorToken }, own.proving(url("exchange")));
+      expect(claimsOf(proven.accessToken)["cnf"]).toEqual({ jkt: await thumbprintOf(own) });
+    }
+  });
+
+  test("of an external issuer is good with its own key alone", async () => {
+    const account = await callers.account();
+    const issuer = await startExternalIssuer();
+    await issuer.trust(callers, account.name);
+    const aud = callers.issuer;
+    const jkt = await thumbprintOf(holder);
+    const grants = {
+      exchange: (subject: string, settings?: CallSettings, from?: Callers) =>
+        exchange(
+          subject,
+          { client: undefined, subjectTokenType: TokenKind.TOKEN_KIND_JWT },
+          settings,
+          from,
+        ),
+      grantJwtBearer: (assertion: string, settings: CallSettings = {}, from = callers) =>
+        from.token.grantJwtBearer({ assertion, wanted: undefined }, settings),
+    };
+    for (const name of ["exchange", "grantJwtBearer"] as const) {
+      const grant = grants[name];
+      await grant(await issuer.sign({ aud }));
+      const subject = await issuer.sign({ aud, cnf: { jkt } });
+      expect(await refusal(grant(subject))).toMatchObject({ reason: "BINDING_REQUIRED" });
+      const stranger = new ProofKey().proving(url(name));
+      expect(await refusal(grant(subject, stranger))).toMatchObject({ reason: "INVALID_GRANT" });
+      const proven = await grant(subject, holder.proving(url(name)));
+      expect(claimsOf(proven.accessToken)["cnf"]).toEqual({ jkt });
+      const cnf = { "x5t#S256": certified.thumbprint };
+      const shown = await issuer.sign({ aud, cnf });
+      expect(await refusal(grant(shown))).toMatchObject({ reason: "BINDING_REQUIRED" });
+      const { accessToken } = await grant(shown, {}, certified.callers);
+      expect(claimsOf(accessToken)["cnf"]).toEqual(cnf);
+      // A binding that is not understood cannot be checked.
+      for (const unknown of [{ jwk: holder.jwk }, { jkt, kid: "k" }, {}, null, "x"]) {
+        const odd = grant(await issuer.sign({ aud, cnf: unknown }), holder.proving(url(name)));
+        expect(await refusal(odd)).toMatchObject({ reason: "INVALID_GRANT" });
+      }
+    }
+    await issuer.close();
+  });
+
+  test("lets a service go on acting for its caller, with the service's key", async () => {
+    const { bound } = await signedIn();
+    const path = (method: keyof typeof CheckoutServiceService) =>
+      `${callers.issuer}${CheckoutServiceService[method].path}`;
+    const settings = [
+      (method: keyof typeof CheckoutServiceService) => holder.proving(path(method), bound[0]!),
+      () => bearer(bound[1]!),
+    ];
+    for (const [kind, from] of [callers, certified.callers].entries()) {
+      const client = createClient(CheckoutServiceService, from.target, {
+        contract,
+        ...from.options,
+      });
+      const { metadata } = settings[kind]!("beginCheckout");
+      let waybill = "";
+      const onMetadata = (reply: Metadata) => {
+        waybill = String(reply.get("waybill")[0]);
+      };
+      await client.beginCheckout({}, { metadata, onMetadata });
+      const next = settings[kind]!("setAddress").metadata;
+      next.set("waybill", waybill);
+      const placed = await client.setAddress({ address: ADDRESS }, { metadata: next });
+      expect(placed.address?.recipients).toEqual(["Ada"]);
+      client.close();
+    }
+  });
 });
 
 let external: ExternalIssuer;
