@@ -59,6 +59,8 @@ export class SigningKeys {
   /** Newest first. */
   #keys: readonly (SigningKey & { readonly activeFrom: number })[] = [];
   #reloadedAt = Number.NEGATIVE_INFINITY;
+  /** Why the last reload for an unknown key failed; undefined when it succeeded. */
+  #failure: unknown;
   #reloading: Promise<void> | undefined;
 
   /** @param audit where it is noted that a key was made of itself; undefined: nowhere */
@@ -152,17 +154,35 @@ export class SigningKeys {
     return key;
   }
 
-  /** The key of a refresh token. Asks Postgres for one not known here, at most once a second. */
+  /**
+   * The key of a refresh token. Reads Postgres for one not known here, at most once a second.
+   *
+   * Rejects when Postgres cannot be read, also for all who ask before the next attempt: a key that is
+   * missing here may be there, and a client that is told otherwise drops its sign-in.
+   */
   async refreshKey(id: string): Promise<SigningKey | undefined> {
     const find = () => this.#keys.find((key) => key.id === id && key.algorithm === "HMAC");
     const known = find();
     if (known !== undefined) return known;
     if (this.#reloading === undefined) {
-      if (performance.now() - this.#reloadedAt < RELOAD_INTERVAL_MS) return undefined;
+      if (performance.now() - this.#reloadedAt < RELOAD_INTERVAL_MS) {
+        if (this.#failure !== undefined) throw this.#failure;
+        return undefined;
+      }
       this.#reloadedAt = performance.now();
-      this.#reloading = this.reload().finally(() => {
-        this.#reloading = undefined;
-      });
+      this.#reloading = this.reload()
+        .then(
+          () => {
+            this.#failure = undefined;
+          },
+          (error) => {
+            this.#failure = error;
+            throw error;
+          },
+        )
+        .finally(() => {
+          this.#reloading = undefined;
+        });
     }
     await this.#reloading;
     return find();

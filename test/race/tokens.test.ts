@@ -7,6 +7,7 @@ import type { Assertions } from "#shared/callers/assertions.ts";
 import { wrapping } from "#shared/credentials/wrapping.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { createLog } from "#shared/lifecycle/log.ts";
+import { databaseError } from "#shared/pg/errors.ts";
 import { Notifications } from "#shared/pg/notifications.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
@@ -27,6 +28,7 @@ import { Spending } from "../../services/token/spending.ts";
 import { endSubject } from "../../services/token/sql/endSubject.ts";
 import type { NewFamily } from "../../services/token/sql/insertFamily.ts";
 import { lockSubject } from "../../services/token/sql/lockSubject.ts";
+import { startCuttable } from "../fixtures/cuttable.ts";
 import { connect, untilBlocked } from "../fixtures/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { refusal } from "../fixtures/refusal.ts";
@@ -302,6 +304,36 @@ test("a refresh token of a key that another replica has made is known at once", 
   expect(keys.current("refresh").id).toBe(after);
   // A key of the other use is none.
   expect(await keys.refreshKey(keys.current("access").id)).toBeUndefined();
+});
+
+test("a key that cannot be looked up is not taken for one that does not exist", async () => {
+  await gate.query("DELETE FROM token.signing_key");
+  const wrap = wrapping(randomBytes(32));
+  const maker = new SigningKeys(pools[0], wrap, { ...schedule, publishS: 0 });
+  await maker.maintain();
+  const { id } = maker.current("refresh");
+  const url = new URL(postgres.url);
+  const way = await startCuttable(url.host);
+  url.host = way.target;
+  const pool = createPool(url.href, { max: 4, name: "cut off", connectTimeoutMs: 500 });
+  const keys = new SigningKeys(pool, wrap, { ...schedule, publishS: 0 });
+  way.cut();
+  const ask = () => Promise.allSettled([1, 2, 3].map(() => keys.refreshKey(id)));
+  // While they wait for the same look-up, and when there is none again for a second.
+  for (let round = 0; round < 2; round += 1) {
+    for (const asked of await ask()) {
+      expect(databaseError((asked as PromiseRejectedResult).reason)).toMatchObject({
+        reason: "DATABASE_UNAVAILABLE",
+      });
+    }
+  }
+  way.mend();
+  const found = () => keys.refreshKey(id).then((key) => key?.id);
+  await expect.poll(() => found().catch(() => "unavailable"), { timeout: 30_000 }).toBe(id);
+  // One that is not in the table is known not to exist.
+  expect(await keys.refreshKey("AAAAAAAAAAA")).toBeUndefined();
+  await pool.end();
+  await way.close();
 });
 
 test("a key that signs before caches know it fails calls; one that is published before does not", async () => {
