@@ -26,26 +26,37 @@ export interface ExternalJwksOptions {
  */
 export class ExternalJwks implements VerificationKeys {
   readonly #options: ExternalJwksOptions;
+  readonly #monotonic: () => number;
   #keys: ReadonlyMap<string, VerificationKey> = new Map();
   #fetchedAt = Number.NEGATIVE_INFINITY;
-  /** When they were last asked for though they were there, or in vain. */
+  /** When they were last fetched though cached keys were good still, or a fetch failed. */
   #askedAt = Number.NEGATIVE_INFINITY;
+  /** Why the last fetch failed; undefined when it succeeded. */
+  #failure: unknown;
   #fetching: Promise<void> | undefined;
 
-  constructor(options: ExternalJwksOptions) {
+  /** @param monotonic milliseconds of a clock that only goes forwards */
+  constructor(options: ExternalJwksOptions, monotonic: () => number = () => performance.now()) {
     this.#options = options;
+    this.#monotonic = monotonic;
   }
 
   find(kid: string): VerificationKey | undefined {
     // A key that its issuer has withdrawn is not used for longer than this.
-    return performance.now() - this.#fetchedAt > KEPT_MS ? undefined : this.#keys.get(kid);
+    return this.#monotonic() - this.#fetchedAt > KEPT_MS ? undefined : this.#keys.get(kid);
   }
 
-  /** Rejects with an Error when the keys can't be read. */
+  /**
+   * Fetches the keys, unless they were just fetched. Rejects with an Error when they can't be read: also
+   * for all who ask before the next attempt, since a key that is missing here may be the issuer's.
+   */
   async refresh(): Promise<void> {
     if (this.#fetching === undefined) {
-      const now = performance.now();
-      if (now - this.#askedAt < MIN_INTERVAL_MS) return;
+      const now = this.#monotonic();
+      if (now - this.#askedAt < MIN_INTERVAL_MS) {
+        if (this.#failure !== undefined) throw this.#failure;
+        return;
+      }
       if (now - this.#fetchedAt < KEPT_MS) this.#askedAt = now;
       this.#fetching = this.#fetch().finally(() => {
         this.#fetching = undefined;
@@ -56,12 +67,14 @@ export class ExternalJwks implements VerificationKeys {
 
   async #fetch(): Promise<void> {
     const { uri, caCertificate, algorithms } = this.#options;
-    const startedAt = performance.now();
+    const startedAt = this.#monotonic();
     try {
       this.#keys = await importKeys(JSON.parse(await read(uri, caCertificate)), algorithms);
       this.#fetchedAt = startedAt;
+      this.#failure = undefined;
     } catch (error) {
       this.#askedAt = startedAt;
+      this.#failure = error;
       throw error;
     }
   }

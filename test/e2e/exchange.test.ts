@@ -486,6 +486,41 @@ test("X5 whatever stands in the place of an issuer's keys is bounded, and refuse
   expect(external.requests()).toBe(0);
 });
 
+test("X5 good tokens are ISSUER_UNAVAILABLE while their issuer's keys cannot be read", async () => {
+  const account = await callers.account();
+  await external.trust(callers, account.name);
+  const aud = callers.issuer;
+  const fail = () =>
+    external.answer((_request, response) => {
+      response.writeHead(500).end();
+    });
+  const reasonsOf = async (token: string) => {
+    // Half of them at once, the others when a fetch has failed on every replica.
+    const reasons: string[] = [];
+    for (let round = 0; round < 2; round += 1) {
+      const calls = Array.from({ length: 6 }, () => refusal(exchangeJwt(token)));
+      for (const { reason } of await Promise.all(calls)) reasons.push(reason);
+    }
+    return new Set(reasons);
+  };
+  fail();
+  expect(await reasonsOf(await external.sign({ aud }))).toEqual(new Set(["ISSUER_UNAVAILABLE"]));
+  expect(external.requests()).toBeLessThanOrEqual(2);
+
+  // The same with a new key, when the keys of before are cached.
+  await external.close();
+  external = await startExternalIssuer();
+  await external.trust(callers, account.name);
+  const before = await external.sign({ aud });
+  for (let call = 0; call < 4; call += 1) await exchangeJwt(before);
+  await external.rotate();
+  fail();
+  const after = await external.sign({ aud });
+  expect(await reasonsOf(after)).toEqual(new Set(["ISSUER_UNAVAILABLE"]));
+  expect((await exchangeJwt(before)).accessToken).not.toBe("");
+  expect(external.requests()).toBeLessThanOrEqual(4);
+});
+
 test("X5 thousands of tokens with unknown keys cost an issuer one request", async () => {
   const account = await callers.account();
   await external.trust(callers, account.name);
