@@ -2,6 +2,7 @@ import { createHmac, generateKeyPairSync } from "node:crypto";
 import { type CryptoKey, exportJWK, SignJWT } from "jose";
 import { beforeAll, expect, test } from "vitest";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
+import { nonCanonical } from "../../test/fixtures/nonCanonical.ts";
 import { assertService, serviceAuthentication } from "./assertion.ts";
 
 const METHOD = "/waybill.keys.v1.KeysService/GetRing";
@@ -91,3 +92,7 @@ test.each([undefined, "", "Bearer ", "Basic c2VjcmV0", "Bearer a.b", "Bearer a.b
     await expectRefused(authorization);
   },
 );
+
+test("C5 an assertion in a text that is not canonical base64url is refused", async () => {
+  for (const other of nonCanonical(await make())) await expectRefused(other);
+});

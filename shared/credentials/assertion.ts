@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { type JWK, jwtVerify, SignJWT } from "jose";
 import { Errors } from "../errors/errors.ts";
 import type { Authenticate } from "../grpc/access.ts";
+import { isCanonicalCompact } from "../waybill/base64url.ts";
 import type { Credentials } from "./credentials.ts";
 
 const TYPE = "waybill-service+jwt";
@@ -38,8 +39,8 @@ export async function assertService(
 export function serviceAuthentication(credentials: Credentials): Authenticate {
   return async (authorization, method) => {
     const [, token] = /^Bearer ([\w-]+\.[\w-]+\.[\w-]+)$/.exec(authorization ?? "") ?? [];
-    if (token === undefined || token.length > 4096) {
-      throw Errors.CREDENTIAL_INVALID({ cause: "no bearer token" });
+    if (token === undefined || token.length > 4096 || !isCanonicalCompact(token)) {
+      throw Errors.CREDENTIAL_INVALID({ cause: "no bearer token in canonical base64url" });
     }
     try {
       const { payload } = await jwtVerify(

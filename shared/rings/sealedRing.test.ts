@@ -2,6 +2,7 @@ import { CompactEncrypt, compactDecrypt, importJWK } from "jose";
 import { expect, test } from "vitest";
 import { Ring, RingKey_State } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { makeCredentials } from "../../test/fixtures/credentials.ts";
+import { nonCanonical } from "../../test/fixtures/nonCanonical.ts";
 import { makeOneTimeKey, openRing, sealRing } from "./sealedRing.ts";
 
 const credentials = await makeCredentials();
@@ -63,6 +64,17 @@ test("neither a private key nor one of another kind is sealed to", async () => {
   ]) {
     await expect(sealRing(RING, "checkout", wrong, credentials)).rejects.toThrow(
       expect.objectContaining({ reason: "CREDENTIAL_INVALID" }),
+    );
+  }
+});
+
+test("C5 a sealed ring in a text that is not canonical base64url is refused", async () => {
+  const key = await makeOneTimeKey();
+  const { jwe } = await sealRing(RING, "checkout", key.publicJwk, credentials);
+  await openRing({ jwe }, "checkout", key, credentials);
+  for (const other of nonCanonical(jwe)) {
+    await expect(openRing({ jwe: other }, "checkout", key, credentials)).rejects.toThrow(
+      "canonical",
     );
   }
 });

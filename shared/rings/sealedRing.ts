@@ -16,6 +16,7 @@ import {
 } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import type { Credentials } from "../credentials/credentials.ts";
 import { Errors } from "../errors/errors.ts";
+import { isCanonicalCompact } from "../waybill/base64url.ts";
 import type { Ring, RingKey } from "../waybill/ring.ts";
 
 const TYPE = "waybill-ring+jwt";
@@ -82,6 +83,7 @@ export async function openRing(
   oneTimeKey: OneTimeKey,
   credentials: Credentials,
 ): Promise<Ring> {
+  if (!isCanonicalCompact(sealed.jwe)) throw new Error("the ring is not canonical base64url");
   const { plaintext } = await compactDecrypt(sealed.jwe, oneTimeKey.privateKey, {
     keyManagementAlgorithms: ["ECDH-ES"],
     contentEncryptionAlgorithms: ["A256GCM"],

@@ -1,6 +1,7 @@
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { exportJWK, type JWK } from "jose";
 import { beforeEach, expect, test } from "vitest";
+import { nonCanonical, withUnusedBit } from "../../test/fixtures/nonCanonical.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import type { StatusError } from "../errors/errors.ts";
 import { AccessTokens } from "./accessTokens.ts";
@@ -153,10 +154,29 @@ test("J3 if any part fails, all fails", async () => {
   ]) {
     expect(await refused(bad), bad).toEqual(INVALID);
   }
-  // Every character of the signature counts, but the last one's unused bits, which jose allows.
-  for (let at = 0; at < signature.length - 1; at += 7) {
+  // Every character of the signature counts, the unused bits of the last one included.
+  for (let at = 0; at < signature.length; at += at + 7 < signature.length ? 7 : 1) {
     const flipped = `${signature.slice(0, at)}${signature[at] === "A" ? "B" : "A"}${signature.slice(at + 1)}`;
     expect(await refused(`${head}.${payload}.${flipped}`)).toEqual(INVALID);
+  }
+});
+
+test("C5 a token in a text that is not canonical base64url is refused", async () => {
+  const good = make();
+  await tokens.verify(good);
+  for (const other of [...nonCanonical(good), `${good}\n`, `${good} `, `\t${good}`]) {
+    expect(await refused(other), JSON.stringify(other.slice(-4))).toEqual(INVALID);
+  }
+  // Also when it was signed in that text.
+  const parts = [encode({ alg: "EdDSA", typ: "at+jwt", kid: "ed" }), encode(CLAIMS)] as const;
+  const signed = (input: string) =>
+    `${input}.${sign(null, Buffer.from(input), ed25519.privateKey).toString("base64url")}`;
+  await tokens.verify(signed(parts.join(".")));
+  for (const at of [0, 1]) {
+    const others = [`${parts[at]}=`, `${parts[at]}\n`, withUnusedBit(parts[at]!)];
+    for (const other of others.filter((each) => each !== undefined)) {
+      expect(await refused(signed(parts.with(at, other).join(".")))).toEqual(INVALID);
+    }
   }
 });
 

@@ -8,6 +8,7 @@ import {
 } from "node:crypto";
 import { exportJWK, type JWK } from "jose";
 import { beforeEach, expect, test } from "vitest";
+import { nonCanonical, withUnusedBit } from "../../test/fixtures/nonCanonical.ts";
 import { makeProof, Proofs } from "./dpop.ts";
 
 const URL_HERE = "https://a.example/p.S/M";
@@ -79,6 +80,16 @@ test("K9 a proof is made with a private key of a kind that is allowed, and with 
   for (const [key, publicJwk] of pairs) {
     expect(() => makeProof(key, publicJwk, URL_HERE)).toThrow("must be a private Ed25519 or P-256");
   }
+});
+
+test("C5 a proof in a text that is not canonical base64url is refused", async () => {
+  const proof = make();
+  await verify(proof);
+  for (const other of nonCanonical(proof)) await expect(verify(other)).rejects.toThrow("canonical");
+  // One key in several texts would have several thumbprints.
+  const x = withUnusedBit(jwk.x!)!;
+  expect(Buffer.from(x, "base64url")).toEqual(Buffer.from(jwk.x!, "base64url"));
+  await expect(verify(make({}, { jwk: { ...jwk, x } }))).rejects.toThrow("canonical");
 });
 
 test("P1 a proof is refused when anything of it is not as it must be", async () => {

@@ -7,6 +7,7 @@ import {
   jwtVerify,
   SignJWT,
 } from "jose";
+import { decodeBase64url, isCanonicalCompact } from "../waybill/base64url.ts";
 
 /** How old a proof may be, and how far ahead of this clock, in seconds. */
 export const PROOF_LIFE_S = 60;
@@ -68,18 +69,24 @@ export class Proofs {
 
 async function readProof(jwt: string): Promise<ReadProof> {
   if (jwt.length > MAX_PROOF_LENGTH) throw new Error("the proof is too long");
+  if (!isCanonicalCompact(jwt)) throw new Error("the proof is not canonical base64url");
   // Its age is looked at each time, by the caller.
   const { payload, protectedHeader } = await jwtVerify(jwt, EmbeddedJWK, {
     typ: "dpop+jwt",
     algorithms: ["EdDSA", "ES256"],
     requiredClaims: ["jti", "htm", "htu", "iat"],
   });
+  const jwk = protectedHeader.jwk as JWK;
+  // The thumbprint is over the text of the key: one key in several texts would have several.
+  if (![jwk.x, jwk.y].every((part) => part === undefined || decodeBase64url(part) !== undefined)) {
+    throw new Error("the proof's jwk is not canonical base64url");
+  }
   const { jti, iat, htm, htu, ath } = payload as Record<string, unknown>;
   if (htm !== "POST") throw new Error("the proof's htm is not POST");
   if (typeof jti !== "string" || jti.length < 1 || jti.length > 128) throw new Error("jti");
   if (typeof htu !== "string" || !Number.isSafeInteger(iat)) throw new Error("htu or iat");
   return {
-    thumbprint: await calculateJwkThumbprint(protectedHeader.jwk as JWK),
+    thumbprint: await calculateJwkThumbprint(jwk),
     id: jti,
     issuedAt: iat as number,
     url: htu,

@@ -9,3 +9,11 @@ export function decodeBase64url(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, "base64url");
   return bytes.toString("base64url") === text ? bytes : undefined;
 }
+
+/**
+ * Whether every part of a JWS or JWE in compact serialization is canonical base64url. `jose` decodes the other
+ * forms, too, so that one token would have several texts, in caches and in hashes (`ath`).
+ */
+export function isCanonicalCompact(token: string): boolean {
+  return token.split(".").every((part) => decodeBase64url(part) !== undefined);
+}

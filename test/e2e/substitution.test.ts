@@ -22,6 +22,7 @@ import {
 import { type Clients, makeClients } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { type ExternalIssuer, startExternalIssuer } from "../fixtures/externalIssuer.ts";
+import { nonCanonical } from "../fixtures/nonCanonical.ts";
 
 let cluster: TestCluster;
 let callers: Callers;
@@ -200,6 +201,25 @@ test("J8 every kind of token is good in its own place, and in no other", async (
     }
   }
   expect(cells).toBe(Object.keys(KINDS).length * Object.keys(PLACES).length);
+});
+
+test("C5 every token is good in canonical base64url alone", async () => {
+  for (const [place, { takes, put }] of Object.entries(PLACES)) {
+    for (const kind of takes) {
+      const twin = await KINDS[kind]!();
+      await put(twin);
+      // A fresh one, too: some kinds are good once.
+      for (const token of [twin, await KINDS[kind]!()]) {
+        for (const other of nonCanonical(token)) {
+          const accepted = await put(other).then(
+            () => true,
+            () => false,
+          );
+          expect(accepted, `${kind} as ${place}: …${other.slice(-4)}`).toBe(false);
+        }
+      }
+    }
+  }
 });
 
 test("J8 the list of kinds has every type of JWT that the programs know", () => {
