@@ -13,6 +13,7 @@ import { CONNECTIONS_A_ROLE, checkReplicas, readBudget } from "./connections.ts"
 import { type Command, isRunning, listenForCommands } from "./control.ts";
 import { makeSecrets, type Secrets } from "./credentials.ts";
 import { Endpoints } from "./endpoints.ts";
+import { LOCAL_CHANNEL } from "./environment.ts";
 import { type Envoy, startEnvoy } from "./envoy.ts";
 import { envoyBinary } from "./envoyBinary.ts";
 import { Failure } from "./failure.ts";
@@ -42,6 +43,8 @@ export interface ClusterOptions {
   databaseUrl: string | undefined;
   /** More environment for the replicas. */
   replicaEnv?: Record<string, string>;
+  /** A replica or Envoy that does not serve within this time of its start is ended; default: 30 s. */
+  startLimitMs?: number;
   /** Hears what is being done. */
   tell(line: string): void;
 }
@@ -96,7 +99,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   try {
     return await start(options, releasers);
   } catch (error) {
-    await releasers.release();
+    for (const failure of await releasers.release()) {
+      options.tell(`${failure.message}: ${(failure.cause as Error).message}`);
+    }
     throw error;
   }
 }
@@ -141,7 +146,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     releasers.push("Postgres", () => database?.stop());
   }
   tell("migrating");
-  await runMigrations(databaseUrl, secrets.passwords, tell, secrets.adminSecretFile);
+  await runMigrations(children, databaseUrl, secrets.passwords, tell, secrets.adminSecretFile);
 
   const { roles } = options;
   const budget = await readBudget(databaseUrl, roles.length);
@@ -167,16 +172,19 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   const writeEndpoints = () => endpoints.write(current());
   const replicas = new Replicas(
     children,
-    logs,
-    options.roles,
-    { ...env, ...options.replicaEnv },
-    tls?.client,
+    {
+      roles: options.roles,
+      logFolder: logs,
+      env: { ...env, ...options.replicaEnv },
+      tls: tls?.client,
+      startLimitMs: options.startLimitMs,
+    },
     writeEndpoints,
   );
   releasers.push("the replicas", () => replicas.leave(replicas.wanted)());
   tell(`starting ${options.replicas} replicas`);
   writeEndpoints();
-  await Promise.all(Array.from({ length: options.replicas }, () => replicas.add()));
+  await replicas.add(options.replicas);
 
   let envoy: Envoy | undefined;
   const follow = async () => {
@@ -190,7 +198,8 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     const secret = readFileSync(secrets.frontDoorSecretFile, "utf8").trim();
     const ports = { port, tlsPort };
     const identity = { issuer, secret, tlsDir, replicaTls };
-    const settings = { binary, folder: logs, ...ports, ...identity, endpoints };
+    const { startLimitMs } = options;
+    const settings = { binary, folder: logs, ...ports, ...identity, endpoints, startLimitMs };
     const started = await startEnvoy(children, settings);
     envoy = started;
     releasers.push("Envoy", () => started.child.end(10_000));
@@ -222,9 +231,9 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       return scaled;
     },
     rotate: (audience, destroyKeyId) =>
-      rotate(audience, { replicas: replicas.serving, env }, destroyKeyId),
+      rotate(audience, { children, replicas: replicas.serving, env }, destroyKeyId),
     audit: (audience, waybills, anchor) =>
-      audit(audience, waybills, { replicas: replicas.serving, env }, anchor),
+      audit(audience, waybills, { children, replicas: replicas.serving, env }, anchor),
     stop: async () => {
       await turn;
       const failures = await releasers.release();
@@ -237,7 +246,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     const more = wanted - replicas.wanted;
     if (more > 0) {
       progress(`starting ${more} replicas`);
-      await Promise.all(Array.from({ length: more }, () => replicas.add()));
+      await replicas.add(more);
     } else if (more < 0) {
       const end = replicas.leave(-more);
       writeEndpoints();
@@ -295,7 +304,7 @@ function replicaEnvironment(secrets: Secrets, databaseUrl: string): Record<strin
 /** One call the whole way: through the front door, a replica and Postgres. */
 async function callThrough(target: string): Promise<void> {
   const client = createClient(CatalogServiceService, target, {
-    channel: { "grpc.use_local_subchannel_pool": 1 },
+    channel: LOCAL_CHANNEL,
   });
   try {
     await client.getProduct({ name: "products/1" }, { timeoutMs: 10_000 });

@@ -1,4 +1,4 @@
-import { openSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { loadContract } from "#shared/grpc/contract.ts";
@@ -6,6 +6,7 @@ import { bootstrap } from "../envoy/bootstrap.ts";
 import { OWN_CLUSTER } from "../envoy/tokenCheck.ts";
 import type { Child, Children } from "./children.ts";
 import type { Endpoint, Endpoints } from "./endpoints.ts";
+import { programEnvironment } from "./environment.ts";
 import { Failure } from "./failure.ts";
 import { CONTRACT_IMAGE } from "./paths.ts";
 import { freePort } from "./ports.ts";
@@ -38,6 +39,8 @@ export interface EnvoyOptions {
   /** What it proves to replicas to be the front door with. */
   secret: string;
   endpoints: Endpoints;
+  /** An Envoy that does not serve within this time of its start is ended; default: 30 s. */
+  startLimitMs?: number | undefined;
 }
 
 /** Starts Envoy. */
@@ -64,31 +67,28 @@ export async function startEnvoy(children: Children, options: EnvoyOptions): Pro
     }),
   });
   writeFileSync(configFile, JSON.stringify(config, null, 2));
-  const logFile = join(folder, "envoy.log");
-  const log = openSync(logFile, "a", 0o600);
   const args = ["-c", configFile, "--log-level", "warning", "--disable-hot-restart"];
   args.push("--concurrency", "2", "--file-flush-interval-msec", "500");
-  const child = await children.start(binary, args, {
-    stdio: ["ignore", log, log],
-    env: { ...process.env, WAYBILL_FRONT_DOOR_SECRET: options.secret },
-  });
-
   const admin = `http://127.0.0.1:${adminPort}`;
-  let ended = false;
-  const markEnded = () => {
-    ended = true;
-  };
-  child.exited.then(markEnded, markEnded);
-  await until(START_LIMIT_MS, `Envoy did not start: see ${logFile}`, async () => {
-    if (ended) throw new Failure(`Envoy ended at its start: see ${logFile}`);
-    const response = await fetch(`${admin}/ready`).catch(() => undefined);
-    return response?.status === 200;
+  const { child } = await children.startServing({
+    name: "Envoy",
+    command: binary,
+    args,
+    options: { env: programEnvironment({ WAYBILL_FRONT_DOOR_SECRET: options.secret }) },
+    logFile: join(folder, "envoy.log"),
+    startLimitMs: options.startLimitMs ?? START_LIMIT_MS,
+    ready: (_child, over) =>
+      untilTrue(over, async () => {
+        const response = await fetch(`${admin}/ready`).catch(() => undefined);
+        return response?.status === 200;
+      }),
   });
   return {
     adminPort,
     child,
-    follows: (replicas) =>
-      until(APPLY_LIMIT_MS, "the front door does not follow its replicas", async () =>
+    async follows(replicas) {
+      const limit = AbortSignal.timeout(APPLY_LIMIT_MS);
+      const follows = await untilTrue(limit, async () =>
         (await healthyHosts(admin)).every(({ cluster, hosts }) =>
           sameMembers(
             hosts,
@@ -97,7 +97,9 @@ export async function startEnvoy(children: Children, options: EnvoyOptions): Pro
               .map((each) => each.address),
           ),
         ),
-      ),
+      );
+      if (!follows) throw new Failure("the front door does not follow its replicas");
+    },
   };
 }
 
@@ -129,14 +131,11 @@ function sameMembers(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((member) => b.includes(member));
 }
 
-async function until(
-  limitMs: number,
-  message: string,
-  done: () => Promise<boolean>,
-): Promise<void> {
-  for (const end = Date.now() + limitMs; Date.now() < end; ) {
-    if (await done()) return;
+/** Repeats a question until the answer is yes, or until `over` is aborted: then it returns false. */
+async function untilTrue(over: AbortSignal, ask: () => Promise<boolean>): Promise<boolean> {
+  while (!over.aborted) {
+    if (await ask()) return true;
     await delay(50);
   }
-  throw new Failure(message);
+  return false;
 }

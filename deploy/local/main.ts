@@ -7,6 +7,7 @@ import { ROLES } from "../../services/config.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
 import { makeSecrets } from "./credentials.ts";
+import { dropForeignVariables, SETTINGS } from "./environment.ts";
 import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
 import { blockingFolder, postgresUser } from "./postgresUser.ts";
@@ -37,6 +38,9 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
 Environment:
   DATABASE_URL     a Postgres of your own (its owner's address), in place of the embedded one
   ENVOY_BIN        an Envoy of your own
+  ${SETTINGS.join(", ")}
+                   passed on to the replicas (node services/main.ts --help). Other variables
+                   WAYBILL_* and PG* are not
 `;
 
 const OPTIONS = {
@@ -88,6 +92,8 @@ async function start(flags: Flags): Promise<void> {
       throw new Failure(`--roles ${flags.roles}: expected some of ${ROLES.join(", ")}`, 2);
     }
   }
+  const ignored = dropForeignVariables();
+  if (ignored.length > 0 && !flags.json) tell(`not passed on: ${ignored.join(", ")}`);
   const stopAsked = signals();
   const startedAt = performance.now();
   const cluster = await startCluster({

@@ -1,17 +1,10 @@
 import { execFileSync } from "node:child_process";
-import {
-  chownSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import type { Child, Children } from "./children.ts";
+import { programEnvironment } from "./environment.ts";
 import { Failure } from "./failure.ts";
 import { POSTGRES_MAJOR, postgresBinaries } from "./postgresBinaries.ts";
 import { blockingFolder, type PostgresUser, postgresUser } from "./postgresUser.ts";
@@ -52,7 +45,6 @@ export async function startPostgres(
   if (existsSync(join(dataFolder, "PG_VERSION"))) checkData(dataFolder);
   else initialise(binaries, dataFolder, user, ownerPassword);
 
-  const log = openSync(join(folder, "postgres.log"), "a", 0o600);
   const settings = {
     port,
     listen_addresses: "127.0.0.1",
@@ -61,15 +53,18 @@ export async function startPostgres(
     log_min_error_statement: "panic",
   };
   const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-  // SIGINT is Postgres's fast shutdown: it ends connections, and waits for none.
-  const child = await children.start(
-    join(binaries, "postgres"),
-    ["-D", dataFolder, ...args],
-    { stdio: ["ignore", log, log], cwd: dataFolder, ...user },
-    "SIGINT",
-  );
   const url = `postgres://${OWNER}:${ownerPassword}@127.0.0.1:${port}/postgres`;
-  await untilReady(url, child, join(folder, "postgres.log"));
+  const { child } = await children.startServing({
+    name: "Postgres",
+    command: join(binaries, "postgres"),
+    args: ["-D", dataFolder, ...args],
+    options: { cwd: dataFolder, env: programEnvironment(), ...user },
+    logFile: join(folder, "postgres.log"),
+    // Postgres's fast shutdown: it ends connections, and waits for none.
+    endSignal: "SIGINT",
+    startLimitMs: START_LIMIT_MS,
+    ready: (_child, over) => untilConnected(url, over),
+  });
   return { url, port, child };
 }
 
@@ -125,7 +120,12 @@ function initialise(
     "--locale=C",
   ];
   try {
-    execFileSync(join(binaries, "initdb"), args, { stdio: "pipe", cwd: folder, ...user });
+    execFileSync(join(binaries, "initdb"), args, {
+      stdio: "pipe",
+      cwd: folder,
+      env: programEnvironment(),
+      ...user,
+    });
   } catch (error) {
     const { stderr } = error as { stderr?: Buffer };
     throw new Failure(`initdb failed on ${folder}: ${stderr?.toString().trim() ?? error}`);
@@ -134,17 +134,9 @@ function initialise(
   }
 }
 
-async function untilReady(url: string, child: Child, log: string): Promise<void> {
-  let ended = false;
-  child.exited.then(
-    () => {
-      ended = true;
-    },
-    () => {},
-  );
-  const until = Date.now() + START_LIMIT_MS;
-  while (!ended && Date.now() < until) {
-    const client = new pg.Client({ connectionString: url });
+async function untilConnected(url: string, over: AbortSignal): Promise<void> {
+  while (!over.aborted) {
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 });
     client.on("error", () => {});
     try {
       await client.connect();
@@ -154,5 +146,4 @@ async function untilReady(url: string, child: Child, log: string): Promise<void>
       await delay(50);
     }
   }
-  throw new Failure(`Postgres ${ended ? "ended" : "did not answer"} at its start: see ${log}`);
 }

@@ -1,13 +1,15 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
+import type { Children } from "./children.ts";
+import { programEnvironment } from "./environment.ts";
 import { Failure } from "./failure.ts";
-import { PROJECT } from "./paths.ts";
+import { COMPILE_CACHE, PROJECT } from "./paths.ts";
 import type { RunningReplica } from "./replicas.ts";
 
-/** Where a program finds the cluster. */
+/** What a program needs to find the cluster. */
 export interface Surroundings {
+  readonly children: Children;
   readonly replicas: readonly RunningReplica[];
   /** The replicas' environment. */
   readonly env: Record<string, string>;
@@ -55,22 +57,57 @@ export async function audit(
 async function run(
   program: string,
   args: string[],
-  { replicas, env }: Surroundings,
+  { children, replicas, env }: Surroundings,
   input = "",
   codes = [0],
 ): Promise<{ said: string }> {
   const target = replicas.map(({ address }) => address).join(",");
-  const child = spawn(process.execPath, [join(PROJECT, "services", `${program}.ts`), ...args], {
-    env: { ...process.env, ...env, WAYBILL_KEYS_ADDRESS: `ipv4:${target}` },
+  const said: string[] = [];
+  const { code, complaint } = await runProgram(children, program, {
+    args,
+    env: { ...env, WAYBILL_KEYS_ADDRESS: `ipv4:${target}` },
+    input,
+    hear: (line) => said.push(`${line}\n`),
   });
-  child.stdin.on("error", () => {});
-  child.stdin.end(input);
-  const [said, complaint, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, "close"),
-  ]);
-  if (codes.includes(code as number)) return { said };
-  const why = complaint.trim().replace(new RegExp(`^waybill ${program}: `), "");
-  throw new Failure(`${program} ${args.join(" ")}: ${why || `ended with ${code}`}`);
+  if (code !== null && codes.includes(code)) return { said: said.join("") };
+  throw new Failure(`${program} ${args.join(" ")}: ${complaint || `ended with ${code}`}`);
+}
+
+/** How a program of services/ is run. */
+export interface Run {
+  readonly args?: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Its standard input. */
+  readonly input?: string;
+  /** Called with each line of its standard output. */
+  hear(line: string): void;
+}
+
+/** How a program of services/ ended. */
+export interface Ran {
+  /** Null when a signal ended it. */
+  readonly code: number | null;
+  /** Its standard error, without its name. */
+  readonly complaint: string;
+}
+
+/** Runs a program of services/ to its end. It ends with the runner if the runner stops before. */
+export async function runProgram(
+  children: Children,
+  program: string,
+  { args = [], env, input = "", hear }: Run,
+): Promise<Ran> {
+  const file = join(PROJECT, "services", `${program}.ts`);
+  const child = await children.start(process.execPath, [file, ...args], {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: programEnvironment({ NODE_COMPILE_CACHE: COMPILE_CACHE, ...env }),
+  });
+  const { stdin, stdout, stderr } = child.process;
+  stdin!.on("error", () => {});
+  stdin!.end(input);
+  const lines = createInterface({ input: stdout! });
+  lines.on("line", hear);
+  const heard = new Promise((resolve) => lines.once("close", resolve));
+  const [said, { code }] = await Promise.all([text(stderr!), child.exited, heard]);
+  return { code, complaint: said.trim().replace(new RegExp(`^waybill ${program}: `), "") };
 }

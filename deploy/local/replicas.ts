@@ -1,4 +1,3 @@
-import { openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
@@ -6,6 +5,7 @@ import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { service as healthService } from "grpc-health-check";
 import type { Tls } from "#shared/credentials/tls.ts";
 import type { Child, Children } from "./children.ts";
+import { LOCAL_CHANNEL, programEnvironment } from "./environment.ts";
 import { Failure } from "./failure.ts";
 import { COMPILE_CACHE, PROJECT } from "./paths.ts";
 
@@ -31,128 +31,163 @@ export interface RunningReplica {
 
 interface Slot {
   readonly number: number;
+  /** Aborted when the replica is to end and not to be started anew. */
+  readonly leaving: AbortController;
   child: Child | undefined;
   running: RunningReplica | undefined;
-  leaving: boolean;
+  /** Settles when nothing starts a process for this slot any more. */
+  settled: Promise<unknown>;
+}
+
+/** How replicas are started. */
+export interface ReplicaSettings {
+  readonly roles: readonly string[];
+  /** Takes a log for each replica. */
+  readonly logFolder: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** How to call a replica; undefined: in plaintext. */
+  readonly tls: Tls["client"] | undefined;
+  /** A replica that does not serve within this time of its start is ended. */
+  readonly startLimitMs?: number | undefined;
 }
 
 /**
- * The replicas, kept at a number: one that ends unasked is started anew. `changed` hears of each
- * replica that begins to serve or has ended.
+ * The replicas of a cluster. One that ends unasked is started anew. `changed` is called whenever the
+ * list of those that serve has changed.
  */
 export class Replicas {
   readonly #children: Children;
-  readonly #folder: string;
-  readonly #env: Record<string, string>;
-  readonly #args: string[];
-  readonly #tls: Tls["client"] | undefined;
+  readonly #settings: ReplicaSettings;
+  readonly #args: readonly string[];
   readonly #changed: () => void;
   readonly #slots: Slot[] = [];
 
-  constructor(
-    children: Children,
-    folder: string,
-    roles: readonly string[],
-    env: Record<string, string>,
-    tls: Tls["client"] | undefined,
-    changed: () => void,
-  ) {
+  constructor(children: Children, settings: ReplicaSettings, changed: () => void) {
     this.#children = children;
-    this.#folder = folder;
+    this.#settings = settings;
     const program = join(PROJECT, "services", "main.ts");
-    this.#args = [...NODE_FLAGS, program, "--roles", roles.join(",")];
-    this.#env = env;
-    this.#tls = tls;
+    this.#args = [...NODE_FLAGS, program, "--roles", settings.roles.join(",")];
     this.#changed = changed;
   }
 
   /** Those that serve and stay. */
   get serving(): readonly RunningReplica[] {
-    return this.#slots
-      .filter((slot) => !slot.leaving)
-      .map((slot) => slot.running)
-      .filter((running) => running !== undefined);
+    return this.#staying.map((slot) => slot.running).filter((running) => running !== undefined);
   }
 
   /** How many there are to be. */
   get wanted(): number {
-    return this.#slots.filter((slot) => !slot.leaving).length;
+    return this.#staying.length;
   }
 
-  /** Starts one more. Settles when it serves. */
-  async add(): Promise<RunningReplica> {
-    const taken = new Set(this.#slots.map((slot) => slot.number));
-    let number = 1;
-    while (taken.has(number)) number += 1;
-    const slot: Slot = { number, child: undefined, running: undefined, leaving: false };
-    this.#slots.push(slot);
-    try {
-      const running = await this.#start(slot);
-      void this.#keep(slot);
-      return running;
-    } catch (error) {
-      this.#slots.splice(this.#slots.indexOf(slot), 1);
-      throw error;
-    }
+  get #staying(): Slot[] {
+    return this.#slots.filter((slot) => !slot.leaving.signal.aborted);
   }
 
   /**
-   * Takes the newest ones out of those that serve.
+   * Starts more replicas. Settles when all of them serve. If one of them does not, all of them are ended
+   * before this throws, and the others never knew of them.
+   */
+  async add(count: number): Promise<void> {
+    const added = Array.from({ length: count }, () => this.#addSlot());
+    const starts = added.map((slot) => {
+      const start = this.#start(slot);
+      slot.settled = start.catch(() => {});
+      return start;
+    });
+    try {
+      const running = await Promise.all(starts);
+      for (const [index, slot] of added.entries()) slot.running = running[index];
+    } catch (error) {
+      await this.#end(added);
+      throw error;
+    }
+    this.#changed();
+    for (const slot of added) slot.settled = this.#keep(slot);
+  }
+
+  /**
+   * Takes the newest replicas out of those that serve.
    *
-   * @returns ends them; call it when nobody sends them calls any more
+   * @returns ends them; to be called when the front door sends them no more calls
    */
   leave(count: number): () => Promise<void> {
-    const leaving = this.#slots.filter((slot) => !slot.leaving).slice(-count);
-    for (const slot of leaving) slot.leaving = true;
-    return async () => {
-      await Promise.all(leaving.map((slot) => slot.child?.end(DRAIN_LIMIT_MS)));
-      for (const slot of leaving) this.#slots.splice(this.#slots.indexOf(slot), 1);
+    const leaving = this.#staying.slice(-count);
+    for (const slot of leaving) slot.leaving.abort();
+    return () => this.#end(leaving);
+  }
+
+  #addSlot(): Slot {
+    const taken = new Set(this.#slots.map((slot) => slot.number));
+    let number = 1;
+    while (taken.has(number)) number += 1;
+    const slot: Slot = {
+      number,
+      leaving: new AbortController(),
+      child: undefined,
+      running: undefined,
+      settled: Promise.resolve(),
     };
+    this.#slots.push(slot);
+    return slot;
+  }
+
+  /** Ends the replicas of some slots, also those that are being started, and drops the slots. */
+  async #end(slots: readonly Slot[]): Promise<void> {
+    for (const slot of slots) slot.leaving.abort();
+    await Promise.all(
+      slots.map(async (slot) => {
+        await slot.child?.end(DRAIN_LIMIT_MS);
+        await slot.settled;
+      }),
+    );
+    for (const slot of slots) this.#slots.splice(this.#slots.indexOf(slot), 1);
   }
 
   /** Starts a slot's process anew whenever it ends unasked. */
   async #keep(slot: Slot): Promise<void> {
+    const { signal } = slot.leaving;
     let backoffMs = MIN_BACKOFF_MS;
     for (;;) {
       const startedAt = Date.now();
       await slot.child?.exited;
       slot.running = undefined;
-      if (slot.leaving) return;
+      if (signal.aborted) return;
       this.#changed();
       backoffMs = Date.now() - startedAt > STABLE_MS ? 0 : Math.max(backoffMs, MIN_BACKOFF_MS);
-      await delay(backoffMs);
-      if (slot.leaving) return;
+      await delay(backoffMs, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
       backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
-      // What keeps it from starting is in its log; it is tried again.
-      await this.#start(slot).catch(() => slot.child?.end(0));
+      // The reason of a failed start is in the replica's log. The loop tries again.
+      slot.running = await this.#start(slot).catch(() => undefined);
+      if (slot.running !== undefined && !signal.aborted) this.#changed();
     }
   }
 
   async #start(slot: Slot): Promise<RunningReplica> {
-    const logFile = join(this.#folder, `replica-${slot.number}.log`);
-    const log = openSync(logFile, "a", 0o600);
-    const child = await this.#children.start(process.execPath, this.#args, {
-      stdio: ["ignore", "pipe", log],
-      env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...this.#env },
-      cwd: PROJECT,
+    const { tls, env, logFolder, startLimitMs = START_LIMIT_MS } = this.#settings;
+    const name = `replica ${slot.number}`;
+    const { child, ready } = await this.#children.startServing({
+      name,
+      command: process.execPath,
+      args: this.#args,
+      options: {
+        env: programEnvironment({ NODE_COMPILE_CACHE: COMPILE_CACHE, ...env }),
+        cwd: PROJECT,
+      },
+      logFile: join(logFolder, `replica-${slot.number}.log`),
+      readsStdout: true,
+      startLimitMs,
+      async ready(started, over) {
+        slot.child = started;
+        // It was told to leave while its process was being made.
+        if (slot.leaving.signal.aborted) throw new Failure(`${name} is not needed any more`);
+        const address = await listening(started);
+        await untilServing(address, tls, over);
+        return address;
+      },
     });
-    slot.child = child;
-    const failed = (what: string) =>
-      new Failure(`replica ${slot.number} ${what} at its start: see ${logFile}`);
-    const limit = AbortSignal.timeout(START_LIMIT_MS);
-    const address = await Promise.race([
-      listening(child),
-      child.exited.then(() => Promise.reject(failed("ended"))),
-      aborted(limit).then(() => Promise.reject(failed("did not listen"))),
-    ]);
-    await Promise.race([
-      untilServing(address, this.#tls, limit),
-      child.exited.then(() => Promise.reject(failed("ended"))),
-      aborted(limit).then(() => Promise.reject(failed("did not serve"))),
-    ]);
-    slot.running = { number: slot.number, pid: child.pid, address };
-    if (!slot.leaving) this.#changed();
-    return slot.running;
+    return { number: slot.number, pid: child.pid, address: ready };
   }
 }
 
@@ -168,22 +203,16 @@ async function listening(child: Child): Promise<string> {
   return new Promise(() => {});
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) =>
-    signal.addEventListener("abort", () => resolve(), { once: true }),
-  );
-}
-
 const HealthClient = makeGenericClientConstructor(healthService, "Health");
 
-/** Watches a replica's health until it says SERVING. */
-function untilServing(
+/** Watches a replica's health until it says SERVING, or until `over` is aborted. */
+async function untilServing(
   address: string,
   tls: Tls["client"] | undefined,
-  limit: AbortSignal,
+  over: AbortSignal,
 ): Promise<void> {
   const client = new HealthClient(address, tls?.credentials ?? credentials.createInsecure(), {
-    "grpc.use_local_subchannel_pool": 1,
+    ...LOCAL_CHANNEL,
     ...tls?.channel,
   });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -191,10 +220,14 @@ function untilServing(
   watch.on("data", ({ status }: { status: string }) => {
     if (status === "SERVING") resolve();
   });
-  watch.on("error", reject);
-  limit.addEventListener("abort", () => watch.cancel(), { once: true });
-  return promise.finally(() => {
+  watch.on("error", ({ message }: Error) =>
+    reject(new Failure(`the replica at ${address} did not answer its health check: ${message}`)),
+  );
+  over.addEventListener("abort", () => watch.cancel(), { once: true });
+  try {
+    await promise;
+  } finally {
     watch.cancel();
     client.close();
-  });
+  }
 }

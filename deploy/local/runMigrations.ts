@@ -1,23 +1,18 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
+import type { Children } from "./children.ts";
 import type { Passwords } from "./credentials.ts";
 import { Failure } from "./failure.ts";
-import { COMPILE_CACHE, PROJECT } from "./paths.ts";
+import { runProgram } from "./programs.ts";
 
 /** Runs the migrations as the program of their own that they are. */
 export async function runMigrations(
+  children: Children,
   databaseUrl: string,
   passwords: Passwords,
   tell: (line: string) => void,
   adminSecretFile?: string,
 ): Promise<void> {
-  const child = spawn(process.execPath, [join(PROJECT, "services", "migrate.ts")], {
-    stdio: ["ignore", "pipe", "pipe"],
+  const { code, complaint } = await runProgram(children, "migrate", {
     env: {
-      ...process.env,
-      NODE_COMPILE_CACHE: COMPILE_CACHE,
       DATABASE_URL: databaseUrl,
       WAYBILL_DATABASE_PASSWORD_KEYS: passwords.keys,
       WAYBILL_DATABASE_PASSWORD_IDENTITY: passwords.identity,
@@ -27,11 +22,7 @@ export async function runMigrations(
       WAYBILL_DATABASE_PASSWORD_CHECKOUT: passwords.checkout,
       ...(adminSecretFile && { WAYBILL_ADMIN_SECRET_FILE: adminSecretFile }),
     },
+    hear: (line) => tell(`  ${line}`),
   });
-  createInterface({ input: child.stdout }).on("line", (line) => tell(`  ${line}`));
-  const errors: string[] = [];
-  createInterface({ input: child.stderr }).on("line", (line) => errors.push(line));
-  const [code] = await once(child, "close");
-  const said = errors.join("\n").replace(/^waybill migrate: /, "");
-  if (code !== 0) throw new Failure(said || `the migration ended with ${code}`);
+  if (code !== 0) throw new Failure(complaint || `the migration ended with ${code}`);
 }

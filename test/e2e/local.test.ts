@@ -11,6 +11,7 @@ import { PROJECT } from "../../deploy/local/paths.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestCluster } from "../fixtures/cluster.ts";
 import { startTestPostgres } from "../fixtures/postgres.ts";
+import { family, living } from "../fixtures/processes.ts";
 import { shop } from "../fixtures/shopper.ts";
 
 let dataDir: string;
@@ -19,35 +20,6 @@ beforeEach(() => {
   chmodSync(dataDir, 0o711);
 });
 afterEach(() => rmSync(dataDir, { recursive: true }));
-
-interface Process {
-  pid: number;
-  parent: number;
-  args: string;
-}
-
-/** What runs on this machine; a process that has ended and waits for its parent does not. */
-function processes(): Process[] {
-  return execFileSync("ps", ["-eo", "pid=,ppid=,stat=,args="], { encoding: "utf8" })
-    .split("\n")
-    .map((line) => /^ *(\d+) +(\d+) +(\S+) +(.*)$/.exec(line))
-    .filter((match) => match !== null && !match[3]!.startsWith("Z"))
-    .map((match) => ({ pid: Number(match![1]), parent: Number(match![2]), args: match![4]! }));
-}
-
-/** A process and all that it and its children started. */
-function family(root: number): Process[] {
-  const all = processes();
-  const found = all.filter(({ pid }) => pid === root);
-  for (const { pid } of found) found.push(...all.filter(({ parent }) => parent === pid));
-  return found;
-}
-
-/** Which of some processes still run. */
-function living(some: Process[]): Process[] {
-  const all = processes();
-  return some.filter(({ pid, args }) => all.some((one) => one.pid === pid && one.args === args));
-}
 
 /** `npm start`, in a process group of its own as a terminal would have it. */
 function npmStart(...flags: string[]): { npm: ChildProcess; ready: Promise<string[]> } {

@@ -11,10 +11,9 @@ import { Jar } from "#shared/jar/jar.ts";
 import { MemoryStore } from "#shared/jar/stores.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/waybill/ids.ts";
-import { runMigrations } from "../../deploy/local/runMigrations.ts";
 import { makeRings, serveSessions } from "../fixtures/anchoredServer.ts";
 import { contract, makeClients } from "../fixtures/clients.ts";
-import { migratedPostgres, PASSWORDS, type TestPostgres } from "../fixtures/postgres.ts";
+import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { refusal } from "../fixtures/refusal.ts";
 import { step } from "../fixtures/step.ts";
 import { startLossyProxy } from "../fleet/lossyProxy.ts";
@@ -424,7 +423,7 @@ describe("partitions", () => {
   test("a migration drops none: how long sessions live it does not know", async () => {
     await anchors().keepPartitions(6 * 3600, 24 * 3600);
     await makeOld();
-    await runMigrations(postgres.url, PASSWORDS, () => {});
+    await postgres.migrate();
     expect(await names()).toContain("session.anchor_old");
     expect(await anchors().keepPartitions(6 * 3600, 79.5 * 24 * 3600)).toEqual([]);
     expect(await anchors().keepPartitions(6 * 3600, 78 * 24 * 3600)).toEqual(["anchor_old"]);

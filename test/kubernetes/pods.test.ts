@@ -217,7 +217,7 @@ test.skipIf(!canRun)(
     const envoy = await children.start(
       envoyBinary(() => {}),
       [...args, "--disable-hot-restart"],
-      { stdio: ["ignore", "ignore", logOf("front-door")] },
+      { env: environment(container), stdio: ["ignore", "ignore", logOf("front-door")] },
     );
     pods.set("front-door", envoy);
     await untilReady("front-door", `127.0.0.1:${port}`);

@@ -5,7 +5,6 @@ import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { migrateSchema, withMigrationLock } from "#shared/pg/migrate.ts";
 import { makeServiceRole } from "#shared/pg/serviceRole.ts";
-import { runMigrations } from "../../deploy/local/runMigrations.ts";
 import {
   migratedPostgres,
   PASSWORDS,
@@ -90,17 +89,15 @@ test("twenty at once: each step is run once", async () => {
 });
 
 test("the program itself, four at once, then again: schemas, roles and 3,201 products", async () => {
-  await Promise.all(
-    Array.from({ length: 4 }, () => runMigrations(postgres.url, PASSWORDS, () => {})),
-  );
-  await runMigrations(postgres.url, PASSWORDS, () => {});
+  await Promise.all(Array.from({ length: 4 }, () => postgres.migrate()));
+  await postgres.migrate();
   expect((await client.query("SELECT count(*)::int AS n FROM catalog.product")).rows).toEqual([
     { n: 3201 },
   ]);
 });
 
 test("E5 a service's role reads and writes its own schema and no other", async () => {
-  await runMigrations(postgres.url, PASSWORDS, () => {});
+  await postgres.migrate();
   await makeServiceRole(client, "trial", "trial-1");
   const url = new URL(postgres.url);
   url.username = "waybill_catalog";
