@@ -6,6 +6,7 @@ import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { loadTls } from "#shared/credentials/tls.ts";
 import { createPool } from "#shared/pg/pool.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import { readVariables, requireVariable } from "./environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
 const USAGE = `Usage: node services/audit.ts AUDIENCE [--anchor own|session] [FILE…]
@@ -25,12 +26,6 @@ Environment:
                                     WAYBILL_DATABASE_URL_SESSION (required)
   WAYBILL_TLS_DIR                   folder with ca.crt, tls.crt, tls.key; default: plaintext
 `;
-
-function required(name: string): string {
-  const value = process.env[name];
-  if (!value) throw new ConfigError(`${name} is not set`);
-  return value;
-}
 
 async function* linesOf(files: readonly string[]): AsyncGenerator<string> {
   for (const input of files.length === 0
@@ -59,15 +54,16 @@ async function main(): Promise<number> {
   }
   const isOwn = values.anchor === "own";
   const schema = isOwn ? audience : "session";
-  const tlsDir = process.env["WAYBILL_TLS_DIR"];
+  const env = readVariables(process.env);
+  const tlsDir = env["WAYBILL_TLS_DIR"];
   const ring = new RingWatcher({
-    target: required("WAYBILL_KEYS_ADDRESS"),
+    target: requireVariable(env, "WAYBILL_KEYS_ADDRESS"),
     client: tlsDir ? loadTls(tlsDir).client : undefined,
     service: audience,
     audience,
-    credentials: loadCredentials(required("WAYBILL_CREDENTIALS_DIR")),
+    credentials: loadCredentials(requireVariable(env, "WAYBILL_CREDENTIALS_DIR")),
   });
-  const url = required(`WAYBILL_DATABASE_URL_${schema.toUpperCase()}`);
+  const url = requireVariable(env, `WAYBILL_DATABASE_URL_${schema.toUpperCase()}`);
   const pool = createPool(url, { max: 1, name: "waybill-audit" });
   let forks = 0;
   try {

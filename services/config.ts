@@ -1,6 +1,6 @@
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { SIGNING_ALGORITHMS, type SigningAlgorithm } from "#shared/token/verificationKeys.ts";
+import { readSecretFile, readVariables, requireVariable } from "./environment.ts";
 import { ConfigError } from "./failure.ts";
 import { type Argon2Cost, DEFAULT_COST, parseCost } from "./identity/secretHasher.ts";
 
@@ -131,19 +131,16 @@ Environment:
 `;
 
 /** @throws ConfigError */
-export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "help" {
+export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Config | "help" {
   const flags = parseFlags(argv);
   if (flags.help) return "help";
+  const env = readVariables(environment);
   const roles = parseRoles(flags.roles);
   const address = (flag: string, text: string): string => {
     if (/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i.test(text)) return text;
     throw new ConfigError(`${flag} ${text}: expected HOST:PORT`);
   };
-  const required = (name: string, why: string): string => {
-    const value = env[name];
-    if (!value) throw new ConfigError(`${name} is not set: ${why}`);
-    return value;
-  };
+  const required = (name: string, why: string) => requireVariable(env, name, why);
   const whole = (name: string, fallback: number, min: number, max: number): number => {
     const value = env[name] === undefined ? fallback : Number(env[name]);
     if (!Number.isInteger(value) || value < min || value > max) {
@@ -225,7 +222,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): Config | "he
       : undefined,
     origins,
     issuer: env["WAYBILL_ISSUER"] ?? origins[0] ?? "",
-    frontDoorSecret: readSecret(env["WAYBILL_FRONT_DOOR_SECRET_FILE"]),
+    frontDoorSecret: readFrontDoorSecret(env["WAYBILL_FRONT_DOOR_SECRET_FILE"]),
     revocationBoundMs: whole("WAYBILL_REVOCATION_BOUND_MS", 30_000, 1000, 300_000),
     argon2: readCost(env["WAYBILL_ARGON2"]),
     openSignUp: readChoice("WAYBILL_SIGN_UP", ["open", "closed"]) === "open",
@@ -259,17 +256,13 @@ function readOrigins(text: string): string[] {
   });
 }
 
-/** @throws ConfigError */
-function readSecret(file: string | undefined): string | undefined {
+/** Reads the front door's secret. The front door sends it in a header. @throws ConfigError */
+function readFrontDoorSecret(file: string | undefined): string | undefined {
   if (!file) return undefined;
-  let secret: string;
-  try {
-    secret = readFileSync(file, "utf8").trim();
-  } catch (error) {
-    throw new ConfigError(`WAYBILL_FRONT_DOOR_SECRET_FILE=${file}: ${(error as Error).message}`);
-  }
-  if (secret.length >= 32) return secret;
-  throw new ConfigError(`WAYBILL_FRONT_DOOR_SECRET_FILE=${file}: expected 32 characters or more`);
+  const name = "WAYBILL_FRONT_DOOR_SECRET_FILE";
+  const secret = readSecretFile(name, file);
+  if (/^[!-~]+$/.test(secret)) return secret;
+  throw new ConfigError(`${name}=${file}: expected visible ASCII characters alone`);
 }
 
 /** @throws ConfigError */

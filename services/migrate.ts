@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -9,7 +8,8 @@ import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/mig
 import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "./catalog/seed.ts";
 import { ROLES } from "./config.ts";
-import { ConfigError, fail } from "./failure.ts";
+import { readSecretFile, readVariables, requireVariable } from "./environment.ts";
+import { fail } from "./failure.ts";
 import { seedIdentity } from "./identity/seed.ts";
 
 const CONTRACT = new URL("../proto/gen/image.binpb", import.meta.url);
@@ -33,19 +33,6 @@ Environment:
   WAYBILL_ADMIN_SECRET_FILE            the secret of serviceAccounts/admin, used when there is no such
                                        account yet: 32 characters or more; default: none is made
 `;
-
-function required(name: string): string {
-  const value = process.env[name];
-  if (!value) throw new ConfigError(`${name} is not set`);
-  return value;
-}
-
-function readAdminSecret(file: string | undefined): string | undefined {
-  if (!file) return undefined;
-  const secret = readFileSync(file, "utf8").trim();
-  if (secret.length >= 32) return secret;
-  throw new ConfigError(`WAYBILL_ADMIN_SECRET_FILE=${file}: expected 32 characters or more`);
-}
 
 /** Waits for a database that is starting; another error than that is final. */
 async function connect(url: string): Promise<pg.Client> {
@@ -79,11 +66,17 @@ async function main(): Promise<void> {
     console.log(USAGE);
     return;
   }
+  const env = readVariables(process.env);
   const passwords = new Map(
-    ROLES.map((schema) => [schema, required(`WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`)]),
+    ROLES.map((schema) => [
+      schema,
+      requireVariable(env, `WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`),
+    ]),
   );
-  const adminSecret = readAdminSecret(process.env["WAYBILL_ADMIN_SECRET_FILE"]);
-  const client = await connect(required("DATABASE_URL"));
+  const adminSecretFile = env["WAYBILL_ADMIN_SECRET_FILE"];
+  const adminSecret =
+    adminSecretFile && readSecretFile("WAYBILL_ADMIN_SECRET_FILE", adminSecretFile);
+  const client = await connect(requireVariable(env, "DATABASE_URL"));
   try {
     await withMigrationLock(client, async () => {
       for (const [schema, password] of passwords) {

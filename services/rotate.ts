@@ -6,6 +6,7 @@ import { loadCredentials } from "#shared/credentials/credentials.ts";
 import { loadTls } from "#shared/credentials/tls.ts";
 import { readError } from "#shared/errors/errors.ts";
 import { createClient } from "#shared/grpc/client.ts";
+import { readVariables, requireVariable } from "./environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
 /** Longer than a lease lasts, and is kept, by default. */
@@ -30,12 +31,6 @@ Environment:
   WAYBILL_TLS_DIR           folder with ca.crt, tls.crt, tls.key; default: plaintext
 `;
 
-function required(name: string): string {
-  const value = process.env[name];
-  if (!value) throw new ConfigError(`${name} is not set`);
-  return value;
-}
-
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: { help: { type: "boolean", short: "h" }, destroy: { type: "string" } },
@@ -47,9 +42,10 @@ async function main(): Promise<void> {
   }
   const [audience, ...rest] = positionals;
   if (audience === undefined || rest.length > 0) throw new ConfigError("expected one audience");
-  const credentials = loadCredentials(required("WAYBILL_CREDENTIALS_DIR"));
-  const target = required("WAYBILL_KEYS_ADDRESS");
-  const tlsDir = process.env["WAYBILL_TLS_DIR"];
+  const env = readVariables(process.env);
+  const credentials = loadCredentials(requireVariable(env, "WAYBILL_CREDENTIALS_DIR"));
+  const target = requireVariable(env, "WAYBILL_KEYS_ADDRESS");
+  const tlsDir = env["WAYBILL_TLS_DIR"];
   const client = createClient(KeysServiceService, target, tlsDir ? loadTls(tlsDir).client : {});
   try {
     const { path } = KeysServiceService.rotateRing;

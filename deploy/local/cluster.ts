@@ -195,7 +195,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     const { tlsDir } = secrets;
     const { replicaTls } = options;
     const issuer = origins(port, tlsPort)[0]!;
-    const secret = readFileSync(secrets.frontDoorSecretFile, "utf8").trim();
+    const secret = readFileSync(secrets.frontDoorSecretFile, "utf8");
     const ports = { port, tlsPort };
     const identity = { issuer, secret, tlsDir, replicaTls };
     const { startLimitMs } = options;

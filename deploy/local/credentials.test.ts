@@ -36,6 +36,16 @@ test("what is there already stays, and what a newer program needs besides is add
   expect(await makeSecrets(folder)).toEqual(second);
 });
 
+test("no secret ends with a line break, also not one that an older version made", async () => {
+  const first = await makeSecrets(folder);
+  const files = [first.keyEncryptionKeyFile, first.frontDoorSecretFile, first.adminSecretFile];
+  const contents = files.map((file) => readFileSync(file, "utf8"));
+  for (const content of contents) expect(content).toMatch(/^[\w-]{43}$/);
+  for (const [index, file] of files.entries()) writeFileSync(file, `${contents[index]}\n`);
+  await makeSecrets(folder);
+  expect(files.map((file) => readFileSync(file, "utf8"))).toEqual(contents);
+});
+
 test("secrets are their owner's alone to read", async () => {
   const { adminSecretFile, frontDoorSecretFile, credentialsDir } = await makeSecrets(folder);
   for (const file of [

@@ -81,9 +81,14 @@ function makeCredentials(folder: string): void {
   writePrivate(jwksFile, JSON.stringify({ keys }));
 }
 
-/** A file with 32 random bytes in base64url, made where there is none. */
+/**
+ * Makes a file with 32 random bytes in base64url where there is none. No line break follows: the file's
+ * bytes become an environment variable of the front proxy, which sends them in a header as they are. A
+ * file that an older version made loses its line break.
+ */
 function keepSecret(file: string): string {
-  if (!existsSync(file)) writePrivate(file, `${makeSecret()}\n`);
+  const kept = existsSync(file) ? readFileSync(file, "utf8").replace(/\r?\n$/, "") : makeSecret();
+  writePrivate(file, kept);
   return file;
 }
 

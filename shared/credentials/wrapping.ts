@@ -30,12 +30,14 @@ export interface Wrapping {
  * @throws Error naming the file, the line and the rule: one or two lines, each with 32 bytes in base64url
  */
 export function loadWrapping(file: string): Wrapping {
-  const lines = readFileSync(file, "utf8").trim().split("\n");
+  const lines = readFileSync(file, "utf8")
+    .replace(/\r?\n$/, "")
+    .split(/\r?\n/);
   if (lines.length > 2) {
     throw new Error(`${file}: expected one line or two, not ${lines.length}`);
   }
   const keys = lines.map((line, index) => {
-    const key = decodeBase64url(line.trim());
+    const key = decodeBase64url(line.replace(/=$/, ""));
     if (key?.length === KEY_BYTES) return key;
     throw new Error(`${file}: line ${index + 1} must be ${KEY_BYTES} bytes in base64url`);
   });
