@@ -6,12 +6,11 @@ import { loadTls } from "#shared/credentials/tls.ts";
 import { createClient } from "#shared/grpc/client.ts";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { Releasers } from "#shared/lifecycle/releasers.ts";
-import { ROLES } from "../../services/config.ts";
 import { ANY_CLUSTER, clusterOf, publicServices } from "../envoy/routes.ts";
 import { Children } from "./children.ts";
 import { CONNECTIONS_A_ROLE, checkReplicas, readBudget } from "./connections.ts";
 import { type Command, isRunning, listenForCommands } from "./control.ts";
-import { makeSecrets, type Secrets } from "./credentials.ts";
+import { databaseUrls, makeSecrets, type Secrets } from "./credentials.ts";
 import { Endpoints } from "./endpoints.ts";
 import { LOCAL_CHANNEL } from "./environment.ts";
 import { type Envoy, startEnvoy } from "./envoy.ts";
@@ -292,11 +291,8 @@ function replicaEnvironment(secrets: Secrets, databaseUrl: string): Record<strin
     WAYBILL_KEY_ENCRYPTION_KEY_FILE: secrets.keyEncryptionKeyFile,
     WAYBILL_DATABASE_CONNECTIONS: `${CONNECTIONS_A_ROLE}`,
   };
-  for (const role of ROLES) {
-    const url = new URL(databaseUrl);
-    url.username = `waybill_${role}`;
-    url.password = secrets.passwords[role];
-    env[`WAYBILL_DATABASE_URL_${role.toUpperCase()}`] = url.href;
+  for (const [role, url] of Object.entries(databaseUrls(databaseUrl, secrets.passwords))) {
+    env[`WAYBILL_DATABASE_URL_${role.toUpperCase()}`] = url;
   }
   return env;
 }

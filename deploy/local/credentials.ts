@@ -14,6 +14,7 @@ const SERVICES: Readonly<Record<string, { calls: string[] }>> = {
   checkout: { calls: ["catalog"] },
 };
 const SCHEMAS = ["keys", "identity", "token", "session", "catalog", "checkout"] as const;
+type Schema = (typeof SCHEMAS)[number];
 
 /** The passwords of the database's roles. */
 export interface Passwords {
@@ -60,6 +61,30 @@ export async function makeSecrets(folder: string): Promise<Secrets> {
     tlsDir: await makeCertificates(folder),
     passwords,
   };
+}
+
+/** Builds the address that each service reaches a database by, from the address of the database's owner. */
+export function databaseUrls(ownerUrl: string, passwords: Passwords): Record<Schema, string> {
+  const urls = SCHEMAS.map((schema) => {
+    const url = new URL(ownerUrl);
+    url.username = `waybill_${schema}`;
+    url.password = passwords[schema];
+    return [schema, url.href];
+  });
+  return Object.fromEntries(urls) as Record<Schema, string>;
+}
+
+/**
+ * Writes the files of the secret that Kubernetes pods find their database by: the addresses of its owner
+ * and of each service, and the services' passwords.
+ */
+export function writeDatabaseSecret(folder: string, ownerUrl: string, passwords: Passwords): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  writePrivate(join(folder, "owner-url"), ownerUrl);
+  for (const [schema, url] of Object.entries(databaseUrls(ownerUrl, passwords))) {
+    writePrivate(join(folder, `${schema}-url`), url);
+    writePrivate(join(folder, `${schema}-password`), passwords[schema as Schema]);
+  }
 }
 
 /** An Ed25519 key for each service, and the public keys of all with the audiences they may have. */

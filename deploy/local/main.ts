@@ -6,7 +6,7 @@ import { savedAudience } from "#shared/anchors/answers.ts";
 import { ROLES } from "../../services/config.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
-import { makeSecrets } from "./credentials.ts";
+import { makeSecrets, writeDatabaseSecret } from "./credentials.ts";
 import { dropForeignVariables, SETTINGS } from "./environment.ts";
 import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
@@ -36,7 +36,8 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
   --help           this text
 
 Environment:
-  DATABASE_URL     a Postgres of your own (its owner's address), in place of the embedded one
+  DATABASE_URL     a Postgres of your own (its owner's address), in place of the embedded one;
+                   with credentials: the one that DIR/database/ is to lead to
   ENVOY_BIN        an Envoy of your own
   ${SETTINGS.join(", ")}
                    passed on to the replicas (node services/main.ts --help). Other variables
@@ -201,8 +202,18 @@ async function audit(args: string[], flags: Flags): Promise<void> {
 
 async function credentials(args: string[]): Promise<void> {
   if (args.length !== 1) throw new Failure("expected one folder: npm run credentials -- DIR", 2);
-  await makeSecrets(resolve(args[0]!));
-  console.log(`made in ${resolve(args[0]!)}, for you alone to read; what was there already stays`);
+  const folder = resolve(args[0]!);
+  const { passwords } = await makeSecrets(folder);
+  console.log(`made in ${folder}, for you alone to read; what was there already stays`);
+  const ownerUrl = process.env["DATABASE_URL"];
+  if (!ownerUrl) return;
+  if (!URL.canParse(ownerUrl)) {
+    throw new Failure("DATABASE_URL: expected postgres://OWNER:PASSWORD@HOST/DATABASE", 2);
+  }
+  writeDatabaseSecret(join(folder, "database"), ownerUrl, passwords);
+  console.log(
+    `written to ${join(folder, "database")}: the addresses of the database of DATABASE_URL`,
+  );
 }
 
 async function status(flags: Flags): Promise<void> {

@@ -11,7 +11,6 @@ import { service as healthService } from "grpc-health-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { type Child, Children } from "../../deploy/local/children.ts";
-import { makeSecrets } from "../../deploy/local/credentials.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
@@ -22,19 +21,21 @@ import { Callers, ProofKey } from "../fixtures/callers.ts";
 import { makeClients } from "../fixtures/clients.ts";
 import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 import { shop } from "../fixtures/shopper.ts";
-import { type Container, type Manifest, type Pod, render } from "./render.ts";
+import { install, type Secret } from "./install.ts";
+import type { Container, Manifest, Pod } from "./render.ts";
 
 /**
- * The chart's pods as processes of this machine: what each manifest says of arguments, environment
- * and mounted secrets, with a loopback address in the place of each service's name.
+ * Runs the chart's pods as processes of this machine. Each gets the arguments, environment and mounted
+ * files that its manifest and the README's secrets give, and nothing else of this machine's environment. A
+ * loopback address stands in the place of each service's name.
  */
-const ADDRESSES = new Map(ROLES.map((role, index) => [`release-${role}`, `127.0.0.${index + 2}`]));
+const ADDRESSES = new Map(ROLES.map((role, index) => [`waybill-${role}`, `127.0.0.${index + 2}`]));
 // Only on Linux is all of 127/8 loopback without further ado.
 const canRun = toolPath("helm") !== undefined && process.platform === "linux";
 
 let postgres: TestPostgres;
-let manifests: Manifest[];
-let secrets: Map<string, Record<string, string>>;
+let manifests: readonly Manifest[];
+let secrets: ReadonlyMap<string, Secret>;
 const folder = mkdtempSync(join(tmpdir(), "waybill-pods-"));
 const children = new Children();
 const pods = new Map<string, Child>();
@@ -42,8 +43,7 @@ const pods = new Map<string, Child>();
 beforeAll(async () => {
   if (!canRun) return;
   postgres = await startTestPostgres();
-  manifests = render();
-  secrets = await makeClusterSecrets();
+  ({ manifests, secrets } = install(folder, postgres.url));
 });
 afterAll(async () => {
   await Promise.all([...pods.values()].map((pod) => pod.end(30_000)));
@@ -52,52 +52,27 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** What the chart's README says to make beforehand. */
-async function makeClusterSecrets() {
-  const local = join(folder, "secrets");
-  const { credentialsDir, tlsDir, passwords } = await makeSecrets(local);
-  const read = (dir: string, name: string) => readFileSync(join(dir, name), "utf8");
-  const tls = (names: string[]) =>
-    Object.fromEntries(names.map((name) => [name, read(tlsDir, name)]));
-  const database: Record<string, string> = { "owner-url": postgres.url };
-  for (const role of ROLES) {
-    const url = new URL(postgres.url);
-    url.username = `waybill_${role}`;
-    url.password = passwords[role];
-    database[`${role}-url`] = url.href;
-    database[`${role}-password`] = passwords[role];
-  }
-  return new Map<string, Record<string, string>>([
-    ["waybill-database", database],
-    ["waybill-key-encryption-key", { "key-encryption-key": read(local, "key-encryption-key") }],
-    ["waybill-services", { "services.jwks.json": read(credentialsDir, "services.jwks.json") }],
-    ["waybill-tls", tls(["ca.crt", "tls.crt", "tls.key"])],
-    ["waybill-front-door", { "front-door-secret": read(local, "front-door-secret") }],
-    ["waybill-admin", { "admin-secret": read(local, "admin-secret") }],
-    ["waybill-front-door-tls", tls(["ca.crt", "tls.crt", "tls.key"])],
-    ...ROLES.map((role): [string, Record<string, string>] => [
-      `waybill-credentials-${role}`,
-      { "jwk.json": read(credentialsDir, `${role}.jwk.json`) },
-    ]),
-  ]);
-}
-
-const secretOf = (name: string): Record<string, string> => {
+const secretOf = (name: string): Secret => {
   const secret = secrets.get(name);
   if (secret === undefined) throw new Error(`the chart asks for a secret ${name}`);
   return secret;
 };
+
+function secretValue(secret: string, key: string): Buffer {
+  const value = secretOf(secret)[key];
+  if (value === undefined) throw new Error(`the secret ${secret} has no key ${key}`);
+  return value;
+}
 
 /** Mounts a pod's volumes below a folder of its own. */
 function mount(name: string, { volumes = [] }: Pod, { volumeMounts = [] }: Container): string {
   const root = join(folder, name);
   for (const { name: volumeName, mountPath } of volumeMounts) {
     const volume = volumes.find((each) => each.name === volumeName)!;
-    const files: Record<string, string> = {};
+    const files: Record<string, Buffer | string> = {};
     if (volume.secret) Object.assign(files, secretOf(volume.secret.secretName));
     for (const { secret } of volume.projected?.sources ?? []) {
-      const from = secretOf(secret.name);
-      for (const { key, path } of secret.items) files[path] = from[key]!;
+      for (const { key, path } of secret.items) files[path] = secretValue(secret.name, key);
     }
     if (volume.configMap) {
       const map = manifests.find(
@@ -114,13 +89,13 @@ function mount(name: string, { volumes = [] }: Pod, { volumeMounts = [] }: Conta
   return root;
 }
 
-/** A container's environment, with its secrets, as it would see it. */
+/** A container's environment as its manifest says it, with the bytes of its secrets. */
 function environment({ env = [] }: Container): Record<string, string> {
   return Object.fromEntries(
     env.map(({ name, value, valueFrom }) => {
       const from = valueFrom?.secretKeyRef;
-      const found = from ? secretOf(from.name)[from.key] : value;
-      if (found === undefined) throw new Error(`${name} is nowhere to be had`);
+      const found = from ? secretValue(from.name, from.key).toString("utf8") : value;
+      if (found === undefined) throw new Error(`the manifest gives no value for ${name}`);
       return [name, found];
     }),
   );
@@ -141,7 +116,6 @@ const logOf = (name: string) => openSync(join(folder, `${name}.log`), "a");
 async function start(name: string, pod: Pod, listen?: string): Promise<Child> {
   const [container] = pod.containers as [Container];
   const root = mount(name, pod, container);
-  const { PATH = "", HOME = "" } = process.env;
   const env = Object.entries(environment(container)).map(([key, value]) => [
     key,
     here(value, root),
@@ -149,7 +123,7 @@ async function start(name: string, pod: Pod, listen?: string): Promise<Child> {
   const args = container.args!.map((arg) => here(arg, root, listen));
   const child = await children.start(process.execPath, [...NODE_FLAGS, ...args], {
     cwd: PROJECT,
-    env: { PATH, HOME, ...Object.fromEntries(env) },
+    env: Object.fromEntries(env),
     stdio: ["ignore", "ignore", logOf(name)],
   });
   pods.set(name, child);
@@ -157,7 +131,7 @@ async function start(name: string, pod: Pod, listen?: string): Promise<Child> {
 }
 
 const podOf = (kind: string, name: string): Pod =>
-  manifests.find((each) => each.kind === kind && each.metadata.name === `release-${name}`)!.spec!
+  manifests.find((each) => each.kind === kind && each.metadata.name === `waybill-${name}`)!.spec!
     .template.spec;
 
 const HealthClient = makeGenericClientConstructor(healthService, "Health");
@@ -181,21 +155,25 @@ async function untilReady(name: string, address: string): Promise<void> {
 }
 
 test.skipIf(!canRun)(
-  "the chart's pods, as processes, serve a checkout by TLS, and drain (needs helm)",
+  "the chart's pods, installed as its README says, serve a checkout by TLS, and drain (needs helm)",
   async () => {
+    const deployments = manifests.filter(({ kind }) => kind === "Deployment");
+    expect(deployments.map(({ metadata }) => metadata.name).sort()).toEqual(
+      [...ROLES, "front-door"].map((name) => `waybill-${name}`).sort(),
+    );
     const migration = await start("migration", podOf("Job", "migration"));
     expect(await migration.exited).toEqual({ code: 0, signal: null });
 
     for (const role of ROLES) {
       const pod = podOf("Deployment", role);
-      const address = ADDRESSES.get(`release-${role}`)!;
+      const address = ADDRESSES.get(`waybill-${role}`)!;
       await start(role, pod, address);
     }
     await Promise.all(
       ROLES.map((role) => {
         const [container] = podOf("Deployment", role).containers as [Container];
         const { port } = container.readinessProbe!.grpc!;
-        return untilReady(role, `${ADDRESSES.get(`release-${role}`)}:${port}`);
+        return untilReady(role, `${ADDRESSES.get(`waybill-${role}`)}:${port}`);
       }),
     );
 
