@@ -8,6 +8,12 @@ export type Discovery =
   /** From DNS: a headless service, one address for each pod. */
   | { kind: "dns"; host: string; port: number };
 
+/**
+ * Largest metadata that a replica may answer with, in KiB: the most that Envoy takes. A response beyond it
+ * costs its stream, one whose single value is over twice as long costs the connection, with every call on it.
+ */
+const MAX_RESPONSE_HEADERS_KIB = 8192;
+
 /** A cluster: the replicas that serve one role. @param tls undefined: they speak plaintext */
 export function cluster(name: string, discovery: Discovery, tls: TlsFiles | undefined): object {
   return {
@@ -24,8 +30,13 @@ export function cluster(name: string, discovery: Discovery, tls: TlsFiles | unde
     typed_extension_protocol_options: {
       "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        common_http_protocol_options: { max_response_headers_kb: MAX_RESPONSE_HEADERS_KIB },
         explicit_http_config: {
           http2_protocol_options: {
+            // A response that breaks the rules of HTTP ends its own stream. Otherwise Envoy ends the
+            // connection, and the calls of others on it. nghttp2 also does so on any value over 64 KiB.
+            use_oghttp2_codec: true,
+            override_stream_error_on_invalid_http_message: true,
             max_concurrent_streams: 500,
             connection_keepalive: { interval: "30s", timeout: "10s" },
           },

@@ -13,8 +13,12 @@ export const ANY_CLUSTER = "any";
 
 /** A call that was never processed may be sent again, to another replica, whatever it does. */
 const NEVER_PROCESSED = "refused-stream,connect-failure";
-/** What was processed, or may have been, only where the contract says that repeating does no harm. */
-const SAFE_TO_REPEAT = `${NEVER_PROCESSED},reset,unavailable`;
+/**
+ * A call that was processed may be retried only where the contract says that repeating does no harm.
+ * Not on `reset`: Envoy counts a malformed response as one, and would ask every other replica for it.
+ * A client that loses a replica gets UNAVAILABLE and retries the call itself.
+ */
+const SAFE_TO_REPEAT = `${NEVER_PROCESSED},unavailable`;
 
 /** Longest life of a call whose caller names no deadline, and longest deadline that is kept. */
 const DEFAULT_TIMEOUT = "30s";

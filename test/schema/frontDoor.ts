@@ -13,8 +13,8 @@ const CLUSTERS = ["identity", "token", "session", "catalog", "checkout", "any"];
 /** An Envoy in front of replicas within the test's own process. */
 export interface FrontDoor {
   readonly target: string;
-  /** Has calls go to exactly these replicas, each to any of them. Settles when they do. */
-  leadTo(addresses: readonly string[]): Promise<void>;
+  /** Has calls of these clusters go to exactly these replicas. Settles when they do. */
+  leadTo(addresses: readonly string[], clusters?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -38,8 +38,8 @@ export async function startFrontDoor(): Promise<FrontDoor> {
   });
   return {
     target,
-    async leadTo(addresses) {
-      const replicas = addresses.map((address) => ({ address, clusters: CLUSTERS }));
+    async leadTo(addresses, clusters = CLUSTERS) {
+      const replicas = addresses.map((address) => ({ address, clusters }));
       endpoints.write(replicas);
       await envoy.follows(replicas);
     },
