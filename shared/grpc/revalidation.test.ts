@@ -54,7 +54,7 @@ test("an answer with metadata of its own is kept by nobody", async () => {
 });
 
 test("who has the answer gets an empty one, who has another gets it whole", async () => {
-  const { ask } = setUp(...Array.from({ length: 5 }, () => page("a")), page("b"));
+  const { ask } = setUp(...Array.from({ length: 7 }, () => page("a")), page("b"));
   const { etag } = await ask();
   for (const known of [[etag], [`"other", W/${etag}`], ["*"]]) {
     expect(await ask(...known)).toMatchObject({
@@ -63,7 +63,9 @@ test("who has the answer gets an empty one, who has another gets it whole", asyn
       etag,
     });
   }
-  expect(await ask('"other"')).toMatchObject({ notModified: false, answer: page("a") });
+  for (const other of ['"other"', '"a,*,b"', `"a, ${etag.slice(1)}`]) {
+    expect(await ask(other), other).toMatchObject({ notModified: false, answer: page("a") });
+  }
   expect(await ask(etag)).toMatchObject({ notModified: false, answer: page("b") });
 });
 

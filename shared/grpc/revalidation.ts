@@ -64,10 +64,12 @@ export function revalidation(
   };
 }
 
-/** Weak comparison with each entry of the list, or `*` (RFC 9110 section 13.1.2). */
+/** An entry of a list of entity tags. Commas within the quotes are the tag's own. */
+const ENTITY_TAG = /(?:^|,)[ \t]*(?:W\/)?("[^"]*")(?=[ \t]*(?:,|$))/g;
+
+/** Compares weakly with each entry of the list, or with `*` alone (RFC 9110 sections 8.8.3 and 13.1.2). */
 export function namesEtag(ifNoneMatch: readonly (string | Buffer)[], etag: string): boolean {
-  return ifNoneMatch
-    .flatMap((value) => value.toString().split(","))
-    .map((entry) => entry.trim().replace(/^W\//, ""))
-    .some((entry) => entry === "*" || entry === etag);
+  if (ifNoneMatch.length === 0) return false;
+  const list = ifNoneMatch.join(",").trim();
+  return list === "*" || [...list.matchAll(ENTITY_TAG)].some(([, tag]) => tag === etag);
 }
