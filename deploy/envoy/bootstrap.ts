@@ -1,9 +1,18 @@
 import type { Contract } from "#shared/grpc/contract.ts";
 import { FRONT_DOOR_KEY } from "#shared/grpc/frontDoor.ts";
 import { cluster, type Discovery } from "./clusters.ts";
-import { ANY_CLUSTER, clusterOf, publicServices, routes } from "./routes.ts";
+import { programs } from "./programs.ts";
+import { header, refusals } from "./refusals.ts";
+import {
+  ANY_CLUSTER,
+  clusterOf,
+  METADATA_BYTES_KEY,
+  PROTOCOL_KEY,
+  publicServices,
+  routes,
+} from "./routes.ts";
 import { fromCallers, type TlsFiles } from "./tls.ts";
-import { jwksCluster, refusals, tokenCheck } from "./tokenCheck.ts";
+import { jwksCluster, tokenCheck } from "./tokenCheck.ts";
 import { transcoder } from "./transcoder.ts";
 
 /** What differs from place to place. */
@@ -24,15 +33,20 @@ export interface Place {
   discovery(cluster: string): Discovery;
 }
 
-/** Largest metadata of a request, in KiB, and the most keys. */
-const MAX_HEADERS_KIB = 16;
-const MAX_HEADERS = 64;
+/**
+ * Largest metadata of a request that Envoy reads, in KiB, and the most keys: six times what a caller may
+ * send, so that a caller with too much gets a reason. Beyond these Envoy resets the stream without one.
+ * Each connection can make Envoy hold that much, and each of its streams that has begun.
+ */
+const MAX_HEADERS_KIB = 96;
+const MAX_HEADERS = 1000;
 /** Most connections of callers. */
 const MAX_CONNECTIONS = 10_000;
 
 /** Envoy's configuration, the same everywhere but for the place. */
 export function bootstrap(contract: Contract, place: Place): object {
   const clusters = [...publicServices(contract).map(clusterOf), ANY_CLUSTER];
+  const way = sharedWay(contract, place);
   return {
     node: { id: "front-door", cluster: "waybill" },
     admin: { address: socket(place.admin) },
@@ -50,8 +64,8 @@ export function bootstrap(contract: Contract, place: Place): object {
     },
     static_resources: {
       listeners: [
-        listener("front_door", place.listen, contract, place),
-        listener("front_door_tls", place.listenTls, contract, place, place.listenTls.files),
+        listener("front_door", place.listen, way),
+        listener("front_door_tls", place.listenTls, way, place.listenTls.files),
       ],
       clusters: [
         ...clusters.map((name) => cluster(name, place.discovery(name), place.replicaTls)),
@@ -64,8 +78,7 @@ export function bootstrap(contract: Contract, place: Place): object {
 function listener(
   name: string,
   listen: { address: string; port: number },
-  contract: Contract,
-  place: Place,
+  way: object,
   files?: TlsFiles,
 ): object {
   return {
@@ -77,7 +90,7 @@ function listener(
         filters: [
           {
             name: "envoy.filters.network.http_connection_manager",
-            typed_config: connectionManager(contract, place, files !== undefined),
+            typed_config: connectionManager(way, files !== undefined),
           },
         ],
         ...(files && { transport_socket: fromCallers(files) }),
@@ -86,11 +99,7 @@ function listener(
   };
 }
 
-function connectionManager(
-  contract: Contract,
-  { accessLog: log, issuer }: Place,
-  isTls: boolean,
-): object {
+function connectionManager(way: object, isTls: boolean): object {
   return {
     "@type":
       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -107,13 +116,37 @@ function connectionManager(
     max_request_headers_kb: MAX_HEADERS_KIB,
     common_http_protocol_options: {
       max_headers_count: MAX_HEADERS,
-      headers_with_underscores_action: "REJECT_REQUEST",
+      headers_with_underscores_action: "ALLOW",
       idle_timeout: "600s",
     },
     request_headers_timeout: "10s",
     stream_idle_timeout: "300s",
     normalize_path: true,
     generate_request_id: true,
+    // Routes match headers alone. The filter below removes these again.
+    early_header_mutation_extensions: [
+      {
+        name: "envoy.http.early_header_mutation.header_mutation",
+        typed_config: {
+          "@type":
+            "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+          mutations: [
+            { append: header(PROTOCOL_KEY, "%PROTOCOL%") },
+            { append: header(METADATA_BYTES_KEY, "%REQUEST_HEADERS_BYTES%") },
+          ],
+        },
+      },
+    ],
+    ...way,
+  };
+}
+
+/**
+ * Filters, routes and refusals, which both listeners have. One object for both: the chart's YAML has it
+ * once, and an alias to it.
+ */
+function sharedWay(contract: Contract, { accessLog: log, issuer }: Place): object {
+  return {
     access_log: [accessLog(log)],
     http_filters: [
       {
@@ -129,6 +162,7 @@ function connectionManager(
           },
         },
       },
+      programs(),
       transcoder(contract),
       tokenCheck(contract, issuer),
       {
@@ -183,6 +217,7 @@ const ACCESS_LOG = {
   path: "%REQ(:PATH)%",
   status: "%GRPC_STATUS(SNAKE_STRING)%",
   flags: "%RESPONSE_FLAGS%",
+  details: "%RESPONSE_CODE_DETAILS%",
   duration_ms: "%DURATION%",
   attempts: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
   replica: "%UPSTREAM_HOST%",

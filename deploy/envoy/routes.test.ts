@@ -4,7 +4,7 @@ import { contract } from "../../test/fixtures/clients.ts";
 import { publicServices, routes } from "./routes.ts";
 
 interface Route {
-  match: { path?: string; prefix?: string; headers?: unknown };
+  match: { path?: string; prefix?: string; grpc?: object; headers?: unknown };
   route?: { cluster: string; timeout: string; retry_policy: { retry_on: string } };
   direct_response?: { status: number };
 }
@@ -25,16 +25,17 @@ test("every public method has a route of its own, to its service's cluster", () 
   const open = contract.methods.filter(
     ({ access }) => access === Access.ACCESS_PUBLIC || access === Access.ACCESS_AUTHENTICATED,
   );
-  expect(all.flatMap(({ match }) => match.path ?? []).sort()).toEqual(
+  const served = all.filter(({ match, route }) => match.grpc && route);
+  expect(served.flatMap(({ match }) => match.path ?? []).sort()).toEqual(
     open.map(({ path }) => path).sort(),
   );
   const order = all.find(({ match }) => match.path?.endsWith("/PlaceOrder"));
   expect(order?.route?.cluster).toBe("checkout");
 });
 
-test("what was never processed is repeated on every route, the rest only where it does no harm", () => {
+test("a call is retried where it was never processed, others only where that does no harm", () => {
   for (const { match, route, direct_response } of all) {
-    if (direct_response !== undefined) continue;
+    if (direct_response !== undefined || !match.grpc) continue;
     const retried = route!.retry_policy.retry_on.split(",");
     expect(retried.slice(0, 2)).toEqual(["refused-stream", "connect-failure"]);
     const repeatable = match.path !== undefined && contract.method(match.path).repeatable;
@@ -43,7 +44,7 @@ test("what was never processed is repeated on every route, the rest only where i
   expect(contract.methods.some(({ repeatable }) => !repeatable)).toBe(true);
 });
 
-test("nothing but gRPC is let in, and nothing by a prefix but health and reflection", () => {
+test("only gRPC and methods with an HTTP route are served, by a prefix only health and reflection", () => {
   const prefixes = all
     .filter(({ direct_response }) => !direct_response)
     .flatMap(({ match }) => match.prefix ?? []);
@@ -52,7 +53,8 @@ test("nothing but gRPC is let in, and nothing by a prefix but health and reflect
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",
   ]);
-  for (const { match, direct_response } of all) {
-    if (!direct_response) expect(match).toHaveProperty("grpc");
-  }
+  const plain = all.filter(({ match, route }) => route && !match.grpc);
+  expect(new Set(plain.map(({ match }) => match.path))).toEqual(
+    new Set(["/.well-known/jwks.json", "/.well-known/oauth-authorization-server"]),
+  );
 });

@@ -1,5 +1,7 @@
 import { Access } from "#proto/waybill/options/v1/options.ts";
 import type { Contract, MethodContract } from "#shared/grpc/contract.ts";
+import { httpRoutes, isMethod } from "./httpRoutes.ts";
+import { answers, header, refuses } from "./refusals.ts";
 
 /** Services that every replica answers, whatever its roles. */
 const EVERYWHERE = [
@@ -10,6 +12,13 @@ const EVERYWHERE = [
 
 /** The cluster that serves what every replica answers. */
 export const ANY_CLUSTER = "any";
+
+/** Name the HTTP version and the size of a request's metadata. Set by the front proxy, for routes to match. */
+export const PROTOCOL_KEY = "x-waybill-protocol";
+export const METADATA_BYTES_KEY = "x-waybill-metadata-bytes";
+
+/** Largest metadata of a request. A value over 64 KiB would make a replica end the shared connection. */
+const MAX_METADATA_BYTES = 16 * 1024;
 
 /** A call that was never processed may be sent again, to another replica, whatever it does. */
 const NEVER_PROCESSED = "refused-stream,connect-failure";
@@ -41,21 +50,23 @@ export function publicServices(contract: Contract): string[] {
 }
 
 /**
- * The front door's routes, out of the contract. What is not named here is answered UNIMPLEMENTED:
+ * The front proxy's routes, out of the contract. What is not named here is answered UNIMPLEMENTED:
  * internal services have no way in.
  */
 export function routes(contract: Contract): object[] {
-  const exact = publicMethods(contract).map((method) => ({
-    match: { path: method.path, grpc: {} },
-    route: toCluster(
-      clusterOf(method.service),
+  const toMethod = ({ service, repeatable, singleUseProof }: MethodContract) =>
+    toCluster(
+      clusterOf(service),
       // A proof that is good for one call is spent by the first attempt.
-      method.repeatable && !method.singleUseProof ? SAFE_TO_REPEAT : NEVER_PROCESSED,
+      repeatable && !singleUseProof ? SAFE_TO_REPEAT : NEVER_PROCESSED,
       DEFAULT_TIMEOUT,
-    ),
+    );
+  const exact = publicMethods(contract).map((method) => ({
+    match: { path: method.path, grpc: {}, headers: [isMethod("POST")] },
+    route: toMethod(method),
   }));
   const everywhere = EVERYWHERE.map((service) => ({
-    match: { prefix: `/${service}/`, grpc: {} },
+    match: { prefix: `/${service}/`, grpc: {}, headers: [isMethod("POST")] },
     // Reflection and health watches stay open.
     route: toCluster(ANY_CLUSTER, NEVER_PROCESSED, "0s"),
   }));
@@ -66,10 +77,39 @@ export function routes(contract: Contract): object[] {
         prefix: "/",
         headers: [{ name: "authorization", string_match: { contains: "," } }],
       },
-      direct_response: { status: 401 },
+      ...answers(401),
+    },
+    {
+      match: {
+        prefix: "/",
+        headers: [
+          {
+            name: METADATA_BYTES_KEY,
+            range_match: { start: MAX_METADATA_BYTES + 1, end: Number.MAX_SAFE_INTEGER },
+          },
+        ],
+      },
+      ...answers(431),
+    },
+    {
+      match: {
+        prefix: "/",
+        grpc: {},
+        headers: [{ name: PROTOCOL_KEY, string_match: { prefix: "HTTP/1" } }],
+      },
+      ...refuses(505),
     },
     ...exact,
     ...everywhere,
+    ...httpRoutes(contract, (path) => toMethod(contract.method(path))),
+    ...[...publicServices(contract), ...EVERYWHERE].flatMap((service) => {
+      const path = { prefix: `/${service}/` };
+      return [
+        { match: { ...path, grpc: {}, headers: [isMethod("POST")] }, ...answers(404) },
+        { match: { ...path, headers: [isMethod("POST")] }, ...answers(415) },
+        { match: path, ...refuses(405), response_headers_to_add: [header("allow", "POST")] },
+      ];
+    }),
   ];
 }
 

@@ -1,7 +1,7 @@
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import { Errors, type StatusError } from "#shared/errors/errors.ts";
 import type { Contract } from "#shared/grpc/contract.ts";
 
+export const TOKEN_CHECK = "envoy.filters.http.jwt_authn";
 const PROVIDER = "waybill";
 /** The front door itself, for what it asks as others do. */
 export const OWN_CLUSTER = "front_door_itself";
@@ -17,7 +17,7 @@ export function tokenCheck(contract: Contract, issuer: string): object {
     (method) => method.access === Access.ACCESS_AUTHENTICATED,
   );
   return {
-    name: "envoy.filters.http.jwt_authn",
+    name: TOKEN_CHECK,
     typed_config: {
       "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
       providers: {
@@ -65,52 +65,5 @@ export function jwksCluster(port: number): object {
         },
       ],
     },
-  };
-}
-
-/**
- * What callers hear of it: what a service would have told them. While the keys could not be fetched, no
- * token is known to be bad.
- */
-export function refusals(): object {
-  return {
-    mappers: [
-      mapper(Errors.KEYS_UNAVAILABLE(), 503, {
-        extension_filter: {
-          name: "envoy.access_loggers.extension_filters.cel",
-          typed_config: {
-            "@type":
-              "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            expression: 'response.code_details.contains("Jwks_remote_fetch_is_failed")',
-          },
-        },
-      }),
-      mapper(Errors.CREDENTIAL_INVALID(), 401, {
-        status_code_filter: {
-          comparison: { op: "EQ", value: { default_value: 401, runtime_key: "refusals.status" } },
-        },
-      }),
-    ],
-  };
-}
-
-function mapper(error: StatusError, httpStatus: number, filter: object): object {
-  const { details, metadata } = error.toStatusObject();
-  const [packed] = metadata?.get("grpc-status-details-bin") ?? [];
-  return {
-    filter,
-    status_code: httpStatus,
-    body: { inline_string: details },
-    headers_to_add: [
-      {
-        header: {
-          key: "grpc-status-details-bin",
-          // As binary metadata travel: base64 without padding.
-          value: Buffer.from(packed as Buffer)
-            .toString("base64")
-            .replaceAll("=", ""),
-        },
-      },
-    ],
   };
 }

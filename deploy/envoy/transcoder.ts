@@ -1,4 +1,4 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, getOption, hasOption, toBinary } from "@bufbuild/protobuf";
 import {
   DescriptorProtoSchema,
   type FileDescriptorProto,
@@ -9,13 +9,50 @@ import {
   MethodOptionsSchema,
   ServiceDescriptorProtoSchema,
 } from "@bufbuild/protobuf/wkt";
-import type { Contract } from "#shared/grpc/contract.ts";
+import type { Contract, MethodContract } from "#shared/grpc/contract.ts";
 
+export const TRANSCODER = "envoy.filters.http.grpc_json_transcoder";
 /** The number of the option `google.api.http`. */
 const HTTP = 72295728;
-const HTTP_FILES = ["google/api/annotations.proto", "google/api/httpbody.proto"];
+/** The message of each response: its bytes are the response's body. */
+const RESPONSE = "google.api.HttpBody";
+const RESPONSE_FILE = "google/api/httpbody.proto";
+/** A path without variables. */
+const FIXED_PATH = /^(\/[A-Za-z0-9._~-]+)+$/;
 
-/** Turns plain HTTP requests for methods that say so (`google.api.http`) into gRPC. */
+/** A method that plain HTTP can call, too. */
+export interface HttpMethod {
+  readonly method: MethodContract;
+  readonly path: string;
+}
+
+/**
+ * The methods that have an HTTP route (`google.api.http`).
+ *
+ * @throws Error naming a method whose rule is more than GET of a fixed path, or whose response is no
+ *   google.api.HttpBody: the front proxy serves no others
+ */
+export function httpMethods({ registry, methods }: Contract): HttpMethod[] {
+  const extension = registry.getExtension("google.api.http");
+  if (extension === undefined) return [];
+  return methods.flatMap((method) => {
+    const service = registry.getService(method.service);
+    const desc = service?.methods.find(({ name }) => method.path.endsWith(`/${name}`));
+    if (desc === undefined || !hasOption(desc, extension)) return [];
+    const { pattern } = getOption(desc, extension) as {
+      pattern?: { case?: string; value?: unknown };
+    };
+    const path = pattern?.case === "get" ? `${pattern.value}` : "";
+    if (!FIXED_PATH.test(path) || desc.output.typeName !== RESPONSE) {
+      throw new Error(
+        `option google.api.http of ${method.path}: must be GET of a fixed path, with a response ${RESPONSE}`,
+      );
+    }
+    return [{ method, path }];
+  });
+}
+
+/** Turns plain HTTP requests for those methods into gRPC. Off, but on routes that turn it on. */
 export function transcoder(contract: Contract): object {
   const { file } = fromBinary(FileDescriptorSetSchema, contract.image);
   const files = file.filter((each) => each.service.some(({ method }) => method.some(isForHttp)));
@@ -27,13 +64,14 @@ export function transcoder(contract: Contract): object {
     const { sourceCodeInfo: _comments, ...rest } = found;
     needed.set(name, rest);
   };
-  for (const name of HTTP_FILES) add(name);
+  add(RESPONSE_FILE);
   const descriptors = toBinary(FileDescriptorSetSchema, {
     $typeName: "google.protobuf.FileDescriptorSet",
     file: [...needed.values(), ...files.map(onlyForHttp)],
   });
   return {
-    name: "envoy.filters.http.grpc_json_transcoder",
+    name: TRANSCODER,
+    disabled: true,
     typed_config: {
       "@type":
         "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -43,6 +81,9 @@ export function transcoder(contract: Contract): object {
           .filter(({ method }) => method.some(isForHttp))
           .map(({ name }) => `${each.package}.${name}`),
       ),
+      // The route of the HTTP path stays the request's, with what it sets for the response.
+      match_incoming_request_route: true,
+      ignore_unknown_query_parameters: true,
     },
   };
 }
@@ -51,7 +92,7 @@ function isForHttp({ options }: MethodDescriptorProto): boolean {
   return options?.$unknown?.some(({ no }) => no === HTTP) ?? false;
 }
 
-/** A file with nothing in it but those methods, their requests, and that option. */
+/** A file with nothing in it but those methods, their requests, and that option, which Envoy knows by itself. */
 function onlyForHttp(file: FileDescriptorProto): FileDescriptorProto {
   const service = file.service
     .map(({ name, method }) =>
@@ -61,7 +102,7 @@ function onlyForHttp(file: FileDescriptorProto): FileDescriptorProto {
   const used = new Set(service.flatMap(({ method }) => method.map(({ inputType }) => inputType)));
   const { name, syntax, package: packageName } = file;
   return create(FileDescriptorProtoSchema, {
-    ...{ name, syntax, package: packageName, dependency: HTTP_FILES, service },
+    ...{ name, syntax, package: packageName, dependency: [RESPONSE_FILE], service },
     messageType: file.messageType
       .filter((message) => used.has(`.${packageName}.${message.name}`))
       .map((message) => create(DescriptorProtoSchema, { name: message.name })),

@@ -291,6 +291,10 @@ export const Errors = vocabulary("waybill", {
     status.INVALID_ARGUMENT,
     "A metadata key that may be sent once was sent more than once.",
   ],
+  METADATA_TOO_LARGE: [
+    status.RESOURCE_EXHAUSTED,
+    "The request's metadata is too large or has too many keys. Send less metadata.",
+  ],
   ACCESS_DENIED: [status.PERMISSION_DENIED, "The caller may not call this method."],
   CREDENTIAL_INVALID: [
     status.UNAUTHENTICATED,

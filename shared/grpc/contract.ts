@@ -53,7 +53,7 @@ const STREAMED: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_READ, St
 /** What a session may be read by: a cache that repeats its answer changes nothing. */
 const READS: ReadonlySet<Step> = new Set([Step.STEP_UNSPECIFIED, Step.STEP_READ]);
 
-/** The front door refuses keys with an underscore. */
+/** No underscore: other proxies on the way, such as nginx, drop such keys unless told otherwise. */
 const VARY = /^[a-z][a-z0-9.-]{0,62}$/;
 /** Keys that say who calls, or how caches and calls are handled, not what is asked for. */
 const NO_VARY =

@@ -9,6 +9,7 @@ import {
   type RawUpstream,
   startRawUpstream,
 } from "../fixtures/rawUpstream.ts";
+import { refusal } from "../fixtures/refusal.ts";
 import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
 
 /** The real front proxy before upstreams that break the rules of HTTP/2 and gRPC. */
@@ -155,3 +156,16 @@ test.for(Object.entries(POISONS))(
     expect(counts).toEqual({ others: OTHERS, poison: 1 });
   },
 );
+
+test("R1 a malformed response is answered INTERNAL with a reason: clients do not retry it", async () => {
+  for (const name of ["a line break in a value", "200 headers", "no :status"]) {
+    poison = POISONS[name]!;
+    const clients = makeClients(frontDoor.target, { withJar: false, retries: false });
+    expect(await refusal(clients.catalog.getProduct({ name: "poison" })), name).toMatchObject({
+      code: status.INTERNAL,
+      domain: "waybill",
+      reason: "INTERNAL",
+    });
+    clients.close();
+  }
+});

@@ -1,0 +1,251 @@
+import { type ClientHttp2Session, connect } from "node:http2";
+import { Metadata, status } from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { Access } from "#proto/waybill/options/v1/options.ts";
+import { readError } from "#shared/errors/errors.ts";
+import { Server } from "#shared/grpc/server.ts";
+import { REST_OF_CATALOG } from "../fixtures/catalogHandlers.ts";
+import { contract } from "../fixtures/clients.ts";
+import { http1, onSession, type PlainResponse } from "../fixtures/plainHttp.ts";
+import { seededRandom } from "../fixtures/random.ts";
+import { startRawUpstream } from "../fixtures/rawUpstream.ts";
+import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
+
+/** The front proxy's own responses to gRPC callers, and requests that only it may refuse. */
+const GET_PRODUCT = "/waybill.catalog.v1.CatalogService/GetProduct";
+const GRPC = { "content-type": "application/grpc", te: "trailers" };
+/** GetProductRequest of products/1, as one message of gRPC. */
+const BODY = Buffer.concat([Buffer.from([0, 0, 0, 0, 12, 10, 10]), Buffer.from("products/1")]);
+
+let server: Server;
+let replica: string;
+let frontDoor: FrontDoor;
+let session: ClientHttp2Session;
+/** What arrived at the replica. */
+let arrived: Metadata[] = [];
+
+beforeAll(async () => {
+  server = new Server({ contract }).add(CatalogServiceService, {
+    getProduct: async ({ name }, { metadata }) => {
+      arrived.push(metadata);
+      return Product.create({ name });
+    },
+    ...REST_OF_CATALOG,
+  });
+  replica = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
+  server.serving(true);
+  frontDoor = await startFrontDoor();
+  await frontDoor.leadTo([replica]);
+  session = connect(`http://${frontDoor.target}`, { maxSendHeaderBlockLength: 1024 * 1024 });
+  session.on("error", () => {});
+});
+afterAll(async () => {
+  session?.destroy();
+  await frontDoor?.close();
+  await server?.drain();
+});
+
+/** Calls GetProduct, or sends something else to it, on the connection that all tests share. */
+async function call(
+  headers: Record<string, string> = {},
+  { path = GET_PRODUCT, method = "POST" } = {},
+): Promise<PlainResponse> {
+  arrived = [];
+  return onSession(session, { method, path, headers: { ...GRPC, ...headers }, body: BODY });
+}
+
+/** The gRPC status and reason of a response. */
+function reported({ headers }: PlainResponse) {
+  const metadata = new Metadata();
+  const details = headers["grpc-status-details-bin"];
+  if (details) metadata.set("grpc-status-details-bin", Buffer.from(`${details}`, "base64"));
+  const code = Number(headers["grpc-status"]) as status;
+  const { reason, domain } = readError({
+    code,
+    details: decodeURIComponent(`${headers["grpc-message"] ?? ""}`),
+    metadata,
+  });
+  return { code, reason, domain };
+}
+
+async function expectServed(): Promise<void> {
+  expect(reported(await call()).code).toBe(status.OK);
+  expect(arrived).toHaveLength(1);
+}
+
+const random = seededRandom();
+/** A value that Huffman coding makes no shorter. */
+const noise = (length: number) =>
+  Array.from({ length }, () => String.fromCharCode(0x23 + random.below(0x5a))).join("");
+const keys = (count: number, value = () => "v"): Record<string, string> =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`key-${index}`, value()]));
+
+test.for<[name: string, headers: Record<string, string>]>([
+  ["65 keys", keys(65)],
+  ["100 keys", keys(100)],
+  ["200 keys", keys(200)],
+  ["500 keys", keys(500)],
+  ["900 keys", keys(900)],
+  ["17 KiB", keys(17, () => noise(1024))],
+  ["40 KiB", keys(40, () => noise(1024))],
+  ["80 KiB", keys(40, () => noise(2048))],
+  ["90 KiB in 400 keys", keys(400, () => noise(200))],
+  ["a key of 20 KiB", { key: noise(20 * 1024) }],
+  ["a key of 60 KiB", { key: noise(60 * 1024) }],
+])(
+  "E3 metadata of %s is refused with a reason, and the connection lives on",
+  async ([, headers]) => {
+    await expectServed();
+    const response = await call(headers);
+    expect({ status: response.status, ...reported(response) }).toEqual({
+      status: 200,
+      code: status.RESOURCE_EXHAUSTED,
+      domain: "waybill",
+      reason: "METADATA_TOO_LARGE",
+    });
+    expect(arrived).toEqual([]);
+    await expectServed();
+    expect(session.closed).toBe(false);
+  },
+);
+
+test("metadata within the limits arrives: 50 keys, 15 KiB, a key of 15 KiB", async () => {
+  for (const headers of [
+    keys(50),
+    keys(15, () => noise(1000)),
+    { key: noise(15 * 1024) },
+  ] as Record<string, string>[]) {
+    expect(reported(await call(headers)).code).toBe(status.OK);
+    for (const [key, value] of Object.entries(headers))
+      expect(arrived[0]!.get(key)).toEqual([value]);
+  }
+});
+
+test("E3 too much metadata over HTTP/1.1 is refused with a reason", async () => {
+  const path = "/nothing";
+  expect((await http1(frontDoor.target, { path })).status).toBe(404);
+  for (const headers of [{ key: noise(20_000) }, { key: noise(200_000) }]) {
+    const { status: code, body } = await http1(frontDoor.target, { path, headers });
+    expect({ code, body }).toEqual({
+      code: 431,
+      body: expect.stringContaining("metadata is too large"),
+    });
+  }
+});
+
+test("keys with an underscore arrive; what routes match by does not", async () => {
+  const headers = { trace_id: "a", _lead: "b", x__y_: "c", "x-waybill-protocol": "d" };
+  expect(reported(await call(headers)).code).toBe(status.OK);
+  const { trace_id, _lead, x__y_, ...rest } = arrived[0]!.getMap();
+  expect([trace_id, _lead, x__y_]).toEqual(["a", "b", "c"]);
+  expect(Object.keys(rest).filter((key) => key.startsWith("x-waybill-"))).toEqual([
+    "x-waybill-front-door",
+  ]);
+});
+
+const OPEN: readonly Access[] = [Access.ACCESS_PUBLIC, Access.ACCESS_AUTHENTICATED];
+const paths = contract.methods
+  .filter(({ access }) => OPEN.includes(access))
+  .map(({ path }) => path);
+const METHODS = ["PUT", "DELETE", "PATCH", "OPTIONS", "GET", "PROPFIND"];
+
+test("no other HTTP method than POST is served, at any gRPC method", async () => {
+  await expectServed();
+  const random = seededRandom();
+  for (const path of [...paths, "/grpc.health.v1.Health/Check"]) {
+    // Each path with some of them, the first with all.
+    const methods = path === GET_PRODUCT ? METHODS : [METHODS[random.below(METHODS.length)]!];
+    for (const method of methods) {
+      const asGrpc = await call({}, { path, method });
+      const plain = await http1(frontDoor.target, { method, path });
+      for (const response of [asGrpc, plain]) {
+        expect(response, `${method} ${path}`).toMatchObject({
+          status: 405,
+          headers: { allow: "POST" },
+        });
+        expect(reported(response)).toEqual({
+          code: status.UNIMPLEMENTED,
+          domain: "waybill",
+          reason: "HTTP_METHOD_NOT_ALLOWED",
+        });
+      }
+      expect(arrived).toEqual([]);
+    }
+  }
+});
+
+test("gRPC over HTTP/1.1, which may lose trailers, is refused in words", async () => {
+  await expectServed();
+  arrived = [];
+  for (const path of [GET_PRODUCT, "/grpc.health.v1.Health/Check", "/nothing"]) {
+    for (const type of ["application/grpc", "application/grpc+proto"]) {
+      const headers = { "content-type": type, te: "trailers", "x-waybill-protocol": "HTTP/2" };
+      const request = { method: "POST", path, headers, body: BODY };
+      const response = await http1(frontDoor.target, request);
+      expect(response).toMatchObject({ status: 505, headers: { "content-type": "text/plain" } });
+      expect(response.body).toContain("gRPC needs HTTP/2");
+      expect(reported(response).reason).toBe("HTTP_VERSION_UNSUPPORTED");
+    }
+  }
+  expect(arrived).toEqual([]);
+});
+
+test("other content-types than gRPC's are refused at gRPC methods", async () => {
+  await expectServed();
+  for (const type of ["application/json", "application/grpc-web", "text/plain"]) {
+    const response = await call({ "content-type": type });
+    expect(response.status, type).toBe(415);
+    expect(response.body).toContain("application/grpc");
+    expect(arrived).toEqual([]);
+  }
+});
+
+test("every response that the front proxy makes itself has a gRPC status and a reason", async () => {
+  let asked = Promise.withResolvers<void>();
+  const silent = await startRawUpstream((message, response) => {
+    // It is healthy, and answers no call.
+    if (message.length > 0) {
+      asked.resolve();
+      return;
+    }
+    response.headers([
+      [":status", "200"],
+      ["content-type", "application/grpc"],
+    ]);
+    response.message(Buffer.from([8, 1]));
+    response.headers([["grpc-status", "0"]], true);
+  });
+  await frontDoor.leadTo([silent.address], ["session", "any"]);
+  const reasonOf = async (path: string, headers: Record<string, string> = {}) =>
+    reported(await call(headers, { path }));
+  const SESSIONS = "/waybill.session.v1.SessionService/OpenSession";
+  try {
+    const refused = (code: status, reason: string) => ({ code, reason, domain: "waybill" });
+    expect(await reasonOf("/no.Service/Method")).toEqual(
+      refused(status.UNIMPLEMENTED, "METHOD_NOT_FOUND"),
+    );
+    expect(await reasonOf("/waybill.catalog.v1.CatalogService/Nothing")).toEqual(
+      refused(status.UNIMPLEMENTED, "METHOD_NOT_FOUND"),
+    );
+    expect(await reasonOf("/waybill.keys.v1.KeysService/GetRing")).toEqual(
+      refused(status.UNIMPLEMENTED, "METHOD_NOT_FOUND"),
+    );
+    expect(await reasonOf(GET_PRODUCT, { authorization: "a, b" })).toEqual(
+      refused(status.UNAUTHENTICATED, "CREDENTIAL_INVALID"),
+    );
+    // No replica serves the catalogue.
+    expect(await reasonOf(GET_PRODUCT)).toEqual(refused(status.UNAVAILABLE, "SERVICE_UNAVAILABLE"));
+    expect(await reasonOf(SESSIONS, { "grpc-timeout": "50m" })).toEqual(
+      refused(status.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    );
+    // The replica goes away in the middle of the call.
+    asked = Promise.withResolvers();
+    const lost = reasonOf(SESSIONS);
+    await asked.promise;
+    await silent.close();
+    expect(await lost).toEqual(refused(status.UNAVAILABLE, "SERVICE_UNAVAILABLE"));
+  } finally {
+    await frontDoor.leadTo([replica]);
+  }
+});
