@@ -1,7 +1,7 @@
 /** Makes files/envoy.yaml: the front door's configuration, from the same source as the local one. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { stringify } from "yaml";
+import { Document, isMap, isSeq, visit } from "yaml";
 import { loadContract } from "#shared/grpc/contract.ts";
 import { bootstrap } from "../envoy/bootstrap.ts";
 import { ANY_CLUSTER } from "../envoy/routes.ts";
@@ -29,8 +29,17 @@ const config = bootstrap(contract, {
     port: 50_051,
   }),
 });
+// Shared parts are there once, with aliases to them, and a route is a line: `kubectl apply` copies the whole
+// ConfigMap into an annotation, and annotations may have 256 KiB.
+const document = new Document(config);
+visit(document, {
+  Pair(_, { key, value }) {
+    if (`${key}` !== "routes" || !isSeq(value)) return;
+    for (const route of value.items) if (isMap(route)) route.flow = true;
+  },
+});
 const head = "# Made by deploy/kubernetes/make.ts: do not edit.\n";
 writeFileSync(
   join(import.meta.dirname, "files", "envoy.yaml"),
-  head + stringify(config, { aliasDuplicateObjects: false, lineWidth: 0 }),
+  head + document.toString({ lineWidth: 0 }),
 );

@@ -50,6 +50,21 @@ test.skipIf(!helm)("every pod runs without root on a read-only file system (need
   }
 });
 
+/**
+ * `kubectl apply` copies each object into an annotation of it, and annotations may have 262,144 bytes. etcd
+ * takes 1.5 MB for all of an object.
+ */
+const MAX_OBJECT_BYTES = 200_000;
+
+test.skipIf(!helm)("every object is small enough for kubectl apply (needs helm)", () => {
+  const sizes = render("--set", "frontDoor.service.plaintextPort=8080").map((object) => ({
+    name: `${object.kind} ${object.metadata.name}`,
+    bytes: Buffer.byteLength(JSON.stringify(object)),
+  }));
+  expect(sizes.length).toBeGreaterThan(20);
+  expect(sizes.filter(({ bytes }) => bytes > MAX_OBJECT_BYTES)).toEqual([]);
+});
+
 test.skipIf(!helm)("a real Envoy takes the front door's configuration (needs helm)", async () => {
   const config = render().find(({ kind, data }) => kind === "ConfigMap" && data?.["envoy.yaml"]);
   const text = config!.data!["envoy.yaml"]!;
