@@ -17,6 +17,9 @@ export const ANY_CLUSTER = "any";
 export const PROTOCOL_KEY = "x-waybill-protocol";
 export const METADATA_BYTES_KEY = "x-waybill-metadata-bytes";
 
+/** Answered by the front proxy itself: it listens and routes, whichever services are available. */
+export const READY_PATH = "/ready";
+
 /** Largest metadata of a request. A value over 64 KiB would make a replica end the shared connection. */
 const MAX_METADATA_BYTES = 16 * 1024;
 
@@ -101,6 +104,7 @@ export function routes(contract: Contract): object[] {
     },
     ...exact,
     ...everywhere,
+    { match: { path: READY_PATH, headers: [isMethod("GET")] }, ...answers(200) },
     ...httpRoutes(contract, (path) => toMethod(contract.method(path))),
     ...[...publicServices(contract), ...EVERYWHERE].flatMap((service) => {
       const path = { prefix: `/${service}/` };

@@ -249,3 +249,27 @@ test("every response that the front proxy makes itself has a gRPC status and a r
     await frontDoor.leadTo([replica]);
   }
 });
+
+test("the front proxy is ready while it routes, whichever services are available", async () => {
+  const isReady = async () => {
+    const [first, second] = [
+      await http1(frontDoor.target, { path: "/ready" }),
+      await onSession(session, { path: "/ready" }),
+    ];
+    return first.status === 200 && second.status === 200;
+  };
+  expect(await isReady()).toBe(true);
+  try {
+    await frontDoor.leadTo([replica], ["catalog"]);
+    expect(await isReady()).toBe(true);
+    await expectServed();
+    expect(reported(await call({}, { path: "/grpc.health.v1.Health/Check" })).reason).toBe(
+      "SERVICE_UNAVAILABLE",
+    );
+    await frontDoor.leadTo([]);
+    expect(await isReady()).toBe(true);
+  } finally {
+    await frontDoor.leadTo([replica]);
+  }
+  await expectServed();
+});

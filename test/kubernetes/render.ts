@@ -38,7 +38,11 @@ export interface Container {
     valueFrom?: { secretKeyRef: { name: string; key: string } };
   }[];
   volumeMounts?: { name: string; mountPath: string }[];
-  readinessProbe?: { grpc?: { port: number } };
+  ports?: { name: string; containerPort: number }[];
+  readinessProbe?: {
+    grpc?: { port: number };
+    httpGet?: { path: string; port: string; scheme: string };
+  };
   securityContext: { readOnlyRootFilesystem: boolean; capabilities: object };
 }
 
