@@ -291,9 +291,13 @@ export const Errors = vocabulary("waybill", {
     status.INVALID_ARGUMENT,
     "A metadata key that may be sent once was sent more than once.",
   ],
+  METADATA_INVALID: [
+    status.INVALID_ARGUMENT,
+    "A metadata value is not printable ASCII. Send only such characters, or a key that ends in `-bin`.",
+  ],
   METADATA_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
-    "The request's metadata is too large or has too many keys. Send less metadata.",
+    "The request has more metadata than the server takes. Send fewer or shorter values.",
   ],
   ACCESS_DENIED: [status.PERMISSION_DENIED, "The caller may not call this method."],
   CREDENTIAL_INVALID: [

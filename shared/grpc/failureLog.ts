@@ -1,14 +1,19 @@
 import type { Logger } from "pino";
 import type { StatusError } from "../errors/errors.ts";
 
+/** Longest cause of a refusal in the log, in characters: it may repeat what a stranger has sent. */
+const MAX_WHY = 500;
+
 /**
  * Writes down what calls end with, each once: failures as errors; as warnings what speaks of an attack or
  * of damage, with how many there were since the start (`alarms`); other refusals as information, in short,
  * for strangers can cause any number of them.
+ *
+ * Never throws: an error that the log cannot write, or a log that fails, costs its line and no call.
  */
 export function failureLog(log: Logger | undefined): (method: string, error: StatusError) => void {
   let alarms = 0;
-  return (method, { reason, code, details }) => {
+  const write = (method: string, { reason, code, details }: StatusError) => {
     const { alarm, cause } = details;
     if (alarm) {
       alarms += 1;
@@ -17,8 +22,21 @@ export function failureLog(log: Logger | undefined): (method: string, error: Sta
     } else if (reason === "INTERNAL") {
       log?.error({ method, reason, code, err: cause }, "call failed");
     } else {
-      const why = cause instanceof Error ? cause.message : cause;
+      const message = cause instanceof Error ? cause.message : cause;
+      const why = typeof message === "string" ? message.slice(0, MAX_WHY) : message;
       log?.info({ method, reason, code, why }, "call refused");
+    }
+  };
+  return (method, error) => {
+    try {
+      write(method, error);
+    } catch {
+      try {
+        // Such as a getter that throws.
+        log?.error({ method }, "call failed; its error cannot be written to the log");
+      } catch {
+        // The log itself has failed: there is nowhere else to say so.
+      }
     }
   };
 }

@@ -1,18 +1,19 @@
-import {
-  type ServiceDefinition as GrpcServiceDefinition,
-  type handleBidiStreamingCall,
-  type handleClientStreamingCall,
-  type handleServerStreamingCall,
-  type ServerDuplexStream,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-  type sendUnaryData,
-  status,
-  type UntypedServiceImplementation,
+import type {
+  ServiceDefinition as GrpcServiceDefinition,
+  handleBidiStreamingCall,
+  handleClientStreamingCall,
+  handleServerStreamingCall,
+  ServerDuplexStream,
+  ServerReadableStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+  StatusObject,
+  sendUnaryData,
+  UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { CacheScope } from "../cache/cacheScope.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
-import { Errors, StatusError } from "../errors/errors.ts";
+import { Errors } from "../errors/errors.ts";
 import { requestReader } from "../reading/requestReader.ts";
 import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
@@ -22,22 +23,21 @@ import { type Contract, largestRequest, type MethodContract } from "./contract.t
 import { requestTooLarge } from "./framedMessage.ts";
 import type { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
+import { type ErrorHandling, refusalOf } from "./refusal.ts";
+import { keysOf } from "./requestMetadata.ts";
 import { revalidation } from "./revalidation.ts";
 import { sessionInterceptor } from "./session.ts";
 import type { SessionParts } from "./sessionParts.ts";
 import type { UnaryCall, UnaryMethod } from "./unaryCall.ts";
+import type { Route } from "./unaryWire.ts";
 
 /** What happens around every call of a server. */
-export interface Surroundings {
+export interface Surroundings extends ErrorHandling {
   readonly contract: Contract;
   readonly authentications: Authentications;
   readonly frontDoor: FrontDoor;
   /** Takes a place for a call, and gives the function that frees it; undefined when all are taken. */
   enter(method: MethodContract): (() => void) | undefined;
-  /** Makes the status of an error that is not a StatusError, where there is a better one than INTERNAL. */
-  translate(error: unknown): StatusError | undefined;
-  /** Hears of every failed call, with its cause. */
-  failed(method: string, error: StatusError): void;
   readonly draining: AbortSignal;
   /** Largest request of methods that state none, in bytes. */
   readonly maxRequestBytes: number;
@@ -49,6 +49,8 @@ export interface Implementation {
   readonly handlers: UntypedServiceImplementation;
   /** Its unary methods, for who serves those apart. */
   readonly unary: readonly UnaryMethod[];
+  /** The others, which grpc-js serves. */
+  readonly streams: readonly Route[];
 }
 
 /**
@@ -69,6 +71,7 @@ export function implement<Definition extends ServiceDefinition, State>(
   const wire: Record<string, unknown> = {};
   const implementation: UntypedServiceImplementation = {};
   const unaries: UnaryMethod[] = [];
+  const streams: Route[] = [];
   for (const [name, method] of Object.entries(definition)) {
     const contract = around.contract.method(method.path);
     if (contract.session !== undefined) {
@@ -94,10 +97,14 @@ export function implement<Definition extends ServiceDefinition, State>(
       const handle = unary(contract, handler, around);
       implementation[name] = handle;
       const maxBytes = largestRequest(contract, around.maxRequestBytes);
-      unaries.push({ path: method.path, handle, serialize, maxBytes });
-    } else implementation[name] = STREAMS[contract.kind](contract, handler, around);
+      unaries.push({ path: method.path, keys: keysOf(contract), handle, serialize, maxBytes });
+    } else {
+      implementation[name] = STREAMS[contract.kind](contract, handler, around, serialize);
+      streams.push({ path: method.path, keys: keysOf(contract) });
+    }
   }
-  return { definition: wire as GrpcServiceDefinition, handlers: implementation, unary: unaries };
+  const definitions = wire as GrpcServiceDefinition;
+  return { definition: definitions, handlers: implementation, unary: unaries, streams };
 }
 
 /** What happens around the calls of one service. */
@@ -160,6 +167,9 @@ async function* readEach(
   for await (const message of messages) yield read(message);
 }
 
+/** Encodes a response. What is encoded already stays as it is. */
+type Serialize = (response: unknown) => Buffer;
+
 const STREAMS = {
   server_streaming: serverStream,
   client_streaming: clientStream,
@@ -191,9 +201,7 @@ function unary(
       call.sendReply();
       callback(null, response);
     } catch (thrown) {
-      // Nobody waits for the answer to a call that was given up.
-      if (grpcCall.cancelled) callback({ code: status.CANCELLED });
-      else callback(failure(contract.path, thrown, around).toStatusObject());
+      refuse(grpcCall, thrown, contract, around, callback);
     } finally {
       leave();
     }
@@ -204,95 +212,118 @@ function serverStream(
   contract: MethodContract,
   handler: Handler,
   around: Surroundings,
+  serialize: Serialize,
 ): handleServerStreamingCall<unknown, unknown> {
-  return (grpcCall) => answer(grpcCall, grpcCall.request, contract, handler, around);
+  return (grpcCall) => {
+    void answer(grpcCall, () => grpcCall.request, contract, handler, around, serialize);
+  };
 }
 
 function clientStream(
   contract: MethodContract,
   handler: Handler,
   around: Surroundings,
+  serialize: Serialize,
 ): handleClientStreamingCall<unknown, unknown> {
   return (grpcCall, callback) => {
-    const entered = enterStream(contract, grpcCall, around);
-    if (entered === undefined) {
-      callback(overloaded());
-      return;
-    }
-    const { call, leave } = entered;
-    handler(grpcCall.iterator({ destroyOnReturn: false }), call)
-      .then(
-        (response) => {
-          call.sendReply();
-          callback(null, response, call.trailers);
-        },
-        (thrown) => {
-          if (grpcCall.cancelled) callback({ code: status.CANCELLED });
-          else callback(failure(contract.path, thrown, around).toStatusObject());
-        },
-      )
-      .finally(leave);
+    const place = enterStream(contract, around);
+    if (place === undefined) callback(overloaded());
+    else void serve(grpcCall, callback, place);
   };
+
+  async function serve(
+    grpcCall: ServerReadableStream<unknown, unknown>,
+    callback: sendUnaryData<unknown>,
+    { leave, draining }: StreamPlace,
+  ): Promise<void> {
+    try {
+      const call = new Call(contract.path, grpcCall, around.frontDoor, draining);
+      const response = await handler(grpcCall.iterator({ destroyOnReturn: false }), call);
+      // Encoded here: grpc-js would not say why it cannot be.
+      const encoded = serialize(response);
+      call.sendReply();
+      callback(null, encoded, call.trailers);
+    } catch (thrown) {
+      refuse(grpcCall, thrown, contract, around, callback);
+    } finally {
+      leave();
+    }
+  }
 }
 
 function bidiStream(
   contract: MethodContract,
   handler: Handler,
   around: Surroundings,
+  serialize: Serialize,
 ): handleBidiStreamingCall<unknown, unknown> {
   return (grpcCall) => {
     // By itself the iterator would destroy the stream when the requests end, and unsent answers with it.
-    const requests = grpcCall.iterator({ destroyOnReturn: false });
-    answer(grpcCall, requests, contract, handler, around);
+    const requests = () => grpcCall.iterator({ destroyOnReturn: false });
+    void answer(grpcCall, requests, contract, handler, around, serialize);
   };
+}
+
+interface StreamPlace {
+  readonly leave: () => void;
+  /** For streams that are told to end when the server drains. */
+  readonly draining: AbortSignal | undefined;
 }
 
 /**
  * A stream with a session takes a place, as any call does that writes: a server that drains waits for it.
  * Others, which may last for ever, are told to end.
  */
-function enterStream(
-  method: MethodContract,
-  grpcCall: ConstructorParameters<typeof Call>[1],
-  around: Surroundings,
-): { call: Call; leave: () => void } | undefined {
-  const { frontDoor, draining } = around;
-  const { path } = method;
-  if (method.session === undefined) {
-    return { call: new Call(path, grpcCall, frontDoor, draining), leave: () => {} };
-  }
+function enterStream(method: MethodContract, around: Surroundings): StreamPlace | undefined {
+  if (method.session === undefined) return { leave: () => {}, draining: around.draining };
   const leave = around.enter(method);
-  return leave && { call: new Call(path, grpcCall, frontDoor), leave };
+  return leave && { leave, draining: undefined };
 }
 
 function overloaded() {
   return Errors.OVERLOADED({ retryAfterMs: 1000 }).toStatusObject();
 }
 
+/**
+ * Answers a call with the error that its handler has thrown.
+ *
+ * @param send answers the call. Like `refusalOf`, it does not throw (`statusResponse.ts`)
+ */
+function refuse(
+  grpcCall: { readonly cancelled: boolean },
+  thrown: unknown,
+  contract: MethodContract,
+  around: Surroundings,
+  send: (error: Partial<StatusObject>) => void,
+): void {
+  // The caller of a cancelled call waits for no response.
+  if (!grpcCall.cancelled) send(refusalOf(contract.path, thrown, around));
+}
+
 type ResponseStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
-function answer(
+async function answer(
   grpcCall: ResponseStream,
-  request: unknown,
+  request: () => unknown,
   contract: MethodContract,
   handler: Handler,
   around: Surroundings,
-): void {
-  const entered = enterStream(contract, grpcCall, around);
-  if (entered === undefined) {
+  serialize: Serialize,
+): Promise<void> {
+  const place = enterStream(contract, around);
+  if (place === undefined) {
     grpcCall.emit("error", overloaded());
     return;
   }
-  const { call, leave } = entered;
-  pump(grpcCall, request, call, handler)
-    .then(
-      () => grpcCall.end(call.trailers),
-      (thrown) => {
-        if (grpcCall.cancelled) return;
-        grpcCall.emit("error", failure(call.method, thrown, around).toStatusObject());
-      },
-    )
-    .finally(leave);
+  try {
+    const call = new Call(contract.path, grpcCall, around.frontDoor, place.draining);
+    await pump(grpcCall, request(), call, handler, serialize);
+    grpcCall.end(call.trailers);
+  } catch (thrown) {
+    refuse(grpcCall, thrown, contract, around, (error) => grpcCall.emit("error", error));
+  } finally {
+    place.leave();
+  }
 }
 
 async function pump(
@@ -300,25 +331,19 @@ async function pump(
   request: unknown,
   call: Call,
   handler: Handler,
+  serialize: Serialize,
 ): Promise<void> {
   const messages = (await handler(request, call)) as AsyncIterable<unknown>;
   for await (const message of messages) {
     if (grpcCall.cancelled) return;
+    // Encoded here: grpc-js would not say why it cannot be.
+    const encoded = serialize(message);
     call.sendReply();
-    if (grpcCall.write(message)) continue;
+    if (grpcCall.write(encoded)) continue;
     await new Promise<void>((resolve) => {
       grpcCall.once("drain", resolve);
       call.signal.addEventListener("abort", () => resolve(), { once: true });
     });
   }
   call.sendReply();
-}
-
-function failure(method: string, thrown: unknown, around: Surroundings): StatusError {
-  const error =
-    thrown instanceof StatusError
-      ? thrown
-      : (around.translate(thrown) ?? Errors.INTERNAL({ cause: thrown }));
-  around.failed(method, error);
-  return error;
 }

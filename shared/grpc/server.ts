@@ -14,10 +14,10 @@ import { type Contract, largestRequest } from "./contract.ts";
 import { failureLog } from "./failureLog.ts";
 import { FrontDoor } from "./frontDoor.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
+import { setHttp2Options } from "./http2Options.ts";
 import { implement, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";
 import type { SessionParts } from "./sessionParts.ts";
-import { allowStreamResets } from "./streamResets.ts";
 import { UnaryWire } from "./unaryWire.ts";
 
 /** How a server is set up. Only `contract` is required. */
@@ -61,6 +61,8 @@ const DEFAULT_MAX_REQUEST_BYTES = 64 * 1024;
 
 /** Longest time that draining waits for calls under way, in ms. */
 const DRAIN_LIMIT_MS = 30_000;
+/** Largest health check of the port for probes. */
+const MAX_PROBE_BYTES = 1024;
 
 /**
  * A gRPC server with what every service here has: the interceptors of its contract, health
@@ -68,7 +70,7 @@ const DRAIN_LIMIT_MS = 30_000;
  */
 export class Server {
   readonly #grpc: GrpcServer;
-  readonly #probes = new GrpcServer({ "grpc.max_receive_message_length": 1024 });
+  readonly #probes = new GrpcServer({ "grpc.max_receive_message_length": MAX_PROBE_BYTES });
   readonly #options: ServerOptions;
   readonly #health = new HealthImplementation({ "": "NOT_SERVING" });
   readonly #unary: UnaryWire;
@@ -86,7 +88,8 @@ export class Server {
     const streams = options.maxStreams ?? Math.ceil(maxCalls / 4);
     const most = { calls: maxCalls, streams, services: Number.POSITIVE_INFINITY };
     const maxRequestBytes = options.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES;
-    this.#unary = new UnaryWire();
+    const failed = failureLog(log);
+    this.#unary = new UnaryWire(failed);
     const grpcOptions: GrpcServerOptions = {
       // The largest of all methods: each method's own is checked where its requests are read.
       "grpc.max_receive_message_length": Math.max(
@@ -101,7 +104,7 @@ export class Server {
       "grpc.keepalive_timeout_ms": 10_000,
     };
     this.#grpc = new GrpcServer(grpcOptions);
-    allowStreamResets(this.#grpc);
+    for (const server of [this.#grpc, this.#probes]) setHttp2Options(server);
     this.#health.addToServer(this.#grpc);
     this.#surroundings = {
       contract: options.contract,
@@ -120,7 +123,7 @@ export class Server {
           if (this.#idle !== undefined && this.#isIdle()) this.#idle();
         };
       },
-      failed: failureLog(log),
+      failed,
     };
   }
 
@@ -148,6 +151,7 @@ export class Server {
     const implementation = implement(definition, handlers, this.#surroundings, parts, cache);
     this.#grpc.addService(implementation.definition, implementation.handlers);
     for (const method of implementation.unary) this.#unary.add(method);
+    for (const method of implementation.streams) this.#unary.addStream(method);
     const [method] = Object.values(definition);
     if (method !== undefined) {
       const name = this.#options.contract.method(method.path).service;
@@ -175,9 +179,11 @@ export class Server {
    *
    * @returns the port
    */
-  listenForProbes(address: string): Promise<number> {
+  async listenForProbes(address: string): Promise<number> {
     this.#health.addToServer(this.#probes);
-    return bind(this.#probes, address, undefined);
+    const port = await bind(this.#probes, address, undefined);
+    new UnaryWire().attach(this.#probes);
+    return port;
   }
 
   /** Says whether calls should be sent here: the answer of every health check. */

@@ -2,10 +2,15 @@ import { type IncomingHttpHeaders, type ServerHttp2Stream, sensitiveHeaders } fr
 import { Metadata, type ServerErrorResponse, status } from "@grpc/grpc-js";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import { FramedMessage, toFrame } from "./framedMessage.ts";
+import { METADATA_TEXT } from "./requestMetadata.ts";
+import { CONTENT_TYPE, endAsInternal, endWithStatus } from "./statusResponse.ts";
 
 /** What a method does with a call: grpc-js's `handleUnaryCall`, of a request that is not decoded. */
 export interface UnaryMethod {
   readonly path: string;
+  /** Metadata keys that it reads: their values were checked to be text before the call. Default: none. */
+  readonly keys?: readonly string[];
+  /** Must not throw. If it does, the call is answered INTERNAL. */
   handle(
     call: UnaryCall,
     callback: (error: Partial<ServerErrorResponse> | null, response?: unknown) => void,
@@ -20,16 +25,14 @@ export interface UnaryMethod {
  * what is secret has no place in it (RFC 7541 section 7.1.3).
  */
 const NEVER_INDEXED = { [sensitiveHeaders]: [WAYBILL_KEY] };
-const CONTENT_TYPE = "application/grpc+proto";
 /** gRPC has no use for a date. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
-const WITHOUT_MESSAGE = { endStream: true, sendDate: false };
 const OK_TRAILERS = Object.freeze({ "grpc-status": "0" });
 
-/** What metadata are made of, if they are not binary: other values are left out of them. */
-const PRINTABLE = /^[ -~]*$/;
-
-const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
+/** A timeout as gRPC writes it. */
+export const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
+/** Says so of a value that is none, which it does not repeat: it may be of any length. */
+export const NO_TIMEOUT = "The metadata `grpc-timeout` is not a timeout.";
 const UNIT_MS: Record<string, number> = {
   H: 3_600_000,
   M: 60_000,
@@ -84,7 +87,7 @@ export class UnaryCall {
     stream.on("close", closed);
     const timeout = this.#headers["grpc-timeout"];
     if (timeout !== undefined && !this.#expireAfter(String(timeout))) {
-      this.#end(status.INTERNAL, `Invalid grpc-timeout value "${timeout}"`);
+      this.#end(status.INTERNAL, NO_TIMEOUT);
       return;
     }
     stream.on("data", received);
@@ -107,7 +110,10 @@ export class UnaryCall {
     if (key.endsWith("-bin")) return this.metadata.get(key);
     const value = this.#headers[key];
     if (value === undefined) return [];
-    return typeof value === "string" && PRINTABLE.test(value) ? [value] : this.metadata.get(key);
+    if (this.#method.keys?.includes(key)) return [value as string];
+    return typeof value === "string" && METADATA_TEXT.test(value)
+      ? [value]
+      : this.metadata.get(key);
   }
 
   /** Whether the caller has given up, or his time has run out. */
@@ -152,8 +158,17 @@ export class UnaryCall {
   receivedAll(): void {
     if (this.#isOver || this.#isGone()) return;
     const refusal = this.#message.end();
-    if (refusal !== undefined) this.#end(refusal.code, refusal.details);
-    else this.#method.handle(this, (error, response) => this.#answer(error, response));
+    if (refusal !== undefined) {
+      this.#end(refusal.code, refusal.details);
+      return;
+    }
+    try {
+      this.#method.handle(this, (error, response) => this.#answer(error, response));
+    } catch {
+      // An exception in this event listener would end the process.
+      this.#finish();
+      endAsInternal(this.#stream);
+    }
   }
 
   /** The stream is gone. */
@@ -167,13 +182,7 @@ export class UnaryCall {
       this.#end(error.code ?? status.UNKNOWN, error.details ?? "", error.metadata);
       return;
     }
-    let frame: Buffer;
-    try {
-      frame = toFrame(this.#method.serialize(response));
-    } catch {
-      this.#end(status.INTERNAL, "Error serializing response");
-      return;
-    }
+    const frame = toFrame(this.#method.serialize(response));
     // A list, which is cheaper to node:http2 than an object, and may be emptied.
     const headers: unknown[] = [":status", 200, "content-type", CONTENT_TYPE];
     const reply = this.#reply?.toHttp2Headers();
@@ -197,18 +206,7 @@ export class UnaryCall {
     // It will be told that it is closed.
     if (this.#isGone()) return;
     this.#finish();
-    this.#stream.respond(
-      {
-        ":status": 200,
-        "content-type": CONTENT_TYPE,
-        "grpc-status": code,
-        "grpc-message": encodeURI(details),
-        ...metadata?.toHttp2Headers(),
-      },
-      WITHOUT_MESSAGE,
-    );
-    // What the caller still sends is of no use to anybody.
-    this.#stream.resume();
+    endWithStatus(this.#stream, code, details, metadata);
   }
 
   /** A stream may be gone before it says so. */
