@@ -95,7 +95,11 @@ export function implement<Definition extends ServiceDefinition, State>(
     };
     if (contract.kind === "unary") {
       const handle = unary(contract, handler, around);
-      implementation[name] = handle;
+      // For calls that the wire leaves to grpc-js, which would not say why a response cannot be encoded.
+      implementation[name] = (
+        call: ServerUnaryCall<unknown, unknown>,
+        callback: sendUnaryData<unknown>,
+      ) => handle(call, (error, response) => callback(error, error ? null : serialize(response)));
       const maxBytes = largestRequest(contract, around.maxRequestBytes);
       unaries.push({ path: method.path, keys: keysOf(contract), handle, serialize, maxBytes });
     } else {

@@ -384,6 +384,30 @@ describe("by the wire alone", () => {
     expect(code).toBe(`${status.INTERNAL}`);
   });
 
+  test("R8 an error that cannot be written is still answered", async () => {
+    const target = await serve("wire");
+    const refused = new Metadata();
+    refused.set("connection", "close");
+    const broken = { toHttp2Headers: () => JSON.parse("{") } as Metadata;
+    for (const [error, code, message] of [
+      [{ code: status.ABORTED, details: "a\ud83d" }, status.ABORTED, "a\ufffd"],
+      [{ code: status.ABORTED, details: 5 as never }, status.INTERNAL, undefined],
+      [{ code: status.ABORTED, details: "a", metadata: refused }, status.INTERNAL, undefined],
+      [{ code: status.ABORTED, details: "a", metadata: broken }, status.INTERNAL, undefined],
+    ] as const) {
+      handle = (_made, callback) => callback(error);
+      const { status: answered, headers } = await ask(target, [frame("hello")]);
+      expect(answered).toBe(`${code}`);
+      if (message) expect(decodeURI(`${headers["grpc-message"]}`)).toBe(message);
+    }
+    handle = () => {
+      throw new Error("a handler that throws at once");
+    };
+    expect((await ask(target, [frame("hello")])).status).toBe(`${status.INTERNAL}`);
+    handle = echo;
+    expect((await ask(target, [frame("hello")])).status).toBe("0");
+  });
+
   test("a key is looked up without making metadata of all, and a waybill goes out as it is", async () => {
     const target = await serve("wire");
     handle = (made, callback) => {
