@@ -70,10 +70,17 @@ export function loadCredentials(folder: string): Credentials {
 }
 
 function readJson(file: string): unknown {
+  let text: string;
   try {
-    return JSON.parse(readFileSync(file, "utf8"));
+    text = readFileSync(file, "utf8");
   } catch (cause) {
     throw new Error(`cannot read the credential file ${file}`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not with its cause: V8's message repeats a part of the text, and that is a private key.
+    throw new Error(`the credential file ${file} is not JSON`);
   }
 }
 

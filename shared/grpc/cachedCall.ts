@@ -2,6 +2,7 @@ import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { type CacheScope, type Fetch, FLIGHT_LIMIT_MS } from "../cache/cacheScope.ts";
 import type { Answer } from "../cache/responseCache.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
+import { setSecret } from "../waybill/singleValue.ts";
 import { ageOf, directivesOf, lifetimeOf } from "./cacheControl.ts";
 import { only, resourcesIn, valuesOf } from "./caching.ts";
 import { CHANGE_KEY, seeChange } from "./changeNumbers.ts";
@@ -77,7 +78,7 @@ export function cachedCall(
     let own: { reply: Metadata; trailers: Metadata } | undefined;
     const fetch: Fetch = async ({ known, signal }) => {
       const base = given.clone();
-      if (who !== "") base.set("authorization", who.slice(who.indexOf(" ") + 1));
+      if (who !== "") setSecret(base, "authorization", who.slice(who.indexOf(" ") + 1));
       if (isFresh) base.set("cache-control", "no-cache");
       if (asked > 0n) base.set(CHANGE_KEY, `${asked}`);
       const attempt = async (kept: Answer | undefined): ReturnType<Fetch> => {

@@ -17,6 +17,7 @@ import {
 } from "@grpc/grpc-js";
 import { Changes } from "../cache/changes.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
+import { setSecret } from "../waybill/singleValue.ts";
 import { cachedCall } from "./cachedCall.ts";
 import { type KnownChanges, seeChange, seeWritten, withChange } from "./changeNumbers.ts";
 import type { Contract } from "./contract.ts";
@@ -239,8 +240,10 @@ export function createClient<Definition extends ServiceDefinition>(
             const made = await authorize(method.path, settings.context?.caller);
             if (made === undefined) return call(request, settings);
             const metadata = settings.metadata?.clone() ?? new Metadata();
-            if (typeof made === "string") metadata.set("authorization", made);
-            else for (const [key, value] of Object.entries(made)) metadata.set(key, value);
+            const credentials = typeof made === "string" ? { authorization: made } : made;
+            for (const [key, value] of Object.entries(credentials)) {
+              setSecret(metadata, key, value);
+            }
             return call(request, { ...settings, metadata });
           };
     methods[name] = plain;

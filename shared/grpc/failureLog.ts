@@ -22,9 +22,7 @@ export function failureLog(log: Logger | undefined): (method: string, error: Sta
     } else if (reason === "INTERNAL") {
       log?.error({ method, reason, code, err: cause }, "call failed");
     } else {
-      const message = cause instanceof Error ? cause.message : cause;
-      const why = typeof message === "string" ? message.slice(0, MAX_WHY) : message;
-      log?.info({ method, reason, code, why }, "call refused");
+      log?.info({ method, reason, code, why: whyOf(cause) }, "call refused");
     }
   };
   return (method, error) => {
@@ -39,4 +37,11 @@ export function failureLog(log: Logger | undefined): (method: string, error: Sta
       }
     }
   };
+}
+
+function whyOf(cause: unknown): unknown {
+  // V8's message repeats a part of the text that is no JSON: here that is a part of a credential.
+  if (cause instanceof SyntaxError) return "not JSON";
+  const message = cause instanceof Error ? cause.message : cause;
+  return typeof message === "string" ? message.slice(0, MAX_WHY) : message;
 }

@@ -2,7 +2,7 @@ import {
   InterceptingCall,
   type InterceptingListener,
   type InterceptorOptions,
-  type Metadata,
+  Metadata,
   type NextCall,
   type StatusObject,
   status,
@@ -87,10 +87,12 @@ export function repeating(
         return;
       }
       clearTimeout(waiting);
+      waiting = undefined;
+      // Not the request's own metadata: they carry its credentials, and errors are logged.
       listener.onReceiveStatus({
         code: status.CANCELLED,
         details: "Cancelled between two attempts",
-        metadata: first,
+        metadata: new Metadata(),
       });
     },
   });

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from "node:http2";
 import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors, type StatusError } from "../errors/errors.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
+import { METADATA_TEXT } from "../waybill/singleValue.ts";
 import { CHANGE_KEY } from "./changeNumbers.ts";
 import type { MethodContract } from "./contract.ts";
 import { FRONT_DOOR_KEY } from "./frontDoor.ts";
@@ -36,9 +37,6 @@ const TRANSPORT: ReadonlySet<string> = new Set([
   "x-forwarded-proto",
   "x-request-id",
 ]);
-
-/** Characters that gRPC allows in a metadata value that is not binary. */
-export const METADATA_TEXT = /^[ -~]*$/;
 
 const AUTHORIZATION = "authorization";
 const PROOF = "dpop";

@@ -1,14 +1,25 @@
 import { once } from "node:events";
 import { constants, createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { type Metadata, status } from "@grpc/grpc-js";
+import { inspect } from "node:util";
+import {
+  InterceptingCall,
+  type Interceptor,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
+import { CheckoutServiceService } from "../../proto/gen/waybill/checkout/v1/checkout.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { refusal } from "../../test/fixtures/refusal.ts";
 import { Errors } from "../errors/errors.ts";
+import { Jar } from "../jar/jar.ts";
+import { MemoryStore } from "../jar/stores.ts";
 import { createClient, type ServiceClient } from "./client.ts";
 import type { Contract } from "./contract.ts";
+import { retrying } from "./retry.ts";
 
 /** A server that answers, or breaks off, as it is told: attempt by attempt. */
 let server: Http2Server;
@@ -174,4 +185,81 @@ test("a call that is cancelled between two attempts makes no more of them", asyn
   controller.abort();
   expect((await refusal(call)).code).toBe(status.CANCELLED);
   expect(seen).toBe(1);
+});
+
+test("C3 a call cancelled between two attempts does not give its own metadata back", async () => {
+  attempts = [refusing(Errors.OVERLOADED({ retryAfterMs: 5_000 }))];
+  const { promise: waiting, resolve: wait } = Promise.withResolvers<void>();
+  // Between the retries and the wire.
+  const watching: Interceptor = (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start(sent, _listener, next) {
+        next(sent, {
+          onReceiveStatus(result, nextStatus) {
+            nextStatus(result);
+            wait();
+          },
+        });
+      },
+    });
+  const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const interceptors = [retrying(contract), watching];
+  client = createClient(CatalogServiceService, target, { interceptors });
+  const metadata = new Metadata();
+  const secrets = { authorization: "Bearer a-token", waybill: "a-waybill", dpop: "a-proof" };
+  for (const [key, value] of Object.entries(secrets)) metadata.set(key, value);
+  const controller = new AbortController();
+  const trailers: Metadata[] = [];
+  const settings = {
+    metadata,
+    signal: controller.signal,
+    onTrailers: (received: Metadata) => trailers.push(received),
+  };
+  const failed = client.getProduct({ name: "products/1" }, settings).then(
+    () => expect.unreachable(),
+    (error: ServiceError) => error,
+  );
+  await waiting;
+  controller.abort();
+  const error = await failed;
+  expect(error).toMatchObject({
+    code: status.CANCELLED,
+    details: "Cancelled between two attempts",
+  });
+  expect(seen).toBe(1);
+  expect(error.metadata.getMap()).toEqual({});
+  expect(trailers.map((each) => each.getMap())).toEqual([{}]);
+  for (const secret of Object.values(secrets)) {
+    expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(secret);
+  }
+});
+
+test("C3 a secret that no metadata can carry is not repeated by the error", async () => {
+  attempts = [whole];
+  const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  for (const secret of ["Bearer a-token\n", "Bearer a-tok\u00e9n", "Bearer\ta-token"]) {
+    client = createClient(CatalogServiceService, target, { authorize: async () => secret });
+    const failed = client.getProduct({ name: "products/1" }).then(
+      () => expect.unreachable(),
+      (error: Error) => error,
+    );
+    const error = await failed;
+    expect(error.message).toMatch(/authorization/);
+    expect(inspect(error)).not.toContain("a-tok");
+    client.close();
+    const store = new MemoryStore();
+    const jar = new Jar({ contract, store });
+    store.set("checkout/default", secret);
+    const checkout = createClient(CheckoutServiceService, target, {
+      interceptors: [jar.interceptor()],
+    });
+    const refused = await checkout.getCheckout({}).then(
+      () => expect.unreachable(),
+      (thrown: Error) => thrown,
+    );
+    expect(refused.message).toMatch(/waybill/);
+    expect(inspect(refused)).not.toContain("a-tok");
+    checkout.close();
+  }
+  expect(seen).toBe(0);
 });

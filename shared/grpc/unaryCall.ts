@@ -1,8 +1,8 @@
 import { type IncomingHttpHeaders, type ServerHttp2Stream, sensitiveHeaders } from "node:http2";
 import { Metadata, type ServerErrorResponse, status } from "@grpc/grpc-js";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
+import { METADATA_TEXT } from "../waybill/singleValue.ts";
 import { FramedMessage, toFrame } from "./framedMessage.ts";
-import { METADATA_TEXT } from "./requestMetadata.ts";
 import { CONTENT_TYPE, endAsInternal, endWithStatus } from "./statusResponse.ts";
 
 /** What a method does with a call: grpc-js's `handleUnaryCall`, of a request that is not decoded. */

@@ -12,6 +12,7 @@ import type { Contract, MethodContract } from "../grpc/contract.ts";
 import { retrying } from "../grpc/retry.ts";
 import { Turns } from "../lifecycle/turns.ts";
 import { fieldToMetadataValue, SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
+import { setSecret } from "../waybill/singleValue.ts";
 import { authorizing } from "./authorizing.ts";
 import { recovering } from "./recovering.ts";
 import { reopening } from "./reopening.ts";
@@ -157,7 +158,7 @@ export class Jar {
         metadata.remove(WAYBILL_KEY);
         // Who names his session goes on from where it stands, whatever this waybill says.
         const isNamed = metadata.get(SESSION_KEY).length > 0;
-        if (sent !== undefined && !isNamed) metadata.set(WAYBILL_KEY, sent);
+        if (sent !== undefined && !isNamed) setSecret(metadata, WAYBILL_KEY, sent);
         next(metadata, {
           onReceiveMetadata: (reply, nextMetadata) => {
             received = lastOf(reply);

@@ -9,6 +9,7 @@ import {
 import { readError } from "../errors/errors.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../grpc/client.ts";
 import { makeProof } from "../token/dpop.ts";
+import { setSecret } from "../waybill/singleValue.ts";
 import type { Store } from "./stores.ts";
 
 const STORE_KEY = "sign-in/tokens";
@@ -106,7 +107,8 @@ export class SignIn {
       if (kept === undefined) return undefined;
     }
     const { accessToken, key } = kept;
-    metadata.set("authorization", `${key === undefined ? "Bearer" : "DPoP"} ${accessToken}`);
+    const scheme = key === undefined ? "Bearer" : "DPoP";
+    setSecret(metadata, "authorization", `${scheme} ${accessToken}`);
     if (key !== undefined) metadata.set("dpop", this.#proof(path, key, accessToken));
     return accessToken;
   }
