@@ -18,6 +18,7 @@ import {
 import { Changes } from "../cache/changes.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { setSecret } from "../waybill/singleValue.ts";
+import { allowingAddresses } from "./addressCredentials.ts";
 import { cachedCall } from "./cachedCall.ts";
 import { type KnownChanges, seeChange, seeWritten, withChange } from "./changeNumbers.ts";
 import type { Contract } from "./contract.ts";
@@ -95,7 +96,10 @@ const FORWARDED = ["traceparent", "tracestate"];
  * deadline, and connections are kept alive. Failed calls reject with grpc-js's ServiceError; read
  * its details with `readError`.
  *
- * @param target a gRPC name, such as `127.0.0.1:8080`, `dns:///host:port` or `ipv4:a:1,b:2`
+ * With TLS credentials, the server's certificate must have the target's host as a subject alternative name:
+ * a DNS name or an IP address; of a list of addresses the first.
+ *
+ * @param target a gRPC name, such as `127.0.0.1:8080`, `[::1]:8080`, `dns:///host:port` or `ipv4:a:1,b:2`
  */
 export function createClient<Definition extends ServiceDefinition>(
   definition: Definition,
@@ -112,7 +116,8 @@ export function createClient<Definition extends ServiceDefinition>(
     throw new Error("a client with a cache needs the contract, which says what may be kept");
   }
   const clientId = ++clients;
-  const client = new Client(target, options.credentials ?? grpcCredentials.createInsecure(), {
+  const credentials = options.credentials ?? grpcCredentials.createInsecure();
+  const client = new Client(target, allowingAddresses(credentials), {
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),

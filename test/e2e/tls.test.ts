@@ -39,6 +39,12 @@ test("a checkout goes through the TLS port, and replicas speak TLS", async () =>
   clients.close();
 });
 
+test("the address of the TLS port that a start prints works as it is printed", async () => {
+  const { tlsPort, caFile } = cluster.status().frontDoor!;
+  const trusting = { credentials: credentials.createSsl(readFileSync(caFile)) };
+  expect(await outcome(`127.0.0.1:${tlsPort}`, trusting)).toBe("products/1");
+});
+
 test("the TLS port proves itself: who does not know its authority does not call", async () => {
   const { tlsPort, caFile } = cluster.status().frontDoor!;
   const target = `localhost:${tlsPort}`;
