@@ -20,6 +20,46 @@ const README = readFileSync(join(PROJECT, "README.md"), "utf8");
 const BIN = join(PROJECT, "node_modules", ".bin");
 const env = { ...process.env, PATH: `${BIN}${delimiter}${process.env["PATH"]}` };
 
+/**
+ * A service of someone else's, on the package alone: it tries keys that must be refused, then serves with a
+ * Postgres that is away. Prints what becomes of it, as JSON.
+ */
+const STRANGER = `
+import { randomBytes } from "node:crypto";
+import { createClient, createPool, fixedRing, loadContract, readError, Server } from "waybill";
+import { Counter, CounterServiceService } from "./gen/counter.ts";
+
+const good = { id: "0123456789A", state: "active", key: randomBytes(32) } as const;
+const messageOf = (key: Buffer | string) => {
+  try {
+    fixedRing({ audience: "counter", version: 1, keys: [{ ...good, key: key as Buffer }] });
+    return "accepted";
+  } catch (error) {
+    return (error as Error).message;
+  }
+};
+const keys = [Buffer.alloc(0), randomBytes(16), "k".repeat(32), randomBytes(32)].map(messageOf);
+
+const pool = createPool(process.env["DATABASE_URL"]!, { max: 1, name: "counter" });
+const contract = loadContract("image.binpb");
+const server = new Server({ contract });
+server.add(
+  CounterServiceService,
+  {
+    start: async () => ({ value: (await pool.query("SELECT 1")).rows.length }),
+    add: async ({ by }, { session }) => ({ value: (session.state.value += by) }),
+  },
+  { state: Counter, ring: fixedRing({ audience: "counter", version: 1, keys: [good] }) },
+);
+const port = await server.listen("127.0.0.1:0");
+const client = createClient(CounterServiceService, "127.0.0.1:" + port);
+const answer = await client.start({}).then(String, readError);
+client.close();
+await server.drain();
+await pool.end();
+console.log(JSON.stringify({ keys, answer }));
+`;
+
 /** The one code block of the README in this language. */
 function block(language: string): string {
   const blocks = [...README.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms"))];
@@ -109,6 +149,21 @@ test("the ten lines for a service work as they stand, on the package installed i
       block("ts").replace("state.value += by", "state.total += by"),
     );
     expect(spawnSync("tsc", [...flags, "main.ts"], { cwd: folder, env }).status).not.toBe(0);
+
+    // What is refused and answered here without any option is so for everyone who installs the package.
+    writeFileSync(join(folder, "stranger.ts"), STRANGER);
+    run("tsc", ...flags, "stranger.ts");
+    const away = { ...env, DATABASE_URL: "postgres://a@127.0.0.1:1/a" };
+    const told = execFileSync(process.execPath, ["stranger.ts"], { cwd: folder, env: away });
+    expect(JSON.parse(told.toString())).toMatchObject({
+      keys: [
+        "the ring key 0123456789A must be 32 bytes long, not 0",
+        "the ring key 0123456789A must be 32 bytes long, not 16",
+        "the ring key 0123456789A must be a Buffer or Uint8Array of 32 bytes",
+        "accepted",
+      ],
+      answer: { reason: "DATABASE_UNAVAILABLE", retryAfterMs: 1000 },
+    });
   } finally {
     rmSync(folder, { recursive: true });
   }
