@@ -17,6 +17,10 @@ const PROGRAMS = {
     packages: ["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1"],
     path: "usr/bin/redis-server",
   },
+  debootstrap: {
+    packages: ["debootstrap"],
+    path: "usr/sbin/debootstrap",
+  },
 } as const;
 
 /** A program, and the environment that it finds its libraries by. */
@@ -34,7 +38,10 @@ export function debianProgram(name: keyof typeof PROGRAMS): Program | undefined 
   const folder = join(CACHE, "debian", name);
   const program = {
     path: join(folder, path),
-    env: { LD_LIBRARY_PATH: join(folder, "usr", "lib", "x86_64-linux-gnu") },
+    env: {
+      LD_LIBRARY_PATH: join(folder, "usr", "lib", "x86_64-linux-gnu"),
+      DEBOOTSTRAP_DIR: join(folder, "usr", "share", "debootstrap"),
+    },
   };
   if (existsSync(program.path)) return program;
   const downloads = join(CACHE, "debian", `${name}.packages`);

@@ -192,7 +192,7 @@ export class Replicas {
 }
 
 /** The address in the line that a replica prints when it listens. */
-async function listening(child: Child): Promise<string> {
+export async function listening(child: Child): Promise<string> {
   for await (const line of createInterface({ input: child.process.stdout! })) {
     const event = JSON.parse(line) as { event?: string; address?: string };
     if (event.event === "listening" && event.address) {
@@ -206,7 +206,7 @@ async function listening(child: Child): Promise<string> {
 const HealthClient = makeGenericClientConstructor(healthService, "Health");
 
 /** Watches a replica's health until it says SERVING, or until `over` is aborted. */
-async function untilServing(
+export async function untilServing(
   address: string,
   tls: Tls["client"] | undefined,
   over: AbortSignal,
