@@ -22,6 +22,7 @@ import { allowingAddresses } from "./addressCredentials.ts";
 import { cachedCall } from "./cachedCall.ts";
 import { type KnownChanges, seeChange, seeWritten, withChange } from "./changeNumbers.ts";
 import type { Contract } from "./contract.ts";
+import { redactGrpcLog } from "./grpcLog.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
 import { retrying } from "./retry.ts";
@@ -94,7 +95,7 @@ const FORWARDED = ["traceparent", "tracestate"];
 /**
  * Makes a client. Calls are spread over all addresses that the target resolves to, every call has a
  * deadline, and connections are kept alive. Failed calls reject with grpc-js's ServiceError; read
- * its details with `readError`.
+ * its details with `readError`. From the first client on, grpc-js logs no metadata values (`redactGrpcLog`).
  *
  * With TLS credentials, the server's certificate must have the target's host as a subject alternative name:
  * a DNS name or an IP address; of a list of addresses the first.
@@ -115,6 +116,7 @@ export function createClient<Definition extends ServiceDefinition>(
   if (cache !== undefined && contract === undefined) {
     throw new Error("a client with a cache needs the contract, which says what may be kept");
   }
+  redactGrpcLog();
   const clientId = ++clients;
   const credentials = options.credentials ?? grpcCredentials.createInsecure();
   const client = new Client(target, allowingAddresses(credentials), {

@@ -13,6 +13,7 @@ import type { Authenticate, Authentication } from "./access.ts";
 import { type Contract, largestRequest } from "./contract.ts";
 import { failureLog } from "./failureLog.ts";
 import { FrontDoor } from "./frontDoor.ts";
+import { redactGrpcLog } from "./grpcLog.ts";
 import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { setHttp2Options } from "./http2Options.ts";
 import { implement, type Surroundings } from "./implement.ts";
@@ -23,7 +24,10 @@ import { UnaryWire } from "./unaryWire.ts";
 /** How a server is set up. Only `contract` is required. */
 export interface ServerOptions {
   contract: Contract;
-  /** Where refusals and failures are written. Default: nowhere. */
+  /**
+   * Where refusals and failures are written, and what grpc-js logs, unless the program has set a logger of its
+   * own for it (`redactGrpcLog`). Default: nowhere, and grpc-js's lines go to stderr, without metadata values.
+   */
   log?: Logger;
   /** How callers of service-only methods prove who they are. Default: they are refused. */
   authenticate?: Authenticate;
@@ -103,6 +107,7 @@ export class Server {
       "grpc.keepalive_time_ms": 30_000,
       "grpc.keepalive_timeout_ms": 10_000,
     };
+    redactGrpcLog(log);
     this.#grpc = new GrpcServer(grpcOptions);
     for (const server of [this.#grpc, this.#probes]) setHttp2Options(server);
     this.#health.addToServer(this.#grpc);
