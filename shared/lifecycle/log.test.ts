@@ -11,6 +11,19 @@ function logged(error: string): string {
   return spawnSync(process.execPath, args, { encoding: "utf8" }).stderr;
 }
 
+test("C2 what Postgres repeats of a row is cut out of its error", () => {
+  const fields =
+    '{ detail: "Key (secret)=(hunter2) exists", where: "$1 = hunter2", code: "23505" }';
+  for (const error of [
+    `Object.assign(new Error("duplicate"), ${fields})`,
+    `new Error("outer", { cause: Object.assign(new Error("duplicate"), ${fields}) })`,
+  ]) {
+    const line = logged(error);
+    expect(line).toContain("23505");
+    expect(line).not.toContain("hunter2");
+  }
+});
+
 test.each([
   ["an error", "SECRET"],
   ["its cause", 'new Error("outer", { cause: SECRET })'],

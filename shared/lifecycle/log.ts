@@ -14,6 +14,9 @@ export function createLog(level: string, bindings: Record<string, unknown> = {})
     "password",
     "metadata",
     "payload",
+    // Postgres repeats a row's values there.
+    "detail",
+    "where",
   ];
   return pino(
     {

@@ -1,16 +1,28 @@
 import { Errors, type StatusError } from "../errors/errors.ts";
 
-type Kind = "unavailable" | "conflict";
+type Kind = "unavailable" | "conflict" | "data";
 
 /** By SQLSTATE, or by its class where the entry has two characters. PostgreSQL 18, appendix A. */
 const SQLSTATES: Record<string, Kind> = {
   "08": "unavailable", // connection_exception
+  // Values that only a request can bring: what the services write themselves has been checked.
+  "22001": "data", // string_data_right_truncation
+  "22003": "data", // numeric_value_out_of_range
+  "22007": "data", // invalid_datetime_format
+  "22008": "data", // datetime_field_overflow
+  "22021": "data", // character_not_in_repertoire: NUL, or no UTF-8
+  "22025": "data", // invalid_escape_sequence: of a pattern
+  "22032": "data", // invalid_json_text
+  "22P02": "data", // invalid_text_representation
+  "22P03": "data", // invalid_binary_representation
+  "22P05": "data", // untranslatable_character: NUL in JSON
   "25006": "unavailable", // read_only_sql_transaction: a standby, or a failover under way
   "40001": "conflict", // serialization_failure
   "40P01": "conflict", // deadlock_detected
   "25P03": "unavailable", // idle_in_transaction_session_timeout
   "25P04": "unavailable", // transaction_timeout
   "53": "unavailable", // insufficient_resources: connections, memory, disk
+  "54000": "data", // program_limit_exceeded: text that is too long for its index
   "55P03": "conflict", // lock_not_available
   "57014": "unavailable", // query_canceled, by statement_timeout
   "57P01": "unavailable", // admin_shutdown
@@ -54,13 +66,16 @@ const CLIENT_MESSAGES = [
   "Cannot use a pool after calling end",
 ];
 
-/** The status for an error of the database; undefined when it is none, or a fault of ours. */
+/** The status for an error of the database; undefined when it is not one, or is a fault of the service. */
 export function databaseError(error: unknown): StatusError | undefined {
   switch (kindOf(error)) {
     case "unavailable":
       return Errors.DATABASE_UNAVAILABLE({ cause: error, retryAfterMs: 1000 });
     case "conflict":
       return Errors.CONFLICT({ cause: error, retryAfterMs: 50 });
+    case "data":
+      // Postgres's own message repeats the value.
+      return Errors.INVALID_FIELD({ cause: `Postgres refused a value: SQLSTATE ${sqlStateOf(error)}` });
     default:
       return undefined;
   }

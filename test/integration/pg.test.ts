@@ -1,9 +1,11 @@
-import type { PoolClient } from "pg";
+import { inspect } from "node:util";
+import type { DatabaseError, PoolClient } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { during } from "#shared/pg/during.ts";
-import { databaseError } from "#shared/pg/errors.ts";
+import { databaseError, isAway } from "#shared/pg/errors.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
+import { sha256 } from "#shared/waybill/sha256.ts";
 import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
 
 let postgres: TestPostgres;
@@ -35,6 +37,50 @@ const thrown = (promise: Promise<unknown>): Promise<Error> =>
     () => expect.unreachable("it was to be rejected"),
     (error: Error) => error,
   );
+
+test("a value that Postgres refuses is the request's fault, and its text stays out of the cause", async () => {
+  const refused: [what: string, sqlstate: string, statement: string, ...values: unknown[]][] = [
+    ["NUL in text", "22021", "SELECT $1::text", "secret\0"],
+    ["NUL in an array of texts", "22021", "SELECT $1::text[]", ["a", "secret\0"]],
+    [
+      "bytes that are no UTF-8",
+      "22021",
+      "SELECT convert_from($1::bytea, 'UTF8')",
+      Buffer.from([255]),
+    ],
+    ["NUL in JSON", "22P05", "SELECT $1::jsonb", '{"a":"secret\\u0000"}'],
+    ["text that is no number", "22P02", "SELECT $1::bigint", "secret"],
+    ["text that is no UUID", "22P02", "SELECT $1::uuid", "secret"],
+    ["text that is no JSON", "22P02", "SELECT $1::jsonb", "secret"],
+    ["a number that is too large", "22003", "SELECT $1::integer", `${2n ** 40n}`],
+    ["a number beyond all", "22003", "SELECT $1::bigint", `${2n ** 70n}`],
+    ["text that is no time", "22007", "SELECT $1::timestamptz", "secret"],
+    ["a day that is none", "22008", "SELECT $1::date", "2026-02-31"],
+    ["text that is too long", "22001", "INSERT INTO short VALUES ($1)", "secret".repeat(10)],
+    ["a pattern that ends too early", "22025", "SELECT 'secret+' LIKE $1::text", "secret\\"],
+    [
+      "text that is too long for its index",
+      "54000",
+      "INSERT INTO indexed VALUES ($1)",
+      // Nothing repeats, so that it cannot be compressed.
+      Array.from({ length: 500 }, (_, index) => sha256(`${index}`).toString("base64")).join(),
+    ],
+  ];
+  await other.query(`DROP TABLE IF EXISTS short, indexed; CREATE TABLE short (text varchar(10));
+    CREATE TABLE indexed (text text PRIMARY KEY)`);
+  for (const [what, sqlstate, statement, ...values] of refused) {
+    const error = await thrown(other.query(statement, values));
+    expect((error as DatabaseError).code, what).toBe(sqlstate);
+    const status = databaseError(error);
+    expect(status?.reason, what).toBe("INVALID_FIELD");
+    expect(inspect(status), what).not.toContain("secret");
+    expect(isAway(error), what).toBe(false);
+  }
+  // What no request can cause stays a fault of the service.
+  for (const statement of ["SELECT 1/0", "SELECT nothing", "SELECT substring('a', 1, -1)"]) {
+    expect(reasonOf(await thrown(other.query(statement))), statement).toBeUndefined();
+  }
+});
 
 test("what a transaction did is there when it resolves, and nothing of it when it rejects", async () => {
   expect(await transaction(pool, async (tx) => (await insert(tx, 1)).rowCount)).toBe(1);
