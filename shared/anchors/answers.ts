@@ -1,3 +1,4 @@
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Answer, type AnswerV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { StatusError } from "../errors/errors.ts";
@@ -19,7 +20,7 @@ export function savedAudience(audience: string): string {
 export class Answers {
   readonly #sealer: Sealer;
   readonly #opener: Opener;
-  readonly #writer = new KeptWriter();
+  readonly #writer = new KeptWriter(() => new BinaryWriter());
 
   /** @param ring of `savedAudience(audience)` */
   constructor(audience: string, ring: RingSource) {

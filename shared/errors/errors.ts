@@ -265,6 +265,10 @@ export const Errors = vocabulary("waybill", {
     status.RESOURCE_EXHAUSTED,
     "The session's state would be larger than a session may keep. Nothing was changed.",
   ],
+  STATE_TOO_DEEP: [
+    status.FAILED_PRECONDITION,
+    "The session's state would be nested more deeply than it can be read again. Nothing was changed.",
+  ],
   SPILL_QUOTA_EXCEEDED: [
     status.RESOURCE_EXHAUSTED,
     "The session has kept as much as it may. Nothing was changed: make its state smaller, or begin a new session.",

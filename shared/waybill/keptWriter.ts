@@ -1,15 +1,20 @@
-import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import type { BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** What is encoded in up to so many bytes leaves its writer behind for the next. */
 const MAX_KEPT_BYTES = 64 * 1024;
 
 /** Has messages encoded by one writer after another: a new one grows by copying, which costs more than writing. */
-export class KeptWriter {
-  #writer: BinaryWriter | undefined;
+export class KeptWriter<Writer extends BinaryWriter> {
+  readonly #make: () => Writer;
+  #writer: Writer | undefined;
+
+  constructor(make: () => Writer) {
+    this.#make = make;
+  }
 
   /** @param write writes a message, and gives the writer back */
-  encode(write: (writer: BinaryWriter) => { finish(): Uint8Array }): Buffer {
-    const writer = this.#writer ?? new BinaryWriter();
+  encode(write: (writer: Writer) => { finish(): Uint8Array }): Buffer {
+    const writer = this.#writer ?? this.#make();
     // One that is left in the midst of a message is not used again, nor is one that has grown large.
     this.#writer = undefined;
     const encoded = write(writer).finish();

@@ -5,12 +5,12 @@ import { systemClocks } from "./clocks.ts";
 import { Entropy } from "./entropy.ts";
 import { decodeEnvelope, encodeEnvelope } from "./envelopeCodec.ts";
 import { encodeHeader, type Sealed } from "./jwe.ts";
-import { KeptWriter } from "./keptWriter.ts";
 import { Opener } from "./opener.ts";
 import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
 import { CheckedRingSource, type RingSource } from "./ring.ts";
 import { noLease, Sealer } from "./sealer.ts";
 import type { OpenSession, SessionContract, SpillSource, StateCodec } from "./session.ts";
+import { StateEncoder } from "./stateEncoder.ts";
 import { keepUnknown, type Unknown, unknownOf } from "./unknownFields.ts";
 import { lower, raise, type Upgrades } from "./upgrades.ts";
 import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts";
@@ -54,7 +54,7 @@ export class Sessions<State> {
   readonly #spills: SpillSource | undefined;
   readonly #upgrades: Upgrades;
   readonly #ring: RingSource;
-  readonly #writer = new KeptWriter();
+  readonly #encoder: StateEncoder<State>;
 
   constructor(
     contract: SessionContract,
@@ -67,6 +67,7 @@ export class Sessions<State> {
     this.#ring = CheckedRingSource.of(ring);
     this.contract = contract;
     this.#codec = codec;
+    this.#encoder = new StateEncoder(codec);
     this.#now = now;
     this.#sealer = new Sealer("waybill", contract.audience, this.#ring);
     this.#opener = new Opener("waybill", contract.audience, this.#ring);
@@ -202,10 +203,11 @@ export class Sessions<State> {
    *
    * @param unknown what it brought along that this program does not know
    * @throws Error when the handler has dropped what this program does not know
+   * @throws StatusError STATE_TOO_DEEP: it could not be decoded again
    */
   encode(state: State, unknown?: Unknown): Buffer {
     if (unknown !== undefined) keepUnknown(state, unknown);
-    return this.#writer.encode((writer) => this.#codec.encode(state, writer));
+    return this.#encoder.encode(state);
   }
 
   /** @throws StatusError WAYBILL_EXPIRED: its absolute life is over */

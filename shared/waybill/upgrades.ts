@@ -1,4 +1,5 @@
 import type { StateCodec } from "./session.ts";
+import { StateEncoder } from "./stateEncoder.ts";
 
 /** How states, encoded, go from one revision to the next, and back. */
 export interface Upgrade {
@@ -21,7 +22,8 @@ export type Upgrades = Readonly<Record<number, Upgrade>>;
  * them.
  *
  * @param up makes a state of the newer revision
- * @param down makes one of the older; undefined where that cannot say it
+ * @param down makes one of the older; undefined where that cannot say it. One that is nested too deeply to
+ *   be decoded again is STATE_TOO_DEEP
  */
 export function upgrade<Old, New>(
   older: Pick<StateCodec<Old>, "decode" | "encode">,
@@ -29,13 +31,14 @@ export function upgrade<Old, New>(
   up: (old: Old) => New,
   down?: (state: New) => Old | undefined,
 ): Upgrade {
+  const encoder = new StateEncoder(older);
   return {
     up: (encoded) => newer.encode(up(older.decode(encoded))).finish(),
     down:
       down &&
       ((encoded) => {
         const old = down(newer.decode(encoded));
-        return old && older.encode(old).finish();
+        return old && encoder.encode(old);
       }),
   };
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EnvelopeV1 } from "#proto/waybill/envelope/v1/envelope.ts";
@@ -55,6 +56,12 @@ const write = (
     { state: stateOf(size), waybill: undefined },
     { waybill, token, ...(key !== undefined && { key }) },
   );
+/** JSON objects or lists, so many within each other. */
+const nested = (shape: "objects" | "lists", depth: number): SessionState => {
+  let value: unknown = 1;
+  for (let level = 0; level < depth; level += 1) value = shape === "lists" ? [value] : { value };
+  return { value: { $case: "json", value: { value } } };
+};
 const read = (waybill: string) =>
   step(clients.session.openSession, { waybill: undefined }, { waybill });
 
@@ -241,5 +248,41 @@ test.each(Object.entries(CASES))(
     const lines = written().filter((line) => !said.has(line));
     expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ method, reason }]);
     expect(await everything()).toEqual(before);
+  },
+);
+
+test.each(["objects", "lists"] as const)(
+  "every state of nested %s that is sealed opens again, or nothing is changed",
+  async (shape) => {
+    const counts = { sealed: 0, refused: 0 };
+    for (const mode of [Mode.MODE_CARRIED, Mode.MODE_ANCHORED]) {
+      const first = { state: nested(shape, 1), waybill: undefined, mode };
+      let waybill = (await step(clients.session.beginSession, first)).waybill!;
+      let held = first.state;
+      for (let depth = 26; depth < 56; depth += 1) {
+        const state = nested(shape, depth);
+        const advance = step(
+          clients.session.advanceSession,
+          { state, waybill: undefined },
+          { waybill },
+        );
+        const begin = step(clients.session.beginSession, { ...first, state });
+        const [advanced, begun] = await Promise.allSettled([advance, begin]);
+        expect(begun.status).toBe(advanced.status);
+        if (advanced.status === "fulfilled" && begun.status === "fulfilled") {
+          waybill = advanced.value.waybill!;
+          held = state;
+          counts.sealed += 1;
+          expect((await read(begun.value.waybill!)).response.state).toMatchObject(state);
+        } else {
+          for (const call of [advance, begin]) {
+            expect((await refusal(call)).code).toBe(status.INVALID_ARGUMENT);
+          }
+          counts.refused += 1;
+        }
+        expect((await read(waybill)).response.state).toMatchObject(held);
+      }
+    }
+    expect(Math.min(counts.sealed, counts.refused)).toBeGreaterThan(0);
   },
 );

@@ -1,4 +1,4 @@
-import { InterceptingCall, type Interceptor } from "@grpc/grpc-js";
+import { InterceptingCall, type Interceptor, status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
@@ -19,6 +19,7 @@ import { step } from "../fixtures/step.ts";
 import { startLossyProxy } from "../fleet/lossyProxy.ts";
 
 const DIGEST = Buffer.alloc(32, 7);
+const NO_FIELDS = { waybill: undefined };
 
 let postgres: TestPostgres;
 let pool: Pool;
@@ -52,6 +53,53 @@ const versions = async () =>
   (await pool.query("SELECT version FROM session.anchor ORDER BY session_id DESC")).rows.map(
     ({ version }) => version as number,
   );
+
+test.each([Mode.MODE_CARRIED, Mode.MODE_ANCHORED])(
+  "a state too deep to be opened again is refused, and nothing changes: mode %i",
+  async (mode) => {
+    const deep = (lists: number): SessionState => {
+      let value: unknown = 1;
+      for (let list = 0; list < lists; list += 1) value = [value];
+      return { value: { $case: "json", value: { value } } };
+    };
+    let lists = 60;
+    const { target } = await serve({
+      handlers: {
+        async beginSession({ mode: wanted }, { session }) {
+          session.anchored = wanted === Mode.MODE_ANCHORED;
+          session.state = deep(lists);
+          return { session: undefined, waybill: undefined };
+        },
+        async advanceSession(_request, { session }) {
+          session.state = deep(lists);
+          return { session: undefined, waybill: undefined };
+        },
+      },
+    });
+    const clients = makeClients(target, { withJar: false, retries: false });
+    closing.push(clients);
+    const begin = () => step(clients.session.beginSession, { ...begun, mode });
+    const advance = (waybill: string | undefined) =>
+      step(
+        clients.session.advanceSession,
+        { state: state("next"), waybill: undefined },
+        { waybill },
+      );
+    const TOO_DEEP = { code: status.FAILED_PRECONDITION, reason: "STATE_TOO_DEEP" };
+    const before = await versions();
+    expect(await refusal(begin())).toMatchObject(TOO_DEEP);
+    expect(await versions()).toEqual(before);
+    lists = 1;
+    const { waybill } = await begin();
+    lists = 60;
+    expect(await refusal(advance(waybill))).toMatchObject(TOO_DEEP);
+    // The waybill that was held before is still the newest, and opens.
+    lists = 2;
+    const next = await advance(waybill);
+    const opened = await step(clients.session.openSession, NO_FIELDS, next);
+    expect(opened.response).toMatchObject({ session: { version: 2 }, state: deep(2) });
+  },
+);
 
 describe("a handler's transaction", () => {
   /** What becomes of an advance whose handler does this. */
