@@ -1,4 +1,5 @@
 import type { RevokeRequest, RevokeResponse } from "#proto/waybill/token/v1/token.ts";
+import { StatusError } from "#shared/errors/errors.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
 import type { AccessToken } from "#shared/token/claims.ts";
@@ -33,10 +34,12 @@ export const revoke =
     return {};
   };
 
+/** @throws StatusError KEYS_UNAVAILABLE: it may be in force, and would stay so */
 async function verified({ tokens }: TokenParts, jwt: string): Promise<AccessToken | undefined> {
   try {
     return await tokens.verify(jwt);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof StatusError && error.reason === "CREDENTIAL_INVALID") return undefined;
+    throw error;
   }
 }
