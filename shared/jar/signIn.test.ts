@@ -126,6 +126,19 @@ test("also by the program's next run, when the first one did not live to hear th
   next.close();
 });
 
+test("a token that cannot be renewed now is sent as it is", async () => {
+  lifeS = 0;
+  await signIn.signIn("ada", "secret");
+  answer = async () => {
+    throw TokenErrors.DATABASE_UNAVAILABLE();
+  };
+  expect(await authorized()).toBe("Bearer access-0");
+  expect(refreshes.length).toBeGreaterThan(0);
+  expect(signIn.isSignedIn).toBe(true);
+  answer = async () => "refresh-9";
+  expect(await authorized()).toBe(`Bearer access-${refreshes.length}`);
+});
+
 test("when the sign-in has ended it is forgotten, and the call goes without", async () => {
   lifeS = 0;
   await signIn.signIn("ada", "secret");

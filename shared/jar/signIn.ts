@@ -92,8 +92,8 @@ export class SignIn {
   }
 
   /**
-   * Adds what a call proves itself with. Waits for a renewal only where the token that is there is
-   * over.
+   * Adds what a call proves itself with. Renews a token that is about to expire first; one that cannot be
+   * renewed now is sent as it is.
    *
    * @param path `/package.Service/Method`
    * @returns the access token used; undefined: nobody is signed in
@@ -102,7 +102,9 @@ export class SignIn {
     let kept = this.#read();
     if (kept === undefined) return undefined;
     if (Date.now() >= kept.renewAt) {
-      await this.renew(kept.accessToken);
+      // It may be good still. Without it the service would refuse the session instead, and the jar would
+      // drop a good waybill for a fault of the token service.
+      await this.renew(kept.accessToken).catch(() => {});
       kept = this.#read();
       if (kept === undefined) return undefined;
     }
