@@ -301,7 +301,7 @@ export const Errors = vocabulary("waybill", {
   ],
   METADATA_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
-    "The request has more metadata than the server takes. Send fewer or shorter values.",
+    "The request's metadata is too large or has too many keys. Send less metadata.",
   ],
   ACCESS_DENIED: [status.PERMISSION_DENIED, "The caller may not call this method."],
   CREDENTIAL_INVALID: [

@@ -75,7 +75,9 @@ export function databaseError(error: unknown): StatusError | undefined {
       return Errors.CONFLICT({ cause: error, retryAfterMs: 50 });
     case "data":
       // Postgres's own message repeats the value.
-      return Errors.INVALID_FIELD({ cause: `Postgres refused a value: SQLSTATE ${sqlStateOf(error)}` });
+      return Errors.INVALID_FIELD({
+        cause: `Postgres refused a value: SQLSTATE ${sqlStateOf(error)}`,
+      });
     default:
       return undefined;
   }
