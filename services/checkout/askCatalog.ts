@@ -1,4 +1,5 @@
 import { type ServiceError, status } from "@grpc/grpc-js";
+import { refusedValue } from "#shared/callers/passedOn.ts";
 import { readError } from "#shared/errors/errors.ts";
 import { CheckoutErrors } from "./errors.ts";
 
@@ -9,9 +10,9 @@ const BUSY_OR_AWAY = new Set([
 ]);
 
 /**
- * Has the catalogue's refusals said in checkout's own words.
+ * Translates the catalog's refusals into those of checkout.
  *
- * @throws StatusError PRODUCT_NOT_FOUND, CATALOG_UNAVAILABLE
+ * @throws StatusError PRODUCT_NOT_FOUND, INVALID_FIELD, CATALOG_UNAVAILABLE
  */
 export async function askCatalog<Answer>(question: Promise<Answer>): Promise<Answer> {
   try {
@@ -22,6 +23,6 @@ export async function askCatalog<Answer>(question: Promise<Answer>): Promise<Ans
     if (BUSY_OR_AWAY.has(code)) {
       throw CheckoutErrors.CATALOG_UNAVAILABLE({ cause, retryAfterMs: 1000 });
     }
-    throw cause;
+    throw refusedValue(cause) ?? cause;
   }
 }

@@ -3,6 +3,7 @@ import type {
   ListAuditEventsResponse,
 } from "#proto/waybill/audit/v1/audit.ts";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import { refusedValue } from "#shared/callers/passedOn.ts";
 import type { Context } from "#shared/grpc/handlers.ts";
 import type { IdentityParts } from "./parts.ts";
 
@@ -15,10 +16,12 @@ export const listKeyAuditEvents =
     const pageToken = request.pageToken
       ? Buffer.from(await cursors.open(method, question, request.pageToken)).toString("utf8")
       : "";
-    const answer = await keys.listAuditEvents(
-      { ...request, pageToken },
-      { context, metadata: await assertions.to(KeysServiceService.listAuditEvents) },
-    );
+    const metadata = await assertions.to(KeysServiceService.listAuditEvents);
+    const answer = await keys
+      .listAuditEvents({ ...request, pageToken }, { context, metadata })
+      .catch((error: unknown) => {
+        throw refusedValue(error) ?? error;
+      });
     const next = answer.nextPageToken;
     return {
       ...answer,
