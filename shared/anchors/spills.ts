@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from "node:crypto";
 import type { Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors } from "../errors/errors.ts";
+import { wholeNumber } from "../errors/wholeNumber.ts";
 import type { Db, Pool } from "../pg/pool.ts";
 import { newKey } from "../waybill/ids.ts";
 import { IV_BYTES, TAG_BYTES } from "../waybill/jwe.ts";
@@ -43,8 +44,8 @@ export class Spills {
   constructor(pool: Pool, schema: string, options: SpillsOptions = {}) {
     this.#pool = pool;
     this.#schema = schema;
-    this.#quota = options.quota ?? 16 * 2 ** 20;
-    this.#cacheBytes = options.cache ?? 32 * 2 ** 20;
+    this.#quota = wholeNumber("Spills: quota", options.quota ?? 16 * 2 ** 20);
+    this.#cacheBytes = wholeNumber("Spills: cache", options.cache ?? 32 * 2 ** 20, 0);
   }
 
   /**

@@ -17,11 +17,12 @@ import {
 } from "@grpc/grpc-js";
 import { Changes } from "../cache/changes.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
+import { MAX_TIMER_MS, wholeNumber } from "../errors/wholeNumber.ts";
 import { setSecret } from "../waybill/singleValue.ts";
 import { allowingAddresses } from "./addressCredentials.ts";
 import { cachedCall } from "./cachedCall.ts";
 import { type KnownChanges, seeChange, seeWritten, withChange } from "./changeNumbers.ts";
-import type { Contract } from "./contract.ts";
+import { type Contract, checkContract } from "./contract.ts";
 import { redactGrpcLog } from "./grpcLog.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "./handlers.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
@@ -116,6 +117,8 @@ export function createClient<Definition extends ServiceDefinition>(
   if (cache !== undefined && contract === undefined) {
     throw new Error("a client with a cache needs the contract, which says what may be kept");
   }
+  if (contract !== undefined) checkContract("createClient: contract", contract);
+  wholeNumber("createClient: timeoutMs", defaultTimeoutMs, 1, MAX_TIMER_MS);
   redactGrpcLog();
   const clientId = ++clients;
   const credentials = options.credentials ?? grpcCredentials.createInsecure();

@@ -16,7 +16,7 @@ import { expect, test } from "vitest";
 import { Access, Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import { contract } from "../../test/fixtures/clients.ts";
 import { MAX_MESSAGE_WAYBILL } from "../waybill/carriers.ts";
-import { largestRequest, readContract } from "./contract.ts";
+import { largestRequest, loadContract, readContract } from "./contract.ts";
 
 type Options = Record<string, unknown>;
 
@@ -217,5 +217,27 @@ test("a method's largest request is stated, or the server's default", () => {
   expect(largestRequest(open, 1000)).toBe(1000 + MAX_MESSAGE_WAYBILL);
   expect(() => withOptions({ method: { access: 1, maxRequestBytes: 2 ** 24 + 1 } })).toThrow(
     `option method of ${WHERE}: max_request_bytes is at most 16777216`,
+  );
+});
+
+test.each<[string, unknown]>([
+  ["nothing", Buffer.alloc(0)],
+  ["text", Buffer.from('syntax = "proto3";')],
+  ["JSON", Buffer.from('{"file": []}')],
+  ["random bytes", Buffer.from("8f2b00ff19", "hex")],
+  ["a message of another type", Buffer.from("0a0b0a09736f6d657468696e67", "hex")],
+  ["an array", [10, 0]],
+  ["a string", "image.binpb"],
+  ["undefined", undefined],
+])("a descriptor set that is %s is refused when it is read", (_name, image) => {
+  expect(() => readContract(contract.image)).not.toThrow();
+  expect(() => readContract(image as Uint8Array)).toThrow(
+    /^the contract must (be a descriptor set|have a service)/,
+  );
+});
+
+test("a file that is no descriptor set is named", () => {
+  expect(() => loadContract(import.meta.filename)).toThrow(
+    `${import.meta.filename} must be a descriptor set`,
   );
 });

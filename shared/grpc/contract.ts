@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { types } from "node:util";
 import {
   type create,
   createFileRegistry,
@@ -123,15 +124,25 @@ export interface Contract {
  * Reads the contract from a descriptor set, as
  * `buf build --as-file-descriptor-set -o image.binpb` makes it.
  *
- * @throws Error naming the service or method whose options contradict themselves
+ * @throws Error naming the file when it is no descriptor set or has no service, or the service or method
+ *   whose options contradict themselves
  */
 export function loadContract(file: string | URL): Contract {
-  return readContract(readFileSync(file));
+  return readContract(readFileSync(file), String(file));
 }
 
-/** The same, from the descriptor set itself. */
-export function readContract(image: Uint8Array): Contract {
-  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
+/** The same, from the descriptor set itself. @param name of it, for errors */
+export function readContract(image: Uint8Array, name = "the contract"): Contract {
+  let registry: FileRegistry;
+  try {
+    if (!types.isUint8Array(image)) throw new TypeError("it is no Uint8Array");
+    registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
+  } catch (cause) {
+    throw new Error(
+      `${name} must be a descriptor set with imports, as \`buf build --as-file-descriptor-set\` makes it`,
+      { cause },
+    );
+  }
   const methods = new Map<string, MethodContract>();
   for (const type of registry) {
     if (type.kind !== "service") continue;
@@ -141,6 +152,8 @@ export function readContract(image: Uint8Array): Contract {
       methods.set(read.path, read);
     }
   }
+  // Without methods a server would have no rules, and a client would neither retry nor send waybills.
+  if (methods.size === 0) throw new Error(`${name} must have a service with a method`);
   return {
     registry,
     image,
@@ -158,6 +171,12 @@ export function readContract(image: Uint8Array): Contract {
 export function largestRequest(method: MethodContract, unstated: number): number {
   if (method.maxRequestBytes !== undefined) return method.maxRequestBytes;
   return unstated + (method.requestCarrier === undefined ? 0 : MAX_MESSAGE_WAYBILL);
+}
+
+/** @throws Error naming the argument that is no contract */
+export function checkContract(name: string, contract: Contract | undefined): void {
+  if (typeof contract?.method === "function" && typeof contract.find === "function") return;
+  throw new Error(`${name} must be what loadContract or readContract returns`);
 }
 
 function serviceContract(registry: FileRegistry, service: DescService): ServiceContract {

@@ -18,6 +18,7 @@ import type { Handlers, ServiceDefinition } from "./handlers.ts";
 import { setHttp2Options } from "./http2Options.ts";
 import { implement, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";
+import { checkServerOptions } from "./serverOptions.ts";
 import type { SessionParts } from "./sessionParts.ts";
 import { UnaryWire } from "./unaryWire.ts";
 
@@ -86,7 +87,9 @@ export class Server {
   #idle: (() => void) | undefined;
   #drained: Promise<void> | undefined;
 
+  /** @throws Error naming the option that breaks a rule */
   constructor(options: ServerOptions) {
+    checkServerOptions(options);
     this.#options = options;
     const { maxCalls = 1000, maxConnectionAgeMs = 5 * 60_000, log } = options;
     const streams = options.maxStreams ?? Math.ceil(maxCalls / 4);

@@ -11,6 +11,7 @@ import { createClient, type ServiceClient } from "../grpc/client.ts";
 import type { Contract } from "../grpc/contract.ts";
 import { Server } from "../grpc/server.ts";
 import { Jar } from "./jar.ts";
+import { MemoryStore } from "./stores.ts";
 
 /** What the test looks at of a session. */
 const view = (version: number) => ({
@@ -280,4 +281,22 @@ test("several sessions of one audience lie side by side", async () => {
   expect(jar.peek("session", "second")).toBeUndefined();
   expect(await read()).toBe(1);
   second.close();
+});
+
+test.each<[string, unknown]>([
+  ["contract", undefined],
+  ["contract", {}],
+  ["contract", { contract: "image.binpb" }],
+  ["store", { contract, store: new Map([["get", 1]]).entries() }],
+  ["store", { contract, store: null }],
+  ["signIn.target", { contract, signIn: { target: "" } }],
+  ["signIn.target", { contract, signIn: {} }],
+  ["signIn.origin", { contract, signIn: { target: "a:1", origin: "" } }],
+  ["signIn.origin", { contract, signIn: { target: "a:1", origin: "a:1" } }],
+  ["signIn.origin", { contract, signIn: { target: "a:1", origin: "https://a/" } }],
+  ["signIn.origin", { contract, signIn: { target: "a:1", origin: null } }],
+])("a jar with a bad option is refused: %s", (name, options) => {
+  const good = { target: "127.0.0.1:1", origin: "https://a.example:8443" };
+  new Jar({ contract, store: new MemoryStore(), signIn: good }).close();
+  expect(() => new Jar(options as never)).toThrow(`Jar: ${name} must`);
 });

@@ -8,7 +8,7 @@ import {
 } from "@grpc/grpc-js";
 import { Step, type Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { readError } from "../errors/errors.ts";
-import type { Contract, MethodContract } from "../grpc/contract.ts";
+import { type Contract, checkContract, type MethodContract } from "../grpc/contract.ts";
 import { retrying } from "../grpc/retry.ts";
 import { Turns } from "../lifecycle/turns.ts";
 import { fieldToMetadataValue, SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
@@ -47,7 +47,15 @@ export class Jar {
   readonly #turns = new Turns();
   readonly #signIn: SignIn | undefined;
 
-  constructor({ contract, store = new MemoryStore(), signIn }: JarOptions) {
+  /** @throws Error naming the option that breaks a rule */
+  constructor(options: JarOptions) {
+    checkContract("Jar: contract", options?.contract);
+    const { contract, store = new MemoryStore(), signIn } = options;
+    for (const method of ["get", "set", "delete"] as const) {
+      if (typeof store?.[method] !== "function") {
+        throw new Error(`Jar: store must have the method ${method}`);
+      }
+    }
     this.#contract = contract;
     this.#store = store;
     this.#signIn = signIn && new SignIn(store, signIn);

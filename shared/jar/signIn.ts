@@ -55,7 +55,16 @@ export class SignIn {
   #key: { of: string; key: KeyObject; jwk: JWK } | undefined;
   #renewing: Promise<void> | undefined;
 
+  /** @throws Error naming the option that breaks a rule */
   constructor(store: Store, options: SignInOptions) {
+    const { target, origin } = options;
+    if (typeof target !== "string" || target === "") {
+      throw new Error("Jar: signIn.target must be the gRPC target of the token service");
+    }
+    // A proof for another address than callers use is refused, with every call.
+    if (origin !== undefined && !/^https?:\/\/[^/?#\s]+$/.test(origin)) {
+      throw new Error("Jar: signIn.origin must be like https://host:port, without a path");
+    }
     this.#store = store;
     this.#options = options;
     this.#token = createClient(TokenServiceService, options.target, { ...options.client });

@@ -1,4 +1,5 @@
 import pg from "pg";
+import { MAX_TIMER_MS, wholeNumber } from "../errors/wholeNumber.ts";
 
 export type Pool = pg.Pool;
 
@@ -40,11 +41,34 @@ class Unprepared extends pg.Client {
   }
 }
 
-/** Makes a pool. Nothing is connected before the first statement. `int8` is read as bigint. */
+/** The client's own limit of a statement is so much longer than the server's, in ms. */
+const CLIENT_MARGIN_MS = 1000;
+
+/**
+ * Makes a pool. Nothing is connected before the first statement. `int8` is read as bigint.
+ *
+ * @throws Error naming the argument that breaks a rule; never the address, which has a password
+ */
 export function createPool(url: string, options: PoolOptions): Pool {
+  // Without one, pg would connect to whatever its environment and its defaults say.
+  if (typeof url !== "string" || !/^(postgres|postgresql|socket):/.test(url)) {
+    throw new Error("createPool: url must be an address like postgres://user@host:port/database");
+  }
+  wholeNumber("createPool: max", options?.max, 1);
   const types = new pg.TypeOverrides();
   types.setTypeParser(pg.types.builtins.INT8, BigInt);
-  const timeoutMs = options.statementTimeoutMs ?? 10_000;
+  const connectMs = wholeNumber(
+    "createPool: connectTimeoutMs",
+    options.connectTimeoutMs ?? 2000,
+    1,
+    MAX_TIMER_MS,
+  );
+  const timeoutMs = wholeNumber(
+    "createPool: statementTimeoutMs",
+    options.statementTimeoutMs ?? 10_000,
+    1,
+    MAX_TIMER_MS - CLIENT_MARGIN_MS,
+  );
   const { prepare = true } = options;
   const limits = {
     statement_timeout: timeoutMs,
@@ -56,10 +80,10 @@ export function createPool(url: string, options: PoolOptions): Pool {
     connectionString: url,
     max: options.max,
     application_name: options.name,
-    connectionTimeoutMillis: options.connectTimeoutMs ?? 2000,
+    connectionTimeoutMillis: connectMs,
     idleTimeoutMillis: 30_000,
     // Kept by the client too: a database that hangs does not answer that the time is over.
-    query_timeout: timeoutMs + 1000,
+    query_timeout: timeoutMs + CLIENT_MARGIN_MS,
     keepAlive: true,
     types,
   });

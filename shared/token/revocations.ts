@@ -1,5 +1,6 @@
 import type { Revocations as Piece, Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { Errors } from "../errors/errors.ts";
+import { wholeNumber } from "../errors/wholeNumber.ts";
 import { type Clocks, type Moment, moment, systemClocks } from "../waybill/clocks.ts";
 
 /** What a token or a waybill can be revoked by. */
@@ -44,9 +45,10 @@ export class Revocations {
   #sweepAt = 0;
   #isUnderstood = true;
 
+  /** @throws Error naming the option that is no whole number above 0 */
   constructor(options: RevocationsOptions = {}) {
-    this.#boundMs = options.boundMs ?? 30_000;
-    this.#maxEntries = options.maxEntries ?? 1_000_000;
+    this.#boundMs = wholeNumber("Revocations: boundMs", options.boundMs ?? 30_000);
+    this.#maxEntries = wholeNumber("Revocations: maxEntries", options.maxEntries ?? 1_000_000);
     this.#clocks = options.clocks ?? systemClocks;
   }
 
