@@ -100,6 +100,7 @@ export class Server {
     const grpcOptions: GrpcServerOptions = {
       // The largest of all methods: each method's own is checked where its requests are read.
       "grpc.max_receive_message_length": Math.max(
+        maxRequestBytes,
         ...options.contract.methods.map((method) => largestRequest(method, maxRequestBytes)),
       ),
       // Its books of calls and connections are open to nobody here.
