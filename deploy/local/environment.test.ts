@@ -40,7 +40,7 @@ test("the runner drops and names the variables that it does not pass on", () => 
     "WAYBILL_DATABASE_URL_KEYS",
     "WAYBILL_KEYS_ADDRESS",
   ]);
-  // What the runner itself needs stays: its database, and the way to fetch Envoy.
+  // The runner's own settings stay: its database, and the way to fetch Envoy.
   expect(Object.keys(env).sort()).toEqual(
     ["DATABASE_URL", "GRPC_TRACE", "HOME", "PATH", "WAYBILL_RING_LEASE_S", "https_proxy"].sort(),
   );

@@ -7,7 +7,7 @@ import { Failure } from "./failure.ts";
 import { COMPILE_CACHE, PROJECT } from "./paths.ts";
 import type { RunningReplica } from "./replicas.ts";
 
-/** What a program needs to find the cluster. */
+/** Addresses and settings that a program finds the cluster by. */
 export interface Surroundings {
   readonly children: Children;
   readonly replicas: readonly RunningReplica[];

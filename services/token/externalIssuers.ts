@@ -23,7 +23,7 @@ export interface ExternalIssuersOptions {
   now?: () => number;
 }
 
-/** What a JWT of a trusted issuer says. */
+/** Claims of a trusted issuer's JWT. */
 export interface ExternalSubject {
   readonly account: string;
   readonly subject: string;

@@ -8,7 +8,7 @@ import { checkBinding } from "./issuing.ts";
 import type { TokenParts } from "./parts.ts";
 import { narrow } from "./wanted.ts";
 
-/** What has shown which client it is. */
+/** The form of client authentication that a call used. */
 export interface Proven {
   readonly client: Client;
   readonly until?: number;

@@ -43,7 +43,7 @@ export function loadCredentials(folder: string): Credentials {
     if (peers.has(kid)) throw new Error(`${name} is there twice`);
     const { audiences = [], calls = [], scopes = [] } = jwk;
     for (const [property, list] of Object.entries({ audiences, calls, scopes })) {
-      // Of a string, includes() would find any part.
+      // A string's includes() would find any part of it.
       if (!Array.isArray(list) || !list.every((each) => typeof each === "string")) {
         throw new Error(`${name} must have an array of strings as ${property}`);
       }

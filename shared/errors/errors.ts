@@ -6,7 +6,7 @@ import { Status } from "../../proto/gen/google/rpc/status.ts";
 /** Most violations that an error names. */
 export const MAX_VIOLATIONS = 16;
 
-// What a refusal adds to the headers of a response stays below 4 KiB in all: clients take 8 KiB, and a proxy
+// A refusal adds less than 4 KiB to the headers of a response: clients take 8 KiB in all, and a proxy
 // may end the connection of everyone over a header that it holds too large. The status is base64, and its
 // message is sent once more, percent-encoded.
 const MAX_STATUS_BYTES = 2200;

@@ -31,7 +31,7 @@ import { Server, type ServerOptions } from "./server.ts";
 
 let folder: string;
 let ca: Buffer;
-/** What a test is done with, newest last. */
+/** Resources to release after a test, newest last. */
 const closers: (() => unknown)[] = [];
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "waybill-authority-"));

@@ -25,9 +25,9 @@ const HALF = "\ud83d";
 
 let server: Server;
 let target: string;
-/** What the handlers of the moment do. */
+/** The current test's handlers. */
 let act: (context: Context<unknown>) => void;
-/** What a stream does after its first message. */
+/** Runs in a stream after its first message. */
 let actLater: (context: Context<unknown>) => void;
 let lines: Record<string, unknown>[];
 

@@ -1,7 +1,7 @@
 import type { StatusObject } from "@grpc/grpc-js";
 import { Errors, StatusError } from "../errors/errors.ts";
 
-/** What a server does with errors. */
+/** How a server handles errors. */
 export interface ErrorHandling {
   /** Makes the status of an error that is not a StatusError, where there is a better one than INTERNAL. */
   translate(error: unknown): StatusError | undefined;

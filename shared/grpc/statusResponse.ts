@@ -37,7 +37,7 @@ export function endWithHttp(stream: ServerHttp2Stream, headers: Record<string, s
 
 /** Reads the rest of a request and drops it: unread, it would use up the connection's flow-control window. */
 function drop(stream: ServerHttp2Stream): void {
-  // What breaks a stream closes it.
+  // An error also closes the stream.
   stream.on("error", () => {});
   stream.resume();
 }

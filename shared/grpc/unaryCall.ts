@@ -82,7 +82,7 @@ export class UnaryCall {
   start(): void {
     const stream = this.#stream as CallStream;
     stream[CALL] = this;
-    // What breaks a stream closes it.
+    // An error also closes the stream.
     stream.on("error", ignore);
     stream.on("close", closed);
     const timeout = this.#headers["grpc-timeout"];

@@ -11,7 +11,7 @@ export function decodeBase64url(text: string): Buffer | undefined {
 }
 
 /**
- * Whether every part of a JWS or JWE in compact serialization is canonical base64url. `jose` decodes the other
+ * Tells whether every part of a JWS or JWE in compact serialization is canonical base64url. `jose` decodes the other
  * forms, too, so that one token would have several texts, in caches and in hashes (`ath`).
  */
 export function isCanonicalCompact(token: string): boolean {

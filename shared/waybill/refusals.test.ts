@@ -120,7 +120,7 @@ test("K5 a waybill that does not open gets one answer, whatever the reason", asy
     { ...ADA, thumbprint: undefined },
   ] as const;
   for (const holder of others) expect(await answer(good, holder)).toEqual(expected);
-  // What is wrong with it besides is for its holder alone.
+  // Only its holder learns of its other faults.
   const expired = compact({ idleExpiresAt: BigInt(NOW_S) });
   const newer = compact({ stateRevision: 2 });
   expect(await reasonOf(expired)).toBe("WAYBILL_EXPIRED");

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { IncomingHttpHeaders } from "node:http2";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { Client } from "pg";
@@ -19,11 +20,12 @@ import {
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
 import { SignInRequest } from "#proto/waybill/token/v1/token.ts";
+import type { ErrorReport } from "#shared/errors/errors.ts";
 import { contract } from "../fixtures/clients.ts";
 import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
 import { Encodings } from "../fixtures/encodings.ts";
 import { seededRandom } from "../fixtures/random.ts";
-import { RawCalls, type RawResponse, sizeOf } from "../fixtures/rawCalls.ts";
+import { frame, rawCall } from "../fixtures/rawCall.ts";
 import { ADDRESS } from "../fixtures/shopper.ts";
 
 const CHECKOUT = "/waybill.checkout.v1.CheckoutService";
@@ -33,15 +35,43 @@ const IDENTITY = "/waybill.identity.v1.IdentityService";
 const TOKEN = "/waybill.token.v1.TokenService";
 
 let cluster: TestCluster;
-let calls: RawCalls;
 beforeAll(async () => {
   cluster = await startTestCluster();
-  calls = new RawCalls(cluster.target);
 });
-afterAll(async () => {
-  calls?.close();
-  await cluster?.remove();
-});
+afterAll(() => cluster?.remove());
+
+interface Response extends ErrorReport {
+  /** Initial metadata and trailers together. */
+  readonly headers: IncomingHttpHeaders;
+  readonly messages: readonly Buffer[];
+}
+
+/** Calls with bytes that no gRPC client would send. @param requests as encoded */
+async function call(
+  path: string,
+  requests: Uint8Array | readonly Uint8Array[],
+  metadata: { waybill?: string } = {},
+): Promise<Response> {
+  const all = requests instanceof Uint8Array ? [requests] : requests;
+  const { report, headers, trailers, body } = await rawCall(cluster.target, path, {
+    fields: Object.entries(metadata),
+    body: Buffer.concat(all.map(frame)),
+  });
+  const messages: Buffer[] = [];
+  for (let at = 0; at + 5 <= body.length; ) {
+    const end = at + 5 + body.readUInt32BE(at + 1);
+    messages.push(body.subarray(at + 5, end));
+    at = end;
+  }
+  return { ...report, headers: { ...headers, ...trailers }, messages };
+}
+
+/** The size of response headers as HTTP/2 peers count it (RFC 9113 section 6.5.2). */
+function sizeOf(headers: IncomingHttpHeaders): number {
+  return Object.entries(headers)
+    .map(([name, value]) => name.length + String(value).length + 32)
+    .reduce((sum, size) => sum + size, 0);
+}
 
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
 const varint = (value: number): Buffer =>
@@ -64,13 +94,13 @@ const beginSession = BeginSessionRequest.encode(
   BeginSessionRequest.create({ state: { value: { $case: "json", value: { a: 1 } } } }),
 ).finish();
 
-async function waybillOf(call: Promise<RawResponse>): Promise<string> {
-  const { code, message, headers } = await call;
+async function waybillOf(response: Promise<Response>): Promise<string> {
+  const { code, message, headers } = await response;
   expect(code, message).toBe(status.OK);
   return String(headers["waybill"]);
 }
 
-const newCheckout = () => waybillOf(calls.call(`${CHECKOUT}/BeginCheckout`, Buffer.alloc(0)));
+const newCheckout = () => waybillOf(call(`${CHECKOUT}/BeginCheckout`, Buffer.alloc(0)));
 
 /** Requests of each kind of ambiguity, each with the untouched twin, which is served. */
 const AMBIGUOUS: {
@@ -184,8 +214,8 @@ describe("a request that parsers could read differently is refused:", () => {
   for (const { what, path, good, bad, field: name } of AMBIGUOUS) {
     test(what, async () => {
       const waybill = await newCheckout();
-      expect(await calls.call(path, good, { waybill })).toMatchObject({ code: status.OK });
-      const response = await calls.call(path, bad, { waybill: await newCheckout() });
+      expect(await call(path, good, { waybill })).toMatchObject({ code: status.OK });
+      const response = await call(path, bad, { waybill: await newCheckout() });
       expect(response).toMatchObject({
         code: status.INVALID_ARGUMENT,
         reason: "INVALID_FIELD",
@@ -196,9 +226,9 @@ describe("a request that parsers could read differently is refused:", () => {
   }
 
   test("V3 a session without the state that it requires", async () => {
-    await waybillOf(calls.call(`${SESSION}/BeginSession`, beginSession));
+    await waybillOf(call(`${SESSION}/BeginSession`, beginSession));
     const bad = Buffer.concat([beginSession, hex("0a00")]);
-    expect(await calls.call(`${SESSION}/BeginSession`, bad)).toMatchObject({
+    expect(await call(`${SESSION}/BeginSession`, bad)).toMatchObject({
       reason: "INVALID_FIELD",
       violations: [{ field: "state" }],
     });
@@ -209,7 +239,7 @@ describe("a request that parsers could read differently is refused:", () => {
     const entry = (...parts: Uint8Array[]) => field(1, Buffer.concat(parts));
     const deep = (levels: number): Buffer =>
       levels === 0 ? hex("0800") : field(6, field(1, deep(levels - 1)));
-    const begin = (request: Uint8Array) => calls.call(`${SESSION}/BeginSession`, request);
+    const begin = (request: Uint8Array) => call(`${SESSION}/BeginSession`, request);
     // A list is a Value and a ListValue: two levels.
     await waybillOf(begin(json(entry(field(1, "a"), field(2, deep(47))))));
     for (const bad of [
@@ -237,11 +267,12 @@ describe("a request that parsers could read differently is refused:", () => {
       ["UploadItems", upload, bad],
     ] as const) {
       const path = `${CHECKOUT}/${method}`;
-      const served = await calls.call(path, [good, good], { waybill: await newCheckout() });
+      const served = await call(path, [good, good], { waybill: await newCheckout() });
       expect(served).toMatchObject({ code: status.OK });
-      expect(
-        await calls.call(path, [good, refused], { waybill: await newCheckout() }),
-      ).toMatchObject({ code: status.INVALID_ARGUMENT, reason: "INVALID_FIELD" });
+      expect(await call(path, [good, refused], { waybill: await newCheckout() })).toMatchObject({
+        code: status.INVALID_ARGUMENT,
+        reason: "INVALID_FIELD",
+      });
     }
   });
 
@@ -249,7 +280,7 @@ describe("a request that parsers could read differently is refused:", () => {
     const secret = "correct horse battery";
     const request = { username: "good-one", secret, displayName: "" };
     const good = SignUpRequest.encode(SignUpRequest.create(request)).finish();
-    expect(await calls.call(`${IDENTITY}/SignUp`, good)).toMatchObject({ code: status.OK });
+    expect(await call(`${IDENTITY}/SignUp`, good)).toMatchObject({ code: status.OK });
     // A varint whose bytes a parser takes for a length and text.
     const hidden = (number: number, text: string) =>
       Buffer.concat([varint(number << 3), varint(text.length), Buffer.from(text)]);
@@ -257,7 +288,7 @@ describe("a request that parsers could read differently is refused:", () => {
       [Buffer.concat([field(1, "other-one"), field(2, "x"), hidden(2, "z\nAAAAAAAAAA")]), "secret"],
       [Buffer.concat([field(1, "adm\u200bin"), hidden(1, "zA"), field(2, secret)]), "username"],
     ] as const) {
-      expect(await calls.call(`${IDENTITY}/SignUp`, bad)).toMatchObject({
+      expect(await call(`${IDENTITY}/SignUp`, bad)).toMatchObject({
         code: status.INVALID_ARGUMENT,
         violations: [{ field: name }],
       });
@@ -267,8 +298,8 @@ describe("a request that parsers could read differently is refused:", () => {
 
 test("V5 an order keeps no more of unknown fields than a request may have", async () => {
   let waybill = await newCheckout();
-  const call = async (method: string, request: Uint8Array = Buffer.alloc(0)) => {
-    const response = await calls.call(`${CHECKOUT}/${method}`, request, { waybill });
+  const step = async (method: string, request: Uint8Array = Buffer.alloc(0)) => {
+    const response = await call(`${CHECKOUT}/${method}`, request, { waybill });
     expect(response, method).toMatchObject({ code: status.OK });
     waybill = String(response.headers["waybill"] ?? waybill);
     return response.messages[0]!;
@@ -276,12 +307,12 @@ test("V5 an order keeps no more of unknown fields than a request may have", asyn
   const unknown = (number: number) => field(number, "u".repeat(3900));
   const withUnknown = field(1, Buffer.concat([address.subarray(2), unknown(200)]));
   for (let round = 0; round < 5; round += 1) {
-    await call("SetAddress", withUnknown);
-    await call("AddItem", Buffer.concat([addItem(1), unknown(201)]));
+    await step("SetAddress", withUnknown);
+    await step("AddItem", Buffer.concat([addItem(1), unknown(201)]));
   }
-  await call("ChooseDelivery", hex("0801"));
-  await call("QuoteCheckout");
-  const order = await call("PlaceOrder", unknown(202));
+  await step("ChooseDelivery", hex("0801"));
+  await step("QuoteCheckout");
+  const order = await step("PlaceOrder", unknown(202));
   // A newer program's field in the address stays.
   expect(order.includes("u".repeat(3900))).toBe(true);
   expect(Order.decode(order).items).toHaveLength(1);
@@ -308,16 +339,16 @@ test("V7 hostile encodings never oversell stock, or order what no basket holds",
   const placed: number[] = [];
   const order = async () => {
     let waybill = await newCheckout();
-    const call = async (method: string, bytes: Uint8Array = Buffer.alloc(0)) => {
-      const response = await calls.call(`${CHECKOUT}/${method}`, bytes, { waybill });
+    const step = async (method: string, bytes: Uint8Array = Buffer.alloc(0)) => {
+      const response = await call(`${CHECKOUT}/${method}`, bytes, { waybill });
       waybill = String(response.headers["waybill"] || waybill);
       return response;
     };
-    for (let item = 0; item < 4; item += 1) await call("AddItem", attempt());
-    await call("SetAddress", address);
-    await call("ChooseDelivery", hex("0801"));
-    await call("QuoteCheckout");
-    const { code, messages } = await call("PlaceOrder");
+    for (let item = 0; item < 4; item += 1) await step("AddItem", attempt());
+    await step("SetAddress", address);
+    await step("ChooseDelivery", hex("0801"));
+    await step("QuoteCheckout");
+    const { code, messages } = await step("PlaceOrder");
     if (code !== status.OK) return;
     for (const item of Order.decode(messages[0]!).items) {
       if (item.product === product) placed.push(item.quantity);
@@ -344,8 +375,8 @@ test("V6 the keys `__proto__` and `constructor` of a session's JSON are data", a
     '{"__proto__":{"polluted":true},"constructor":{"__proto__":1},"a":{"__proto__":"b"}}';
   const state = SessionState.create({ value: { $case: "json", value: JSON.parse(text) } });
   const request = BeginSessionRequest.encode(BeginSessionRequest.create({ state })).finish();
-  const waybill = await waybillOf(calls.call(`${SESSION}/BeginSession`, request));
-  const { messages } = await calls.call(`${SESSION}/OpenSession`, Buffer.alloc(0), { waybill });
+  const waybill = await waybillOf(call(`${SESSION}/BeginSession`, request));
+  const { messages } = await call(`${SESSION}/OpenSession`, Buffer.alloc(0), { waybill });
   const opened = OpenSessionResponse.decode(messages[0]!).state!.value!.value;
   expect(JSON.parse(JSON.stringify(opened))).toEqual(JSON.parse(text));
   expect(JSON.stringify(opened)).toHaveLength(text.length);
@@ -355,7 +386,7 @@ test("R1 a refusal with a thousand faults takes less than 4 KiB of headers", asy
   const names = Array.from({ length: 100 }, (_, at) => `films/${"x".repeat(90)}${at}`);
   const full = BatchGetProductsRequest.encode({ names }).finish();
   for (const bad of [full, Buffer.from("0a00".repeat(100), "hex")]) {
-    const response = await calls.call(`${CATALOG}/BatchGetProducts`, bad);
+    const response = await call(`${CATALOG}/BatchGetProducts`, bad);
     expect(response).toMatchObject({ code: status.INVALID_ARGUMENT, reason: "INVALID_FIELD" });
     expect(response.violations.length).toBeGreaterThan(5);
     expect(sizeOf(response.headers)).toBeLessThan(4096);
@@ -366,7 +397,7 @@ test("R1 a refusal with a thousand faults takes less than 4 KiB of headers", asy
   const missing = BatchGetProductsRequest.encode({
     names: long.names.filter((name) => /^products\/[1-9]\d{0,8}$/.test(name)),
   }).finish();
-  const response = await calls.call(`${CATALOG}/BatchGetProducts`, missing);
+  const response = await call(`${CATALOG}/BatchGetProducts`, missing);
   expect(response.code).not.toBe(status.OK);
   expect(sizeOf(response.headers)).toBeLessThan(4096);
 });
@@ -385,7 +416,7 @@ describe("R2 requests beyond a method's size or counts are refused before they a
   ] as const) {
     test(what, async () => {
       const waybill = path.startsWith(CHECKOUT) ? { waybill: await newCheckout() } : {};
-      const response = await calls.call(path, bytes, waybill);
+      const response = await call(path, bytes, waybill);
       expect(response.reason).toBe(reason);
       expect(sizeOf(response.headers)).toBeLessThan(4096);
     });
@@ -394,7 +425,7 @@ describe("R2 requests beyond a method's size or counts are refused before they a
     const wanted = { scopes: [], audiences: [] };
     const request = { username: "nobody", secret: "correct horse battery", wanted };
     const bytes = SignInRequest.encode(SignInRequest.create(request)).finish();
-    expect(await calls.call(`${TOKEN}/SignIn`, bytes)).not.toMatchObject({
+    expect(await call(`${TOKEN}/SignIn`, bytes)).not.toMatchObject({
       reason: "INVALID_FIELD",
     });
   });
@@ -402,11 +433,12 @@ describe("R2 requests beyond a method's size or counts are refused before they a
     const upload = UploadItemsRequest.encode({ product: "products/41", quantity: 2 }).finish();
     const large = Buffer.concat([upload, field(200, "x".repeat(70_000))]);
     const path = `${CHECKOUT}/UploadItems`;
-    const response = await calls.call(path, [upload, upload], { waybill: await newCheckout() });
+    const response = await call(path, [upload, upload], { waybill: await newCheckout() });
     expect(Checkout.decode(response.messages[0]!).items[0]!.quantity).toBe(4);
-    expect(await calls.call(path, [upload, large], { waybill: await newCheckout() })).toMatchObject(
-      { code: status.RESOURCE_EXHAUSTED, reason: "REQUEST_TOO_LARGE" },
-    );
+    expect(await call(path, [upload, large], { waybill: await newCheckout() })).toMatchObject({
+      code: status.RESOURCE_EXHAUSTED,
+      reason: "REQUEST_TOO_LARGE",
+    });
   });
 });
 

@@ -104,7 +104,7 @@ function* oddValues(field: DescField, depth: number): Generator<JsonValue> {
   }
 }
 
-/** What makes the rest of a request good, so that the text gets as far as it can. */
+/** Valid values for a request's other fields, so that the text gets as far as it can. */
 const GOOD: Record<string, JsonValue> = {
   [`${IDENTITY}SignUp`]: { username: "someone", secret: "correct horse battery" },
   [`${TOKEN}SignIn`]: { username: "someone", secret: "correct horse battery" },

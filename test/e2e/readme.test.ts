@@ -150,7 +150,7 @@ test("the ten lines for a service work as they stand, on the package installed i
     );
     expect(spawnSync("tsc", [...flags, "main.ts"], { cwd: folder, env }).status).not.toBe(0);
 
-    // What is refused and answered here without any option is so for everyone who installs the package.
+    // No option is set: everyone who installs the package gets the same refusals.
     writeFileSync(join(folder, "stranger.ts"), STRANGER);
     run("tsc", ...flags, "stranger.ts");
     const away = { ...env, DATABASE_URL: "postgres://a@127.0.0.1:1/a" };

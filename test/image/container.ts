@@ -16,7 +16,7 @@ export interface Isolation {
   readonly mounts?: readonly Mount[];
 }
 
-/** What a container needs to reach the network, as Docker mounts it. */
+/** Files that a container needs to reach the network, as Docker mounts them. */
 const NETWORK: readonly Mount[] = ["/etc/resolv.conf", "/etc/hosts"].map((file) => ({
   from: file,
   to: file,

@@ -22,7 +22,7 @@ let server: Server;
 let replica: string;
 let frontDoor: FrontDoor;
 let session: ClientHttp2Session;
-/** What arrived at the replica. */
+/** Metadata of the calls that arrived at the replica. */
 let arrived: Metadata[] = [];
 
 beforeAll(async () => {

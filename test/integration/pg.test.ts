@@ -76,7 +76,7 @@ test("a value that Postgres refuses is the request's fault, and its text stays o
     expect(inspect(status), what).not.toContain("secret");
     expect(isAway(error), what).toBe(false);
   }
-  // What no request can cause stays a fault of the service.
+  // Errors that no request can cause stay a fault of the service.
   for (const statement of ["SELECT 1/0", "SELECT nothing", "SELECT substring('a', 1, -1)"]) {
     expect(reasonOf(await thrown(other.query(statement))), statement).toBeUndefined();
   }

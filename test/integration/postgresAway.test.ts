@@ -20,7 +20,7 @@ const UNAVAILABLE = { code: 14, reason: "DATABASE_UNAVAILABLE", retryAfterMs: 10
 
 let postgres: TestPostgres;
 let owner: Pool;
-/** What a test is done with, newest last. */
+/** Resources to release after a test, newest last. */
 let closers: (() => unknown)[];
 beforeAll(async () => {
   postgres = await migratedPostgres();

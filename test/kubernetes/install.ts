@@ -10,7 +10,7 @@ import { KUBERNETES_VERSION } from "./schemas.ts";
 /** A Kubernetes secret: bytes by key. */
 export type Secret = Readonly<Record<string, Buffer>>;
 
-/** What the README's commands leave in a cluster. */
+/** Objects that the README's commands create in a cluster. */
 export interface Installed {
   readonly secrets: ReadonlyMap<string, Secret>;
   readonly manifests: readonly Manifest[];

@@ -39,7 +39,7 @@ const ShopErrors = vocabulary("checkout.test", {
 });
 const releases: (() => unknown)[] = [];
 
-/** What the handlers do before anything else. */
+/** Runs in each handler before anything else. */
 let judge: Judge;
 
 const view = ({ order }: CheckoutState): Checkout => ({

@@ -86,7 +86,7 @@ describe("a state that an earlier program sealed opens in any encoding:", () => 
   };
   const expected = { value: { $case: "json", value: { a: 1 } } };
 
-  // What strictScan refuses of a caller.
+  // strictScan refuses these from a caller.
   test.each([
     ["as this program seals it", ""],
     ["with its value set twice", `0a00${json.toString("hex")}`],
