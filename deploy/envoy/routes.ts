@@ -53,8 +53,8 @@ export function publicServices(contract: Contract): string[] {
 }
 
 /**
- * The front proxy's routes, out of the contract. What is not named here is answered UNIMPLEMENTED:
- * internal services have no way in.
+ * The front proxy's routes, out of the contract. All other methods are UNIMPLEMENTED: internal services have
+ * no way in.
  */
 export function routes(contract: Contract): object[] {
   const toMethod = ({ service, repeatable, singleUseProof }: MethodContract) =>

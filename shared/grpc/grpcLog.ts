@@ -2,8 +2,8 @@ import { getLogger, setLogger } from "@grpc/grpc-js/build/src/logging.js";
 import type { Logger } from "pino";
 
 /**
- * What follows one of these in a line of grpc-js's is metadata, or the text of a status. An illegal metadata
- * value is logged as an error, the others are traces (`GRPC_TRACE`).
+ * After one of these words a line of grpc-js has metadata, or the text of a status. An illegal metadata value
+ * is logged as an error, the others are traces (`GRPC_TRACE`).
  */
 const VALUES = /(metadata entry [^\s:]+|headers|trailers|details)\b.*$/is;
 

@@ -120,8 +120,8 @@ export class Sessions<State> {
    * @param holder who presents it; undefined: nobody knows
    * @throws StatusError WAYBILL_INVALID: it is not one of this audience, or not the holder's, for
    *   whatever reason, except: WAYBILL_REVOKED when its key id is listed as destroyed, which is public;
-   *   KEYS_UNAVAILABLE when the ring cannot be fetched. Of one that opens for its holder: WAYBILL_EXPIRED;
-   *   STATE_SCHEMA_UNSUPPORTED when it carries another state, or a revision from the future
+   *   KEYS_UNAVAILABLE when the ring cannot be fetched. Only where it opens for its holder:
+   *   WAYBILL_EXPIRED; STATE_SCHEMA_UNSUPPORTED when it carries another state, or a newer revision
    */
   open(sealed: Sealed, holder?: Owner): OpenSession<State> | Promise<OpenSession<State>> {
     const opened = this.#opener.open(sealed);
