@@ -78,6 +78,9 @@ export function keysOf(method: MethodContract): readonly string[] {
  * its method reads can be read. grpc-js and `node:http2` would drop such a value, or a second one, and the
  * call would go on as if the caller had sent none.
  *
+ * A field whose value has a control character other than a tab does not get this far: nghttp2 drops it before
+ * Node sees it. A proxy in front must refuse such requests, as Envoy does.
+ *
  * @param fields names and values by turns, as they arrived
  * @param keys that the method reads
  * @returns the reason to refuse the call: METADATA_TOO_LARGE, METADATA_DUPLICATED, or that of the key
