@@ -2,7 +2,8 @@ import { flushCompileCache } from "node:module";
 import { createLog } from "#shared/lifecycle/log.ts";
 import { readConfig, USAGE } from "./config.ts";
 import { fail } from "./failure.ts";
-import { startReplica } from "./replica.ts";
+import { handleFaults } from "./processFaults.ts";
+import { type Replica, startReplica } from "./replica.ts";
 
 /** One line for the program that started this one. */
 function tell(event: Record<string, unknown>): void {
@@ -16,14 +17,18 @@ async function main(): Promise<void> {
     return;
   }
   const log = createLog(config.logLevel);
-  const replica = await startReplica(config, log);
-
+  let replica: Replica | undefined;
   let stopping: Promise<void> | undefined;
   const stop = () => {
-    stopping ??= replica.stop().then(() => process.exit(0));
+    stopping ??= replica?.stop() ?? Promise.resolve();
+    return stopping;
   };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
+  handleFaults(log, stop);
+  replica = await startReplica(config, log);
+
+  const end = () => void stop().then(() => process.exit(0));
+  process.on("SIGTERM", end);
+  process.on("SIGINT", end);
 
   tell({ event: "listening", address: replica.address });
   log.info({ address: replica.address, roles: config.roles }, "listening");

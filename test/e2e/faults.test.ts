@@ -1,0 +1,55 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Clients, makeClients } from "../fixtures/clients.ts";
+import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+
+/** Fails in a replica when it is told to. */
+const FAULTS = `data:text/javascript,
+  process.on("SIGUSR2", () => void Promise.reject(new Error("a planted rejection")));
+  process.on("SIGPWR", () => { throw new Error("a planted exception"); });`;
+
+let cluster: TestCluster;
+let clients: Clients;
+beforeAll(async () => {
+  const NODE_OPTIONS = `--import=${encodeURI(FAULTS.replaceAll("\n", ""))}`;
+  cluster = await startTestCluster({ replicas: 1, replicaEnv: { NODE_OPTIONS } });
+  clients = makeClients(cluster.target);
+});
+afterAll(async () => {
+  clients?.close();
+  await cluster?.remove();
+});
+
+const logged = (text: string) =>
+  readFileSync(join(cluster.dataDir, "logs", "replica-1.log"), "utf8")
+    .split("\n")
+    .filter((line) => line.includes(text))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+/** Calls until something has happened. */
+async function callUntil(happened: () => boolean): Promise<void> {
+  while (!happened()) await clients.catalog.getProduct({ name: "products/1" });
+}
+
+test("R8 a replica serves on after an unhandled rejection, and leaves after an exception", async () => {
+  const { pid } = cluster.status().replicas[0]!;
+  for (const count of [1, 2]) {
+    process.kill(pid, "SIGUSR2");
+    await callUntil(() => logged("planted rejection").length === count);
+  }
+  expect(logged("planted rejection")).toMatchObject([
+    { level: 50, rejections: 1, pid },
+    { level: 50, rejections: 2, pid },
+  ]);
+  expect(cluster.status().replicas[0]?.pid).toBe(pid);
+
+  process.kill(pid, "SIGPWR");
+  const isReplaced = () => cluster.status().replicas.some((replica) => replica.pid !== pid);
+  // Calls that find no replica are made again, until its successor serves.
+  while (!isReplaced()) {
+    await clients.catalog.getProduct({ name: "products/1" }).catch(() => {});
+  }
+  expect(logged("planted exception")).toMatchObject([{ level: 60, pid }]);
+  await clients.catalog.getProduct({ name: "products/1" });
+});
