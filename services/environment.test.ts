@@ -90,6 +90,8 @@ test("the key-encryption key is one line or two, exact but for the last line bre
     expect(load(content), JSON.stringify(content)).toBe(id);
   }
   for (const bad of ["", "\n", `${one}\n\n`, `${one}\u0000`, ` ${one}`, `${one}${two}`, "x"]) {
-    expect(() => load(bad), JSON.stringify(bad)).toThrow("expected 32 bytes in base64url");
+    expect(() => load(bad), JSON.stringify(bad)).toThrow(
+      /must be 32 bytes in base64url|expected one line or two/,
+    );
   }
 });
