@@ -37,7 +37,7 @@ export function loadWrapping(file: string): Wrapping {
     throw new Error(`${file}: expected one line or two, not ${lines.length}`);
   }
   const keys = lines.map((line, index) => {
-    const key = decodeBase64url(line.replace(/=$/, ""));
+    const key = decodeBase64url(line);
     if (key?.length === KEY_BYTES) return key;
     throw new Error(`${file}: line ${index + 1} must be ${KEY_BYTES} bytes in base64url`);
   });
