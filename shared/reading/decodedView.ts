@@ -54,16 +54,12 @@ class Views {
   #field(field: DescField, samples: readonly Decoded[]): Step {
     const { localName } = field;
     const name = nameIn(samples, field);
-    const view = this.#whole(field, valuesOf(samples, name));
-    if (view === undefined) {
-      return (from, to) => {
-        const value = from[name];
-        if (value !== undefined && value !== null) to[localName] = value;
-      };
-    }
+    const view = this.#whole(field, valuesOf(samples, name)) ?? asIs;
+    // Null is JSON's, or with one option of ts-proto a field that is not set.
+    const absent = field.message?.typeName === VALUE ? undefined : null;
     return (from, to) => {
       const value = from[name];
-      if (value !== undefined && value !== null) to[localName] = view(value);
+      if (value !== undefined && value !== absent) to[localName] = view(value);
     };
   }
 

@@ -5,18 +5,19 @@ import {
   type Message,
   ScalarType,
 } from "@bufbuild/protobuf";
+import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
 
 /**
  * Makes messages of a type in which, taken together, each field and each member of each oneof has a
- * value of its own: to try generated code with. Recursive types are nested once.
+ * value of its own, and an empty one: to try generated code with. Recursive types are nested once.
  *
  * @param mapKeys the keys of maps with string keys
  */
 export function sampleMessages(message: DescMessage, mapKeys: readonly string[]): Message[] {
-  const count = mostMembers(message, new Set());
-  return Array.from({ length: count }, (_, member) =>
+  const full = Array.from({ length: mostMembers(message, new Set()) }, (_, member) =>
     new Sampling(member, mapKeys).of(message, []),
   );
+  return [create(message), ...full];
 }
 
 /** The same, with one field alone. */
@@ -58,9 +59,12 @@ class Sampling {
       if (field.oneof === undefined) init[field.localName] = this.valueOf(field, inner);
     }
     for (const { localName, fields } of message.oneofs) {
-      const field = fields[this.#member % fields.length]!;
-      const value = this.valueOf(field, inner);
-      if (value !== undefined) init[localName] = { case: field.localName, value };
+      // The next one, where a member's type is nested already: a Value is no JSON without any.
+      for (let tried = 0; tried < fields.length && init[localName] === undefined; tried += 1) {
+        const field = fields[(this.#member + tried) % fields.length]!;
+        const value = this.valueOf(field, inner);
+        if (value !== undefined) init[localName] = { case: field.localName, value };
+      }
     }
     return create(message, init);
   }
@@ -90,8 +94,10 @@ class Sampling {
         // A Date has no finer parts.
         return create(message, { seconds: 7n, nanos: 7_000_000 });
     }
-    const isWrapper = message.file.name === "google/protobuf/wrappers.proto";
-    if (isWrapper && fieldKind === "message" && !oneof) return scalarOf(message.fields[0]!.scalar!);
+    // Singular wrappers are their value.
+    if (isWrapperDesc(message) && fieldKind === "message" && !oneof) {
+      return scalarOf(message.fields[0].scalar);
+    }
     return this.of(message, path);
   }
 }

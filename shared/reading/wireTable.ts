@@ -84,7 +84,7 @@ export function wireTable(message: DescMessage): WireTable {
     const most = isMany ? mostElements(field) : Number.POSITIVE_INFINITY;
     add(table, field.number, {
       name: field.name,
-      ...encodingOf(field),
+      ...(field.fieldKind === "map" ? { wire: LENGTH, isText: false } : encodingOf(field)),
       packed: -1,
       ...(field.fieldKind === "list" && packing(field)),
       isMapKey: false,

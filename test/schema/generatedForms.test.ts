@@ -1,0 +1,100 @@
+import { create, type DescMessage, toBinary } from "@bufbuild/protobuf";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { StatusError } from "#shared/errors/errors.ts";
+import { type Decode, requestReader } from "#shared/reading/requestReader.ts";
+import { FormsGenerator, OWN_OPTIONS } from "../fixtures/generatedForms.ts";
+
+let forms: FormsGenerator;
+let message: DescMessage;
+beforeAll(() => {
+  forms = new FormsGenerator();
+  message = forms.contract.method("/forms.v1.FormsService/Check").request;
+});
+afterAll(() => forms?.remove());
+
+/** The options that the README names, and the ones that Node needs to run the code. */
+const BASE = ["outputServices=grpc-js", "unknownFields=true", "importSuffix=.ts"];
+const READABLE = [...BASE, "enumsAsLiterals=true"];
+
+const LEAST = { textValue: "abc", node: { name: "n" }, choice: { case: "aText", value: "x" } };
+const FULL = {
+  ...LEAST,
+  ...{ bigOne: 5n, bigTwo: 2n ** 53n - 1n, maybeInt: 3, color: 2 },
+  at: { seconds: 100n, nanos: 5_000_000 },
+  dur: { seconds: 2n, nanos: 5 },
+  mask: { paths: ["a", "b"] },
+  any: { typeUrl: "type.googleapis.com/forms.v1.Node" },
+  ...{ wrapped: 5n, wrappedText: "x", json: { a: [1, { b: null }] } },
+  val: { kind: { case: "nullValue", value: 0 } },
+  byInt: { 1: "x", [-1]: "y" },
+  byText: { k: { name: "q", kids: [{ name: "r" }] } },
+  byBool: { true: 3n, false: -3n },
+  byLong: { "5": 1 },
+  ...{ longs: [3n, 4n], times: [{ seconds: 3n }], wraps: [{ value: 3n }], colors: [1, 2] },
+  choice: { case: "aWrap", value: { value: 3n } },
+  ...{ structs: [{ a: 1 }], structMap: { k: { a: 1 } }, timeMap: { k: { seconds: 3n } } },
+};
+
+/** Changes that break one rule each, by the field that is named. */
+const BREAKING: Record<string, Record<string, unknown>> = {
+  text_value: { textValue: "abcdef" },
+  big_one: { bigOne: 101n },
+  maybe_int: { maybeInt: 0 },
+  color: { color: 9 },
+  at: { at: { seconds: 1n } },
+  dur: { dur: { seconds: 11n } },
+  any: { any: { typeUrl: "x/y" } },
+  wrapped: { wrapped: 101n },
+  wrapped_text: { wrappedText: "abcdef" },
+  "by_int[1]": { byInt: { 1: "abcdef" } },
+  "by_bool[true]": { byBool: { true: 101n } },
+  'by_text["k"].next.name': { byText: { k: { next: { name: "abcdef" } } } },
+  "longs[1]": { longs: [1n, 101n] },
+  longs: { longs: Array.from({ length: 11 }, () => 1n) },
+  node: { node: undefined },
+  "node.kids[0].name": { node: { kids: [{ name: "abcdef" }] } },
+  raw: { raw: new Uint8Array(6) },
+  "colors[0]": { colors: [9] },
+  choice: { choice: { case: undefined } },
+  a_text: { choice: { case: "aText", value: "abcdef" } },
+  a_long: { choice: { case: "aLong", value: 101n } },
+  url_2path: { url2path: "abcdef" },
+  HTTPName: { HTTPName: "abcdef" },
+  line_1: { line1: "abcdef" },
+  constructor: { constructor$: 101 },
+};
+
+function violationsOf(read: Decode, init: Record<string, unknown>): string[] {
+  try {
+    read(Buffer.from(toBinary(message, create(message, init))));
+    return [];
+  } catch (error) {
+    return (error as StatusError).details.violations!.map(({ field }) => field);
+  }
+}
+
+describe("code that ts-proto generates is read and checked", () => {
+  test.each([
+    ["with this project's own options", OWN_OPTIONS],
+    ["with the options that the README names", READABLE],
+    ["with times as messages", [...READABLE, "useDate=false"]],
+    ["with times as text", [...READABLE, "useDate=string"]],
+    ["with 64-bit integers as Long", [...READABLE, "forceLong=long"]],
+    ["with 64-bit integers as text", [...READABLE, "forceLong=string"]],
+    ["with 64-bit integers as bigint", [...READABLE, "forceLong=bigint"]],
+    ["with oneofs as unions", [...READABLE, "oneof=unions"]],
+    ["with enums as text", [...READABLE, "stringEnums=true"]],
+    ["with the protos' own names", [...READABLE, "snakeToCamel=false"]],
+    ["with maps as Map", [...READABLE, "useMapType=true"]],
+    ["with optional fields", [...READABLE, "useOptionals=all"]],
+    ["for browsers", [...READABLE, "env=browser"]],
+  ])("%s", async (_name, options) => {
+    const { decode } = await forms.generate(options);
+    const read = requestReader(forms.contract.registry, message, (bytes) => decode(bytes));
+    expect(violationsOf(read, LEAST)).toEqual([]);
+    expect(violationsOf(read, FULL)).toEqual([]);
+    for (const [field, change] of Object.entries(BREAKING)) {
+      expect(violationsOf(read, { ...LEAST, ...change })).toEqual([field]);
+    }
+  });
+});
