@@ -48,9 +48,14 @@ function fieldPath(path: readonly unknown[]): string {
   for (const step of path as ViolationPath) {
     if (step.kind === "field" || step.kind === "oneof") text += text ? `.${step.name}` : step.name;
     else if (step.kind === "list_sub") text += `[${step.index}]`;
-    else if (step.kind === "map_sub") text += `[${JSON.stringify(step.key)}]`;
+    else if (step.kind === "map_sub") text += `[${keyText(step.key)}]`;
   }
   return text;
+}
+
+/** JSON has no bigint, which keys of 64 bits are. */
+function keyText(key: unknown): string {
+  return typeof key === "string" ? JSON.stringify(key) : String(key);
 }
 
 /** The extension numbers of `buf.validate` on fields, messages and oneofs. */

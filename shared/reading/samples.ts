@@ -7,9 +7,11 @@ import {
 } from "@bufbuild/protobuf";
 import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
 
+const VALUE = "google.protobuf.Value";
+
 /**
  * Makes messages of a type in which, taken together, each field and each member of each oneof has a
- * value of its own, and an empty one: to try generated code with. Recursive types are nested once.
+ * value of its own, and an empty one: to try generated code with. Recursive types are nested once, empty.
  *
  * @param mapKeys the keys of maps with string keys
  */
@@ -85,7 +87,8 @@ class Sampling {
   ) {
     if (type !== undefined) return type.values.at(-1)!.number;
     if (message === undefined) return scalarOf(scalar!);
-    if (path.includes(message)) return undefined;
+    // An empty one, so that the field that nests it has a value. A Value is no JSON without a kind.
+    if (path.includes(message)) return message.typeName === VALUE ? undefined : create(message);
     switch (message.typeName) {
       case "google.protobuf.Struct":
         if (parent.typeName === "google.protobuf.Value") break;

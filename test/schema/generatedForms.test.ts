@@ -30,6 +30,10 @@ const FULL = {
   byText: { k: { name: "q", kids: [{ name: "r" }] } },
   byBool: { true: 3n, false: -3n },
   byLong: { "5": 1 },
+  tree: {
+    ...{ leafName: "a", leftTree: { leafName: "b", constructor$: {} } },
+    way: { case: "anyOf", value: { way: { case: "oneText", value: "c" } } },
+  },
   ...{ longs: [3n, 4n], times: [{ seconds: 3n }], wraps: [{ value: 3n }], colors: [1, 2] },
   choice: { case: "aWrap", value: { value: 3n } },
   ...{ structs: [{ a: 1 }], structMap: { k: { a: 1 } }, timeMap: { k: { seconds: 3n } } },
@@ -62,6 +66,12 @@ const BREAKING: Record<string, Record<string, unknown>> = {
   HTTPName: { HTTPName: "abcdef" },
   line_1: { line1: "abcdef" },
   constructor: { constructor$: 101 },
+  "long_nodes[1000].name": { longNodes: { 1000: { name: "abcdef" } } },
+  "tree.left_tree.leaf_name": { tree: { leftTree: { leafName: "abcdef" } } },
+  "tree.left_tree.constructor.leaf_name": {
+    tree: { leftTree: { constructor$: { leafName: "abcdef" } } },
+  },
+  "tree.any_of.leaf_name": { tree: { way: { case: "anyOf", value: { leafName: "abcdef" } } } },
 };
 
 function violationsOf(read: Decode, init: Record<string, unknown>): string[] {
