@@ -1,4 +1,11 @@
-import { type DescField, type DescMessage, type DescOneof, ScalarType } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescField,
+  type DescMessage,
+  type DescOneof,
+  type Message,
+  ScalarType,
+} from "@bufbuild/protobuf";
 import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
 
 /** A message as the generated code of a program holds it. */
@@ -13,7 +20,8 @@ export type View = (value: unknown) => unknown;
  *
  * ts-proto has options for the form of its objects; the view learns from samples which are in use:
  * names of fields, oneofs as unions or as fields, 64-bit integers as bigint, number, string or Long,
- * enums as numbers or strings, maps as objects or Maps, times as Date, string or message.
+ * enums as numbers or strings, maps as objects or Maps, times as Date, Temporal.Instant, text or
+ * message, defaults left out.
  *
  * @param samples decoded messages in which each field and each member of each oneof is set at least once
  */
@@ -57,16 +65,24 @@ class Views {
     const view = this.#whole(field, valuesOf(samples, name)) ?? asIs;
     // Null is JSON's, or with one option of ts-proto a field that is not set.
     const absent = field.message?.typeName === VALUE ? undefined : null;
+    // With other options generated code leaves out what has its default.
+    const unset = create(field.parent);
+    const byDefault = Object.hasOwn(unset, localName)
+      ? (unset as Message & Decoded)[localName]
+      : undefined;
     return (from, to) => {
       const value = from[name];
       if (value !== undefined && value !== absent) to[localName] = view(value);
+      else if (byDefault !== undefined) to[localName] = byDefault;
     };
   }
 
   #oneof(oneof: DescOneof, samples: readonly Decoded[]): Step {
     const { localName, fields } = oneof;
-    const unions = valuesOf(samples, localName).filter(isUnion);
-    if (unions.length > 0) return this.#union(oneof, unions);
+    for (const name of [localName, oneof.name]) {
+      const unions = valuesOf(samples, name).filter(isUnion);
+      if (unions.length > 0) return this.#union(oneof, name, unions);
+    }
     const members = fields.map((field) => {
       const name = nameIn(samples, field);
       const view = this.#element(field, valuesOf(samples, name)) ?? asIs;
@@ -81,7 +97,7 @@ class Views {
   }
 
   /** A oneof as `{ $case, value }`, or with the value under the name of its member. */
-  #union({ localName, fields }: DescOneof, unions: readonly Decoded[]): Step {
+  #union({ localName, fields }: DescOneof, nameOfUnion: string, unions: readonly Decoded[]): Step {
     const members = new Map<unknown, { case: string; name: string; view: View }>();
     for (const field of fields) {
       const own = unions.filter(({ $case }) => namesOf(field).includes(String($case)));
@@ -92,7 +108,7 @@ class Views {
       members.set(own[0]?.["$case"] ?? field.localName, { case: field.localName, name, view });
     }
     return (from, to) => {
-      const union = from[localName] as Decoded | undefined | null;
+      const union = from[nameOfUnion] as Decoded | undefined | null;
       const member = union && members.get(union["$case"]);
       to[localName] = member
         ? { case: member.case, value: member.view(union[member.name]) }
@@ -219,16 +235,23 @@ const WELL_KNOWN: Readonly<Record<string, View>> = {
   ),
 };
 
+/** A Date, a Temporal.Instant, text, or a message. */
 function toTimestamp(value: unknown): unknown {
   const $typeName = "google.protobuf.Timestamp";
+  const { seconds, nanos, epochNanoseconds } = value as Record<string, unknown>;
+  if (typeof epochNanoseconds === "bigint") {
+    const fraction = ((epochNanoseconds % GIGA) + GIGA) % GIGA;
+    return { $typeName, seconds: (epochNanoseconds - fraction) / GIGA, nanos: Number(fraction) };
+  }
   if (!(value instanceof Date) && typeof value !== "string") {
-    const { seconds, nanos } = value as { seconds: unknown; nanos: number };
     return { $typeName, seconds: toBigInt(seconds), nanos };
   }
   const ms = new Date(value).getTime();
-  const seconds = Math.floor(ms / 1000);
-  return { $typeName, seconds: BigInt(seconds), nanos: (ms - seconds * 1000) * 1_000_000 };
+  const whole = Math.floor(ms / 1000);
+  return { $typeName, seconds: BigInt(whole), nanos: (ms - whole * 1000) * 1_000_000 };
 }
+
+const GIGA = 1_000_000_000n;
 
 function toStruct(value: unknown): unknown {
   const entries = Object.entries(value as object).map(([key, each]) => [key, toValue(each)]);

@@ -1,4 +1,6 @@
 import {
+  create,
+  type DescField,
   type DescMessage,
   equals,
   type Message,
@@ -7,7 +9,8 @@ import {
 } from "@bufbuild/protobuf";
 import { Errors } from "../errors/errors.ts";
 import { type Decoded, decodedView, type View } from "./decodedView.ts";
-import { hasRules, rulesOf } from "./rules.ts";
+import { hasRules, mostChecked } from "./ruleOptions.ts";
+import { rulesOf } from "./rules.ts";
 import { sampleMessages, sampleOf } from "./samples.ts";
 import { strictScan } from "./strictScan.ts";
 import { wireTable } from "./wireTable.ts";
@@ -43,10 +46,11 @@ export function requestReader(
     );
   }
   const check = isConstrained ? rulesOf(registry, message, view!) : undefined;
+  const most = mostChecked(message);
   return (bytes) => {
-    strictScan(table, bytes, holdsAllKeys);
+    const elements = strictScan(table, bytes, most, holdsAllKeys);
     const decoded = decodeWith(decode, bytes, message);
-    check?.(decoded);
+    check?.(decoded, elements);
     return decoded;
   };
 }
@@ -84,26 +88,39 @@ function viewThatShows(
   decode: Decode,
   samples: readonly Message[],
 ): View | undefined {
+  const { view, shown } = show(message, decode, samples);
+  const isSame = samples.every((sample, at) => shown[at] && equals(message, shown[at], sample));
+  return isSame ? view : undefined;
+}
+
+/** The samples as the view shows them: undefined where it cannot. */
+function show(message: DescMessage, decode: Decode, samples: readonly Message[]) {
   try {
     const decoded = samples.map(
       (sample) => decode(Buffer.from(toBinary(message, sample))) as Decoded,
     );
     const view = decodedView(message, decoded);
-    const isSame = samples.every((sample, at) =>
-      equals(message, view(decoded[at]) as Message, sample),
-    );
-    return isSame ? view : undefined;
+    return { view, shown: decoded.map((each) => view(each) as Message | undefined) };
   } catch {
     // It is not of this message, or it has a form that the view does not know.
-    return undefined;
+    return { view: undefined, shown: [] };
   }
 }
 
-/** The first field that is decoded wrongly by itself. */
+/** The first field that is decoded wrongly. */
 function faultyField(message: DescMessage, decode: Decode): string {
   const faulty = message.fields.find((field) => {
-    const sample = sampleOf(field);
-    return viewThatShows(message, decode, [sample]) === undefined;
+    const samples = [create(message), sampleOf(field)];
+    const { shown } = show(message, decode, samples);
+    return samples.some((sample, at) => {
+      return !shown[at] || !equals(message, alone(field, shown[at]), alone(field, sample));
+    });
   });
   return faulty === undefined ? "several fields" : `\`${faulty.name}\``;
+}
+
+/** A message with one field of another, or its oneof. */
+function alone(field: DescField, of: Message): Message {
+  const { localName } = field.oneof ?? field;
+  return create(field.parent, { [localName]: (of as Message & Decoded)[localName] });
 }

@@ -1,23 +1,49 @@
-import type { DescMessage, Message, Registry } from "@bufbuild/protobuf";
-import { createValidator, type Validator } from "@bufbuild/protovalidate";
+import { create, type DescMessage, type Message, type Registry } from "@bufbuild/protobuf";
+import { CompilationError, createValidator, type Validator } from "@bufbuild/protovalidate";
 import { Errors, MAX_VIOLATIONS } from "../errors/errors.ts";
 import type { View } from "./decodedView.ts";
+import { mutuallyRecursive } from "./ruleOptions.ts";
 
-/** Checks a decoded message against the field constraints in its proto. */
-export type CheckRules = (message: unknown) => void;
+/**
+ * Checks a decoded message against the field constraints in its proto.
+ *
+ * @param elements how many of lists and maps there are that rules look at
+ */
+export type CheckRules = (message: unknown, elements: number) => void;
+
+/** Messages with more elements are checked up to the first violation: each one costs its making. */
+const MAX_ELEMENTS_CHECKED_TO_THE_END = 256;
 
 /**
  * Makes the check of a message type, which throws INVALID_FIELD with a violation for each field at
- * fault, MAX_VIOLATIONS at most.
+ * fault, MAX_VIOLATIONS at most; of a message with many elements, for the first one.
  *
  * @param view shows the decoded message to protovalidate
+ * @throws Error naming a rule that cannot be compiled, or types whose rules would be lost
  */
 export function rulesOf(registry: Registry, message: DescMessage, view: View): CheckRules {
-  const validator = validatorOf(registry);
-  return (decoded) => {
+  const pair = mutuallyRecursive(message);
+  if (pair !== undefined) {
+    throw new Error(
+      `${pair[0].typeName} and ${pair[1].typeName} contain each other, and constraints of such types would not be enforced. Let a type contain itself, or take the constraints out`,
+    );
+  }
+  const { whole, first } = validatorsOf(registry);
+  const { error } = whole.validate(message, create(message));
+  if (error instanceof CompilationError) {
+    throw new Error(`${message.typeName}: a constraint cannot be compiled`, { cause: error });
+  }
+  return (decoded, elements) => {
+    const validator = elements > MAX_ELEMENTS_CHECKED_TO_THE_END ? first : whole;
     const result = validator.validate(message, view(decoded) as Message);
     if (result.kind === "valid") return;
-    if (result.kind === "error") throw result.error;
+    if (result.kind === "error") {
+      // A rule in CEL that divides by zero, or looks for an element that there is not.
+      throw Errors.INVALID_FIELD({
+        cause: result.error,
+        violations: [{ field: "", description: "does not let its constraints be evaluated" }],
+      });
+    }
     throw Errors.INVALID_FIELD({
       violations: result.violations.slice(0, MAX_VIOLATIONS).map((violation) => ({
         field: fieldPath(violation.field),
@@ -27,13 +53,24 @@ export function rulesOf(registry: Registry, message: DescMessage, view: View): C
   };
 }
 
-/** One for all messages of a registry: each has an environment for CEL, of some megabytes. */
-const validators = new WeakMap<Registry, Validator>();
+/** Finds all violations, or ends at the first one. */
+interface Validators {
+  readonly whole: Validator;
+  readonly first: Validator;
+}
 
-function validatorOf(registry: Registry): Validator {
-  const validator = validators.get(registry) ?? createValidator({ registry });
-  validators.set(registry, validator);
-  return validator;
+/** The same for all messages of a registry: each has an environment for CEL, of some megabytes. */
+const validators = new WeakMap<Registry, Validators>();
+
+function validatorsOf(registry: Registry): Validators {
+  const known = validators.get(registry);
+  if (known !== undefined) return known;
+  const made = {
+    whole: createValidator({ registry }),
+    first: createValidator({ registry, failFast: true }),
+  };
+  validators.set(registry, made);
+  return made;
 }
 
 type ViolationPath = {
@@ -56,23 +93,4 @@ function fieldPath(path: readonly unknown[]): string {
 /** JSON has no bigint, which keys of 64 bits are. */
 function keyText(key: unknown): string {
   return typeof key === "string" ? JSON.stringify(key) : String(key);
-}
-
-/** The extension numbers of `buf.validate` on fields, messages and oneofs. */
-const RULES = 1159;
-
-/** Tells whether a message, or one within it, has field constraints. */
-export function hasRules(message: DescMessage, seen = new Set<DescMessage>()): boolean {
-  if (seen.has(message)) return false;
-  seen.add(message);
-  const has = (options: { $unknown?: { no: number }[] } | undefined) =>
-    options?.$unknown?.some(({ no }) => no === RULES) ?? false;
-  return (
-    has(message.proto.options) ||
-    message.oneofs.some(({ proto }) => has(proto.options)) ||
-    message.fields.some(
-      ({ proto, message: inner }) =>
-        has(proto.options) || (inner !== undefined && hasRules(inner, seen)),
-    )
-  );
 }

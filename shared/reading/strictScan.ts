@@ -16,7 +16,7 @@ import {
 export const MAX_DEPTH = 100;
 /** Most bytes of fields that the descriptor does not have, in all of a message. */
 export const MAX_UNKNOWN_BYTES = 4096;
-/** Most elements of lists and maps, in all of a message. */
+/** Most elements of lists and maps, in all of a message, whether rules look at them or not. */
 export const MAX_ELEMENTS = 65_536;
 
 /** Slots of a message that fit into a number. */
@@ -28,6 +28,8 @@ let bytes: Uint8Array;
 let at = 0;
 let unknownBytes = 0;
 let elements = 0;
+let checked = 0;
+let mostChecked = 0;
 let mapKeysHoldAll = true;
 /** Names of the fields from the outermost message to the one that is scanned. */
 const trail: string[] = [];
@@ -40,18 +42,28 @@ const trail: string[] = [];
  * with a key or value twice, a Value without a kind, a Timestamp out of range. A scalar may come
  * twice: all parsers take the last. It also bounds depth, elements and unknown fields.
  *
+ * @param most elements of lists and maps with a most of their own, in all of the message
  * @param holdsAllKeys whether the generated code holds the map key `__proto__`; else it is refused
+ * @returns how many elements there are of lists and maps with a most of their own
  * @throws StatusError INVALID_FIELD naming the field
  * @see https://protobuf.dev/programming-guides/encoding/
  */
-export function strictScan(table: WireTable, message: Uint8Array, holdsAllKeys = true): void {
+export function strictScan(
+  table: WireTable,
+  message: Uint8Array,
+  most = MAX_ELEMENTS,
+  holdsAllKeys = true,
+): number {
   bytes = message;
   at = 0;
   unknownBytes = 0;
   elements = 0;
+  checked = 0;
+  mostChecked = most;
   mapKeysHoldAll = holdsAllKeys;
   try {
     scanMessage(table, message.length, 1);
+    return checked;
   } finally {
     bytes = NOTHING;
   }
@@ -156,15 +168,19 @@ function scanPacked(field: WireField, end: number, depth: number): number {
 
 function count(field: WireField, more: number, counts: Uint32Array | undefined, depth: number) {
   elements += more;
-  if (elements > MAX_ELEMENTS) {
-    throw refusal(depth, field.name, `has more than ${MAX_ELEMENTS} elements, with all before it`);
-  }
+  if (elements > MAX_ELEMENTS) throw tooMany(field, MAX_ELEMENTS, depth);
   if (field.counter < 0) return;
+  checked += more;
+  if (checked > mostChecked) throw tooMany(field, mostChecked, depth);
   const found = counts![field.counter]! + more;
   counts![field.counter] = found;
   if (found > field.most) {
     throw refusal(depth, field.name, `has more than ${field.most} elements`);
   }
+}
+
+function tooMany({ name }: WireField, most: number, depth: number) {
+  return refusal(depth, name, `has more than ${most} elements, with all before it`);
 }
 
 function scanText(field: WireField, length: number, depth: number): void {

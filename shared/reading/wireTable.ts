@@ -1,5 +1,6 @@
 import { type DescField, type DescMessage, getOption, ScalarType } from "@bufbuild/protobuf";
 import { field as fieldRules } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+import { hasCel, statedElements } from "./ruleOptions.ts";
 
 /** Wire types (protobuf encoding, "Message Structure"). */
 export const VARINT = 0;
@@ -16,8 +17,8 @@ export type Range = "any" | "int32" | "uint32" | "bool" | "seconds" | "nanos";
 export const DENSE_NUMBERS = 64;
 
 /**
- * Most elements of a list or map whose elements have rules, where its proto states no `max_items` or
- * `max_pairs`: each element costs an evaluation.
+ * Most elements of a list or map that rules look at, where its proto states no `max_items` or
+ * `max_pairs`: each element costs an evaluation, and a rule in CEL may compare each with all others.
  */
 export const MAX_UNSTATED_ELEMENTS = 1000;
 
@@ -58,18 +59,20 @@ export interface WireField {
   readonly counter: number;
 }
 
-const tables = new WeakMap<DescMessage, WireTable>();
+/** By whether rules in CEL may look at the message. */
+const tables = [new WeakMap<DescMessage, WireTable>(), new WeakMap<DescMessage, WireTable>()];
 
 /**
  * Compiles the table of a message type. Types may be recursive.
  *
+ * @param isSeen whether rules in CEL may look at all lists and maps in it
  * @throws Error naming a field with delimited encoding, which is not supported
  */
-export function wireTable(message: DescMessage): WireTable {
-  const known = tables.get(message);
+export function wireTable(message: DescMessage, isSeen = hasCel(message)): WireTable {
+  const known = tables[Number(isSeen)]!.get(message);
   if (known !== undefined) return known;
   const table = emptyTable();
-  tables.set(message, table);
+  tables[Number(isSeen)]!.set(message, table);
   const oneofs = new Map<unknown, number>();
   for (const field of message.fields) {
     if ("delimitedEncoding" in field && field.delimitedEncoding) {
@@ -81,7 +84,7 @@ export function wireTable(message: DescMessage): WireTable {
       oneofs.set(field.oneof, slot);
     } else if (field.fieldKind === "message") slot = ++table.slots;
     const isMany = field.fieldKind === "list" || field.fieldKind === "map";
-    const most = isMany ? mostElements(field) : Number.POSITIVE_INFINITY;
+    const most = isMany ? mostElements(field, isSeen) : Number.POSITIVE_INFINITY;
     add(table, field.number, {
       name: field.name,
       ...(field.fieldKind === "map" ? { wire: LENGTH, isText: false } : encodingOf(field)),
@@ -90,7 +93,9 @@ export function wireTable(message: DescMessage): WireTable {
       isMapKey: false,
       range: rangeOf(message, field),
       child:
-        field.fieldKind === "map" ? entryTable(field) : field.message && wireTable(field.message),
+        field.fieldKind === "map"
+          ? entryTable(field, isSeen)
+          : field.message && wireTable(field.message, isSeen),
       slot,
       isMany,
       most,
@@ -113,7 +118,7 @@ function add(table: WireTable, number: number, field: WireField): void {
 }
 
 /** The entries of a map: a message with a key and a value, each once. */
-function entryTable(field: DescField & { fieldKind: "map" }): WireTable {
+function entryTable(field: DescField & { fieldKind: "map" }, isSeen: boolean): WireTable {
   const table = { ...emptyTable(), slots: 2 };
   const common = { packed: -1, isMany: false, most: Number.POSITIVE_INFINITY, counter: -1 };
   add(table, 1, {
@@ -132,7 +137,7 @@ function entryTable(field: DescField & { fieldKind: "map" }): WireTable {
     ...encodingOf(field),
     isMapKey: false,
     range: field.scalar === undefined ? enumRange(field) : scalarRange(field.scalar),
-    child: field.message && wireTable(field.message),
+    child: field.message && wireTable(field.message, isSeen),
     slot: 2,
   });
   if (field.message !== undefined) table.required = 2;
@@ -196,23 +201,19 @@ function scalarRange(scalar: ScalarType): Range {
   }
 }
 
-/** Most elements of a list or map: what its proto states, or a bound where elements have rules. */
-function mostElements(field: DescField): number {
+/** Most elements of a list or map: what its proto states, or a bound where rules look at elements. */
+function mostElements(field: DescField, isSeen: boolean): number {
   if (field.parent.typeName === "google.protobuf.FieldMask") return MAX_MASK_PATHS;
-  const { type } = getOption(field, fieldRules);
-  const isChecked = field.message !== undefined && !isJson(field.message.typeName);
-  if (type.case === "repeated") {
-    if (type.value.maxItems > 0n) return Number(type.value.maxItems);
-    return MAX_UNSTATED_ELEMENTS;
-  }
-  if (type.case === "map") {
-    if (type.value.maxPairs > 0n) return Number(type.value.maxPairs);
-    return MAX_UNSTATED_ELEMENTS;
-  }
+  const stated = statedElements(field);
+  if (stated > 0) return stated;
+  const isChecked =
+    isSeen ||
+    getOption(field, fieldRules).type.case !== undefined ||
+    (field.message !== undefined && !isJson(field.message.typeName));
   return isChecked ? MAX_UNSTATED_ELEMENTS : Number.POSITIVE_INFINITY;
 }
 
-/** JSON is bounded by the elements of the whole message. */
+/** Without rules that look at it, JSON is bounded by the elements of the whole message. */
 function isJson(typeName: string): boolean {
   return typeName === "google.protobuf.Value" || typeName === "google.protobuf.Struct";
 }

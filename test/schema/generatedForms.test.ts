@@ -32,7 +32,7 @@ const FULL = {
   byLong: { "5": 1 },
   tree: {
     ...{ leafName: "a", leftTree: { leafName: "b", constructor$: {} } },
-    way: { case: "anyOf", value: { way: { case: "oneText", value: "c" } } },
+    whichWay: { case: "anyOf", value: { whichWay: { case: "oneText", value: "c" } } },
   },
   ...{ longs: [3n, 4n], times: [{ seconds: 3n }], wraps: [{ value: 3n }], colors: [1, 2] },
   choice: { case: "aWrap", value: { value: 3n } },
@@ -71,7 +71,7 @@ const BREAKING: Record<string, Record<string, unknown>> = {
   "tree.left_tree.constructor.leaf_name": {
     tree: { leftTree: { constructor$: { leafName: "abcdef" } } },
   },
-  "tree.any_of.leaf_name": { tree: { way: { case: "anyOf", value: { leafName: "abcdef" } } } },
+  "tree.any_of.leaf_name": { tree: { whichWay: { case: "anyOf", value: { leafName: "abcdef" } } } },
 };
 
 function violationsOf(read: Decode, init: Record<string, unknown>): string[] {
@@ -89,22 +89,31 @@ describe("code that ts-proto generates is read and checked", () => {
     ["with the options that the README names", READABLE],
     ["with times as messages", [...READABLE, "useDate=false"]],
     ["with times as text", [...READABLE, "useDate=string"]],
+    ["with times as Temporal.Instant", [...READABLE, "useDate=temporal"]],
+    ["with defaults left out", [...READABLE, "noDefaultsForOptionals=true"]],
     ["with 64-bit integers as Long", [...READABLE, "forceLong=long"]],
     ["with 64-bit integers as text", [...READABLE, "forceLong=string"]],
     ["with 64-bit integers as bigint", [...READABLE, "forceLong=bigint"]],
     ["with oneofs as unions", [...READABLE, "oneof=unions"]],
     ["with enums as text", [...READABLE, "stringEnums=true"]],
     ["with the protos' own names", [...READABLE, "snakeToCamel=false"]],
+    ["with the protos' own names and unions", [...READABLE, "snakeToCamel=false", "oneof=unions"]],
     ["with maps as Map", [...READABLE, "useMapType=true"]],
     ["with optional fields", [...READABLE, "useOptionals=all"]],
     ["for browsers", [...READABLE, "env=browser"]],
   ])("%s", async (_name, options) => {
-    const { decode } = await forms.generate(options);
-    const read = requestReader(forms.contract.registry, message, (bytes) => decode(bytes));
+    const { Forms } = await forms.generate(options);
+    const read = requestReader(forms.contract.registry, message, (bytes) => Forms!.decode(bytes));
     expect(violationsOf(read, LEAST)).toEqual([]);
     expect(violationsOf(read, FULL)).toEqual([]);
     for (const [field, change] of Object.entries(BREAKING)) {
       expect(violationsOf(read, { ...LEAST, ...change })).toEqual([field]);
     }
   });
+});
+
+test("generated code that a view cannot show is refused, by the field", async () => {
+  const { Forms } = await forms.generate([...READABLE, "useNullAsOptional=true"]);
+  const { registry } = forms.contract;
+  expect(() => requestReader(registry, message, (bytes) => Forms!.decode(bytes))).toThrow(/`json`/);
 });
