@@ -1,7 +1,18 @@
+import { promisify } from "node:util";
+import { gunzip, inflate } from "node:zlib";
 import { type Metadata, status } from "@grpc/grpc-js";
 import { Errors, type StatusError } from "../errors/errors.ts";
 
 const HEAD = 5;
+
+/** Compressions of a request's message, by their name in `grpc-encoding`. */
+const DECOMPRESS = new Map([
+  ["gzip", promisify(gunzip)],
+  ["deflate", promisify(inflate)],
+]);
+
+/** What may stand in `grpc-encoding`. */
+export const ENCODINGS: readonly string[] = ["identity", ...DECOMPRESS.keys()];
 
 /** Why a message is refused. */
 export interface MessageRefusal {
@@ -14,15 +25,21 @@ export interface MessageRefusal {
 export class FramedMessage {
   readonly #path: string;
   readonly #maxBytes: number;
+  readonly #encoding: string;
   #chunks: Buffer[] = [];
   /** How many bytes have come, and how many there are to be. */
   #size = 0;
   #expected: number | undefined;
 
-  /** @param path of the method @param maxBytes of the message */
-  constructor(path: string, maxBytes: number) {
+  /**
+   * @param path of the method
+   * @param maxBytes of the message, compressed and not
+   * @param encoding one of ENCODINGS
+   */
+  constructor(path: string, maxBytes: number, encoding: string) {
     this.#path = path;
     this.#maxBytes = maxBytes;
+    this.#encoding = encoding;
   }
 
   /** Takes a piece. */
@@ -51,12 +68,39 @@ export class FramedMessage {
     if (this.#size !== this.#expected) {
       return { code: status.INTERNAL, details: "The request message is cut off" };
     }
-    if (this.#joined()[0] === 0) return undefined;
+    const flag = this.#joined()[0]!;
+    if (flag === 0 || (flag === 1 && this.#encoding !== "identity")) return undefined;
     const details = "The request message is compressed, and does not say how";
     return { code: status.INTERNAL, details };
   }
 
-  /** The message, when all of it has come. */
+  get isCompressed(): boolean {
+    return this.#joined()[0] === 1;
+  }
+
+  /**
+   * Undoes the compression, up to the largest message of the method.
+   *
+   * @returns undefined: the message is `bytes`
+   */
+  async decompress(): Promise<MessageRefusal | undefined> {
+    try {
+      const options = { maxOutputLength: this.#maxBytes };
+      const message = await DECOMPRESS.get(this.#encoding)!(this.bytes, options);
+      this.#chunks = [toFrame(message)];
+      return undefined;
+    } catch (error) {
+      const isLarge = (error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE";
+      const refusal = isLarge
+        ? requestTooLarge(undefined, this.#maxBytes)
+        : Errors.INVALID_FIELD({
+            violations: [{ field: "", description: `cannot be decompressed as ${this.#encoding}` }],
+          });
+      return refusal.toStatusObject();
+    }
+  }
+
+  /** The message, when all of it has come and is not compressed. */
   get bytes(): Buffer {
     return this.#joined().subarray(HEAD);
   }
@@ -68,9 +112,11 @@ export class FramedMessage {
   }
 }
 
-/** @param size of a request, in bytes @param limit of its method */
-export function requestTooLarge(size: number, limit: number): StatusError {
-  return Errors.REQUEST_TOO_LARGE({ metadata: { size: `${size}`, limit: `${limit}` } });
+/** @param size of a request, in bytes, where it is known @param limit of its method */
+export function requestTooLarge(size: number | undefined, limit: number): StatusError {
+  return Errors.REQUEST_TOO_LARGE({
+    metadata: { ...(size !== undefined && { size: `${size}` }), limit: `${limit}` },
+  });
 }
 
 /** Frames a message: not compressed, its length, and itself. */

@@ -2,7 +2,7 @@ import { type IncomingHttpHeaders, type ServerHttp2Stream, sensitiveHeaders } fr
 import { Metadata, type ServerErrorResponse, status } from "@grpc/grpc-js";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import { METADATA_TEXT } from "../waybill/singleValue.ts";
-import { FramedMessage, toFrame } from "./framedMessage.ts";
+import { FramedMessage, type MessageRefusal, toFrame } from "./framedMessage.ts";
 import { CONTENT_TYPE, endAsInternal, endWithStatus } from "./statusResponse.ts";
 
 /** What a method does with a call: grpc-js's `handleUnaryCall`, of a request that is not decoded. */
@@ -75,7 +75,8 @@ export class UnaryCall {
     this.#stream = stream;
     this.#headers = headers;
     this.#method = method;
-    this.#message = new FramedMessage(method.path, method.maxBytes);
+    const encoding = headers["grpc-encoding"] ?? "identity";
+    this.#message = new FramedMessage(method.path, method.maxBytes, String(encoding));
   }
 
   /** Listens to the stream. */
@@ -151,17 +152,26 @@ export class UnaryCall {
   receive(chunk: Buffer): void {
     if (this.#isOver) return;
     const refusal = this.#message.add(chunk);
-    if (refusal !== undefined) this.#end(refusal.code, refusal.details, refusal.metadata);
+    if (refusal !== undefined) this.#refuse(refusal);
   }
 
   /** The caller has said all that he has to say; or he is gone, which ends what he says, too. */
   receivedAll(): void {
     if (this.#isOver || this.#isGone()) return;
     const refusal = this.#message.end();
-    if (refusal !== undefined) {
-      this.#end(refusal.code, refusal.details);
-      return;
-    }
+    if (refusal !== undefined) this.#refuse(refusal);
+    else if (this.#message.isCompressed) void this.#decompress();
+    else this.#handle();
+  }
+
+  async #decompress(): Promise<void> {
+    const refusal = await this.#message.decompress();
+    if (this.#isOver || this.#isGone()) return;
+    if (refusal !== undefined) this.#refuse(refusal);
+    else this.#handle();
+  }
+
+  #handle(): void {
     try {
       this.#method.handle(this, (error, response) => this.#answer(error, response));
     } catch {
@@ -169,6 +179,10 @@ export class UnaryCall {
       this.#finish();
       endAsInternal(this.#stream);
     }
+  }
+
+  #refuse({ code, details, metadata }: MessageRefusal): void {
+    this.#end(code, details, metadata);
   }
 
   /** The stream is gone. */

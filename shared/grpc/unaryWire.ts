@@ -1,6 +1,7 @@
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { Metadata, type Server, status } from "@grpc/grpc-js";
 import { Errors, type StatusError } from "../errors/errors.ts";
+import { ENCODINGS } from "./framedMessage.ts";
 import { metadataRefusal } from "./requestMetadata.ts";
 import { endAsInternal, endWithHttp, endWithStatus, guardResponse } from "./statusResponse.ts";
 import { NO_TIMEOUT, TIMEOUT, UnaryCall, type UnaryMethod } from "./unaryCall.ts";
@@ -12,8 +13,6 @@ export type Route = Pick<UnaryMethod, "path" | "keys">;
 const MEDIA_TYPE = /^application\/grpc(?:[+;]|\s*;|$)/i;
 /** Paths that can be a method's. */
 const PATH = /^[!-~]{1,256}$/;
-/** Encodings of messages that grpc-js reads. */
-const ENCODINGS: ReadonlySet<string> = new Set(["identity", "deflate", "gzip"]);
 const NO_KEYS: readonly string[] = [];
 
 /**
@@ -23,7 +22,7 @@ const NO_KEYS: readonly string[] = [];
  * For each unary call grpc-js makes a stream of its own upon node:http2's, a chain of listeners and
  * two copies of the metadata: more than half of what such a call costs, and more than opening and sealing a
  * waybill. Connections, their age, keepalive, TLS and shutdown stay grpc-js's, and so does every call that
- * is not unary, is compressed, or is of a method that is not here.
+ * is not unary, or is of a method that is not here.
  */
 export class UnaryWire {
   readonly #unary = new Map<string, UnaryMethod>();
@@ -107,19 +106,19 @@ export class UnaryWire {
       endWithStatus(stream, code, details, metadata);
       return true;
     }
-    const encoding = headers["grpc-encoding"] ?? "identity";
-    if (unary !== undefined && encoding === "identity") {
-      new UnaryCall(stream, headers, unary).start();
-      return true;
-    }
-    // grpc-js repeats these two in its response, as it does a path.
-    if (!ENCODINGS.has(`${encoding}`)) {
+    // grpc-js repeats it in its response, as it does a path.
+    if (!ENCODINGS.includes(`${headers["grpc-encoding"] ?? "identity"}`)) {
       const accepted = new Metadata();
-      accepted.set("grpc-accept-encoding", [...ENCODINGS].join());
+      accepted.set("grpc-accept-encoding", ENCODINGS.join());
       const details = "The messages are compressed with an encoding that is not supported.";
       endWithStatus(stream, status.UNIMPLEMENTED, details, accepted);
       return true;
     }
+    if (unary !== undefined) {
+      new UnaryCall(stream, headers, unary).start();
+      return true;
+    }
+    // This, too.
     const timeout = headers["grpc-timeout"];
     if (timeout === undefined || TIMEOUT.test(`${timeout}`)) return false;
     endWithStatus(stream, status.INTERNAL, NO_TIMEOUT);
