@@ -81,7 +81,10 @@ export const Step = {
    * that has expired or was revoked says nothing any more, and is no hindrance.
    */
   STEP_BEGIN: 1,
-  /** STEP_READ - Reads the state. Changes made to it are not sealed. */
+  /**
+   * STEP_READ - Reads the state as of the waybill, which need not be the newest: so are its answers and its refusals.
+   * Changes made to it are not sealed.
+   */
   STEP_READ: 2,
   /** STEP_ADVANCE - Reads the state and may change it; a changed state is answered with its successor's waybill. */
   STEP_ADVANCE: 3,
