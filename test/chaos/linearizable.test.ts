@@ -174,3 +174,26 @@ describe("a history is refuted", () => {
     expect(faults([[2, 3, advance(1, "x"), { kind: "refused", reason: "INTERNAL" }]])).toBe(1);
   });
 });
+
+describe("many calls of unknown outcome, and the search still ends", () => {
+  const resumes = Array.from({ length: 16 }, (_, index): [number, number, Call, Outcome] => [
+    2 + index,
+    3 + index,
+    resume,
+    unknown,
+  ]);
+  test("resumes, each of which may have been done twice", () => {
+    // And the last one once before it was answered.
+    const last = (version: number) => faults([...resumes, [20, 21, resume, ok(version, "0")]]);
+    expect(last(35)).toBe(0);
+    expect(last(36)).toBe(1);
+  });
+  test("advances, each of which may have been the one that went on", () => {
+    const rivals = Array.from({ length: 12 }, (_, index): [number, number, Call, Outcome][] => [
+      [2 + index, 3 + index, advance(1 + index, `x${index}`), unknown],
+      [2 + index, 3 + index, advance(1 + index, `y${index}`), unknown],
+    ]).flat();
+    expect(faults([...rivals, [20, 21, resume, ok(14, "y11")]])).toBe(0);
+    expect(faults([...rivals, ...resumes, [20, 21, resume, ok(14, "z")]])).toBe(1);
+  });
+});

@@ -38,6 +38,10 @@ export function faultsOf({ lines, final }: History): Fault[] {
  * The search of Wing and Gong, with Lowe's memory of where it has been: a call may come next when no
  * other one ended before it was made.
  *
+ * Calls whose outcome is unknown are what makes it long, since each may be anywhere or nowhere. Two things keep
+ * it short, and lose no order that there is: resumes that can stand for each other are taken in one order
+ * alone, and memory leaves out the calls that can do nothing any more.
+ *
  * @param placed whether an order was found in the end; undefined: nobody looked
  */
 function isLinearizable(lines: readonly Line[], placed: boolean | undefined): boolean {
@@ -45,40 +49,65 @@ function isLinearizable(lines: readonly Line[], placed: boolean | undefined): bo
   // The front door makes a resume again whose replica died. When another call has gone on meanwhile,
   // there is no answer to give again, and it is one version more: that much a resume may do, and no
   // more, until it is answered.
-  const calls = [
-    ...made,
-    ...made
-      .filter(({ call }) => call.kind === "resume")
-      .map((resume) => ({ ...resume, outcome: UNKNOWN })),
-  ];
-  const repeated = made.flatMap(({ call }, index) => (call.kind === "resume" ? [index] : []));
-  const isOverFor = (index: number, done: bigint) =>
-    index >= made.length && (done & (1n << BigInt(repeated[index - made.length]!))) !== 0n;
+  const repeated = made.filter(({ call }) => call.kind === "resume");
+  const calls: readonly Step[] = [
+    ...made.map((line) => ({ ...line, bit: 0n, over: 0n })),
+    ...repeated.map((resume) => {
+      const isAnswered = resume.outcome.kind !== "unknown";
+      return { ...resume, outcome: UNKNOWN, over: isAnswered ? bitOf(made.indexOf(resume)) : 0n };
+    }),
+  ].map((call, index) => ({ ...call, bit: bitOf(index) }));
   const endOf = ({ outcome, end }: Line) =>
     outcome.kind === "unknown" ? Number.POSITIVE_INFINITY : end;
   const visited = new Set<string>();
 
   const search = (done: bigint, state: State): boolean => {
-    const key = `${done.toString(36)} ${JSON.stringify(state)}`;
+    const open = calls.filter(({ bit, over }) => !(done & bit) && !(done & over));
+    const useless = open.filter((call) => isUnknown(call) && isTooLate(state, call));
+    const left = open.filter((call) => !useless.includes(call));
+    const key = `${left.map(({ bit }) => bit.toString(36))} ${JSON.stringify(state)}`;
     if (visited.has(key)) return false;
     visited.add(key);
-    let firstEnd = Number.POSITIVE_INFINITY;
-    let isOver = true;
-    for (const [index, call] of calls.entries()) {
-      if (done & (1n << BigInt(index))) continue;
-      if (call.outcome.kind !== "unknown") isOver = false;
-      firstEnd = Math.min(firstEnd, endOf(call));
-    }
+    const isOver = left.every(isUnknown);
     if (isOver && (placed === undefined || placed === state.placed)) return true;
-    for (const [index, call] of calls.entries()) {
-      if (call.start > firstEnd) continue;
-      if (done & (1n << BigInt(index)) || isOverFor(index, done)) continue;
+    const firstEnd = Math.min(...left.map(endOf));
+    return nextOf(left.filter(({ start }) => start <= firstEnd)).some((call) => {
       const next = apply(state, call, calls);
-      if (next !== undefined && search(done | (1n << BigInt(index)), next)) return true;
-    }
-    return false;
+      return next !== undefined && search(done | call.bit, next);
+    });
   };
   return search(0n, NOTHING);
+}
+
+/** A call in the search. */
+interface Step extends Line {
+  readonly bit: bigint;
+  /** The bit of the call after which it cannot happen any more; 0: it always can. */
+  readonly over: bigint;
+}
+
+const bitOf = (index: number) => 1n << BigInt(index);
+
+function isUnknown({ outcome }: Line): boolean {
+  return outcome.kind === "unknown";
+}
+
+/** It would have had to be done earlier. */
+function isTooLate(state: State, { call }: Line): boolean {
+  if (call.kind === "begin") return state.version > 0;
+  return state.ended || ("from" in call && call.from < state.version);
+}
+
+/**
+ * The calls to try next, of those that may come next. All resumes of unknown outcome do the same: one version
+ * more. So of those that stay possible, one is as good as all, and what will not be possible later goes first.
+ */
+function nextOf(possible: readonly Step[]): Step[] {
+  const isSpare = (each: Step) => isUnknown(each) && each.call.kind === "resume";
+  const spare = possible.filter(isSpare);
+  const passing = spare.filter(({ over }) => over !== 0n);
+  const tried = passing.length > 0 ? passing : spare.slice(0, 1);
+  return [...possible.filter((each) => !isSpare(each)), ...tried];
 }
 
 /** The state after a call; undefined when the call could not have been answered so. */
