@@ -28,3 +28,15 @@ test("the cause of a refusal is cut where it is long", () => {
   }
   expect(lines.map(({ why }) => (why as string).length)).toEqual([500, 500]);
 });
+
+test("C2 a program's own log gets nothing secret, wherever an error has it", () => {
+  const inner = Object.assign(new Error("inner"), { request: { waybill: "abc" } });
+  const cause = new AggregateError([new Error("outer", { cause: inner })], "Bearer abc");
+  tell("/a.B/C", Errors.INTERNAL({ cause }));
+  tell("/a.B/C", Errors.WAYBILL_INVALID({ cause: "not one: Bearer abc" }));
+  expect(lines).toMatchObject([
+    { err: { errors: [{ message: "outer", cause: { message: "inner" } }] } },
+    { why: "not one: Bearer [redacted]" },
+  ]);
+  expect(JSON.stringify(lines)).not.toContain("abc");
+});

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { StatusError } from "../errors/errors.ts";
+import { loggable } from "../lifecycle/loggable.ts";
 
 /** Longest cause of a refusal in the log, in characters: it may repeat what a stranger has sent. */
 const MAX_WHY = 500;
@@ -7,7 +8,8 @@ const MAX_WHY = 500;
 /**
  * Writes down what calls end with, each once: failures as errors; as warnings what speaks of an attack or
  * of damage, with how many there were since the start (`alarms`); other refusals as information, in short,
- * for strangers can cause any number of them.
+ * for strangers can cause any number of them. Nothing secret is in what it writes (`loggable`), whatever a
+ * handler has thrown and whatever the log itself redacts.
  *
  * Never throws: an error that the log cannot write, or a log that fails, costs its line and no call.
  */
@@ -17,12 +19,12 @@ export function failureLog(log: Logger | undefined): (method: string, error: Sta
     const { alarm, cause } = details;
     if (alarm) {
       alarms += 1;
-      const entry = { method, reason, code, err: cause, alarms };
+      const entry = { method, reason, code, err: loggable(cause), alarms };
       log?.warn(entry, "call refused: something is wrong");
     } else if (reason === "INTERNAL") {
-      log?.error({ method, reason, code, err: cause }, "call failed");
+      log?.error({ method, reason, code, err: loggable(cause) }, "call failed");
     } else {
-      log?.info({ method, reason, code, why: whyOf(cause) }, "call refused");
+      log?.info({ method, reason, code, why: loggable(whyOf(cause)) }, "call refused");
     }
   };
   return (method, error) => {

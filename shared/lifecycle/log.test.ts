@@ -35,3 +35,11 @@ test.each([
   expect(JSON.parse(line)).toMatchObject({ level: 50, msg: "call failed" });
   expect(line).not.toContain("users/ada");
 });
+
+test("C2 a secret is cut out wherever it stands", () => {
+  const line = logged(
+    'new AggregateError([Object.assign(new Error("a"), { request: { waybill: "abc" } })])',
+  );
+  expect(JSON.parse(line)).toMatchObject({ err: { errors: [{ message: "a", request: {} }] } });
+  expect(line).not.toContain("abc");
+});
