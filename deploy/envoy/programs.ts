@@ -50,6 +50,19 @@ function envoy_on_response(handle)
 end
 `;
 
+/**
+ * Not ready with a secret that Envoy could not write into a header: it would answer every call with 503. The
+ * services drop a line break at the end of it, Envoy does not.
+ */
+const READY = `
+function envoy_on_request(handle)
+  local secret = os.getenv("WAYBILL_FRONT_DOOR_SECRET") or ""
+  if #secret >= 32 and secret:find("^[!-~]+$") then return end
+  handle:logErr("WAYBILL_FRONT_DOOR_SECRET must be 32 or more visible ASCII characters, without a line break at the end: this front proxy is not ready")
+  handle:respond({ [":status"] = "503" }, "")
+end
+`;
+
 /** The filter that runs these. Off, but on routes that name one. */
 export function programs(): object {
   return {
@@ -62,6 +75,7 @@ export function programs(): object {
       source_codes: {
         get: { inline_string: GET },
         head: { inline_string: HEAD },
+        ready: { inline_string: READY },
         refuse: { inline_string: REFUSE },
       },
     },

@@ -126,8 +126,12 @@ function mapper(error: StatusError, httpStatus: number, filter: object): object 
   };
 }
 
-/** Has Envoy answer a route by itself, before it looks at tokens. */
-export function answers(httpStatus: number): Answer {
+/**
+ * Has Envoy answer a route by itself, before it looks at tokens.
+ *
+ * @param program of `runs`. Default: none
+ */
+export function answers(httpStatus: number, program: object = {}): Answer {
   return {
     direct_response: { status: httpStatus },
     typed_per_filter_config: {
@@ -135,15 +139,14 @@ export function answers(httpStatus: number): Answer {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig",
         disabled: true,
       },
+      ...program,
     },
   };
 }
 
 /** The same, and a caller that sends gRPC's content-type gets this HTTP status in the place of 200. */
 export function refuses(httpStatus: number): Answer {
-  const { typed_per_filter_config: filters, ...answer } = answers(httpStatus);
-  const program = runs("refuse", { status: `${httpStatus}` });
-  return { ...answer, typed_per_filter_config: { ...filters, ...program } };
+  return answers(httpStatus, runs("refuse", { status: `${httpStatus}` }));
 }
 
 interface Answer {

@@ -1,6 +1,7 @@
 import { Access } from "#proto/waybill/options/v1/options.ts";
 import type { Contract, MethodContract } from "#shared/grpc/contract.ts";
 import { httpRoutes, isMethod } from "./httpRoutes.ts";
+import { runs } from "./programs.ts";
 import { answers, header, refuses } from "./refusals.ts";
 
 /** Services that every replica answers, whatever its roles. */
@@ -17,7 +18,10 @@ export const ANY_CLUSTER = "any";
 export const PROTOCOL_KEY = "x-waybill-protocol";
 export const METADATA_BYTES_KEY = "x-waybill-metadata-bytes";
 
-/** Answered by the front proxy itself: it listens and routes, whichever services are available. */
+/**
+ * Answered by the front proxy itself: it listens, routes and has a secret that it can send, whichever services
+ * are available.
+ */
 export const READY_PATH = "/ready";
 
 /** Largest metadata of a request. A value over 64 KiB would make a replica end the shared connection. */
@@ -104,7 +108,7 @@ export function routes(contract: Contract): object[] {
     },
     ...exact,
     ...everywhere,
-    { match: { path: READY_PATH, headers: [isMethod("GET")] }, ...answers(200) },
+    { match: { path: READY_PATH, headers: [isMethod("GET")] }, ...answers(200, runs("ready")) },
     ...httpRoutes(contract, (path) => toMethod(contract.method(path))),
     ...[...publicServices(contract), ...EVERYWHERE].flatMap((service) => {
       const path = { prefix: `/${service}/` };

@@ -99,16 +99,34 @@ export function sqlStateOf(error: unknown): string | undefined {
   return isSent && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
-function kindOf(error: unknown): Kind | undefined {
+/** Most errors that are looked at: one may wrap others, and itself. */
+const MAX_WRAPPED = 8;
+
+/** @param left how many errors more are looked at */
+function kindOf(error: unknown, left = MAX_WRAPPED): Kind | undefined {
   const sqlState = sqlStateOf(error);
   if (sqlState !== undefined) return SQLSTATES[sqlState] ?? SQLSTATES[sqlState.slice(0, 2)];
-  if (!(error instanceof Error)) return undefined;
-  // One error for each address that was tried.
-  if (error instanceof AggregateError) return kindOf(error.errors[0]);
+  if (!(error instanceof Error) || left === 0) return undefined;
   const { code, syscall } = error as NodeJS.ErrnoException;
-  if (code !== undefined) {
-    const isNetwork = NETWORK.has(code) && NETWORK_CALLS.has(syscall);
-    return isNetwork || CLOSED.has(code) ? "unavailable" : undefined;
+  if (isNetwork(code, syscall) || isClientMessage(error)) return "unavailable";
+  // `fetch` tells of a server that is away in this way: that is no database.
+  if (error instanceof TypeError) return undefined;
+  // One error for each address that was tried; or that of a query builder, around pg's.
+  const wrapped = error instanceof AggregateError ? error.errors : [error.cause];
+  for (const each of wrapped.slice(0, left)) {
+    const kind = kindOf(each, left - 1);
+    if (kind !== undefined) return kind;
   }
-  return CLIENT_MESSAGES.some((text) => error.message.startsWith(text)) ? "unavailable" : undefined;
+  return undefined;
+}
+
+function isNetwork(code: string | undefined, syscall: string | undefined): boolean {
+  if (code === undefined) return false;
+  // Whatever it is that forbids to connect.
+  if (syscall === "connect" || CLOSED.has(code)) return true;
+  return NETWORK.has(code) && NETWORK_CALLS.has(syscall);
+}
+
+function isClientMessage({ message }: Error): boolean {
+  return CLIENT_MESSAGES.some((text) => message.startsWith(text));
 }

@@ -23,12 +23,13 @@ import { refusal } from "../fixtures/refusal.ts";
 const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));
 const children = new Children();
 let server: Server;
+let place: Parameters<typeof startEnvoy>[1];
 let envoy: Envoy;
 let target: string;
 let clients: Clients;
 
 /** What the server does with the next calls. */
-const SECRET = "the secret of the front door of this test";
+const SECRET = "the-secret-of-the-front-door-of-this-test";
 let answer: (name: string, metadata: Metadata) => Promise<Product>;
 const product = (name: string) => Product.create({ name });
 
@@ -45,7 +46,7 @@ beforeAll(async () => {
   endpoints.write([replica]);
   const frontDoor = await freePort();
   target = `127.0.0.1:${frontDoor}`;
-  envoy = await startEnvoy(children, {
+  place = {
     binary: envoyBinary(() => {}),
     folder,
     port: frontDoor,
@@ -55,7 +56,8 @@ beforeAll(async () => {
     issuer: `http://${target}`,
     secret: SECRET,
     endpoints,
-  });
+  };
+  envoy = await startEnvoy(children, place);
   await envoy.follows([replica]);
   clients = makeClients(target, { withJar: false, retries: false });
 });
@@ -152,4 +154,27 @@ test("fast calls are served beside two thousand slow ones", async () => {
   open();
   expect(await Promise.all(slow)).toHaveLength(2000);
   for (const caller of callers) caller.close();
+});
+
+test("the front proxy is not ready with a secret that it cannot send", async () => {
+  const readyWith = async (secret: string): Promise<number> => {
+    const own = mkdtempSync(join(folder, "other-"));
+    const ports = { port: await freePort(), tlsPort: await freePort() };
+    const other = await startEnvoy(children, { ...place, ...ports, folder: own, secret });
+    const { status } = await fetch(`http://127.0.0.1:${ports.port}/ready`);
+    await other.child.end(10_000);
+    return status;
+  };
+  expect((await fetch(`http://${target}/ready`)).status).toBe(200);
+  for (const secret of [
+    `${SECRET}\n`,
+    `${SECRET}\r\n`,
+    `${SECRET} `,
+    `\u00e9${SECRET}`,
+    "short",
+    "",
+  ]) {
+    expect(await readyWith(secret), JSON.stringify(secret)).toBe(503);
+  }
+  expect(await readyWith(`${SECRET}~`)).toBe(200);
 });

@@ -255,6 +255,37 @@ test("an error of the database that is known by its SQLSTATE alone, from another
   expect(await thrown(foreign("42601"))).toBe("INTERNAL");
 });
 
+test("a failure of a database is known within the error of a query builder, and among those of several addresses", async () => {
+  const reasonOf = async (run: () => unknown) =>
+    (await refusal(call(await serve(async () => run())))).reason;
+  const nowhere = poolOf("postgres://a@127.0.0.1:1/a");
+  const wrapped = (levels: number) => async () => {
+    try {
+      await nowhere.query("SELECT 1");
+    } catch (cause) {
+      let error = cause;
+      for (let level = 0; level < levels; level += 1)
+        error = new Error("Failed query", { cause: error });
+      throw error;
+    }
+  };
+  expect(await reasonOf(wrapped(1))).toBe("DATABASE_UNAVAILABLE");
+  expect(await reasonOf(wrapped(3))).toBe("DATABASE_UNAVAILABLE");
+  const conflict = () => owner.query("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$");
+  const again = (cause: unknown) => Promise.reject(new Error("Failed query", { cause }));
+  expect(await reasonOf(() => conflict().catch(again))).toBe("CONFLICT");
+  const failing = (code: string) => Object.assign(new Error(code), { code, syscall: "connect" });
+  const several = new AggregateError([failing("EAFNOSUPPORT"), failing("ECONNREFUSED")]);
+  expect(await reasonOf(() => Promise.reject(several))).toBe("DATABASE_UNAVAILABLE");
+  for (const code of ["EACCES", "EPERM", "EMFILE"]) {
+    expect(await reasonOf(() => Promise.reject(failing(code)))).toBe("DATABASE_UNAVAILABLE");
+  }
+  // It is its own cause.
+  const endless = new Error("endless");
+  endless.cause = endless;
+  expect(await reasonOf(() => Promise.reject(endless))).toBe("INTERNAL");
+});
+
 test("what is no failure of a database stays INTERNAL", async () => {
   const odd: (() => unknown)[] = [
     () => owner.query("SELECT 1 / 0"),
@@ -263,6 +294,7 @@ test("what is no failure of a database stays INTERNAL", async () => {
     () => Promise.reject(Object.assign(new Error("57P01"), { code: "57P01" })),
     () => Promise.reject(Object.assign(new Error("x"), { code: "ERR_INVALID_ARG_TYPE" })),
     () => Promise.reject("ECONNREFUSED"),
+    () => fetch("http://127.0.0.1:1"),
     () => Promise.reject(undefined),
   ];
   for (const run of odd) {

@@ -80,7 +80,13 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
   const envoy = await children.start(
     envoyBinary(() => {}),
     ["-c", file, "--log-level", "error", "--disable-hot-restart", "--concurrency", "2"],
-    { stdio: "ignore", env: { ...process.env, WAYBILL_FRONT_DOOR_SECRET: "of this test" } },
+    {
+      stdio: "ignore",
+      env: {
+        ...process.env,
+        WAYBILL_FRONT_DOOR_SECRET: "the-secret-of-the-front-door-of-this-test",
+      },
+    },
   );
   const port = ports.get(containerPort)!;
   while ((await probe(port, path)) !== 200) await delay(50);
