@@ -11,6 +11,7 @@ import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import type { OpenSession, Session } from "../waybill/session.ts";
 import { FrontDoor, type Origin } from "./frontDoor.ts";
 import type { Caller, Context } from "./handlers.ts";
+import { FIELD_OVERHEAD, MAX_METADATA_BYTES } from "./requestMetadata.ts";
 import { UnaryCall } from "./unaryCall.ts";
 
 type GrpcCall =
@@ -79,9 +80,14 @@ export class Call implements Context<unknown> {
     this.#waybill = waybill;
   }
 
-  /** Sends the initial metadata, once, where there is any. */
+  /**
+   * Sends the initial metadata, once, where there is any.
+   *
+   * @throws Error when they are larger than clients take
+   */
   sendReply(): void {
     if (this.#hasReplied) return;
+    if (this.#reply !== undefined) assertFits(this.#reply);
     this.#hasReplied = true;
     if (this.#call instanceof UnaryCall) {
       this.#call.sendMetadata(this.#reply, this.#waybill);
@@ -149,6 +155,19 @@ export class Call implements Context<unknown> {
     }
     return this.opened;
   }
+}
+
+/** A client whose limit is exceeded may end its connection, with all other calls on it. */
+function assertFits(reply: Metadata): void {
+  let bytes = 0;
+  for (const [name, values] of Object.entries(reply.toHttp2Headers())) {
+    // A list, of grpc-js's.
+    for (const value of [values].flat()) {
+      bytes += name.length + String(value).length + FIELD_OVERHEAD;
+    }
+  }
+  if (bytes <= MAX_METADATA_BYTES) return;
+  throw new Error(`the reply metadata have ${bytes} bytes, more than ${MAX_METADATA_BYTES}`);
 }
 
 /**

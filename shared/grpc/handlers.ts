@@ -10,7 +10,7 @@ export interface Context<State = never> {
   readonly method: string;
   /** The request's metadata. */
   readonly metadata: Metadata;
-  /** The response's initial metadata. */
+  /** The initial metadata of the response: 16 KiB at most, or the call ends INTERNAL. */
   readonly reply: Metadata;
   /** When the caller stops waiting: milliseconds since the Unix epoch, or Infinity. */
   readonly deadline: number;

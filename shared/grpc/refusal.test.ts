@@ -239,6 +239,27 @@ describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
     expect(lines.map(({ msg }) => msg)).toEqual(Array(5).fill("call failed"));
   });
 
+  test("R1 metadata that are larger than clients take are answered with INTERNAL", async () => {
+    await serve();
+    for (const [key, value] of [
+      ["a", "b".repeat(200_000)],
+      ["a-bin", Buffer.alloc(70_000)],
+      ["a", "b".repeat(16_400)],
+    ] as const) {
+      act = ({ reply }) => reply.set(key, value);
+      const { code, report } = await send();
+      expect({ code, reason: report.reason }).toEqual({
+        code: status.INTERNAL,
+        reason: "INTERNAL",
+      });
+      await expectServed();
+    }
+    act = ({ reply }) => reply.set("a", "b".repeat(16_000));
+    expect((await send()).code).toBe(status.OK);
+    const message = expect.stringMatching(/^the reply metadata have \d+ bytes, more than 16384$/);
+    expect(lines).toMatchObject(Array(3).fill({ msg: "call failed", err: { message } }));
+  });
+
   test("R8 trailers that HTTP/2 refuses are answered with INTERNAL", async () => {
     if (path === KINDS[0]![1]) return;
     await serve();
