@@ -8,13 +8,12 @@
  */
 import { parseArgs } from "node:util";
 import { explore } from "./explore.ts";
-import { begin, PROTOCOL } from "./ringModel.ts";
+import { begin, NO_FAULTS, PROTOCOL } from "./ringModel.ts";
 
 const bound = { type: "string" } as const;
 const { values } = parseArgs({
   options: { rotations: bound, destructions: bound, crashes: bound, jumps: bound },
 });
-const NONE = { rotations: 0, destructions: 0, crashes: 0, jumps: 0 };
 const given = Object.entries(values).map(([name, value]) => [name, Number(value)] as const);
 for (const [name, count] of given) {
   if (Number.isInteger(count) && count >= 0 && count <= 9) continue;
@@ -23,10 +22,10 @@ for (const [name, count] of given) {
 }
 const runs =
   given.length > 0
-    ? [{ ...NONE, ...Object.fromEntries(given) }]
+    ? [{ ...NO_FAULTS, ...Object.fromEntries(given) }]
     : [
-        { ...NONE, rotations: 2 },
-        { ...NONE, rotations: 1, crashes: 1 },
+        { ...NO_FAULTS, rotations: 2 },
+        { ...NO_FAULTS, rotations: 1, crashes: 1 },
       ];
 for (const left of runs) {
   console.log(JSON.stringify(left));

@@ -62,6 +62,8 @@ export const PROTOCOL: Protocol = { terms: TERMS, ...transitions, take, isLeased
 
 export type Left = World["left"];
 
+export const NO_FAULTS: Left = { rotations: 0, destructions: 0, crashes: 0, jumps: 0 };
+
 export function begin(protocol: Protocol, left: Left): World {
   const world: World = {
     now: 0,
