@@ -11,7 +11,7 @@ const DECOMPRESS = new Map([
   ["deflate", promisify(inflate)],
 ]);
 
-/** What may stand in `grpc-encoding`. */
+/** The values of `grpc-encoding` that are supported. */
 export const ENCODINGS: readonly string[] = ["identity", ...DECOMPRESS.keys()];
 
 /** Why a message is refused. */
@@ -79,7 +79,7 @@ export class FramedMessage {
   }
 
   /**
-   * Undoes the compression, up to the largest message of the method.
+   * Decompresses the message, up to the largest message of the method.
    *
    * @returns undefined: the message is `bytes`
    */

@@ -109,7 +109,7 @@ function kindOf(error: unknown, left = MAX_WRAPPED): Kind | undefined {
   if (!(error instanceof Error) || left === 0) return undefined;
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (isNetwork(code, syscall) || isClientMessage(error)) return "unavailable";
-  // `fetch` tells of a server that is away in this way: that is no database.
+  // `fetch` throws this when it cannot reach a server, which is no database.
   if (error instanceof TypeError) return undefined;
   // One error for each address that was tried; or that of a query builder, around pg's.
   const wrapped = error instanceof AggregateError ? error.errors : [error.cause];
@@ -122,7 +122,7 @@ function kindOf(error: unknown, left = MAX_WRAPPED): Kind | undefined {
 
 function isNetwork(code: string | undefined, syscall: string | undefined): boolean {
   if (code === undefined) return false;
-  // Whatever it is that forbids to connect.
+  // Whatever the reason: EACCES, EMFILE.
   if (syscall === "connect" || CLOSED.has(code)) return true;
   return NETWORK.has(code) && NETWORK_CALLS.has(syscall);
 }

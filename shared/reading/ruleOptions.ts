@@ -52,8 +52,8 @@ export function mostChecked(message: DescMessage): number {
 }
 
 /**
- * Two types that contain each other and have constraints. protovalidate 1.3 loses constraints of such
- * types, without a word; of types that contain themselves it does not.
+ * Two types that contain each other and have constraints. protovalidate 1.3 silently skips constraints of
+ * such types; a type that contains itself is checked.
  */
 export function mutuallyRecursive(message: DescMessage): [DescMessage, DescMessage] | undefined {
   for (const one of below(message)) {

@@ -11,7 +11,7 @@ import { mutuallyRecursive } from "./ruleOptions.ts";
  */
 export type CheckRules = (message: unknown, elements: number) => void;
 
-/** Messages with more elements are checked up to the first violation: each one costs its making. */
+/** Messages with more elements are checked up to the first violation: building each violation costs time. */
 const MAX_ELEMENTS_CHECKED_TO_THE_END = 256;
 
 /**

@@ -38,9 +38,9 @@ export function faultsOf({ lines, final }: History): Fault[] {
  * The search of Wing and Gong, with Lowe's memory of where it has been: a call may come next when no
  * other one ended before it was made.
  *
- * Calls whose outcome is unknown are what makes it long, since each may be anywhere or nowhere. Two things keep
- * it short, and lose no order that there is: resumes that can stand for each other are taken in one order
- * alone, and memory leaves out the calls that can do nothing any more.
+ * Calls of unknown outcome make the search long, since each may have happened at any time or not at all. Two
+ * things keep it short without losing a possible order: interchangeable resumes are tried in one order only,
+ * and the memory leaves out calls that can no longer have an effect.
  *
  * @param placed whether an order was found in the end; undefined: nobody looked
  */
@@ -99,8 +99,8 @@ function isTooLate(state: State, { call }: Line): boolean {
 }
 
 /**
- * The calls to try next, of those that may come next. All resumes of unknown outcome do the same: one version
- * more. So of those that stay possible, one is as good as all, and what will not be possible later goes first.
+ * The calls to try next, of those that may come next. All resumes of unknown outcome have the same effect: one
+ * version more. So one of those that stay possible is enough, and those that will not be possible later go first.
  */
 function nextOf(possible: readonly Step[]): Step[] {
   const isSpare = (each: Step) => isUnknown(each) && each.call.kind === "resume";
