@@ -1,4 +1,5 @@
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
+import { pino } from "pino";
 import { expect, test } from "vitest";
 import { loggable } from "./loggable.ts";
 
@@ -60,6 +61,14 @@ test("what a person looks for in an error stays", () => {
     },
     ...{ calls: 3, big: "5", at: new Date(0) },
   });
+});
+
+test("a log of any kind can write the copy of an error", () => {
+  const copy = loggable(new TypeError("inner"));
+  expect(`${copy}`).toBe("TypeError: inner");
+  const lines: string[] = [];
+  pino({}, { write: (line: string) => void lines.push(line) }).error({ err: copy });
+  expect(JSON.parse(lines[0]!)).toMatchObject({ err: { type: "TypeError", message: "inner" } });
 });
 
 test("R8 the log is bounded, and written, whatever is thrown", () => {

@@ -92,16 +92,28 @@ function objectOf(value: object, path: readonly object[]): unknown {
     const left = value.length - elements.length;
     return left > 0 ? [...elements, `[${left} more]`] : elements;
   }
-  const copy = Object.create(null) as Record<string, unknown>;
+  const copy: Record<string, unknown> = value instanceof Error ? Object.create(ERROR) : {};
   if (value instanceof Error) {
     copy["type"] = value.constructor?.name ?? value.name;
-    // Where pino's own serializer of errors looks for the type.
-    Object.defineProperty(copy, "name", { value: copy["type"] });
     for (const name of ["message", "stack", "cause", "errors"]) add(copy, value, name, path);
   }
   for (const name of Object.keys(value).slice(0, MAX_MEMBERS)) add(copy, value, name, path);
   return copy;
 }
+
+/** The prototype of errors' copies. Without a constructor, so that pino's own serializer asks for the name. */
+const ERROR = Object.create(null, {
+  name: {
+    get(this: { type: string }) {
+      return this.type;
+    },
+  },
+  toString: {
+    value(this: { type: string; message?: string }) {
+      return `${this.type}: ${this.message ?? ""}`;
+    },
+  },
+}) as object;
 
 function add(copy: Record<string, unknown>, from: object, name: string, path: readonly object[]) {
   if (Object.hasOwn(copy, name) || SECRETS.has(name.toLowerCase().replaceAll(/[-_]/g, ""))) return;

@@ -42,7 +42,10 @@ export async function startFrontDoor(children: Children, folder: string): Promis
     args,
     {
       stdio: ["ignore", log, log],
-      env: { ...process.env, WAYBILL_FRONT_DOOR_SECRET: "of the bench" },
+      env: {
+        ...process.env,
+        WAYBILL_FRONT_DOOR_SECRET: "the-secret-of-the-front-door-of-the-bench",
+      },
     },
   );
   const admin = `http://127.0.0.1:${adminPort}`;

@@ -33,7 +33,7 @@ export async function startFrontDoor(): Promise<FrontDoor> {
     tlsDir: await makeCertificates(folder),
     replicaTls: false,
     issuer: `http://${target}`,
-    secret: "the secret of the front door of this test",
+    secret: "the-secret-of-the-front-door-of-this-test",
     endpoints,
   });
   return {
