@@ -2,20 +2,27 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import type { TestCluster } from "../fixtures/cluster.ts";
 
+/** Time that a replica that was killed has to serve again: it is given 30 s, and may be started more than once. */
+const RESTART_LIMIT_MS = 90_000;
+const STEP_MS = 20;
+
 /** What is done to a cluster while clients use it, and how often it was. */
 export class Faults {
   readonly done: Record<string, number> = {};
   readonly #cluster: TestCluster;
   readonly #below: (limit: number) => number;
   readonly #slow: (delayMs: number) => void;
+  readonly #restartLimitMs: number;
 
   /** @param slow makes the network between clients and front door slow */
   constructor(
     cluster: TestCluster,
     below: (limit: number) => number,
     slow: (delayMs: number) => void = () => {},
+    restartLimitMs = RESTART_LIMIT_MS,
   ) {
     this.#slow = slow;
+    this.#restartLimitMs = restartLimitMs;
     this.#cluster = cluster;
     this.#below = below;
   }
@@ -38,14 +45,22 @@ export class Faults {
     await this[kind]();
   }
 
-  /** Kills a replica in the midst of its calls. */
+  /** Kills a replica in the midst of its calls. @throws Error when it does not serve again */
   async kill(): Promise<void> {
     const victim = this.#victim();
     process.kill(victim.pid, "SIGKILL");
-    await this.#until(() => {
+    const isBack = () => {
       const { replicas } = this.#cluster.status();
       return replicas.some(({ number, pid }) => number === victim.number && pid !== victim.pid);
-    });
+    };
+    const end = performance.now() + this.#restartLimitMs;
+    while (!isBack()) {
+      if (performance.now() > end) {
+        const limit = `${this.#restartLimitMs / 1000} s`;
+        throw new Error(`replica ${victim.number} was killed and did not serve again in ${limit}`);
+      }
+      await delay(STEP_MS);
+    }
   }
 
   /** Stops a replica where it stands, transactions open, and lets it go on. */
@@ -97,9 +112,5 @@ export class Faults {
   #victim() {
     const { replicas } = this.#cluster.status();
     return replicas[this.#below(replicas.length)]!;
-  }
-
-  async #until(condition: () => boolean): Promise<void> {
-    while (!condition()) await delay(20);
   }
 }
