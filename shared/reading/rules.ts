@@ -12,7 +12,7 @@ import { mutuallyRecursive } from "./ruleOptions.ts";
 export type CheckRules = (message: unknown, elements: number) => void;
 
 /** Messages with more elements are checked up to the first violation: building each violation costs time. */
-const MAX_ELEMENTS_CHECKED_TO_THE_END = 256;
+export const MAX_ELEMENTS_CHECKED_TO_THE_END = 256;
 
 /**
  * Makes the check of a message type, which throws INVALID_FIELD with a violation for each field at
