@@ -294,7 +294,7 @@ test("what is no failure of a database stays INTERNAL", async () => {
     () => Promise.reject(Object.assign(new Error("57P01"), { code: "57P01" })),
     () => Promise.reject(Object.assign(new Error("x"), { code: "ERR_INVALID_ARG_TYPE" })),
     () => Promise.reject("ECONNREFUSED"),
-    () => fetch("http://127.0.0.1:1"),
+    () => fetch("http://127.0.0.1:2"),
     () => Promise.reject(undefined),
   ];
   for (const run of odd) {
