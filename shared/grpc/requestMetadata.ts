@@ -10,7 +10,10 @@ import { IDEMPOTENCY_KEY } from "./idempotency.ts";
 
 /** Most metadata keys of a request. */
 export const MAX_METADATA_KEYS = 64;
-/** Most bytes of the metadata of a request, and of those of a response that a handler sets: name, value and 32 for each, as HTTP/2 counts them. */
+/**
+ * Most bytes of the metadata of a request, and of the metadata that a handler sets for its response: name, value
+ * and 32 for each, as HTTP/2 counts them.
+ */
 export const MAX_METADATA_BYTES = 16 * 1024;
 /** What HTTP/2 adds to each header field's size (RFC 9113 section 6.5.2). */
 export const FIELD_OVERHEAD = 32;

@@ -19,7 +19,7 @@ async function refuted(...[minutes, disturb]: [number, Parameters<typeof runChao
   const succeeded = history.lines.filter(({ outcome }) => outcome.kind === "ok");
   expect(succeeded.length).toBeGreaterThan(100);
   const wrong = faultsOf(history);
-  // What is refuted stays: `npm run chaos -- --check` tells of it again.
+  // A refuted history is kept: `npm run chaos -- --check` checks it again.
   if (wrong.length === 0) rmSync(folder, { recursive: true });
   else console.log(`the history is ${file}`);
   return wrong;

@@ -5,7 +5,7 @@ import { begin, NO_FAULTS, PROTOCOL, type Protocol, TERMS, warm } from "./ringMo
 
 describe("a protocol that is broken is found out", () => {
   const { rotate, grant } = transitions;
-  /** What a ring would be with one key standing by, and not two. */
+  /** The ring with one pending key instead of two. */
   const withOne = (ring: transitions.RingState): transitions.RingState => {
     const first = ring.keys.find(({ state }) => state === "pending");
     return { ...ring, keys: ring.keys.filter((key) => key === first || key.state !== "pending") };

@@ -82,8 +82,8 @@ export const Step = {
    */
   STEP_BEGIN: 1,
   /**
-   * STEP_READ - Reads the state as of the waybill, which need not be the newest: so are its answers and its refusals.
-   * Changes made to it are not sealed.
+   * STEP_READ - Reads the state in the waybill, which need not be the newest, and answers or refuses by it. Changes made
+   * to it are not sealed.
    */
   STEP_READ: 2,
   /** STEP_ADVANCE - Reads the state and may change it; a changed state is answered with its successor's waybill. */
