@@ -8,7 +8,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
-import { type Contract, readContract } from "#shared/grpc/contract.ts";
+import { type Contract, readContract } from "#shared/contract/contract.ts";
 
 /** What is wrong with the changes from one contract's states to another's. */
 export function faultsOfStates(before: Contract, after: Contract): string[] {

@@ -1,5 +1,5 @@
-import type { Contract } from "#shared/grpc/contract.ts";
-import { FRONT_DOOR_KEY } from "#shared/grpc/frontDoor.ts";
+import type { Contract } from "#shared/contract/contract.ts";
+import { FRONT_DOOR_KEY } from "#shared/server/frontProxy.ts";
 import { cluster, type Discovery } from "./clusters.ts";
 import { programs } from "./programs.ts";
 import { header, refusals } from "./refusals.ts";

@@ -1,4 +1,4 @@
-import { INTERNAL_NAME } from "#shared/credentials/tls.ts";
+import { INTERNAL_NAME } from "#shared/auth/credentials/tls.ts";
 import { type TlsFiles, toReplicas } from "./tls.ts";
 
 /** How the front door learns a cluster's replicas. */

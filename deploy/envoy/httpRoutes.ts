@@ -1,4 +1,4 @@
-import type { Contract } from "#shared/grpc/contract.ts";
+import type { Contract } from "#shared/contract/contract.ts";
 import { runs } from "./programs.ts";
 import { answers, header, refuses } from "./refusals.ts";
 import { httpMethods, TRANSCODER } from "./transcoder.ts";

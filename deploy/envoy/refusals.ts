@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { Errors, type StatusError, vocabulary } from "#shared/errors/errors.ts";
+import { Errors, type StatusError, vocabulary } from "#shared/errors.ts";
 import { runs } from "./programs.ts";
 import { TOKEN_CHECK } from "./tokenCheck.ts";
 

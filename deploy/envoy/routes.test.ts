@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import { contract } from "../../test/fixtures/clients.ts";
+import { contract } from "../../test/support/clients.ts";
 import { publicServices, routes } from "./routes.ts";
 
 interface Route {

@@ -1,5 +1,5 @@
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import type { Contract, MethodContract } from "#shared/grpc/contract.ts";
+import type { Contract, MethodContract } from "#shared/contract/contract.ts";
 import { httpRoutes, isMethod } from "./httpRoutes.ts";
 import { runs } from "./programs.ts";
 import { answers, header, refuses } from "./refusals.ts";

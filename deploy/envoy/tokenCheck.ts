@@ -1,5 +1,5 @@
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import type { Contract } from "#shared/grpc/contract.ts";
+import type { Contract } from "#shared/contract/contract.ts";
 
 export const TOKEN_CHECK = "envoy.filters.http.jwt_authn";
 const PROVIDER = "waybill";

@@ -9,7 +9,7 @@ import {
   MethodOptionsSchema,
   ServiceDescriptorProtoSchema,
 } from "@bufbuild/protobuf/wkt";
-import type { Contract, MethodContract } from "#shared/grpc/contract.ts";
+import type { Contract, MethodContract } from "#shared/contract/contract.ts";
 
 export const TRANSCODER = "envoy.filters.http.grpc_json_transcoder";
 /** The number of the option `google.api.http`. */

@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Document, isMap, isSeq, visit } from "yaml";
-import { loadContract } from "#shared/grpc/contract.ts";
+import { loadContract } from "#shared/contract/contract.ts";
 import { bootstrap } from "../envoy/bootstrap.ts";
 import { ANY_CLUSTER } from "../envoy/routes.ts";
 import type { TlsFiles } from "../envoy/tls.ts";

@@ -1,7 +1,7 @@
 import { randomBytes, webcrypto, X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { INTERNAL_NAME } from "#shared/credentials/tls.ts";
+import { INTERNAL_NAME } from "#shared/auth/credentials/tls.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const AUTHORITY_LIFE_MS = 10 * 365 * DAY_MS;

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { makeSecrets } from "./credentials.ts";
 
 let folder: string;

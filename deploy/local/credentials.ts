@@ -1,7 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { savedAudience } from "#shared/anchors/answers.ts";
+import { savedAudience } from "#shared/anchors/savedResponses.ts";
 import { makeCertificates } from "./authority.ts";
 
 /** Each service, and whom it calls with access tokens of its own. */

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { loadContract } from "#shared/grpc/contract.ts";
+import { loadContract } from "#shared/contract/contract.ts";
 import { bootstrap } from "../envoy/bootstrap.ts";
 import { OWN_CLUSTER } from "../envoy/tokenCheck.ts";
 import type { Child, Children } from "./children.ts";

@@ -2,8 +2,8 @@ import { createReadStream } from "node:fs";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
-import { savedAudience } from "#shared/anchors/answers.ts";
-import { ROLES } from "../../services/config.ts";
+import { savedAudience } from "#shared/anchors/savedResponses.ts";
+import { ROLES } from "../../services/replica/config.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
 import { makeSecrets, writeDatabaseSecret } from "./credentials.ts";
@@ -40,7 +40,7 @@ Environment:
                    with credentials: the one that DIR/database/ is to lead to
   ENVOY_BIN        an Envoy of your own
   ${SETTINGS.join(", ")}
-                   passed on to the replicas (node services/main.ts --help). Other variables
+                   passed on to the replicas (node services/replica/main.ts --help). Other variables
                    WAYBILL_* and PG* are not
 `;
 

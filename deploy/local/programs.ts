@@ -97,7 +97,7 @@ export async function runProgram(
   program: string,
   { args = [], env, input = "", hear }: Run,
 ): Promise<Ran> {
-  const file = join(PROJECT, "services", `${program}.ts`);
+  const file = join(PROJECT, "services", "replica", `${program}.ts`);
   const child = await children.start(process.execPath, [file, ...args], {
     stdio: ["pipe", "pipe", "pipe"],
     env: programEnvironment({ NODE_COMPILE_CACHE: COMPILE_CACHE, ...env }),

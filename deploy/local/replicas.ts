@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { service as healthService } from "grpc-health-check";
-import type { Tls } from "#shared/credentials/tls.ts";
+import type { Tls } from "#shared/auth/credentials/tls.ts";
 import type { Child, Children } from "./children.ts";
 import { LOCAL_CHANNEL, programEnvironment } from "./environment.ts";
 import { Failure } from "./failure.ts";
@@ -65,7 +65,7 @@ export class Replicas {
   constructor(children: Children, settings: ReplicaSettings, changed: () => void) {
     this.#children = children;
     this.#settings = settings;
-    const program = join(PROJECT, "services", "main.ts");
+    const program = join(PROJECT, "services", "replica", "main.ts");
     this.#args = [...NODE_FLAGS, program, "--roles", settings.roles.join(",")];
     this.#changed = changed;
   }

@@ -9,8 +9,8 @@ const TOOLS = {
   ghz: "github.com/bojand/ghz/cmd/ghz@v0.93.0",
   kubeconform: "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
   helm: "helm.sh/helm/v3/cmd/helm@v3.21.4",
-  "waybill-load": "./test/bench/load",
-  "waybill-relay": "./test/bench/relay",
+  "waybill-load": "./test/lab/bench/load",
+  "waybill-relay": "./test/lab/bench/relay",
 } as const;
 
 export type Tool = keyof typeof TOOLS;

@@ -1,5 +1,5 @@
 import type { WatchChangesResponse } from "#proto/waybill/catalog/v1/catalog.ts";
-import { Feed } from "#shared/feed/feed.ts";
+import { Feed } from "#shared/pg/feed.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { readChanges } from "./sql/readChanges.ts";
 

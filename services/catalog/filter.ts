@@ -1,4 +1,4 @@
-import { Errors } from "#shared/errors/errors.ts";
+import { Errors } from "#shared/errors.ts";
 
 /** A filter as SQL: conditions over numbered values, joined by AND. */
 export interface Filter {

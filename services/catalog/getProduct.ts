@@ -1,5 +1,5 @@
 import type { GetProductRequest, Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { CatalogErrors } from "./errors.ts";
 import type { CatalogParts } from "./parts.ts";

@@ -1,5 +1,5 @@
 import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
+import type { Handlers } from "#shared/contract/handlers.ts";
 import { batchGetProducts } from "./batchGetProducts.ts";
 import { getProduct } from "./getProduct.ts";
 import { listProducts } from "./listProducts.ts";

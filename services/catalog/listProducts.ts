@@ -2,9 +2,9 @@ import {
   ListProductsRequest,
   type ListProductsResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { cutPage, pageSize } from "#shared/grpc/page.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
+import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import { parseFilter } from "./filter.ts";
 import type { CatalogParts } from "./parts.ts";
 import { listProducts as list, type Order, type Position } from "./sql/listProducts.ts";

@@ -2,7 +2,7 @@ import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import { followChanges } from "#shared/cache/followChanges.ts";
 import { Notifications } from "#shared/pg/notifications.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
-import type { ReplicaParts } from "../replicaParts.ts";
+import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { CHANGE_CHANNEL } from "./channel.ts";
 import { changesFeed } from "./feed.ts";
 import { catalogHandlers } from "./index.ts";

@@ -1,7 +1,7 @@
 import type { Product, UpdateProductRequest } from "#proto/waybill/catalog/v1/catalog.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import { CHANGE_KEY } from "#shared/grpc/changeNumbers.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import { CHANGE_KEY } from "#shared/cache/changeNumbers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import { during } from "#shared/pg/during.ts";
 import { CatalogErrors } from "./errors.ts";
 import type { CatalogParts } from "./parts.ts";

@@ -2,7 +2,7 @@ import type {
   WatchChangesRequest,
   WatchChangesResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import type { CatalogParts } from "./parts.ts";
 
 export const watchChanges =

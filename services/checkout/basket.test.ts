@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { addItem } from "./addItem.ts";
 import { MAX_QUANTITY } from "./basket.ts";
 import type { CheckoutParts } from "./parts.ts";

@@ -1,6 +1,6 @@
 import type { GetOrderRequest, Order } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { CheckoutErrors } from "./errors.ts";
 import type { CheckoutParts } from "./parts.ts";

@@ -1,6 +1,6 @@
 import type { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
+import type { Handlers } from "#shared/contract/handlers.ts";
 import { addItem } from "./addItem.ts";
 import { beginCheckout } from "./beginCheckout.ts";
 import { bindCheckout } from "./bindCheckout.ts";

@@ -3,7 +3,7 @@ import type {
   ListDeliveryOptionsResponse,
 } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { deliveryOptions } from "./delivery.ts";
 import { CheckoutErrors } from "./errors.ts";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { keepUnknown, unknownOf } from "#shared/waybill/unknownFields.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { keepUnknown, unknownOf } from "#shared/waybill/state/unknownFields.ts";
 import { quoteCheckout } from "./quoteCheckout.ts";
 import { setAddress } from "./setAddress.ts";
 

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
-import type { ServiceClient } from "#shared/grpc/client.ts";
+import type { ServiceClient } from "#shared/client/client.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
 

@@ -1,6 +1,6 @@
 import type { Order, PlaceOrderRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import type { Session } from "#shared/waybill/session.ts";
 import { CheckoutErrors } from "./errors.ts";

@@ -1,5 +1,5 @@
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { askCatalog } from "./askCatalog.ts";
 import { checkQuantity, MAX_LINES } from "./basket.ts";
 import { CheckoutErrors } from "./errors.ts";

@@ -1,7 +1,7 @@
 import type { Checkout, SetAddressRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { letGo } from "#shared/waybill/unknownFields.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { letGo } from "#shared/waybill/state/unknownFields.ts";
 import { beginChange } from "./basket.ts";
 import type { CheckoutParts } from "./parts.ts";
 import { toCheckout } from "./view.ts";

@@ -1,6 +1,6 @@
 import type { ItemQuantity } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { beginChange, checkQuantity, quantityOf } from "./basket.ts";
 import type { CheckoutParts } from "./parts.ts";
 import { putItem } from "./putItem.ts";

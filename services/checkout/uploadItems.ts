@@ -1,6 +1,6 @@
 import type { Checkout, UploadItemsRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { addedQuantity, beginChange } from "./basket.ts";
 import type { CheckoutParts } from "./parts.ts";
 import { putItem } from "./putItem.ts";

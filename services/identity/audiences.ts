@@ -8,7 +8,7 @@ import type {
   ListAudiencesResponse,
   UpdateAudienceRequest,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityParts } from "./parts.ts";
 import type { ResourceRow } from "./sql/rows.ts";
 import { common, type Resource, StandardMethods } from "./standardMethods.ts";

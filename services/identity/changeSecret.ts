@@ -2,7 +2,7 @@ import type {
   ChangeSecretRequest,
   ChangeSecretResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { IdentityErrors } from "./errors.ts";
 import type { IdentityParts } from "./parts.ts";

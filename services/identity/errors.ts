@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { vocabulary } from "#shared/errors/errors.ts";
+import { vocabulary } from "#shared/errors.ts";
 
 export const IdentityErrors = vocabulary("identity.waybill", {
   NOT_FOUND: [status.NOT_FOUND, "There is no such resource."],

@@ -1,5 +1,5 @@
 import type { FindIssuerRequest, FindIssuerResponse } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { onlyToken } from "./authorizeService.ts";
 import { ISSUERS } from "./issuers.ts";

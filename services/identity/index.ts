@@ -1,6 +1,6 @@
 import type { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
-import { listAuditEvents } from "#shared/audit/listAuditEvents.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
+import type { Handlers } from "#shared/contract/handlers.ts";
+import { listAuditEvents } from "../auditLog/listAuditEvents.ts";
 import { audienceHandlers } from "./audiences.ts";
 import { changeSecret } from "./changeSecret.ts";
 import { findClient } from "./findClient.ts";

@@ -9,8 +9,8 @@ import type {
   ListIssuersResponse,
   UpdateIssuerRequest,
 } from "#proto/waybill/identity/v1/identity.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import type { IdentityParts } from "./parts.ts";
 import type { IssuerRow } from "./sql/readIssuer.ts";
 import { common, type Resource, StandardMethods } from "./standardMethods.ts";

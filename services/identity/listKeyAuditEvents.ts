@@ -3,8 +3,8 @@ import type {
   ListAuditEventsResponse,
 } from "#proto/waybill/audit/v1/audit.ts";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import { refusedValue } from "#shared/callers/passedOn.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import { refusedValue } from "#shared/auth/passedOn.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityParts } from "./parts.ts";
 
 /** The key service stands behind: its page tokens are sealed here. */

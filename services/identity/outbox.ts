@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import type { Assertions } from "#shared/callers/assertions.ts";
-import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
-import type { ServiceClient } from "#shared/grpc/client.ts";
+import type { Assertions } from "#shared/auth/assertions.ts";
+import type { RevocationFeed } from "#shared/auth/revocationFeed.ts";
+import type { ServiceClient } from "#shared/client/client.ts";
 import type { Db, Pool } from "#shared/pg/pool.ts";
 import { IdentityErrors } from "./errors.ts";
 import { deleteOutbox } from "./sql/deleteOutbox.ts";

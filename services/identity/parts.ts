@@ -1,9 +1,9 @@
 import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import type { AuditLog } from "#shared/audit/auditLog.ts";
-import type { Assertions } from "#shared/callers/assertions.ts";
-import type { ServiceClient } from "#shared/grpc/client.ts";
+import type { Assertions } from "#shared/auth/assertions.ts";
+import type { ServiceClient } from "#shared/client/client.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
+import type { AuditLog } from "../auditLog/auditLog.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Outbox } from "./outbox.ts";
 import type { SecretHasher } from "./secretHasher.ts";

@@ -1,6 +1,6 @@
 import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
-import { Errors } from "#shared/errors/errors.ts";
+import { Errors } from "#shared/errors.ts";
 
 /** Argon2id's cost (RFC 9106): memory in KiB, passes, lanes. */
 export interface Argon2Cost {

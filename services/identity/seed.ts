@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { AuditLog } from "#shared/audit/auditLog.ts";
-import type { Contract } from "#shared/grpc/contract.ts";
+import type { Contract } from "#shared/contract/contract.ts";
 import type { Db } from "#shared/pg/pool.ts";
+import { AuditLog } from "../auditLog/auditLog.ts";
 
 /** The account that whoever runs the cluster begins with. */
 export const ADMINISTRATOR = "admin";

@@ -12,9 +12,9 @@ import type {
   ServiceAccount,
   UpdateServiceAccountRequest,
 } from "#proto/waybill/identity/v1/identity.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { importKeys, SIGNING_ALGORITHMS } from "#shared/token/verificationKeys.ts";
+import { importKeys, SIGNING_ALGORITHMS } from "#shared/auth/tokens/verificationKeys.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import type { IdentityParts } from "./parts.ts";
 import type { ResourceRow } from "./sql/rows.ts";
 import { common, type Resource, StandardMethods } from "./standardMethods.ts";

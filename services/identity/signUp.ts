@@ -1,7 +1,7 @@
 import { type SignUpRequest, User } from "#proto/waybill/identity/v1/identity.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { newUuid } from "#shared/waybill/ids.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
 import type { IdentityParts } from "./parts.ts";
 import { StandardMethods } from "./standardMethods.ts";
 import { USERS } from "./users.ts";

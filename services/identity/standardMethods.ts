@@ -1,8 +1,8 @@
-import { actorOf } from "#shared/audit/auditLog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { cutPage, pageSize } from "#shared/grpc/page.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { transaction } from "#shared/pg/transaction.ts";
+import { cutPage, pageSize } from "#shared/server/pagination.ts";
+import { actorOf } from "../auditLog/auditLog.ts";
 import { IdentityErrors } from "./errors.ts";
 import type { IdentityParts } from "./parts.ts";
 import type { OutboxRow } from "./sql/readOutbox.ts";

@@ -1,12 +1,12 @@
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import { AuditLog } from "#shared/audit/auditLog.ts";
-import { createClient } from "#shared/grpc/client.ts";
-import { every } from "#shared/lifecycle/every.ts";
+import { createClient } from "#shared/client/client.ts";
+import { every } from "#shared/runtime/periodic.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
-import { longestSessionS } from "../longestSession.ts";
-import type { ReplicaParts } from "../replicaParts.ts";
+import { AuditLog } from "../auditLog/auditLog.ts";
+import { longestSessionS } from "../replica/longestSession.ts";
+import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { Attempts } from "./attempts.ts";
 import { identityHandlers } from "./index.ts";
 import { Outbox } from "./outbox.ts";

@@ -12,9 +12,9 @@ import type {
   UpdateUserRequest,
   User,
 } from "#proto/waybill/identity/v1/identity.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { newUuid } from "#shared/waybill/ids.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
 import { IdentityErrors } from "./errors.ts";
 import type { IdentityParts } from "./parts.ts";
 import type { UserRow } from "./sql/readUserByName.ts";

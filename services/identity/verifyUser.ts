@@ -1,5 +1,5 @@
 import type { Subject, VerifyUserRequest } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { onlyToken } from "./authorizeService.ts";
 import type { IdentityParts } from "./parts.ts";

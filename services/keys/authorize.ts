@@ -1,7 +1,7 @@
 import type { JWK } from "jose";
-import type { Credentials } from "#shared/credentials/credentials.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Credentials } from "#shared/auth/credentials/credentials.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 
 /**
  * A service is handed the rings of its own audiences and no others.

@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { vocabulary } from "#shared/errors/errors.ts";
+import { vocabulary } from "#shared/errors.ts";
 
 export const KeysErrors = vocabulary("keys.waybill", {
   ROTATION_PENDING: [

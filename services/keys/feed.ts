@@ -1,5 +1,5 @@
 import type { Revocation, Revocations } from "#proto/waybill/keys/v1/keys.ts";
-import { Feed } from "#shared/feed/feed.ts";
+import { Feed } from "#shared/pg/feed.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { type RevocationRow, readRevocations } from "./sql/readRevocations.ts";
 

@@ -1,7 +1,7 @@
 import type { GetRingRequest, SealedRing } from "#proto/waybill/keys/v1/keys.ts";
-import { actorOf } from "#shared/audit/auditLog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
+import { actorOf } from "../auditLog/auditLog.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
 import type { KeysParts } from "./parts.ts";
 

@@ -1,6 +1,6 @@
 import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import { listAuditEvents } from "#shared/audit/listAuditEvents.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
+import type { Handlers } from "#shared/contract/handlers.ts";
+import { listAuditEvents } from "../auditLog/listAuditEvents.ts";
 import { getRing } from "./getRing.ts";
 import type { KeysParts } from "./parts.ts";
 import { readRevocations } from "./readRevocations.ts";

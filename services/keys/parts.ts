@@ -1,6 +1,6 @@
-import type { AuditLog } from "#shared/audit/auditLog.ts";
-import type { Credentials } from "#shared/credentials/credentials.ts";
+import type { Credentials } from "#shared/auth/credentials/credentials.ts";
 import type { Pool } from "#shared/pg/pool.ts";
+import type { AuditLog } from "../auditLog/auditLog.ts";
 import type { RevocationsFeed } from "./feed.ts";
 import type { Rings } from "./rings.ts";
 import type { Versions } from "./versions.ts";

@@ -1,6 +1,6 @@
 import type { ReleaseLeaseRequest, ReleaseLeaseResponse } from "#proto/waybill/keys/v1/keys.ts";
-import { actorOf } from "#shared/audit/auditLog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { actorOf } from "../auditLog/auditLog.ts";
 import { authorize } from "./authorize.ts";
 import type { KeysParts } from "./parts.ts";
 

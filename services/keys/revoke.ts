@@ -1,10 +1,10 @@
 import type { Revocation, RevokeRequest, RevokeResponse } from "#proto/waybill/keys/v1/keys.ts";
-import { actorOf } from "#shared/audit/auditLog.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import { during } from "#shared/pg/during.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
+import { actorOf } from "../auditLog/auditLog.ts";
 import type { KeysParts } from "./parts.ts";
 import { countSessionRevocations } from "./sql/countSessionRevocations.ts";
 import { insertRevocations, type NewRevocation } from "./sql/insertRevocations.ts";

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Wrapping } from "#shared/credentials/wrapping.ts";
+import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { KeysErrors } from "./errors.ts";
 import { deleteKeys } from "./sql/deleteKeys.ts";

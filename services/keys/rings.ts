@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { type Ring, RingKey_State } from "#proto/waybill/keys/v1/keys.ts";
-import type { AuditEntry, AuditLog } from "#shared/audit/auditLog.ts";
-import type { Wrapping } from "#shared/credentials/wrapping.ts";
+import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
+import type { AuditEntry, AuditLog } from "../auditLog/auditLog.ts";
 import { lockedRing, rewrapRings, saveRing, unwrapped } from "./ringStore.ts";
 import { readAudiences } from "./sql/readAudiences.ts";
 import { type RingRows, readRing } from "./sql/readRing.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { RotateRingRequest, RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
-import { actorOf } from "#shared/audit/auditLog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { actorOf } from "../auditLog/auditLog.ts";
 import { authorize } from "./authorize.ts";
 import { KeysErrors } from "./errors.ts";
 import type { KeysParts } from "./parts.ts";

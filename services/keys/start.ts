@@ -1,10 +1,10 @@
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import { AuditLog } from "#shared/audit/auditLog.ts";
-import { loadWrapping } from "#shared/credentials/wrapping.ts";
-import { every, untilDone } from "#shared/lifecycle/every.ts";
+import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
 import { Notifications } from "#shared/pg/notifications.ts";
-import { longestSessionS } from "../longestSession.ts";
-import type { ReplicaParts } from "../replicaParts.ts";
+import { every, untilDone } from "#shared/runtime/periodic.ts";
+import { AuditLog } from "../auditLog/auditLog.ts";
+import { longestSessionS } from "../replica/longestSession.ts";
+import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { FEED_CHANNEL, RING_CHANNEL } from "./channels.ts";
 import { revocationsFeed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";

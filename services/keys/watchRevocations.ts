@@ -1,5 +1,5 @@
 import type { Revocations, WatchRevocationsRequest } from "#proto/waybill/keys/v1/keys.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import type { KeysParts } from "./parts.ts";
 
 export const watchRevocations =

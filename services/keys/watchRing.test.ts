@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Ring } from "#proto/waybill/keys/v1/keys.ts";
-import type { Credentials } from "#shared/credentials/credentials.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Credentials } from "#shared/auth/credentials/credentials.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { makeOneTimeKey, openRing } from "#shared/rings/sealedRing.ts";
-import { makeCredentials } from "../../test/fixtures/credentials.ts";
+import { makeCredentials } from "../../test/support/credentials.ts";
 import type { KeysParts } from "./parts.ts";
 import { watchRing } from "./watchRing.ts";
 

@@ -3,8 +3,8 @@ import {
   type AdvanceAnchorsResponse,
   Outcome,
 } from "#proto/waybill/session/v1/anchors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "./anchorsOf.ts";
 
 export const advanceAnchors =

@@ -3,8 +3,8 @@ import {
   type AdvanceSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { letGo } from "#shared/waybill/unknownFields.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { letGo } from "#shared/waybill/state/unknownFields.ts";
 import { view } from "./view.ts";
 
 export async function advanceSession(

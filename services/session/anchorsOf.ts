@@ -1,5 +1,5 @@
 import { Anchors } from "#shared/anchors/anchors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 
 /** The anchors of the service that calls: it reaches no other's. */

@@ -3,9 +3,9 @@ import {
   type BeginAnchorsResponse,
   Outcome,
 } from "#proto/waybill/session/v1/anchors.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
+import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "./anchorsOf.ts";
 
 export const beginAnchors =

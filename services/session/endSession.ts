@@ -3,7 +3,7 @@ import type {
   EndSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
 export async function endSession(

@@ -1,6 +1,6 @@
 import type { GetAnchorRequest, GetAnchorResponse } from "#proto/waybill/session/v1/anchors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "./anchorsOf.ts";
 
 export const getAnchor =

@@ -1,6 +1,6 @@
 import type { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
 import type { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
+import type { Handlers } from "#shared/contract/handlers.ts";
 import { advanceAnchors } from "./advanceAnchors.ts";
 import { advanceSession } from "./advanceSession.ts";
 import type { AnchorsOf } from "./anchorsOf.ts";
@@ -11,7 +11,7 @@ import { checkpointSession } from "./checkpointSession.ts";
 import { endSession } from "./endSession.ts";
 import { getAdvance } from "./getAdvance.ts";
 import { getAnchor } from "./getAnchor.ts";
-import { listKeptAnswers } from "./listKeptAnswers.ts";
+import { listKeptAnswers } from "./listSavedResponses.ts";
 import { listSessions } from "./listSessions.ts";
 import { openSession } from "./openSession.ts";
 import type { SessionParts } from "./parts.ts";

@@ -4,10 +4,10 @@ import type {
   ListSessionsResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { cutPage, pageSize } from "#shared/grpc/page.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
-import { timeOf, uuidFromBytes, uuidToBytes } from "#shared/waybill/uuid.ts";
+import { timeOf, uuidFromBytes, uuidToBytes } from "#shared/runtime/uuid.ts";
+import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import type { SessionParts } from "./parts.ts";
 import { type EntryRow, listEntries } from "./sql/listEntries.ts";
 

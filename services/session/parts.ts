@@ -1,5 +1,5 @@
-import type { SessionRevocations } from "#shared/grpc/sessionRevocations.ts";
 import type { Pool } from "#shared/pg/pool.ts";
+import type { SessionRevocations } from "#shared/session/sessionRevocations.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
 import type { SessionDirectory } from "./sessionDirectory.ts";
 

@@ -2,8 +2,8 @@ import type {
   RegisterSessionRequest,
   RegisterSessionResponse,
 } from "#proto/waybill/session/v1/directory.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { uuidFromBytes } from "#shared/waybill/uuid.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { SessionParts } from "./parts.ts";
 
 export const registerSession =

@@ -3,9 +3,9 @@ import type {
   RevokeSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
+import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import type { SessionParts } from "./parts.ts";
 import { readEntry } from "./sql/readEntry.ts";
 

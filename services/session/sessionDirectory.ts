@@ -1,4 +1,4 @@
-import type { Directory, Entry } from "#shared/anchors/directory.ts";
+import type { Directory, Entry } from "#shared/anchors/sessionDirectory.ts";
 import { Groups } from "#shared/pg/groups.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { insertEntries } from "./sql/insertEntries.ts";

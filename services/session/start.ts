@@ -4,8 +4,8 @@ import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/s
 import { Checkpoints } from "#shared/anchors/checkpoints.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
-import { longestSessionS } from "../longestSession.ts";
-import type { ReplicaParts } from "../replicaParts.ts";
+import { longestSessionS } from "../replica/longestSession.ts";
+import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { anchorsOf } from "./anchorsOf.ts";
 import { anchorHandlers, sessionHandlers } from "./index.ts";
 import { registerSession } from "./registerSession.ts";

@@ -1,6 +1,6 @@
 import type { ServiceError } from "@grpc/grpc-js";
-import { refusedValue } from "#shared/callers/passedOn.ts";
-import { readError } from "#shared/errors/errors.ts";
+import { refusedValue } from "#shared/auth/passedOn.ts";
+import { readError } from "#shared/errors.ts";
 import { TokenErrors } from "./errors.ts";
 
 /**

@@ -1,9 +1,9 @@
-import type { TokenAuthentication } from "#shared/callers/authentication.ts";
-import { StatusError } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import type { Confirmation } from "#shared/token/claims.ts";
-import { PROOF_LIFE_S } from "#shared/token/dpop.ts";
-import { singleValue } from "#shared/waybill/singleValue.ts";
+import type { TokenAuthentication } from "#shared/auth/authentication.ts";
+import type { Confirmation } from "#shared/auth/tokens/claims.ts";
+import { PROOF_LIFE_S } from "#shared/auth/tokens/dpop.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { StatusError } from "#shared/errors.ts";
+import { singleValue } from "#shared/waybill/metadata.ts";
 import { TokenErrors } from "./errors.ts";
 import type { Spending } from "./spending.ts";
 

@@ -6,18 +6,18 @@ import {
   IdentityServiceService,
 } from "#proto/waybill/identity/v1/identity.ts";
 import type { ClientAuthentication } from "#proto/waybill/token/v1/token.ts";
-import type { Assertions } from "#shared/callers/assertions.ts";
-import type { Credentials } from "#shared/credentials/credentials.ts";
-import { StatusError } from "#shared/errors/errors.ts";
-import type { ServiceClient } from "#shared/grpc/client.ts";
-import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
-import { readHeader } from "#shared/token/header.ts";
-import type { Revocations } from "#shared/token/revocations.ts";
+import type { Assertions } from "#shared/auth/assertions.ts";
+import type { Credentials } from "#shared/auth/credentials/credentials.ts";
+import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
+import { readHeader } from "#shared/auth/tokens/header.ts";
+import type { Revocations } from "#shared/auth/tokens/revocations.ts";
 import {
   importKeys,
   SIGNING_ALGORITHMS,
   type VerificationKey,
-} from "#shared/token/verificationKeys.ts";
+} from "#shared/auth/tokens/verificationKeys.ts";
+import type { ServiceClient } from "#shared/client/client.ts";
+import { StatusError } from "#shared/errors.ts";
 import { askIdentity } from "./askIdentity.ts";
 import { TokenErrors } from "./errors.ts";
 import { Memo } from "./memo.ts";

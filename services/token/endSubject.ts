@@ -1,6 +1,6 @@
 import type { EndSubjectRequest, EndSubjectResponse } from "#proto/waybill/token/v1/token.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import type { TokenParts } from "./parts.ts";
 
 export const endSubject =

@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { vocabulary } from "#shared/errors/errors.ts";
+import { vocabulary } from "#shared/errors.ts";
 
 /** The reasons are those of RFC 6749 section 5.2, in this project's spelling. */
 export const TokenErrors = vocabulary("token.waybill", {

@@ -4,9 +4,9 @@ import {
   TokenKind,
   type TokenResponse,
 } from "#proto/waybill/token/v1/token.ts";
-import { StatusError } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import type { AccessToken } from "#shared/token/claims.ts";
+import type { AccessToken } from "#shared/auth/tokens/claims.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { StatusError } from "#shared/errors.ts";
 import type { Client } from "./clients.ts";
 import { TokenErrors } from "./errors.ts";
 import { vouchedFor } from "./grantJwtBearer.ts";

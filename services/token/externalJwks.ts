@@ -3,7 +3,7 @@ import {
   importKeys,
   type VerificationKey,
   type VerificationKeys,
-} from "#shared/token/verificationKeys.ts";
+} from "#shared/auth/tokens/verificationKeys.ts";
 
 const MAX_BYTES = 64 * 1024;
 const TIMEOUT_MS = 3000;

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
-import { type AuditLog, actorOf } from "#shared/audit/auditLog.ts";
-import type { RevocationFeed } from "#shared/callers/revocationFeed.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { RevocationFeed } from "#shared/auth/revocationFeed.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { Groups } from "#shared/pg/groups.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import { newUuid } from "#shared/waybill/ids.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
+import { type AuditLog, actorOf } from "../auditLog/auditLog.ts";
 import { endFamilies, type Which } from "./sql/endFamilies.ts";
 import { endSubject } from "./sql/endSubject.ts";
 import { insertFamily, type NewFamily } from "./sql/insertFamily.ts";

@@ -1,5 +1,5 @@
 import type { HttpBody } from "#proto/google/api/httpbody.ts";
-import { SIGNING_ALGORITHMS } from "#shared/token/verificationKeys.ts";
+import { SIGNING_ALGORITHMS } from "#shared/auth/tokens/verificationKeys.ts";
 import { json } from "./getJwks.ts";
 import type { TokenParts } from "./parts.ts";
 

@@ -2,7 +2,7 @@ import type {
   GrantClientCredentialsRequest,
   TokenResponse,
 } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { grantToClient } from "./grantToClient.ts";
 import type { TokenParts } from "./parts.ts";
 

@@ -1,6 +1,6 @@
 import { decodeProtectedHeader } from "jose";
 import type { GrantJwtBearerRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { TokenErrors } from "./errors.ts";
 import { grantToClient, type Proven } from "./grantToClient.ts";
 import type { TokenParts } from "./parts.ts";

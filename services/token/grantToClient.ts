@@ -1,6 +1,6 @@
 import type { TokenResponse, Wanted } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import type { Confirmation } from "#shared/token/claims.ts";
+import type { Confirmation } from "#shared/auth/tokens/claims.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { toText } from "./binding.ts";
 import type { Client } from "./clients.ts";
 import { TokenErrors } from "./errors.ts";

@@ -1,4 +1,4 @@
-import type { StatusError } from "#shared/errors/errors.ts";
+import type { StatusError } from "#shared/errors.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { TokenErrors } from "./errors.ts";
 import { takeGrants } from "./sql/takeGrants.ts";

@@ -1,6 +1,6 @@
 import type { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import { listAuditEvents } from "#shared/audit/listAuditEvents.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
+import type { Handlers } from "#shared/contract/handlers.ts";
+import { listAuditEvents } from "../auditLog/listAuditEvents.ts";
 import { endSubject } from "./endSubject.ts";
 import { exchange } from "./exchange.ts";
 import { getJwks } from "./getJwks.ts";

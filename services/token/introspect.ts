@@ -4,8 +4,8 @@ import {
   Introspection,
   type IntrospectRequest,
 } from "#proto/waybill/token/v1/token.ts";
-import { StatusError } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { StatusError } from "#shared/errors.ts";
 import { toText } from "./binding.ts";
 import type { TokenParts } from "./parts.ts";
 import { readRefreshToken } from "./refreshTokens.ts";

@@ -1,5 +1,5 @@
 import type { TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { AccessToken, Confirmation } from "#shared/token/claims.ts";
+import type { AccessToken, Confirmation } from "#shared/auth/tokens/claims.ts";
 import type { Client } from "./clients.ts";
 import { TokenErrors } from "./errors.ts";
 import { type Claims, mint } from "./mint.ts";

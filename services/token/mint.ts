@@ -1,6 +1,6 @@
 import { sign } from "node:crypto";
-import type { AccessToken } from "#shared/token/claims.ts";
-import { newRandomId } from "#shared/waybill/ids.ts";
+import type { AccessToken } from "#shared/auth/tokens/claims.ts";
+import { newRandomId } from "#shared/runtime/ids.ts";
 import type { SigningKey } from "./signingKeys.ts";
 
 /** What goes into a token besides what the mint knows. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { RefreshRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { toText } from "./binding.ts";
 import { TokenErrors } from "./errors.ts";
 import type { TokenParts } from "./parts.ts";

@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { uuidFromBytes, uuidToBytes } from "#shared/waybill/uuid.ts";
+import { uuidFromBytes, uuidToBytes } from "#shared/runtime/uuid.ts";
 import type { SigningKey } from "./signingKeys.ts";
 
 /** Where a refresh token stands in its family. */

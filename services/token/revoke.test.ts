@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from "node:crypto";
 import { SignJWT } from "jose";
 import { expect, test } from "vitest";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { AccessTokens } from "#shared/token/accessTokens.ts";
+import { AccessTokens } from "#shared/auth/tokens/accessTokens.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import type { TokenParts } from "./parts.ts";
 import { revoke } from "./revoke.ts";
 

@@ -1,8 +1,8 @@
 import type { RevokeRequest, RevokeResponse } from "#proto/waybill/token/v1/token.ts";
-import { StatusError } from "#shared/errors/errors.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { MAX_SKEW_S } from "#shared/token/accessTokens.ts";
-import type { AccessToken } from "#shared/token/claims.ts";
+import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
+import type { AccessToken } from "#shared/auth/tokens/claims.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { StatusError } from "#shared/errors.ts";
 import type { TokenParts } from "./parts.ts";
 import { readRefreshToken } from "./refreshTokens.ts";
 import { readFamilyOwner } from "./sql/readFamilyOwner.ts";

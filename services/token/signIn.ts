@@ -1,7 +1,7 @@
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import type { SignInRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { newUuid } from "#shared/waybill/ids.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
 import { askIdentity } from "./askIdentity.ts";
 import { toText } from "./binding.ts";
 import { TokenErrors } from "./errors.ts";

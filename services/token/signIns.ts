@@ -6,9 +6,9 @@ import type {
   ListSignInsRequest,
   ListSignInsResponse,
 } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import { cutPage, pageSize } from "#shared/grpc/page.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
+import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import { TokenErrors } from "./errors.ts";
 import type { TokenParts } from "./parts.ts";
 import { listFamilies } from "./sql/listFamilies.ts";

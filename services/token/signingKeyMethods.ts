@@ -5,9 +5,9 @@ import {
   SigningKey_State,
   type SigningKey as SigningKeyMessage,
 } from "#proto/waybill/token/v1/token.ts";
-import { actorOf } from "#shared/audit/auditLog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
-import type { SigningAlgorithm } from "#shared/token/verificationKeys.ts";
+import type { SigningAlgorithm } from "#shared/auth/tokens/verificationKeys.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { actorOf } from "../auditLog/auditLog.ts";
 import type { TokenParts } from "./parts.ts";
 import type { SigningKey } from "./signingKeys.ts";
 

@@ -7,11 +7,11 @@ import {
   randomBytes,
 } from "node:crypto";
 import type { JWK } from "jose";
-import type { AuditLog } from "#shared/audit/auditLog.ts";
-import type { Wrapping } from "#shared/credentials/wrapping.ts";
+import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
+import type { SigningAlgorithm } from "#shared/auth/tokens/verificationKeys.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import type { SigningAlgorithm } from "#shared/token/verificationKeys.ts";
+import type { AuditLog } from "../auditLog/auditLog.ts";
 import { deleteSigningKeys } from "./sql/deleteSigningKeys.ts";
 import { insertSigningKey } from "./sql/insertSigningKey.ts";
 import { lockSigningKeys } from "./sql/lockSigningKeys.ts";

@@ -1,8 +1,8 @@
 import type { Db } from "../pg/pool.ts";
 import type { OpenTransaction } from "../pg/transaction.ts";
-import type { Asked } from "./asked.ts";
+import type { Asked } from "./requestIdentity.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
-import type { KeptAnswer } from "./sql/readKeptAnswers.ts";
+import type { KeptAnswer } from "./sql/readSavedResponses.ts";
 
 /** A version of a session, for the table. */
 export interface Version {

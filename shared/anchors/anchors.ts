@@ -1,19 +1,19 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Errors, type StatusError } from "../errors/errors.ts";
-import { Turns } from "../lifecycle/turns.ts";
+import { Errors, type StatusError } from "../errors.ts";
 import { Groups } from "../pg/groups.ts";
 import type { Db, Pool } from "../pg/pool.ts";
 import { type OpenTransaction, openTransaction } from "../pg/transaction.ts";
+import { Turns } from "../runtime/keyedQueue.ts";
 import type { AnchorStore, FirstVersion, NextVersion, Version } from "./anchorStore.ts";
-import type { Asked } from "./asked.ts";
+import type { Asked } from "./requestIdentity.ts";
 import { beginningOf, callOf, moveOf } from "./rows.ts";
 import { advanceAnchors, type Move, type Outcome } from "./sql/advanceAnchors.ts";
-import { forgetAnswers } from "./sql/forgetAnswers.ts";
+import { forgetAnswers } from "./sql/deleteSavedResponses.ts";
 import { type Beginning, insertAnchors } from "./sql/insertAnchors.ts";
 import { keepPartitions } from "./sql/keepPartitions.ts";
 import { readAdvance } from "./sql/readAdvance.ts";
 import { type AnchorRow, readAnchor } from "./sql/readAnchor.ts";
-import { type KeptAnswer, readKeptAnswers } from "./sql/readKeptAnswers.ts";
+import { type KeptAnswer, readKeptAnswers } from "./sql/readSavedResponses.ts";
 
 /** So many of a session's answers in streams are kept: the newest. */
 export const MOST_KEPT = 1000;

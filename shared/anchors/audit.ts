@@ -1,12 +1,12 @@
 import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { StatusError } from "../errors/errors.ts";
+import { StatusError } from "../errors.ts";
 import type { Db } from "../pg/pool.ts";
+import type { RingSource } from "../rings/ring.ts";
+import { uuidFromBytes } from "../runtime/uuid.ts";
 import { fingerprint } from "../waybill/chain.ts";
 import { fromCompact } from "../waybill/jwe.ts";
 import { Opener } from "../waybill/opener.ts";
-import type { RingSource } from "../waybill/ring.ts";
 import { MAX_VERSION } from "../waybill/sessions.ts";
-import { uuidFromBytes } from "../waybill/uuid.ts";
 import { readAdvance } from "./sql/readAdvance.ts";
 import { readAnchor } from "./sql/readAnchor.ts";
 

@@ -1,11 +1,11 @@
 import { type EnvelopeV1, Part } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors } from "../errors/errors.ts";
+import { Errors } from "../errors.ts";
 import { Groups } from "../pg/groups.ts";
 import type { Pool } from "../pg/pool.ts";
+import { uuidFromBytes, uuidToBytes } from "../runtime/uuid.ts";
 import { isAnonymous } from "../waybill/owner.ts";
-import { uuidFromBytes, uuidToBytes } from "../waybill/uuid.ts";
-import type { Answers } from "./answers.ts";
-import type { Directory } from "./directory.ts";
+import type { Answers } from "./savedResponses.ts";
+import type { Directory } from "./sessionDirectory.ts";
 import { readCheckpoint } from "./sql/readCheckpoint.ts";
 import { type CheckpointRow, upsertCheckpoints } from "./sql/upsertCheckpoints.ts";
 

@@ -1,9 +1,9 @@
 import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors, type StatusError } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors.ts";
+import { uuidFromBytes } from "../runtime/uuid.ts";
 import { fingerprint } from "../waybill/chain.ts";
-import { uuidFromBytes } from "../waybill/uuid.ts";
-import type { Answers } from "./answers.ts";
-import type { Asked } from "./asked.ts";
+import type { Asked } from "./requestIdentity.ts";
+import type { Answers } from "./savedResponses.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 
 /**

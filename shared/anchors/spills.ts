@@ -1,9 +1,9 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from "node:crypto";
 import type { Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors } from "../errors/errors.ts";
-import { wholeNumber } from "../errors/wholeNumber.ts";
+import { Errors } from "../errors.ts";
 import type { Db, Pool } from "../pg/pool.ts";
-import { newKey } from "../waybill/ids.ts";
+import { newKey } from "../runtime/ids.ts";
+import { wholeNumber } from "../runtime/wholeNumber.ts";
 import { IV_BYTES, TAG_BYTES } from "../waybill/jwe.ts";
 import { insertSpill } from "./sql/insertSpill.ts";
 import { readSpill } from "./sql/readSpill.ts";

@@ -1,4 +1,4 @@
-import type { Moment } from "../waybill/clocks.ts";
+import type { Moment } from "../runtime/clocks.ts";
 import type { Change, Changes } from "./changes.ts";
 import { type Flight, startFlight } from "./flights.ts";
 import type { Answer, CacheStats, Entry } from "./responseCache.ts";

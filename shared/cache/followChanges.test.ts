@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { createLog } from "../lifecycle/log.ts";
+import { createLog } from "../runtime/log.ts";
 import type { CacheScope } from "./cacheScope.ts";
 import { type ChangesPiece, followChanges } from "./followChanges.ts";
 import { ResponseCache } from "./responseCache.ts";

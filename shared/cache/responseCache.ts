@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { type Clocks, type Moment, moment, systemClocks } from "../waybill/clocks.ts";
+import { type Clocks, type Moment, moment, systemClocks } from "../runtime/clocks.ts";
 import { CacheScope } from "./cacheScope.ts";
 import { Changes } from "./changes.ts";
 

@@ -1,5 +1,5 @@
 import type pg from "pg";
-import { StatusError } from "../errors/errors.ts";
+import { StatusError } from "../errors.ts";
 import { databaseError, sqlStateOf } from "./errors.ts";
 import type { Pool } from "./pool.ts";
 

@@ -1,4 +1,4 @@
-import { Errors, type StatusError } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors.ts";
 
 type Kind = "unavailable" | "conflict" | "data";
 

@@ -1,5 +1,5 @@
 import pg from "pg";
-import { MAX_TIMER_MS, wholeNumber } from "../errors/wholeNumber.ts";
+import { MAX_TIMER_MS, wholeNumber } from "../runtime/wholeNumber.ts";
 
 export type Pool = pg.Pool;
 

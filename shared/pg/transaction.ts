@@ -1,5 +1,5 @@
 import type { PoolClient } from "pg";
-import { Errors } from "../errors/errors.ts";
+import { Errors } from "../errors.ts";
 import { withConnection } from "./connection.ts";
 import type { Db, Pool } from "./pool.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { makeRing } from "../../test/fixtures/rings.ts";
+import { makeRing } from "../../test/support/rings.ts";
 import { drop, isLeased, NOTHING, take } from "./holding.ts";
 
 const HOUR_MS = 3_600_000;

@@ -1,5 +1,5 @@
-import type { Moment } from "../waybill/clocks.ts";
-import type { Ring, Sealing } from "../waybill/ring.ts";
+import type { Moment } from "../runtime/clocks.ts";
+import type { Ring, Sealing } from "./ring.ts";
 
 /**
  * What a replica has of a ring: its newest version, and until when it may seal under it. Pure functions

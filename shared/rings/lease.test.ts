@@ -8,11 +8,11 @@ import {
   RingKey_State,
   type Ring as RingMessage,
 } from "../../proto/gen/waybill/keys/v1/keys.ts";
-import { contract } from "../../test/fixtures/clients.ts";
-import { makeCredentials } from "../../test/fixtures/credentials.ts";
-import { REST_OF_KEYS } from "../../test/fixtures/keysHandlers.ts";
-import { serviceAuthentication } from "../credentials/assertion.ts";
-import { Server } from "../grpc/server.ts";
+import { contract } from "../../test/support/clients.ts";
+import { makeCredentials } from "../../test/support/credentials.ts";
+import { REST_OF_KEYS } from "../../test/support/keysHandlers.ts";
+import { serviceAuthentication } from "../auth/credentials/assertion.ts";
+import { Server } from "../server/server.ts";
 import { RingWatcher } from "./ringWatcher.ts";
 import { sealRing } from "./sealedRing.ts";
 

@@ -14,10 +14,10 @@ import {
   Ring as RingMessage,
   type SealedRing,
 } from "../../proto/gen/waybill/keys/v1/keys.ts";
-import type { Credentials } from "../credentials/credentials.ts";
-import { Errors } from "../errors/errors.ts";
-import { isCanonicalCompact } from "../waybill/base64url.ts";
-import type { Ring, RingKey } from "../waybill/ring.ts";
+import type { Credentials } from "../auth/credentials/credentials.ts";
+import { Errors } from "../errors.ts";
+import { isCanonicalCompact } from "../runtime/base64url.ts";
+import type { Ring, RingKey } from "./ring.ts";
 
 const TYPE = "waybill-ring+jwt";
 const AUTHORITY = "keys";

@@ -1,8 +1,8 @@
 import type { Metadata } from "@grpc/grpc-js";
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
-import { Errors, type StatusError } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors.ts";
 import { fromCompact, IV_BYTES, type Sealed, TAG_BYTES, toCompact } from "./jwe.ts";
-import { singleValue } from "./singleValue.ts";
+import { singleValue } from "./metadata.ts";
 
 /** The metadata key, in requests and in responses. */
 export const WAYBILL_KEY = "waybill";

@@ -1,4 +1,4 @@
-import { sha256 } from "./sha256.ts";
+import { sha256 } from "../runtime/sha256.ts";
 
 /** Random bytes that a chain digest takes. */
 export const CHAIN_RANDOM_BYTES = 16;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { makeRingSource } from "../../test/support/rings.ts";
 import { Cursors } from "./cursors.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;

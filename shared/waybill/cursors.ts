@@ -1,10 +1,10 @@
 import { Cursor, type CursorV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors } from "../errors/errors.ts";
+import { Errors } from "../errors.ts";
+import type { RingSource } from "../rings/ring.ts";
+import { sha256 } from "../runtime/sha256.ts";
 import { fromCompact, toCompact } from "./jwe.ts";
 import { Opener } from "./opener.ts";
-import type { RingSource } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
-import { sha256 } from "./sha256.ts";
 
 const LIFE_S = 24 * 60 * 60;
 /** Longest page token that is looked at, in characters. */

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, type KeyObject } from "node:crypto";
-import { decodeBase64url } from "./base64url.ts";
+import { decodeBase64url } from "../runtime/base64url.ts";
 import { parseSubkeyId, type TokenType } from "./subkey.ts";
 
 export const IV_BYTES = 12;

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { beforeEach, expect, test, vi } from "vitest";
-import { makeKey, makeRingSource } from "../../test/fixtures/rings.ts";
-import type { StatusError } from "../errors/errors.ts";
+import { makeKey, makeRingSource } from "../../test/support/rings.ts";
+import type { StatusError } from "../errors.ts";
 import { Opener } from "./opener.ts";
 import { Sealer } from "./sealer.ts";
 import { Sessions } from "./sessions.ts";

@@ -1,6 +1,6 @@
-import { Errors } from "../errors/errors.ts";
+import { Errors } from "../errors.ts";
+import { CheckedRingSource, type Ring, type RingSource } from "../rings/ring.ts";
 import { decrypt, type HeaderKey, headerKey, parseHeader, type Sealed } from "./jwe.ts";
-import { CheckedRingSource, type Ring, type RingSource } from "./ring.ts";
 import { deriveSubkey, type TokenType } from "./subkey.ts";
 
 const MAX_CACHED_SUBKEYS = 4096;

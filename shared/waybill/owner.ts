@@ -1,5 +1,5 @@
 import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { uuidToBytes } from "./uuid.ts";
+import { uuidToBytes } from "../runtime/uuid.ts";
 
 /** Who holds a session, as his access token says. */
 export interface Owner {

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { makeKey, makeRing, makeRingSource } from "../../test/fixtures/rings.ts";
-import { Entropy } from "./entropy.ts";
+import { makeKey, makeRing, makeRingSource } from "../../test/support/rings.ts";
+import { fixedRing, type Ring } from "../rings/ring.ts";
+import { Entropy } from "../runtime/entropy.ts";
 import { parseHeader } from "./jwe.ts";
 import { Opener } from "./opener.ts";
-import { fixedRing, type Ring } from "./ring.ts";
 import { Sealer } from "./sealer.ts";
 
 const HOUR_MS = 3_600_000;

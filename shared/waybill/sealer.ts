@@ -1,8 +1,8 @@
-import { Errors, type StatusError } from "../errors/errors.ts";
-import { type Clocks, systemClocks } from "./clocks.ts";
-import { Entropy } from "./entropy.ts";
+import { Errors, type StatusError } from "../errors.ts";
+import { CheckedRingSource, type RingSource } from "../rings/ring.ts";
+import { type Clocks, systemClocks } from "../runtime/clocks.ts";
+import { Entropy } from "../runtime/entropy.ts";
 import { encodeHeader, encrypt, type HeaderKey, headerKey, IV_BYTES, type Sealed } from "./jwe.ts";
-import { CheckedRingSource, type RingSource } from "./ring.ts";
 import { deriveSubkey, SALT_BYTES, subkeyId, type TokenType } from "./subkey.ts";
 
 const SUBKEY_LIFE_MS = 60 * 60 * 1000;

@@ -1,6 +1,6 @@
 import type { BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { EnvelopeV1, Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import type { Unknown } from "./unknownFields.ts";
+import type { Unknown } from "./state/unknownFields.ts";
 
 /** Encodes and decodes a state: the object that ts-proto makes for a message. */
 export interface StateCodec<State> {

@@ -2,10 +2,10 @@ import { expect, test } from "vitest";
 import { CheckoutState } from "../../proto/gen/waybill/checkout/v1/checkout_state.ts";
 import { Envelope, type EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
-import { makeRingSource } from "../../test/fixtures/rings.ts";
+import { makeRingSource } from "../../test/support/rings.ts";
 import { Sealer } from "./sealer.ts";
 import { Sessions, type SessionsOptions } from "./sessions.ts";
-import { unknownOf } from "./unknownFields.ts";
+import { unknownOf } from "./state/unknownFields.ts";
 
 const CONTRACT = {
   audience: "session",

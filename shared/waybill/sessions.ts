@@ -1,19 +1,19 @@
 import type { EnvelopeV1, Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { Errors, type StatusError } from "../errors/errors.ts";
+import { Errors, type StatusError } from "../errors.ts";
+import { CheckedRingSource, type RingSource } from "../rings/ring.ts";
+import { systemClocks } from "../runtime/clocks.ts";
+import { Entropy } from "../runtime/entropy.ts";
+import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "../runtime/uuid.ts";
 import { CHAIN_RANDOM_BYTES, chainDigest } from "./chain.ts";
-import { systemClocks } from "./clocks.ts";
-import { Entropy } from "./entropy.ts";
 import { decodeEnvelope, encodeEnvelope } from "./envelopeCodec.ts";
 import { encodeHeader, type Sealed } from "./jwe.ts";
 import { Opener } from "./opener.ts";
 import { ANONYMOUS, isHeldBy, type Owner, ownership } from "./owner.ts";
-import { CheckedRingSource, type RingSource } from "./ring.ts";
 import { noLease, Sealer } from "./sealer.ts";
 import type { OpenSession, SessionContract, SpillSource, StateCodec } from "./session.ts";
-import { StateEncoder } from "./stateEncoder.ts";
-import { keepUnknown, type Unknown, unknownOf } from "./unknownFields.ts";
-import { lower, raise, type Upgrades } from "./upgrades.ts";
-import { UUID_RANDOM_BYTES, uuidFromBytes, uuidToBytes, uuidv7 } from "./uuid.ts";
+import { StateEncoder } from "./state/stateEncoder.ts";
+import { keepUnknown, type Unknown, unknownOf } from "./state/unknownFields.ts";
+import { lower, raise, type Upgrades } from "./state/upgrades.ts";
 
 /** How far another replica's clock may run ahead of this one's. */
 const MAX_CLOCK_SKEW_S = 60;

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
 import { Opener } from "#shared/waybill/opener.ts";
 import { Sealer } from "#shared/waybill/sealer.ts";
-import { makeKey, makeRingSource } from "../fixtures/rings.ts";
+import { makeKey, makeRingSource } from "../support/rings.ts";
 
 const key = makeKey();
 const ring = makeRingSource("checkout", [key]);

@@ -1,11 +1,11 @@
 import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import { type ErrorReport, readError } from "#shared/errors/errors.ts";
-import type { MethodContract } from "#shared/grpc/contract.ts";
-import { bearer, Callers, makeSigner } from "../fixtures/callers.ts";
-import { contract } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import type { MethodContract } from "#shared/contract/contract.ts";
+import { type ErrorReport, readError } from "#shared/errors.ts";
+import { bearer, Callers, makeSigner } from "../support/callers.ts";
+import { contract } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

@@ -3,12 +3,12 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { createClient } from "#shared/grpc/client.ts";
-import { bearer, Callers, type Person } from "../fixtures/callers.ts";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal, untilRefused } from "../fixtures/refusal.ts";
-import { step } from "../fixtures/step.ts";
+import { createClient } from "#shared/client/client.ts";
+import { bearer, Callers, type Person } from "../support/callers.ts";
+import { type Clients, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal, untilRefused } from "../support/refusal.ts";
+import { step } from "../support/step.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

@@ -5,12 +5,12 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Finding } from "#shared/anchors/audit.ts";
 import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { stealRing } from "../fixtures/ringThief.ts";
-import { ADDRESS } from "../fixtures/shopper.ts";
-import { step } from "../fixtures/step.ts";
+import { type Clients, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal } from "../support/refusal.ts";
+import { stealRing } from "../support/ringThief.ts";
+import { ADDRESS } from "../support/shopper.ts";
+import { step } from "../support/step.ts";
 
 let cluster: TestCluster;
 let byHand: Clients;

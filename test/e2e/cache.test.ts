@@ -4,21 +4,21 @@ import { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import { DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { Assertions } from "#shared/auth/assertions.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { followChanges } from "#shared/cache/followChanges.ts";
 import { ResponseCache } from "#shared/cache/responseCache.ts";
-import { Assertions } from "#shared/callers/assertions.ts";
-import { loadCredentials } from "#shared/credentials/credentials.ts";
 import {
   type CallSettings,
   createClient,
   type ServiceClient,
   scopeName,
-} from "#shared/grpc/client.ts";
-import { bearer, Callers } from "../fixtures/callers.ts";
-import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { ADDRESS } from "../fixtures/shopper.ts";
+} from "#shared/client/client.ts";
+import { bearer, Callers } from "../support/callers.ts";
+import { type Clients, contract, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal } from "../support/refusal.ts";
+import { ADDRESS } from "../support/shopper.ts";
 
 type Catalog = ServiceClient<typeof CatalogServiceService>;
 

@@ -20,13 +20,13 @@ import {
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
 import { SignInRequest } from "#proto/waybill/token/v1/token.ts";
-import type { ErrorReport } from "#shared/errors/errors.ts";
-import { contract } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { Encodings } from "../fixtures/encodings.ts";
-import { seededRandom } from "../fixtures/random.ts";
-import { frame, rawCall } from "../fixtures/rawCall.ts";
-import { ADDRESS } from "../fixtures/shopper.ts";
+import type { ErrorReport } from "#shared/errors.ts";
+import { contract } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { Encodings } from "../support/encodings.ts";
+import { seededRandom } from "../support/random.ts";
+import { frame, rawCall } from "../support/rawCall.ts";
+import { ADDRESS } from "../support/shopper.ts";
 
 const CHECKOUT = "/waybill.checkout.v1.CheckoutService";
 const CATALOG = "/waybill.catalog.v1.CatalogService";

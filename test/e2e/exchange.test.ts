@@ -10,9 +10,9 @@ import {
   TokenKind,
   TokenServiceService,
 } from "#proto/waybill/token/v1/token.ts";
-import { ServiceTokens } from "#shared/callers/serviceTokens.ts";
-import { loadCredentials } from "#shared/credentials/credentials.ts";
-import { type CallSettings, createClient } from "#shared/grpc/client.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
+import { ServiceTokens } from "#shared/auth/serviceTokens.ts";
+import { type CallSettings, createClient } from "#shared/client/client.ts";
 import {
   type Account,
   bearer,
@@ -20,17 +20,17 @@ import {
   claimsOf,
   makeSigner,
   ProofKey,
-} from "../fixtures/callers.ts";
-import { makeClientCertificate } from "../fixtures/clientCertificate.ts";
-import { contract, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+} from "../support/callers.ts";
+import { makeClientCertificate } from "../support/clientCertificate.ts";
+import { contract, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import {
   type ExternalIssuer,
   SERVICE_ACCOUNT,
   startExternalIssuer,
-} from "../fixtures/externalIssuer.ts";
-import { refusal, untilRefused } from "../fixtures/refusal.ts";
-import { ADDRESS } from "../fixtures/shopper.ts";
+} from "../support/externalIssuer.ts";
+import { refusal, untilRefused } from "../support/refusal.ts";
+import { ADDRESS } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

@@ -12,9 +12,9 @@ import {
   makeSigner,
   ProofKey,
   SECRET,
-} from "../fixtures/callers.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal, untilRefused } from "../fixtures/refusal.ts";
+} from "../support/callers.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal, untilRefused } from "../support/refusal.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

@@ -5,10 +5,10 @@ import { connect, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { seededRandom } from "../fixtures/random.ts";
-import { step } from "../fixtures/step.ts";
+import { type Clients, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { seededRandom } from "../support/random.ts";
+import { step } from "../support/step.ts";
 
 /** What a pod of the chart may hold. */
 const MEMORY_LIMIT_MB = 512;

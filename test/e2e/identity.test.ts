@@ -9,10 +9,10 @@ import {
   ServiceAccount,
   User,
 } from "#proto/waybill/identity/v1/identity.ts";
-import { FRONT_DOOR_KEY } from "#shared/grpc/frontDoor.ts";
-import { bearer, Callers, claimsOf, makeSigner, SECRET } from "../fixtures/callers.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal, untilRefused } from "../fixtures/refusal.ts";
+import { FRONT_DOOR_KEY } from "#shared/server/frontProxy.ts";
+import { bearer, Callers, claimsOf, makeSigner, SECRET } from "../support/callers.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal, untilRefused } from "../support/refusal.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

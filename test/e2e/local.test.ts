@@ -8,11 +8,11 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
-import { makeClients } from "../fixtures/clients.ts";
-import { startTestCluster } from "../fixtures/cluster.ts";
-import { startTestPostgres } from "../fixtures/postgres.ts";
-import { family, living } from "../fixtures/processes.ts";
-import { shop } from "../fixtures/shopper.ts";
+import { makeClients } from "../support/clients.ts";
+import { startTestCluster } from "../support/cluster.ts";
+import { startTestPostgres } from "../support/postgres.ts";
+import { family, living } from "../support/processes.ts";
+import { shop } from "../support/shopper.ts";
 
 let dataDir: string;
 beforeEach(() => {
@@ -54,7 +54,7 @@ test.each(["SIGINT", "SIGTERM"] as const)(
     );
     const started = family(npm.pid!);
     // npm, its shell or the runner in its place, the watchdog, Postgres and its own, Envoy, 2 replicas.
-    expect(started.filter(({ args }) => args.includes("services/main.ts"))).toHaveLength(2);
+    expect(started.filter(({ args }) => args.includes("services/replica/main.ts"))).toHaveLength(2);
     expect(started.length).toBeGreaterThan(8);
     process.kill(-npm.pid!, signal);
     expect(await once(npm, "exit")).toEqual([0, null]);

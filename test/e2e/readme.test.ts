@@ -14,7 +14,7 @@ import { delimiter, join } from "node:path";
 import { expect, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { startTestCluster } from "../fixtures/cluster.ts";
+import { startTestCluster } from "../support/cluster.ts";
 
 const README = readFileSync(join(PROJECT, "README.md"), "utf8");
 const BIN = join(PROJECT, "node_modules", ".bin");
@@ -194,6 +194,6 @@ test("the commands that show a promise or a figure name tests and suites that ex
   );
   expect(suites.length).toBeGreaterThan(4);
   for (const suite of suites) {
-    expect(existsSync(join(PROJECT, "test", "bench", `${suite}.ts`)), suite).toBe(true);
+    expect(existsSync(join(PROJECT, "test", "lab", "bench", `${suite}.ts`)), suite).toBe(true);
   }
 });

@@ -3,16 +3,16 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
+import { fixedRing } from "#shared/rings/ring.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { toMetadataValue } from "#shared/waybill/carriers.ts";
-import { fixedRing } from "#shared/waybill/ring.ts";
 import type { SessionContract } from "#shared/waybill/session.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { ADDRESS, shop } from "../fixtures/shopper.ts";
+import { type Clients, contract, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal } from "../support/refusal.ts";
+import { ADDRESS, shop } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 let byHand: Clients;
@@ -177,7 +177,7 @@ test("E8 the session service neither opens nor advances nor ends a checkout's wa
 
 test("E8 the key service is not reachable through the front door", async () => {
   const { KeysServiceService } = await import("#proto/waybill/keys/v1/keys.ts");
-  const { createClient } = await import("#shared/grpc/client.ts");
+  const { createClient } = await import("#shared/client/client.ts");
   const outside = createClient(KeysServiceService, cluster.target);
   expect((await refusal(outside.getRing({ audience: "checkout" }))).code).toBe(
     status.UNIMPLEMENTED,

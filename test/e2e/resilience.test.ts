@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { shop } from "../fixtures/shopper.ts";
-import { crowd } from "../fixtures/shoppers.ts";
+import { makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal } from "../support/refusal.ts";
+import { shop } from "../support/shopper.ts";
+import { crowd } from "../support/shoppers.ts";
 
 let cluster: TestCluster;
 

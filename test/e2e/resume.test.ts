@@ -1,13 +1,13 @@
 import { status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Jar } from "#shared/jar/jar.ts";
-import { bearer, Callers, type Person } from "../fixtures/callers.ts";
-import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal, untilRefused } from "../fixtures/refusal.ts";
-import { ADDRESS } from "../fixtures/shopper.ts";
-import { step } from "../fixtures/step.ts";
+import { Jar } from "#shared/client/jar/jar.ts";
+import { bearer, Callers, type Person } from "../support/callers.ts";
+import { type Clients, contract, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal, untilRefused } from "../support/refusal.ts";
+import { ADDRESS } from "../support/shopper.ts";
+import { step } from "../support/step.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

@@ -4,12 +4,12 @@ import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { readError } from "#shared/errors/errors.ts";
-import { bearer, Callers } from "../fixtures/callers.ts";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { step } from "../fixtures/step.ts";
+import { readError } from "#shared/errors.ts";
+import { bearer, Callers } from "../support/callers.ts";
+import { type Clients, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { refusal } from "../support/refusal.ts";
+import { step } from "../support/step.ts";
 
 let cluster: TestCluster;
 let clients: Clients;

@@ -7,13 +7,13 @@ import type {
   SetItemsResponse,
   UploadItemsRequest,
 } from "#proto/waybill/checkout/v1/checkout.ts";
-import { readError } from "#shared/errors/errors.ts";
+import { readError } from "#shared/errors.ts";
 import { fieldToMetadataValue } from "#shared/waybill/carriers.ts";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { connect, untilBlocked } from "../fixtures/gate.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { step } from "../fixtures/step.ts";
+import { type Clients, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { connect, untilBlocked } from "../support/gate.ts";
+import { refusal } from "../support/refusal.ts";
+import { step } from "../support/step.ts";
 
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];

@@ -8,7 +8,7 @@ import {
   TokenKind,
   TokenServiceService,
 } from "#proto/waybill/token/v1/token.ts";
-import { loadCredentials } from "#shared/credentials/credentials.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import {
   type Account,
@@ -18,11 +18,11 @@ import {
   makeSigner,
   type Person,
   ProofKey,
-} from "../fixtures/callers.ts";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { type ExternalIssuer, startExternalIssuer } from "../fixtures/externalIssuer.ts";
-import { nonCanonical } from "../fixtures/nonCanonical.ts";
+} from "../support/callers.ts";
+import { type Clients, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { type ExternalIssuer, startExternalIssuer } from "../support/externalIssuer.ts";
+import { nonCanonical } from "../support/nonCanonical.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { credentials, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { loadTls } from "#shared/credentials/tls.ts";
+import { loadTls } from "#shared/auth/credentials/tls.ts";
 import { makeCertificates } from "../../deploy/local/authority.ts";
-import { type ClientsOptions, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { shop } from "../fixtures/shopper.ts";
+import { type ClientsOptions, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { shop } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 const stranger = mkdtempSync(join(tmpdir(), "waybill-stranger-"));

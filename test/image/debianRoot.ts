@@ -1,8 +1,8 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { debianProgram } from "../../deploy/local/debian.ts";
 import { CACHE } from "../../deploy/local/paths.ts";
+import { debianProgram } from "../support/debian.ts";
 
 const SUITE = "bookworm";
 

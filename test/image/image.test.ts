@@ -15,8 +15,8 @@ import { databaseUrls, makeSecrets, type Secrets } from "../../deploy/local/cred
 import { CACHE, PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { listening, NODE_FLAGS, untilServing } from "../../deploy/local/replicas.ts";
-import { ROLES } from "../../services/config.ts";
-import { startTestPostgres } from "../fixtures/postgres.ts";
+import { ROLES } from "../../services/replica/config.ts";
+import { startTestPostgres } from "../support/postgres.ts";
 import { type BuildContext, buildStage, type Image } from "./build.ts";
 import { containerCommand, type Mount, runInImage } from "./container.ts";
 import { debianArchive, debianRoot } from "./debianRoot.ts";
@@ -53,9 +53,19 @@ test("the image starts Node as a local cluster does", () => {
 
 test("the build sends the programs, and neither tests nor what else lies in the folder", () => {
   const isSent = readDockerignore(readFileSync(`${DOCKERFILE}.dockerignore`, "utf8"));
-  const sent = ["package.json", "services/main.ts", "proto/gen/image.binpb", "shared/index.ts"];
+  const sent = [
+    "package.json",
+    "services/replica/main.ts",
+    "proto/gen/image.binpb",
+    "shared/index.ts",
+  ];
   for (const file of sent) expect(isSent(file), file).toBe(true);
-  const kept = ["secrets/admin-secret", ".data/x", "services/config.test.ts", ".git/config"];
+  const kept = [
+    "secrets/admin-secret",
+    ".data/x",
+    "services/replica/config.test.ts",
+    ".git/config",
+  ];
   for (const file of kept) expect(isSent(file), file).toBe(false);
 });
 
@@ -131,7 +141,7 @@ test.skipIf(archive === undefined)(
         `WAYBILL_DATABASE_PASSWORD_${role.toUpperCase()}`,
         secrets.passwords[role],
       ]);
-      const [program, ...args] = command([...image.entrypoint, "services/migrate.ts"]);
+      const [program, ...args] = command([...image.entrypoint, "services/replica/migrate.ts"]);
       const migration = await children.start(program!, args, {
         env: {
           ...image.env,
@@ -180,7 +190,7 @@ test.skipIf(archive === undefined)(
       };
       await Promise.all(
         ROLES.map((role) => {
-          const words = ["services/main.ts", `--roles=${role}`, "--listen"];
+          const words = ["services/replica/main.ts", `--roles=${role}`, "--listen"];
           return start(
             role,
             [...words, `127.0.0.1:${ports.get(role)}`],

@@ -1,16 +1,16 @@
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import { makeClients } from "../fixtures/clients.ts";
-import { http2 } from "../fixtures/plainHttp.ts";
+import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
+import { makeClients } from "../support/clients.ts";
+import { http2 } from "../support/plainHttp.ts";
 import {
   type Header,
   type RawResponse,
   type RawUpstream,
   startRawUpstream,
-} from "../fixtures/rawUpstream.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
+} from "../support/rawUpstream.ts";
+import { refusal } from "../support/refusal.ts";
 
 /** The real front proxy before upstreams that break the rules of HTTP/2 and gRPC. */
 const UPSTREAMS = 3;

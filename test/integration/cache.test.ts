@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import { Assertions } from "#shared/auth/assertions.ts";
+import { serviceAuthentication } from "#shared/auth/credentials/assertion.ts";
 import { followChanges } from "#shared/cache/followChanges.ts";
 import { ResponseCache } from "#shared/cache/responseCache.ts";
-import { Assertions } from "#shared/callers/assertions.ts";
-import { serviceAuthentication } from "#shared/credentials/assertion.ts";
-import { createClient, type ServiceClient, scopeName } from "#shared/grpc/client.ts";
+import { createClient, type ServiceClient, scopeName } from "#shared/client/client.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import {
   CATALOG,
@@ -13,12 +13,12 @@ import {
   startCatalogReplica,
   untilHeard,
   WAIT,
-} from "../fixtures/catalogReplica.ts";
-import { contract } from "../fixtures/clients.ts";
-import { makeCredentials } from "../fixtures/credentials.ts";
-import { type Cuttable, startCuttable } from "../fixtures/cuttable.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
-import { refusal } from "../fixtures/refusal.ts";
+} from "../support/catalogReplica.ts";
+import { contract } from "../support/clients.ts";
+import { makeCredentials } from "../support/credentials.ts";
+import { type Cuttable, startCuttable } from "../support/cuttable.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
+import { refusal } from "../support/refusal.ts";
 
 const NAME = "products/1";
 

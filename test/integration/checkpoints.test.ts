@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type EnvelopeV1, Part } from "#proto/waybill/envelope/v1/envelope.ts";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { Answers, savedAudience } from "#shared/anchors/answers.ts";
 import { Checkpoints } from "#shared/anchors/checkpoints.ts";
-import type { Entry } from "#shared/anchors/directory.ts";
+import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import type { Entry } from "#shared/anchors/sessionDirectory.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { uuidFromBytes } from "#shared/waybill/uuid.ts";
-import { contract } from "../fixtures/clients.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
-import { makeRingSource } from "../fixtures/rings.ts";
+import { contract } from "../support/clients.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
+import { makeRingSource } from "../support/rings.ts";
 
 const ADA = { subject: "users/ada", client: "", epoch: 1 };
 const BEGIN = "/waybill.session.v1.SessionService/BeginSession";

@@ -6,8 +6,8 @@ import { promisify } from "node:util";
 import { Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import { Errors } from "#shared/errors/errors.ts";
-import { Server } from "#shared/grpc/server.ts";
+import { Errors } from "#shared/errors.ts";
+import { Server } from "#shared/server/server.ts";
 import { makeCertificates } from "../../deploy/local/authority.ts";
 import { Children } from "../../deploy/local/children.ts";
 import { Endpoints } from "../../deploy/local/endpoints.ts";
@@ -15,9 +15,9 @@ import { type Envoy, startEnvoy } from "../../deploy/local/envoy.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { REST_OF_CATALOG } from "../fixtures/catalogHandlers.ts";
-import { type Clients, contract, makeClients } from "../fixtures/clients.ts";
-import { refusal } from "../fixtures/refusal.ts";
+import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
+import { type Clients, contract, makeClients } from "../support/clients.ts";
+import { refusal } from "../support/refusal.ts";
 
 /** A real Envoy with the cluster's configuration, before a server that shows what arrives at it. */
 const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));

@@ -3,14 +3,14 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import { readError } from "#shared/errors/errors.ts";
-import { Server } from "#shared/grpc/server.ts";
-import { REST_OF_CATALOG } from "../fixtures/catalogHandlers.ts";
-import { contract } from "../fixtures/clients.ts";
-import { http1, onSession, type PlainResponse } from "../fixtures/plainHttp.ts";
-import { seededRandom } from "../fixtures/random.ts";
-import { startRawUpstream } from "../fixtures/rawUpstream.ts";
+import { readError } from "#shared/errors.ts";
+import { Server } from "#shared/server/server.ts";
 import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
+import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
+import { contract } from "../support/clients.ts";
+import { http1, onSession, type PlainResponse } from "../support/plainHttp.ts";
+import { seededRandom } from "../support/random.ts";
+import { startRawUpstream } from "../support/rawUpstream.ts";
 
 /** The front proxy's own responses to gRPC callers, and requests that only it may refuse. */
 const GET_PRODUCT = "/waybill.catalog.v1.CatalogService/GetProduct";

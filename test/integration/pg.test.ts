@@ -5,8 +5,8 @@ import { during } from "#shared/pg/during.ts";
 import { databaseError, isAway } from "#shared/pg/errors.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import { sha256 } from "#shared/waybill/sha256.ts";
-import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { sha256 } from "#shared/runtime/sha256.ts";
+import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 
 let postgres: TestPostgres;
 let pool: Pool;

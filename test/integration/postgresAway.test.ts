@@ -4,17 +4,17 @@ import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
-import { Errors, type StatusError } from "#shared/errors/errors.ts";
-import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
-import { Server, type ServerOptions } from "#shared/grpc/server.ts";
+import { createClient, type ServiceClient } from "#shared/client/client.ts";
+import { Errors, type StatusError } from "#shared/errors.ts";
 import { createPool, type Db, type Pool, type PoolOptions } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import { makeRings, serveSessions } from "../fixtures/anchoredServer.ts";
-import { REST_OF_CATALOG } from "../fixtures/catalogHandlers.ts";
-import { contract, makeClients } from "../fixtures/clients.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { step } from "../fixtures/step.ts";
+import { Server, type ServerOptions } from "#shared/server/server.ts";
+import { makeRings, serveSessions } from "../support/anchoredServer.ts";
+import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
+import { contract, makeClients } from "../support/clients.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
+import { refusal } from "../support/refusal.ts";
+import { step } from "../support/step.ts";
 
 const UNAVAILABLE = { code: 14, reason: "DATABASE_UNAVAILABLE", retryAfterMs: 1000 };
 

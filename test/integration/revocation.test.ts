@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
-import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
-import { ISSUER, type ReplicasApart, startReplicasApart } from "../fixtures/apart.ts";
-import { type Account, bearer, Callers } from "../fixtures/callers.ts";
-import { refusal, untilRefused } from "../fixtures/refusal.ts";
+import { createClient, type ServiceClient } from "#shared/client/client.ts";
+import { ISSUER, type ReplicasApart, startReplicasApart } from "../support/apart.ts";
+import { type Account, bearer, Callers } from "../support/callers.ts";
+import { refusal, untilRefused } from "../support/refusal.ts";
 
 const BOUND_MS = 2000;
 

@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { MAX_STATE, Spills } from "#shared/anchors/spills.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
-import { newUuid } from "#shared/waybill/ids.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 
 let postgres: TestPostgres;
 let pool: Pool;

@@ -16,11 +16,11 @@ import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { NODE_FLAGS } from "../../deploy/local/replicas.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { ROLES } from "../../services/config.ts";
-import { Callers, ProofKey } from "../fixtures/callers.ts";
-import { makeClients } from "../fixtures/clients.ts";
-import { startTestPostgres, type TestPostgres } from "../fixtures/postgres.ts";
-import { shop } from "../fixtures/shopper.ts";
+import { ROLES } from "../../services/replica/config.ts";
+import { Callers, ProofKey } from "../support/callers.ts";
+import { makeClients } from "../support/clients.ts";
+import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
+import { shop } from "../support/shopper.ts";
 import { install, type Secret } from "./install.ts";
 import type { Container, Manifest, Pod } from "./render.ts";
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { CACHE, CONTRACT_IMAGE, PROJECT } from "../../deploy/local/paths.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 
 const hasGo = spawnSync("go", ["version"], { stdio: "ignore" }).status === 0;
 const hasPython =

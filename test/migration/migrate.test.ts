@@ -10,7 +10,7 @@ import {
   PASSWORDS,
   startTestPostgres,
   type TestPostgres,
-} from "../fixtures/postgres.ts";
+} from "../support/postgres.ts";
 import { describeSchemas } from "./describe.ts";
 
 let postgres: TestPostgres;

@@ -4,7 +4,7 @@
  * replicas' `shared/rings/holding.ts`: what runs is what is checked.
  */
 import { type Holding, hear, isLeased, NOTHING, sealingOf, take } from "#shared/rings/holding.ts";
-import type { Ring } from "#shared/waybill/ring.ts";
+import type { Ring } from "#shared/rings/ring.ts";
 import type { RingState, Terms } from "../../services/keys/transitions.ts";
 import * as transitions from "../../services/keys/transitions.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { seededRandom } from "../fixtures/random.ts";
+import { seededRandom } from "../support/random.ts";
 import { explore } from "./explore.ts";
 import { begin, broken, NO_FAULTS, next, PROTOCOL, TERMS, type World } from "./ringModel.ts";
 

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Changes } from "#shared/cache/changes.ts";
-import { type Asked, CachedCatalog, LIFE_MS, METHODS } from "../fixtures/cachedCatalog.ts";
-import { seededRandom } from "../fixtures/random.ts";
+import { type Asked, CachedCatalog, LIFE_MS, METHODS } from "../support/cachedCatalog.ts";
+import { seededRandom } from "../support/random.ts";
 
 const PRODUCTS = 3;
 const CALLERS = ["ada", "bob"];

@@ -13,15 +13,15 @@ import * as directory from "#proto/waybill/session/v1/directory.ts";
 import * as session from "#proto/waybill/session/v1/session.ts";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
 import * as token from "#proto/waybill/token/v1/token.ts";
-import { MAX_VIOLATIONS, StatusError } from "#shared/errors/errors.ts";
-import { type Decode, requestReader } from "#shared/reading/requestReader.ts";
-import { MAX_ELEMENTS_CHECKED_TO_THE_END } from "#shared/reading/rules.ts";
-import { strictScan } from "#shared/reading/strictScan.ts";
-import { type WireTable, wireTable } from "#shared/reading/wireTable.ts";
-import { contract } from "../fixtures/clients.ts";
-import { Encodings } from "../fixtures/encodings.ts";
-import { FormsGenerator, OWN_OPTIONS } from "../fixtures/generatedForms.ts";
-import { seededRandom } from "../fixtures/random.ts";
+import { MAX_VIOLATIONS, StatusError } from "#shared/errors.ts";
+import { type Decode, requestReader } from "#shared/validation/requestReader.ts";
+import { MAX_ELEMENTS_CHECKED_TO_THE_END } from "#shared/validation/rules.ts";
+import { strictScan } from "#shared/validation/strictScan.ts";
+import { type WireTable, wireTable } from "#shared/validation/wireTable.ts";
+import { contract } from "../support/clients.ts";
+import { Encodings } from "../support/encodings.ts";
+import { FormsGenerator, OWN_OPTIONS } from "../support/generatedForms.ts";
+import { seededRandom } from "../support/random.ts";
 
 /** Encodings that are tried of all types together. More: READINGS=1000000. */
 const READINGS = Number(process.env["READINGS"] ?? 60_000);

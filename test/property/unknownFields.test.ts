@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { keepUnknown, unknownOf } from "#shared/waybill/unknownFields.ts";
+import { keepUnknown, unknownOf } from "#shared/waybill/state/unknownFields.ts";
 
 /** Field 200, bytes: nobody here knows it. */
 const TAG = 1602;

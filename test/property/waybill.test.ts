@@ -1,14 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { StatusError } from "#shared/errors/errors.ts";
+import { StatusError } from "#shared/errors.ts";
 import { toField } from "#shared/waybill/carriers.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import { fromCompact, type Sealed, toCompact } from "#shared/waybill/jwe.ts";
 import { Opener } from "#shared/waybill/opener.ts";
 import { Sealer } from "#shared/waybill/sealer.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { makeKey, makeRingSource } from "../fixtures/rings.ts";
+import { makeKey, makeRingSource } from "../support/rings.ts";
 
 const CONTRACT = {
   audience: "session",

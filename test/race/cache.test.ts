@@ -11,9 +11,9 @@ import {
   untilHeard,
   VALUES,
   WAIT,
-} from "../fixtures/catalogReplica.ts";
-import { connect, untilBlocked } from "../fixtures/gate.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+} from "../support/catalogReplica.ts";
+import { connect, untilBlocked } from "../support/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 
 let postgres: TestPostgres;
 let pool: Pool;

@@ -2,15 +2,15 @@ import { randomBytes, randomUUID } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Revocation } from "#proto/waybill/keys/v1/keys.ts";
-import { AuditLog } from "#shared/audit/auditLog.ts";
-import type { Context } from "#shared/grpc/handlers.ts";
+import type { Context } from "#shared/contract/handlers.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { AuditLog } from "../../services/auditLog/auditLog.ts";
 import type { KeysParts } from "../../services/keys/parts.ts";
 import { revoke } from "../../services/keys/revoke.ts";
 import { countSessionRevocations } from "../../services/keys/sql/countSessionRevocations.ts";
 import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
-import { connect, untilBlocked } from "../fixtures/gate.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { connect, untilBlocked } from "../support/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 
 const FULL = expect.objectContaining({ reason: "TOO_MANY_SESSIONS_ENDED" });
 

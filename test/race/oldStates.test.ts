@@ -5,24 +5,24 @@ import { type Checkout, CheckoutServiceService } from "#proto/waybill/checkout/v
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { AnchorStore } from "#shared/anchors/anchorStore.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/answers.ts";
-import { Assertions } from "#shared/callers/assertions.ts";
-import { RemoteAnchors } from "#shared/callers/remoteAnchors.ts";
-import { loadCredentials } from "#shared/credentials/credentials.ts";
-import { vocabulary } from "#shared/errors/errors.ts";
-import { createClient, type ServiceClient } from "#shared/grpc/client.ts";
-import type { Contract } from "#shared/grpc/contract.ts";
-import type { Context, Handlers } from "#shared/grpc/handlers.ts";
-import { Server } from "#shared/grpc/server.ts";
+import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
+import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { Assertions } from "#shared/auth/assertions.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
+import type { AccessToken } from "#shared/auth/tokens/claims.ts";
+import { createClient, type ServiceClient } from "#shared/client/client.ts";
+import type { Contract } from "#shared/contract/contract.ts";
+import type { Context, Handlers } from "#shared/contract/handlers.ts";
+import { vocabulary } from "#shared/errors.ts";
 import { databaseError } from "#shared/pg/errors.ts";
 import { createPool } from "#shared/pg/pool.ts";
-import type { AccessToken } from "#shared/token/claims.ts";
-import { contract } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { type Cuttable, startCuttable } from "../fixtures/cuttable.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { makeRingSource } from "../fixtures/rings.ts";
-import { step } from "../fixtures/step.ts";
+import { Server } from "#shared/server/server.ts";
+import { contract } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { type Cuttable, startCuttable } from "../support/cuttable.ts";
+import { refusal } from "../support/refusal.ts";
+import { makeRingSource } from "../support/rings.ts";
+import { step } from "../support/step.ts";
 
 // A handler judges the state that the call's waybill carries. An old waybill carries an old state, so the
 // handler's error may be wrong: the caller must see that the waybill is stale.

@@ -1,16 +1,16 @@
 import { randomBytes } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { AuditLog } from "#shared/audit/auditLog.ts";
-import { wrapping } from "#shared/credentials/wrapping.ts";
-import { createLog } from "#shared/lifecycle/log.ts";
+import { wrapping } from "#shared/auth/credentials/wrapping.ts";
 import { Notifications } from "#shared/pg/notifications.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { createLog } from "#shared/runtime/log.ts";
+import { AuditLog } from "../../services/auditLog/auditLog.ts";
 import { RING_CHANNEL } from "../../services/keys/channels.ts";
 import { Rings } from "../../services/keys/rings.ts";
 import { Versions } from "../../services/keys/versions.ts";
-import { connect, untilBlocked } from "../fixtures/gate.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { connect, untilBlocked } from "../support/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 
 const wrap = wrapping(randomBytes(32));
 

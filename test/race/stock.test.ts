@@ -1,8 +1,8 @@
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { takeStock } from "../../services/checkout/sql/takeStock.ts";
-import { connect, untilBlocked } from "../fixtures/gate.ts";
-import { migratedPostgres, type TestPostgres } from "../fixtures/postgres.ts";
+import { connect, untilBlocked } from "../support/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 
 const LINE = [{ productId: 7n, quantity: 3 }];
 

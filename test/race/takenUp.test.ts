@@ -1,11 +1,11 @@
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { Callers } from "../fixtures/callers.ts";
-import { type Clients, makeClients } from "../fixtures/clients.ts";
-import { startTestCluster, type TestCluster } from "../fixtures/cluster.ts";
-import { connect, untilBlocked } from "../fixtures/gate.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { step } from "../fixtures/step.ts";
+import { Callers } from "../support/callers.ts";
+import { type Clients, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { connect, untilBlocked } from "../support/gate.ts";
+import { refusal } from "../support/refusal.ts";
+import { step } from "../support/step.ts";
 
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];

@@ -1,9 +1,9 @@
 import { create, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { StatusError } from "#shared/errors/errors.ts";
-import { type Decode, requestReader } from "#shared/reading/requestReader.ts";
-import { FormsGenerator, type GeneratedForms, OWN_OPTIONS } from "../fixtures/generatedForms.ts";
+import type { StatusError } from "#shared/errors.ts";
+import { type Decode, requestReader } from "#shared/validation/requestReader.ts";
+import { FormsGenerator, type GeneratedForms, OWN_OPTIONS } from "../support/generatedForms.ts";
 
 let forms: FormsGenerator;
 let generated: GeneratedForms;

@@ -1,8 +1,8 @@
 import { create, type DescMessage, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { StatusError } from "#shared/errors/errors.ts";
-import { type Decode, requestReader } from "#shared/reading/requestReader.ts";
-import { FormsGenerator, OWN_OPTIONS } from "../fixtures/generatedForms.ts";
+import type { StatusError } from "#shared/errors.ts";
+import { type Decode, requestReader } from "#shared/validation/requestReader.ts";
+import { FormsGenerator, OWN_OPTIONS } from "../support/generatedForms.ts";
 
 let forms: FormsGenerator;
 let message: DescMessage;

@@ -1,16 +1,16 @@
 import { randomBytes } from "node:crypto";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import { AuditLog } from "#shared/audit/auditLog.ts";
-import { serviceAuthentication } from "#shared/credentials/assertion.ts";
-import { wrapping } from "#shared/credentials/wrapping.ts";
-import { Server } from "#shared/grpc/server.ts";
+import { serviceAuthentication } from "#shared/auth/credentials/assertion.ts";
+import { wrapping } from "#shared/auth/credentials/wrapping.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import { Server } from "#shared/server/server.ts";
+import { AuditLog } from "../../services/auditLog/auditLog.ts";
 import { keysHandlers } from "../../services/keys/index.ts";
 import { Rings } from "../../services/keys/rings.ts";
-import { contract } from "../fixtures/clients.ts";
-import { makeCredentials } from "../fixtures/credentials.ts";
-import { migratedPostgres } from "../fixtures/postgres.ts";
+import { contract } from "../support/clients.ts";
+import { makeCredentials } from "../support/credentials.ts";
+import { migratedPostgres } from "../support/postgres.ts";
 
 /** A key service on a Postgres of its own, with leases that are short. */
 export interface KeyService {

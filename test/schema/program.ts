@@ -1,11 +1,11 @@
 import { type Checkout, CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { NO_CHECKPOINTS } from "#shared/anchors/checkpoints.ts";
-import type { Contract } from "#shared/grpc/contract.ts";
-import type { Handlers } from "#shared/grpc/handlers.ts";
-import { Server } from "#shared/grpc/server.ts";
-import type { SessionParts } from "#shared/grpc/sessionParts.ts";
+import type { Contract } from "#shared/contract/contract.ts";
+import type { Handlers } from "#shared/contract/handlers.ts";
+import { Server } from "#shared/server/server.ts";
+import type { SessionParts } from "#shared/session/sessionOptions.ts";
 import type { SessionContract } from "#shared/waybill/session.ts";
-import { contract } from "../fixtures/clients.ts";
+import { contract } from "../support/clients.ts";
 
 /** A checkout's state, whatever a program knows of it. */
 export type State = Record<string, unknown> & { part?: Record<string, unknown> | undefined };

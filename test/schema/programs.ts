@@ -1,4 +1,4 @@
-import type { SessionParts } from "#shared/grpc/sessionParts.ts";
+import type { SessionParts } from "#shared/session/sessionOptions.ts";
 import type { SessionContract, StateCodec } from "#shared/waybill/session.ts";
 import { checkout, type Replica, type State, serveProgram } from "./program.ts";
 import { compile } from "./protos.ts";

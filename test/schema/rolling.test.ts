@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { fromCompact } from "#shared/waybill/jwe.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { type Upgrades, upgrade } from "#shared/waybill/upgrades.ts";
-import { makeClients } from "../fixtures/clients.ts";
-import { seededRandom } from "../fixtures/random.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { makeRingSource } from "../fixtures/rings.ts";
-import { step } from "../fixtures/step.ts";
+import { type Upgrades, upgrade } from "#shared/waybill/state/upgrades.ts";
+import { makeClients } from "../support/clients.ts";
+import { seededRandom } from "../support/random.ts";
+import { refusal } from "../support/refusal.ts";
+import { makeRingSource } from "../support/rings.ts";
+import { step } from "../support/step.ts";
 import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
 import { contractOf, GET_CHECKOUT, type Replica, type State } from "./program.ts";
 import { type Codecs, compilePrograms, OLD, PROGRAMS, type Program, serve } from "./programs.ts";

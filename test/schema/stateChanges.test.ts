@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readContract } from "#shared/grpc/contract.ts";
+import { readContract } from "#shared/contract/contract.ts";
 import { faultsOfStates } from "../stateChanges.ts";
 import { compile } from "./protos.ts";
 

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Server } from "#shared/grpc/server.ts";
 import type { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import type { Server } from "#shared/server/server.ts";
 import { fromCompact } from "#shared/waybill/jwe.ts";
 import type { StateCodec } from "#shared/waybill/session.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { type Upgrade, type Upgrades, upgrade } from "#shared/waybill/upgrades.ts";
-import { makeClients } from "../fixtures/clients.ts";
-import { refusal } from "../fixtures/refusal.ts";
-import { step } from "../fixtures/step.ts";
+import { type Upgrade, type Upgrades, upgrade } from "#shared/waybill/state/upgrades.ts";
+import { makeClients } from "../support/clients.ts";
+import { refusal } from "../support/refusal.ts";
+import { step } from "../support/step.ts";
 import { type KeyService, startKeyService } from "./keyService.ts";
 import { checkout, contractOf, GET_CHECKOUT, type State, serveProgram } from "./program.ts";
 import { compile } from "./protos.ts";

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Envelope } from "#proto/waybill/envelope/v1/envelope.ts";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { fixedRing } from "#shared/rings/ring.ts";
 import { toField } from "#shared/waybill/carriers.ts";
 import { encodeHeader, encrypt, fromCompact, headerKey, toCompact } from "#shared/waybill/jwe.ts";
 import { Opener } from "#shared/waybill/opener.ts";
-import { fixedRing } from "#shared/waybill/ring.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
 import { deriveSubkey, subkeyId, type TokenType } from "#shared/waybill/subkey.ts";
 

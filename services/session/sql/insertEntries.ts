@@ -1,4 +1,4 @@
-import type { Entry } from "#shared/anchors/directory.ts";
+import type { Entry } from "#shared/anchors/sessionDirectory.ts";
 import type { Db } from "#shared/pg/pool.ts";
 
 /** Puts sessions into the directory. One that is there already stays as it is. */

@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JWK } from "jose";
 import { describe, expect, test } from "vitest";
-import { AccessTokens } from "#shared/token/accessTokens.ts";
-import { importKeys } from "#shared/token/verificationKeys.ts";
+import { AccessTokens } from "#shared/auth/tokens/accessTokens.ts";
+import { importKeys } from "#shared/auth/tokens/verificationKeys.ts";
 import { deriveRefreshToken, readRefreshToken } from "../../../services/token/refreshTokens.ts";
 
 interface Vectors {

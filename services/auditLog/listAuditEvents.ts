@@ -1,0 +1,31 @@
+import type { Context } from "#shared/contract/handlers.ts";
+import { during } from "#shared/pg/during.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import { cutPage, pageSize } from "#shared/server/pagination.ts";
+import type { Cursors } from "#shared/waybill/cursors.ts";
+import type {
+  ListAuditEventsRequest,
+  ListAuditEventsResponse,
+} from "../../proto/gen/waybill/audit/v1/audit.ts";
+import { listAuditEvents as list } from "./sql/listAuditEvents.ts";
+
+/** The handler of `ListAuditEvents`, over the audit events of one schema. */
+export const listAuditEvents =
+  (db: Pool, schema: string, cursors: Pick<Cursors, "open" | "seal">) =>
+  async (
+    { pageToken, pageSize: asked, ...filter }: ListAuditEventsRequest,
+    context: Context,
+  ): Promise<ListAuditEventsResponse> => {
+    const { method } = context;
+    const question = Buffer.from(JSON.stringify([filter.actor, filter.target, filter.action]));
+    const before = pageToken
+      ? Buffer.from(await cursors.open(method, question, pageToken)).toString("utf8")
+      : undefined;
+    const size = pageSize(asked);
+    const rows = await list(during(db, context), schema, filter, before, size + 1);
+    const { page, last } = cutPage(rows, size);
+    return {
+      auditEvents: page.map(({ createdAt, ...row }) => ({ ...row, createTime: createdAt })),
+      nextPageToken: last ? cursors.seal(method, question, Buffer.from(last.id)) : "",
+    };
+  };

@@ -1,0 +1,42 @@
+import type { Db } from "#shared/pg/pool.ts";
+
+export interface AuditEventRow {
+  id: string;
+  createdAt: Date;
+  action: string;
+  outcome: string;
+  actor: string;
+  client: string;
+  target: string;
+  address: string;
+  details: Record<string, string>;
+}
+
+/** Which events: those of an actor, a target, an action; empty means any. */
+export interface AuditFilter {
+  actor: string;
+  target: string;
+  action: string;
+}
+
+/** A page of events, newest first. @param before the id that the page comes after */
+export async function listAuditEvents(
+  db: Db,
+  schema: string,
+  { actor, target, action }: AuditFilter,
+  before: string | undefined,
+  limit: number,
+): Promise<AuditEventRow[]> {
+  const { rows } = await db.query<AuditEventRow>(
+    `SELECT id, created_at AS "createdAt", action, outcome, actor, client, target, address, details
+       FROM ${schema}.audit_event
+      WHERE ($1::text = '' OR actor = $1::text)
+        AND ($2::text = '' OR target = $2::text)
+        AND ($3::text = '' OR action = $3::text)
+        AND ($4::uuid IS NULL OR id < $4::uuid)
+      ORDER BY id DESC
+      LIMIT $5::integer`,
+    [actor, target, action, before ?? null, limit],
+  );
+  return rows;
+}

@@ -1,0 +1,19 @@
+import type {
+  ListKeptAnswersRequest,
+  ListKeptAnswersResponse,
+} from "#proto/waybill/session/v1/anchors.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { uuidFromBytes } from "#shared/runtime/uuid.ts";
+import type { AnchorsOf } from "./anchorsOf.ts";
+
+export const listKeptAnswers =
+  (of: AnchorsOf) =>
+  async (
+    { sessionId, version, limit }: ListKeptAnswersRequest,
+    context: Context,
+  ): Promise<ListKeptAnswersResponse> => {
+    const anchors = of(context);
+    const id = uuidFromBytes(sessionId);
+    const isItsOwn = (await anchors.read(id)) !== undefined;
+    return { answers: isItsOwn ? await anchors.keptAfter(id, version, limit) : [] };
+  };

@@ -1,0 +1,51 @@
+import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import { Errors } from "../errors.ts";
+import { uuidFromBytes } from "../runtime/uuid.ts";
+import { fingerprint } from "../waybill/chain.ts";
+import type { AnchorStore } from "./anchorStore.ts";
+import type { Asked } from "./requestIdentity.ts";
+import type { Answers } from "./savedResponses.ts";
+import { isMadeAgain } from "./settle.ts";
+
+/** How many are in memory at once. */
+const PAGE = 20;
+
+/**
+ * What a stream that broke was answered after the waybill that its caller has: one answer after
+ * another, each the successor of the one before, until one is not the stream's.
+ *
+ * @param from the envelope of the caller's waybill
+ * @throws StatusError WAYBILL_INVALID: a row was changed; IDEMPOTENCY_KEY_REUSED
+ */
+export async function* keptAnswers(
+  from: EnvelopeV1,
+  asked: Asked,
+  anchors: AnchorStore,
+  answers: Answers,
+): AsyncGenerator<AnswerV1> {
+  const { sessionId } = from;
+  let { version, digest } = from;
+  for (;;) {
+    const page = await anchors.keptAfter(uuidFromBytes(sessionId), version, PAGE);
+    if (page.length === 0) return;
+    for (const row of page) {
+      const answer = await answers.open(row.answer);
+      if (
+        answer === undefined ||
+        !answer.sessionId.equals(sessionId) ||
+        answer.version !== row.version ||
+        !fingerprint("advance", answer.digest).equals(row.digest)
+      ) {
+        throw Errors.WAYBILL_INVALID({
+          alarm: true,
+          cause: "what is kept of an advance is not its own",
+        });
+      }
+      // Of a fork nothing is given away, and of a gap nothing is made up.
+      const follows = answer.version === version + 1 && answer.parentDigest.equals(digest);
+      if (!follows || !isMadeAgain(answer, asked)) return;
+      yield answer;
+      ({ version, digest } = answer);
+    }
+  }
+}

@@ -1,0 +1,128 @@
+import { type Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { AnchorServiceService, Outcome } from "../../../proto/gen/waybill/session/v1/anchors.ts";
+import type { Assertions } from "../../auth/assertions.ts";
+import { type ClientOptions, createClient, type ServiceClient } from "../../client/client.ts";
+import { Errors, StatusError } from "../../errors.ts";
+import { Groups } from "../../pg/groups.ts";
+import { uuidToBytes } from "../../runtime/uuid.ts";
+import type { AnchorStore, FirstVersion, NextVersion, Version } from "../anchorStore.ts";
+import type { Asked } from "../requestIdentity.ts";
+import { beginningOf, callOf, moveOf } from "../rows.ts";
+import type { Move } from "../sql/advanceAnchors.ts";
+import type { Beginning } from "../sql/insertAnchors.ts";
+import type { AnchorRow } from "../sql/readAnchor.ts";
+import type { KeptAnswer } from "../sql/readSavedResponses.ts";
+import { sessionsUnavailable } from "./sessionsUnavailable.ts";
+
+/** So many go in one message: with their answers they stay below what a server takes. */
+const MOST = 32;
+
+type Client = ServiceClient<typeof AnchorServiceService>;
+
+/**
+ * The anchors of a service that has no Postgres of its own, where the session service keeps them:
+ * many sessions' steps go in one call, and there, with other replicas', in one statement and commit.
+ * For a contract with ANCHOR_SESSION.
+ */
+export class RemoteAnchors implements AnchorStore {
+  readonly #client: Client;
+  readonly #assertions: Assertions;
+  readonly #beginnings: Groups<Beginning & { expireTime: Date }, Outcome>;
+  readonly #moves: Groups<Move, Outcome>;
+
+  /**
+   * @param target gRPC target of the session service
+   * @param assertions of the service whose sessions they are
+   * @param replica what the lines of the advances say who made them
+   */
+  constructor(target: string, client: ClientOptions, assertions: Assertions, replica: string) {
+    this.#client = createClient(AnchorServiceService, target, client);
+    this.#assertions = assertions;
+    this.#beginnings = new Groups(
+      async (rows) => {
+        const beginnings = rows.map((row) => ({ ...row, sessionId: uuidToBytes(row.sessionId) }));
+        return (await this.#call("beginAnchors", { replica, beginnings })).outcomes;
+      },
+      MOST,
+      isNobody,
+    );
+    this.#moves = new Groups(
+      async (rows) => {
+        const moves = rows.map(({ isKept, ...row }) => ({
+          ...row,
+          kept: isKept,
+          sessionId: uuidToBytes(row.sessionId),
+        }));
+        return (await this.#call("advanceAnchors", { replica, moves })).outcomes;
+      },
+      MOST,
+      isNobody,
+    );
+  }
+
+  /** @throws StatusError SESSIONS_UNAVAILABLE, as all of these */
+  async begin(first: FirstVersion): Promise<void> {
+    const expireTime = new Date(first.expiresAt);
+    assertKnown(await this.#beginnings.add({ ...beginningOf(first), expireTime }));
+  }
+
+  async advance(from: Version, next: NextVersion): Promise<boolean> {
+    const outcome = await this.#moves.add(moveOf(from, next));
+    assertKnown(outcome);
+    return outcome === Outcome.OUTCOME_DONE;
+  }
+
+  async read(sessionId: string): Promise<AnchorRow | undefined> {
+    const request = { sessionId: uuidToBytes(sessionId) };
+    return (await this.#call("getAnchor", request)).anchor;
+  }
+
+  /** Nobody can ask: there is no transaction. */
+  lock(): Promise<AnchorRow | undefined> {
+    return Promise.reject(new Error("the session service locks no anchors"));
+  }
+
+  async wasServed(from: Version, asked: Asked): Promise<boolean> {
+    const request = { sessionId: uuidToBytes(from.sessionId), version: from.version + 1 };
+    return (await this.#call("getAdvance", request)).call.equals(callOf(from, asked));
+  }
+
+  async keptAfter(sessionId: string, version: number, limit: number): Promise<KeptAnswer[]> {
+    const request = { sessionId: uuidToBytes(sessionId), version, limit };
+    return (await this.#call("listKeptAnswers", request)).answers;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  async #call<Name extends keyof typeof AnchorServiceService>(
+    name: Name,
+    request: Parameters<Client[Name]>[0],
+  ): Promise<Awaited<ReturnType<Client[Name]>>> {
+    const metadata = await this.#assertions.to(AnchorServiceService[name]);
+    const method = this.#client[name] as (
+      request: unknown,
+      settings: { metadata: Metadata },
+    ) => ReturnType<Client[Name]>;
+    try {
+      return await method(request, { metadata });
+    } catch (error) {
+      throw sessionsUnavailable(error);
+    }
+  }
+}
+
+/** Whether nobody answers: not so when a group's answers are too large together, perhaps. */
+function isNobody(error: unknown): boolean {
+  if (!(error instanceof StatusError)) return false;
+  return (error.details.cause as ServiceError).code !== status.RESOURCE_EXHAUSTED;
+}
+
+function assertKnown(outcome: Outcome): void {
+  if (outcome === Outcome.OUTCOME_DONE || outcome === Outcome.OUTCOME_ELSEWHERE) return;
+  throw Errors.SESSIONS_UNAVAILABLE({
+    cause: "the session service does not know whether it is done",
+    retryAfterMs: 200,
+  });
+}

@@ -1,0 +1,31 @@
+import { Metadata } from "@grpc/grpc-js";
+import { assertService } from "./credentials/assertion.ts";
+import type { Credentials } from "./credentials/credentials.ts";
+
+/** An assertion lives for a minute; one is used for half of it. */
+const REUSE_MS = 30_000;
+
+/** What a service proves itself with to service-only methods: one assertion for each, made when it is needed. */
+export class Assertions {
+  readonly #credentials: Credentials;
+  readonly #service: string;
+  readonly #made = new Map<string, { value: Promise<string>; at: number }>();
+
+  constructor(credentials: Credentials, service: string) {
+    this.#credentials = credentials;
+    this.#service = service;
+  }
+
+  /** The metadata for a call. @param path `/package.Service/Method` */
+  async to({ path }: { path: string }): Promise<Metadata> {
+    let made = this.#made.get(path);
+    if (made === undefined || performance.now() - made.at > REUSE_MS) {
+      const value = assertService(this.#credentials, this.#service, path);
+      made = { value, at: performance.now() };
+      this.#made.set(path, made);
+    }
+    const metadata = new Metadata();
+    metadata.set("authorization", await made.value);
+    return metadata;
+  }
+}

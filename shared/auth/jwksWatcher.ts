@@ -1,0 +1,102 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "pino";
+import { TokenServiceService } from "../../proto/gen/waybill/token/v1/token.ts";
+import { type ClientOptions, createClient, type ServiceClient } from "../client/client.ts";
+import {
+  importKeys,
+  SIGNING_ALGORITHMS,
+  type VerificationKey,
+  type VerificationKeys,
+} from "./tokens/verificationKeys.ts";
+
+/** Far less than a key is published before it signs. */
+const POLL_MS = 60_000;
+const MIN_INTERVAL_MS = 1000;
+const MIN_BACKOFF_MS = 20;
+const MAX_BACKOFF_MS = 2000;
+
+/** Where the keys are asked for. */
+export interface JwksWatcherOptions {
+  /** gRPC target of the token service. */
+  target: string;
+  /** TLS and the like. Default: plaintext. */
+  client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
+  log?: Logger;
+}
+
+/** Keeps the token service's public keys. Those once heard of stay good while nobody answers. */
+export class JwksWatcher implements VerificationKeys {
+  readonly #client: ServiceClient<typeof TokenServiceService>;
+  readonly #log: Logger | undefined;
+  readonly #closing = new AbortController();
+  readonly #first = Promise.withResolvers<void>();
+  #keys: ReadonlyMap<string, VerificationKey> = new Map();
+  #asked: Promise<void> = Promise.resolve();
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #isAsking = false;
+
+  constructor({ target, client, log }: JwksWatcherOptions) {
+    this.#client = createClient(TokenServiceService, target, { ...client, timeoutMs: 5000 });
+    this.#log = log;
+    void this.#poll();
+  }
+
+  /** Settles when the first keys have arrived. */
+  get ready(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  find(kid: string): VerificationKey | undefined {
+    return this.#keys.get(kid);
+  }
+
+  refresh(): Promise<void> {
+    // Strangers can name any key: their asking costs one request a second at most.
+    if (!this.#isAsking && performance.now() - this.#askedAt >= MIN_INTERVAL_MS) {
+      this.#askedAt = performance.now();
+      this.#isAsking = true;
+      this.#asked = this.#fetch().finally(() => {
+        this.#isAsking = false;
+      });
+    }
+    return this.#asked;
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#client.close();
+  }
+
+  async #fetch(): Promise<void> {
+    const { data } = await this.#client.getJwks({});
+    const keys = await importKeys(JSON.parse(data.toString("utf8")), SIGNING_ALGORITHMS);
+    // The same key stays the same object: what is remembered of its signatures stays good.
+    this.#keys = new Map(
+      [...keys].map(([kid, key]) => {
+        const before = this.#keys.get(kid);
+        return [kid, before?.algorithm === key.algorithm ? before : key];
+      }),
+    );
+    if (keys.size > 0) this.#first.resolve();
+  }
+
+  async #poll(): Promise<void> {
+    const { signal } = this.#closing;
+    let backoffMs = MIN_BACKOFF_MS;
+    while (!signal.aborted) {
+      let waitMs = POLL_MS;
+      try {
+        await this.#fetch();
+        if (this.#keys.size > 0) backoffMs = MIN_BACKOFF_MS;
+        // The token service is about to make its first keys.
+        else waitMs = backoffMs;
+      } catch (error) {
+        const { message } = error as Error;
+        if (!signal.aborted) this.#log?.warn({ cause: message }, "cannot read the signing keys");
+        waitMs = backoffMs;
+      }
+      if (waitMs === backoffMs) backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      await delay(waitMs * (0.9 + Math.random() * 0.2), undefined, { signal }).catch(() => {});
+    }
+  }
+}

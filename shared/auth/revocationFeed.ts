@@ -1,0 +1,136 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import type { ServiceError } from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import { KeysServiceService, type Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
+import { type ClientOptions, createClient, type ServiceClient } from "../client/client.ts";
+import { Errors, readError } from "../errors.ts";
+import { moment, systemClocks } from "../runtime/clocks.ts";
+import { Assertions } from "./assertions.ts";
+import type { Credentials } from "./credentials/credentials.ts";
+import { Revocations, type RevocationsOptions } from "./tokens/revocations.ts";
+
+const PING_MS = 1000;
+const PING_TIMEOUT_MS = 3000;
+const MIN_BACKOFF_MS = 50;
+const MAX_BACKOFF_MS = 1000;
+
+/** Whose replica this is, and where the key service is. */
+export interface RevocationFeedOptions extends RevocationsOptions {
+  /** gRPC target of the key service. */
+  target: string;
+  /** TLS and the like. Default: plaintext, and nothing is repeated. */
+  client?: Pick<ClientOptions, "contract" | "credentials" | "channel"> | undefined;
+  /** The service that this process is. */
+  service: string;
+  credentials: Credentials;
+  log?: Logger;
+}
+
+/** What to put on the feed. */
+export type RevocationTarget = NonNullable<Revocation["target"]>;
+
+/**
+ * Follows the key service's feed of revocations: a stream brings each one within milliseconds, and a
+ * question once a second shows that none is missing. What revokes goes the same way back.
+ */
+export class RevocationFeed {
+  readonly revocations: Revocations;
+  readonly #options: RevocationFeedOptions;
+  readonly #client: ServiceClient<typeof KeysServiceService>;
+  readonly #closing = new AbortController();
+  readonly #first = Promise.withResolvers<void>();
+  readonly #assertions: Assertions;
+
+  constructor(options: RevocationFeedOptions) {
+    this.#options = options;
+    this.revocations = new Revocations(options);
+    this.#assertions = new Assertions(options.credentials, options.service);
+    this.#client = createClient(KeysServiceService, options.target, { ...options.client });
+    void this.#ping();
+    void this.#watch();
+  }
+
+  /** Settles when all that is revoked is known here. */
+  get ready(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  /**
+   * Revokes. Settles when the revocation is durable; every replica hears of it within milliseconds,
+   * and none that has not serves protected calls for longer than its bound.
+   *
+   * @param ttlS how long it stays in force: as long as anything it hits may live, in seconds
+   */
+  async revoke(targets: readonly RevocationTarget[], ttlS: number): Promise<void> {
+    const ttl = { seconds: BigInt(Math.ceil(ttlS)), nanos: 0 };
+    await this.send(targets.map((target) => ({ id: randomBytes(16), target, ttl })));
+  }
+
+  /**
+   * The same, with ids of the caller's: for what he may have to send again.
+   *
+   * @throws StatusError KEYS_UNAVAILABLE: whether it was revoked is not known;
+   *   TOO_MANY_SESSIONS_ENDED
+   */
+  async send(revocations: readonly Revocation[]): Promise<void> {
+    const request = { revocations: [...revocations] };
+    const metadata = await this.#assertions.to(KeysServiceService.revoke);
+    await this.#client.revoke(request, { metadata }).catch((cause: ServiceError) => {
+      const { reason, retryAfterMs = 1000 } = readError(cause);
+      const isFull = reason === "TOO_MANY_SESSIONS_ENDED";
+      const refusal = isFull ? Errors.TOO_MANY_SESSIONS_ENDED : Errors.KEYS_UNAVAILABLE;
+      throw refusal({ cause, retryAfterMs });
+    });
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#client.close();
+  }
+
+  /** One question at a time: how fresh the answer is counts from when the question was sent. */
+  async #ping(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      let waitMs = PING_MS;
+      try {
+        const metadata = await this.#assertions.to(KeysServiceService.readRevocations);
+        const sentAt = moment(this.#options.clocks ?? systemClocks);
+        const afterNumber = this.revocations.number;
+        const timeoutMs = PING_TIMEOUT_MS;
+        const piece = await this.#client.readRevocations({ afterNumber }, { metadata, timeoutMs });
+        this.revocations.apply(piece);
+        this.revocations.fresh(sentAt);
+        this.#first.resolve();
+      } catch (error) {
+        const { message } = error as Error;
+        if (!signal.aborted) this.#options.log?.warn({ cause: message }, "revocations: no answer");
+        waitMs = MAX_BACKOFF_MS / 4;
+      }
+      await delay(waitMs * (0.9 + Math.random() * 0.2), undefined, { signal }).catch(() => {});
+    }
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#closing;
+    let backoffMs = MIN_BACKOFF_MS;
+    while (!signal.aborted) {
+      try {
+        const metadata = await this.#assertions.to(KeysServiceService.watchRevocations);
+        const afterNumber = this.revocations.number;
+        const pieces = this.#client.watchRevocations({ afterNumber }, { signal, metadata });
+        for await (const piece of pieces) {
+          backoffMs = MIN_BACKOFF_MS;
+          // After a gap the stream is opened anew, from what is known here.
+          if (!this.revocations.apply(piece)) break;
+        }
+      } catch (error) {
+        const { message } = error as Error;
+        if (!signal.aborted) this.#options.log?.debug({ cause: message }, "revocations: cut off");
+      }
+      await delay(backoffMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
+      backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+    }
+  }
+}

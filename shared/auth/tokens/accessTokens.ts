@@ -1,0 +1,111 @@
+import { jwtVerify } from "jose";
+import { Errors, StatusError } from "../../errors.ts";
+import { type AccessToken, readClaims } from "./claims.ts";
+import { readHeader } from "./header.ts";
+import {
+  SIGNING_ALGORITHMS,
+  type VerificationKey,
+  type VerificationKeys,
+} from "./verificationKeys.ts";
+
+/** Longest token that is looked at, in characters. */
+export const MAX_TOKEN_LENGTH = 8192;
+/** How far another clock may be off, in seconds. */
+export const MAX_SKEW_S = 60;
+const MAX_REMEMBERED = 10_000;
+
+/**
+ * Verifies the access tokens of one issuer (RFC 9068 section 4), without asking anybody.
+ *
+ * That a signature was good is remembered, for so many tokens; whether the key is still published and
+ * the token still alive is looked at each time. What is not known yet is jose's to check.
+ */
+export class AccessTokens {
+  readonly issuer: string;
+  readonly #keys: VerificationKeys;
+  readonly #now: () => number;
+  readonly #remembered = new Map<string, { token: AccessToken; key: VerificationKey }>();
+
+  /**
+   * @param issuer the `iss` that tokens must have
+   * @param now milliseconds since the Unix epoch
+   * @throws Error when the issuer is missing
+   */
+  constructor(issuer: string, keys: VerificationKeys, now: () => number = Date.now) {
+    // Without one, jose would take the tokens of any issuer.
+    if (typeof issuer !== "string" || issuer === "") {
+      throw new Error("AccessTokens: issuer must be the text that tokens have as iss");
+    }
+    this.issuer = issuer;
+    this.#keys = keys;
+    this.#now = now;
+  }
+
+  /**
+   * Verifies type, algorithm, signature, issuer, claims and life; not audience, revocation, or proof
+   * of possession: those are the caller's (authentication.ts).
+   *
+   * @throws StatusError CREDENTIAL_INVALID, for whatever reason; KEYS_UNAVAILABLE when the key it names
+   *   is not known and nobody could be asked; or rejects with it
+   */
+  verify(jwt: string): AccessToken | Promise<AccessToken> {
+    const known = this.#remembered.get(jwt);
+    if (known !== undefined) {
+      if (this.#keys.find(known.key.id) === known.key) return this.#alive(known.token);
+      this.#remembered.delete(jwt);
+    }
+    return this.#verifyFirst(jwt);
+  }
+
+  async #verifyFirst(jwt: string): Promise<AccessToken> {
+    try {
+      if (jwt.length > MAX_TOKEN_LENGTH) throw new Error("it is too long");
+      const key = await this.#find(readHeader(jwt, ["at+jwt"]).kid);
+      const { payload } = await jwtVerify(jwt, key.key, {
+        algorithms: SIGNING_ALGORITHMS.filter((algorithm) => algorithm === key.algorithm),
+        typ: "at+jwt",
+        issuer: this.issuer,
+        clockTolerance: MAX_SKEW_S,
+        currentDate: new Date(this.#now()),
+        requiredClaims: ["iss", "sub", "aud", "exp", "iat", "jti", "client_id", "epoch"],
+      });
+      const token = readClaims(payload);
+      this.#alive(token);
+      this.#remember(jwt, token, key);
+      return token;
+    } catch (cause) {
+      if (cause instanceof StatusError) throw cause;
+      throw Errors.CREDENTIAL_INVALID({ cause });
+    }
+  }
+
+  async #find(kid: string): Promise<VerificationKey> {
+    const known = this.#keys.find(kid);
+    if (known !== undefined) return known;
+    await this.#keys.refresh().catch((cause: unknown) => {
+      throw Errors.KEYS_UNAVAILABLE({ cause });
+    });
+    const fetched = this.#keys.find(kid);
+    if (fetched === undefined) throw new Error("its key is not the issuer's");
+    return fetched;
+  }
+
+  #alive(token: AccessToken): AccessToken {
+    const nowS = this.#now() / 1000;
+    if (token.expiresAt + MAX_SKEW_S <= nowS) {
+      throw Errors.CREDENTIAL_INVALID({ cause: "it has expired" });
+    }
+    if (token.issuedAt - MAX_SKEW_S > nowS) {
+      throw Errors.CREDENTIAL_INVALID({ cause: "it was issued in the future" });
+    }
+    return token;
+  }
+
+  #remember(jwt: string, token: AccessToken, key: VerificationKey): void {
+    if (this.#remembered.size >= MAX_REMEMBERED) {
+      const oldest = this.#remembered.keys().next();
+      if (!oldest.done) this.#remembered.delete(oldest.value);
+    }
+    this.#remembered.set(jwt, { token, key });
+  }
+}

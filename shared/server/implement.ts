@@ -1,0 +1,165 @@
+import type {
+  ServiceDefinition as GrpcServiceDefinition,
+  ServerUnaryCall,
+  sendUnaryData,
+  UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import type { CacheScope } from "../cache/cacheScope.ts";
+import type { ResponseCache } from "../cache/responseCache.ts";
+import { type Contract, largestRequest, type MethodContract } from "../contract/contract.ts";
+import type { Handlers, ServiceDefinition } from "../contract/handlers.ts";
+import type { SessionParts } from "../session/sessionOptions.ts";
+import { sessionInterceptor } from "../session/steps.ts";
+import { requestReader } from "../validation/requestReader.ts";
+import { Sessions } from "../waybill/sessions.ts";
+import { type Authentications, access } from "./access.ts";
+import { caching, noting } from "./caching.ts";
+import type { Handler } from "./call.ts";
+import type { FrontDoor } from "./frontProxy.ts";
+import { STREAMS, unary } from "./grpcHandlers.ts";
+import type { ErrorHandling } from "./refusal.ts";
+import { revalidation } from "./revalidation.ts";
+import { requestTooLarge } from "./wire/framedMessage.ts";
+import { keysOf } from "./wire/requestMetadata.ts";
+import type { UnaryMethod } from "./wire/unaryCall.ts";
+import type { Route } from "./wire/unaryWire.ts";
+
+/** What happens around every call of a server. */
+export interface Surroundings extends ErrorHandling {
+  readonly contract: Contract;
+  readonly authentications: Authentications;
+  readonly frontDoor: FrontDoor;
+  /** Takes a place for a call, and gives the function that frees it; undefined when all are taken. */
+  enter(method: MethodContract): (() => void) | undefined;
+  readonly draining: AbortSignal;
+  /** Largest request of methods that state none, in bytes. */
+  readonly maxRequestBytes: number;
+}
+
+/** A service, ready to be served. */
+export interface Implementation {
+  readonly definition: GrpcServiceDefinition;
+  readonly handlers: UntypedServiceImplementation;
+  /** Its unary methods, for who serves those apart. */
+  readonly unary: readonly UnaryMethod[];
+  /** The others, which grpc-js serves. */
+  readonly streams: readonly Route[];
+}
+
+/**
+ * Turns promise handlers into what grpc-js's `Server.addService` takes. The interceptors of each
+ * method are composed here, once: a method has only those that its contract asks for.
+ *
+ * Order: a place on the server, access, what is kept of answers, decoding and field constraints, session,
+ * revalidation.
+ */
+export function implement<Definition extends ServiceDefinition, State>(
+  definition: Definition,
+  handlers: Handlers<Definition, State>,
+  around: Surroundings,
+  parts?: SessionParts<State>,
+  cache?: ResponseCache,
+): Implementation {
+  let sessions: Sessions<State> | undefined;
+  const wire: Record<string, unknown> = {};
+  const implementation: UntypedServiceImplementation = {};
+  const unaries: UnaryMethod[] = [];
+  const streams: Route[] = [];
+  for (const [name, method] of Object.entries(definition)) {
+    const contract = around.contract.method(method.path);
+    if (contract.session !== undefined) {
+      if (parts === undefined) throw new Error(`${method.path} has a session: give state and ring`);
+      sessions ??= new Sessions(contract.session, parts.state, parts.ring, parts);
+    }
+    const user = handlers[name] as unknown as Handler;
+    const handler = compose(contract, method, user.bind(handlers), around, {
+      sessions,
+      parts,
+      kept: cache?.scope(contract.service),
+    });
+    // What was encoded already, to be saved, is not encoded again.
+    const serialize = (response: unknown) =>
+      Buffer.isBuffer(response) ? response : method.responseSerialize(response);
+    wire[name] = {
+      ...method,
+      // The bytes come as they are: they are decoded after the caller may call at all.
+      requestDeserialize: (bytes: Buffer) => bytes,
+      responseSerialize: serialize,
+    };
+    if (contract.kind === "unary") {
+      const handle = unary(contract, handler, around);
+      // For calls that the wire leaves to grpc-js, which would not say why a response cannot be encoded.
+      implementation[name] = (
+        call: ServerUnaryCall<unknown, unknown>,
+        callback: sendUnaryData<unknown>,
+      ) => handle(call, (error, response) => callback(error, error ? null : serialize(response)));
+      const maxBytes = largestRequest(contract, around.maxRequestBytes);
+      unaries.push({ path: method.path, keys: keysOf(contract), handle, serialize, maxBytes });
+    } else {
+      implementation[name] = STREAMS[contract.kind](contract, handler, around, serialize);
+      streams.push({ path: method.path, keys: keysOf(contract) });
+    }
+  }
+  const definitions = wire as GrpcServiceDefinition;
+  return { definition: definitions, handlers: implementation, unary: unaries, streams };
+}
+
+/** What happens around the calls of one service. */
+interface ServiceSurroundings<State> {
+  readonly sessions: Sessions<State> | undefined;
+  readonly parts: SessionParts<State> | undefined;
+  readonly kept: CacheScope | undefined;
+}
+
+function compose<State>(
+  contract: MethodContract,
+  method: ServiceDefinition[string],
+  user: Handler,
+  around: Surroundings,
+  { sessions, parts, kept }: ServiceSurroundings<State>,
+): Handler {
+  let handler = revalidation(contract, user, method.responseSerialize, () =>
+    method.responseDeserialize(Buffer.alloc(0)),
+  );
+  if (sessions !== undefined) {
+    handler = sessionInterceptor(contract, method, handler, sessions, parts!);
+  }
+  handler = decoding(contract, method, noting(contract, handler), around);
+  if (kept !== undefined) {
+    handler = caching(contract, handler, method.responseSerialize, kept, () =>
+      around.enter(contract),
+    );
+  }
+  return access(contract, handler, around.authentications);
+}
+
+function decoding(
+  contract: MethodContract,
+  method: ServiceDefinition[string],
+  next: Handler,
+  around: Surroundings,
+): Handler {
+  const { requestCarrier, resource, sessionName } = contract;
+  const maxBytes = largestRequest(contract, around.maxRequestBytes);
+  const readWhole = requestReader(
+    around.contract.registry,
+    contract.request,
+    method.requestDeserialize,
+    [requestCarrier, resource, sessionName].some((name) => name !== undefined),
+  );
+  const read = (bytes: Buffer) => {
+    if (bytes.length > maxBytes) throw requestTooLarge(bytes.length, maxBytes);
+    return readWhole(bytes);
+  };
+  if (method.requestStream) {
+    return async (messages, call) => next(readEach(messages as AsyncIterable<Buffer>, read), call);
+  }
+  return (bytes, call) => next(read(bytes as Buffer), call);
+}
+
+async function* readEach(
+  messages: AsyncIterable<Buffer>,
+  read: (bytes: Buffer) => unknown,
+): AsyncGenerator<unknown> {
+  for await (const message of messages) yield read(message);
+}

@@ -1,0 +1,225 @@
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { advanceAnchors } from "#shared/anchors/sql/advanceAnchors.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
+import { fingerprint } from "#shared/waybill/chain.ts";
+import { debianProgram, type Program } from "../../support/debian.ts";
+import { migratedPostgres, type TestPostgres } from "../../support/postgres.ts";
+import type { Suite } from "./bench.ts";
+import { ratios } from "./results/figures.ts";
+
+const ROUND_S = 3;
+/** Low load: so many a second come, whenever they like, one per cent of what there is room for. */
+const LOW_LOAD = 200;
+/** A 99th percentile is what the machine's own disturbances make it: many short turns share them fairly. */
+const TURNS = 10;
+const TURN_S = 0.5;
+const IN_FLIGHT = 50;
+const SESSIONS = 20_000;
+const ANSWER_BYTES = 600;
+const ANSWER = randomBytes(ANSWER_BYTES);
+/** Drawn before: what the load costs, the anchors lack, and pgbench's is written in C. */
+const DIGEST_BYTES = 32;
+const DIGESTS = randomBytes(DIGEST_BYTES * 1024);
+const ASKED = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
+
+export const anchors: Suite = {
+  about:
+    "The anchors without a call around them, beside pgbench, which does the same work a row at a time on the same server.",
+  async run(bench) {
+    const pgbench = debianProgram("pgbench");
+    const postgres = await bench.own("Postgres", migratedPostgres(), (each) => each.remove());
+    const settings = { max: IN_FLIGHT + 2, name: "bench" };
+    const pool = await bench.own("the pool", createPool(postgres.url, settings), (each) =>
+      each.end(),
+    );
+    const grouped = new Anchors(pool, "session", "bench");
+    bench.step(`beginning ${SESSIONS} sessions`);
+    const rows = await makeRows(grouped);
+    await pool.query(PGBENCH_TABLES);
+
+    const seconds = bench.seconds(ROUND_S);
+    const rates = { grouped: [] as number[], pgbench: [] as number[] };
+    for (let round = 1; round <= bench.rounds; round += 1) {
+      bench.step("as many as go", round);
+      rates.grouped.push(await drive(rows, seconds, (from, to) => grouped.advance(from, to)));
+      if (pgbench === undefined) continue;
+      rates.pgbench.push(drivePgbench(pgbench, postgres, Math.max(1, seconds)));
+    }
+    const named: Record<string, number[]> = {
+      [`anchored advances in groups, ${IN_FLIGHT} in flight`]: rates.grouped,
+    };
+    if (pgbench === undefined) bench.results.leftOut("pgbench", "needs apt");
+    else {
+      named[`pgbench, ${IN_FLIGHT} clients, a row at a time`] = rates.pgbench;
+      const byRound = ratios(rates.grouped, rates.pgbench);
+      bench.results.goal("advances in groups against pgbench", byRound, { unit: "×", atLeast: 2 });
+    }
+    bench.results.list("as many as go", "/s", named);
+
+    const late = { grouped: [] as number[], alone: [] as number[] };
+    for (let round = 1; round <= bench.rounds; round += 1) {
+      bench.step(`${LOW_LOAD} a second`, round);
+      const took = { grouped: [] as number[], alone: [] as number[] };
+      for (let turn = 0; turn < (bench.isQuick ? 1 : TURNS); turn += 1) {
+        took.grouped.push(...(await trickle(rows, (from, to) => grouped.advance(from, to))));
+        took.alone.push(...(await trickle(rows, (from, to) => alone(pool, from, to))));
+      }
+      late.grouped.push(p99(took.grouped));
+      late.alone.push(p99(took.alone));
+    }
+    bench.results.list(`p99 of ${LOW_LOAD} a second that come at random`, "ms", {
+      "in groups": late.grouped,
+      "each by itself": late.alone,
+    });
+    bench.results.goal(
+      `p99 of ${LOW_LOAD} a second, in groups against each by itself`,
+      ratios(late.grouped, late.alone),
+      { unit: "×", atMost: 1 },
+    );
+    bench.results.note(
+      "pgbench: UPDATE on version and digest, and the INSERT of the advance, in one transaction. Its tables are the anchors', with the same indexes and without partitions; the rows of both are made once.",
+    );
+  },
+};
+
+type Step = Parameters<Anchors["advance"]>;
+
+interface Row {
+  readonly sessionId: string;
+  version: number;
+  digest: Buffer;
+}
+
+async function makeRows(grouped: Anchors): Promise<Row[]> {
+  const rows = Array.from({ length: SESSIONS }, () => ({
+    sessionId: newUuid(),
+    version: 1,
+    digest: randomBytes(32),
+  }));
+  await Promise.all(
+    rows.map((each) => grouped.begin({ ...each, answer: ANSWER, expiresAt: Date.now() })),
+  );
+  return rows;
+}
+
+type Advance = (from: Step[0], to: Step[1]) => Promise<boolean>;
+
+/** Advances a session of those that no other advance has in hand. @returns the milliseconds it took */
+async function advanceOne(rows: Row[], advance: Advance): Promise<number> {
+  // Taken out while it is in hand.
+  const at = Math.floor(Math.random() * rows.length);
+  const each = rows[at]!;
+  rows[at] = rows.at(-1)!;
+  rows.pop();
+  const { version } = each;
+  const next = { digest: someDigest(), asked: ASKED, answer: ANSWER, ended: false };
+  const start = performance.now();
+  if (!(await advance({ ...each }, next))) throw new Error("an advance of the bench was refused");
+  const ms = performance.now() - start;
+  rows.push(Object.assign(each, { version: version + 1, digest: next.digest }));
+  return ms;
+}
+
+function someDigest(): Buffer {
+  const at = DIGEST_BYTES * Math.floor((Math.random() * DIGESTS.length) / DIGEST_BYTES);
+  return DIGESTS.subarray(at, at + DIGEST_BYTES);
+}
+
+/** Advances sessions at random for a while, so many at a time. @returns how many a second */
+async function drive(rows: Row[], seconds: number, advance: Advance): Promise<number> {
+  let count = 0;
+  const start = performance.now();
+  const end = start + seconds * 1000;
+  const worker = async () => {
+    for (; performance.now() < end; count += 1) await advanceOne(rows, advance);
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
+  return (count * 1000) / (performance.now() - start);
+}
+
+/** Advances sessions at moments that have nothing to do with each other. @returns what each took, in ms */
+async function trickle(rows: Row[], advance: Advance): Promise<number[]> {
+  const underWay: Promise<number>[] = [];
+  let next = performance.now();
+  const end = next + TURN_S * 1000;
+  while (next < end) {
+    // A timer would have those of a millisecond come at once.
+    await nextTurn();
+    if (performance.now() < next) continue;
+    underWay.push(advanceOne(rows, advance));
+    next -= (Math.log(1 - Math.random()) * 1000) / LOW_LOAD;
+  }
+  return Promise.all(underWay);
+}
+
+function p99(figures: number[]): number {
+  return figures.toSorted((a, b) => a - b)[Math.floor(figures.length * 0.99)]!;
+}
+
+/** The same statement for one session alone. */
+async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
+  const move = {
+    sessionId: from.sessionId,
+    version: from.version,
+    head: fingerprint("anchor", from.digest),
+    nextHead: fingerprint("anchor", to.digest),
+    digest: fingerprint("advance", to.digest),
+    parent: fingerprint("advance", from.digest),
+    call: to.asked.requestDigest,
+    answer: to.answer,
+    ended: to.ended,
+    isKept: false,
+  };
+  return (await advanceAnchors(pool, "session", "bench", [move])).get(move.sessionId) === "moved";
+}
+
+/** pgbench remembers no digests: here that of a version is made of its number, and can be compared. */
+const PGBENCH_TABLES = `
+  CREATE TABLE bench_anchor (LIKE session.anchor INCLUDING ALL);
+  CREATE TABLE bench_advance (LIKE session.advance INCLUDING ALL);
+  INSERT INTO bench_anchor (session_id, version, head, answer)
+  SELECT ('00000000-0000-7000-8000-' || number)::uuid, 1, sha256(int4send(1)),
+         (SELECT answer FROM session.anchor LIMIT 1)
+    FROM generate_series(100000000001, 100000000000 + ${SESSIONS}) AS number;
+  INSERT INTO bench_advance (session_id, version, digest, replica)
+  SELECT session_id, 1, head, 'bench' FROM bench_anchor;
+  ANALYZE bench_anchor, bench_advance`;
+
+/** A row that does not move ends the run: \gset wants one. */
+const PGBENCH = `\\set number random(100000000001, 100000000000 + ${SESSIONS})
+BEGIN;
+UPDATE bench_anchor
+   SET version = version + 1, head = sha256(int4send(version + 1)), answer = :answer, ended = false
+ WHERE session_id = ('00000000-0000-7000-8000-' || :number)::uuid
+   AND version > 0 AND head = sha256(int4send(version)) AND NOT ended
+RETURNING version \\gset
+INSERT INTO bench_advance (session_id, version, digest, parent, call, answer, replica)
+VALUES (('00000000-0000-7000-8000-' || :number)::uuid, :version, :digest, :digest, :digest, NULL, 'bench');
+COMMIT;
+`;
+
+/** @returns transactions a second */
+function drivePgbench({ path, env }: Program, { url }: TestPostgres, seconds: number): number {
+  const folder = mkdtempSync(join(tmpdir(), "waybill-pgbench-"));
+  const script = join(folder, "advance.sql");
+  const bytea = (size: number) => `'\\x${randomBytes(size).toString("hex")}'::bytea`;
+  writeFileSync(
+    script,
+    PGBENCH.replaceAll(":answer", bytea(ANSWER_BYTES)).replaceAll(":digest", bytea(32)),
+  );
+  const args = ["-n", "-M", "prepared", "-c", `${IN_FLIGHT}`, "-j", "2", "-T", `${seconds}`];
+  const said = execFileSync(path, [...args, "-f", script, url], {
+    encoding: "utf8",
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  rmSync(folder, { recursive: true });
+  return Number(/tps = ([\d.]+)/.exec(said)?.[1]);
+}

@@ -1,0 +1,99 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import { Assertions } from "#shared/auth/assertions.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
+import type { CacheScope } from "#shared/cache/cacheScope.ts";
+import { followChanges } from "#shared/cache/followChanges.ts";
+import { type CacheStats, ResponseCache } from "#shared/cache/responseCache.ts";
+import {
+  type CallSettings,
+  createClient,
+  type ServiceClient,
+  scopeName,
+} from "#shared/client/client.ts";
+import { contract } from "../../../support/clients.ts";
+
+/** What a replica's own cache has. */
+const CACHE_BYTES = 16 * 2 ** 20;
+const TIMEOUT_MS = 30_000;
+
+export type Catalogue = ServiceClient<typeof CatalogServiceService>;
+const READS = ["getProduct", "listProducts", "batchGetProducts"] as const;
+type ReadName = (typeof READS)[number];
+
+/** A client of the catalogue, on a connection of its own. */
+export interface CatalogueClient {
+  readonly catalogue: Catalogue;
+  read<Name extends ReadName>(
+    name: Name,
+    request: Parameters<Catalogue[Name]>[0],
+    settings?: CallSettings,
+  ): Promise<unknown>;
+  /** Undefined: it has no cache. */
+  stats(): CacheStats | undefined;
+  close(): void;
+}
+
+export interface CachedClient extends CatalogueClient {
+  readonly scope: CacheScope;
+  /** Waits until it has heard of every change up to a number. */
+  hears(number: bigint): Promise<void>;
+}
+
+export function plainClient(address: string): CatalogueClient {
+  const catalogue = makeClient(address);
+  return {
+    catalogue,
+    read: (name, request, settings) => catalogue[name](request as never, settings),
+    stats: () => undefined,
+    close: () => catalogue.close(),
+  };
+}
+
+/**
+ * A client with a cache.
+ *
+ * @param credentialsDir of the cluster's services: with it the cache follows the feed, as checkout's does.
+ *   Default: it knows of the changes that answers tell of
+ */
+export function cachedClient(address: string, credentialsDir?: string): CachedClient {
+  const cache = new ResponseCache({ maxBytes: CACHE_BYTES });
+  const catalogue = makeClient(address, cache);
+  const { service } = contract.method(CatalogServiceService.watchChanges.path);
+  const scope = cache.scope(scopeName(address, service));
+  const stop = credentialsDir && follow(scope, address, credentialsDir);
+  return {
+    catalogue,
+    scope,
+    read: (name, request, settings) => catalogue[name](request as never, settings),
+    stats: () => cache.stats,
+    async hears(number) {
+      while (scope.position < number) await delay(5);
+    },
+    close() {
+      if (stop) stop();
+      catalogue.close();
+    },
+  };
+}
+
+function makeClient(address: string, cache?: ResponseCache): Catalogue {
+  return createClient(CatalogServiceService, address, {
+    ...{ contract, cache, timeoutMs: TIMEOUT_MS },
+    channel: { "grpc.use_local_subchannel_pool": 1 },
+  });
+}
+
+/** @returns stops it */
+function follow(scope: CacheScope, address: string, credentialsDir: string): () => void {
+  const assertions = new Assertions(loadCredentials(credentialsDir), "checkout");
+  const feed = makeClient(address);
+  const stop = followChanges(scope, async function* (afterNumber, signal) {
+    const metadata = await assertions.to(CatalogServiceService.watchChanges);
+    yield* feed.watchChanges({ afterNumber }, { signal, metadata });
+  });
+  return () => {
+    stop();
+    feed.close();
+  };
+}

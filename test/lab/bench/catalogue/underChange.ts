@@ -1,0 +1,274 @@
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
+import { Metadata } from "@grpc/grpc-js";
+import {
+  BatchGetProductsResponse,
+  ListProductsResponse,
+  Product,
+} from "#proto/waybill/catalog/v1/catalog.ts";
+import { CHANGE_KEY, changeIn } from "#shared/cache/changeNumbers.ts";
+import type { CallSettings } from "#shared/client/client.ts";
+import { bearer, Callers } from "../../../support/callers.ts";
+import { type CatalogueClient, cachedClient, plainClient } from "./clients.ts";
+import type { Random } from "./reads.ts";
+import { type RunningCatalogue, untilHeard } from "./startCatalogue.ts";
+
+/** Those that are changed: the first page has them all. */
+const PRODUCTS = 24;
+const WORKERS = 4;
+/** Between two changes, in ms: what is kept is used in the meantime. */
+const PAUSE_MS = 4;
+
+/** How much is done: changes beside reads, so often, and after each time all is compared. */
+export interface UnderChange {
+  readonly phases: number;
+  readonly changesAPhase: number;
+}
+
+/** What was counted of one reader. */
+export interface Counted {
+  readonly reads: number;
+  /** Answered from what was kept. */
+  readonly kept: number;
+  /** In words: those from before a change that their reader knew of, or that they say they show. */
+  readonly older: readonly string[];
+  /** Compared with what the database has, once all was heard. */
+  readonly compared: number;
+  readonly comparedKept: number;
+  /** In words: those that were answered something else. */
+  readonly different: readonly string[];
+}
+
+/** A read of the catalogue, whatever its method. */
+interface Asked {
+  readonly text: string;
+  of(client: CatalogueClient, settings: CallSettings): Promise<Answered>;
+}
+
+interface Answered {
+  readonly products: readonly Product[];
+  /** All of it but the page token, which is sealed anew each time. */
+  readonly bytes: string;
+}
+
+/** Who reads, and what he knows of. */
+interface Reader {
+  readonly name: string;
+  readonly client: CatalogueClient;
+  /** The newest change that he knows of. */
+  knows(): bigint;
+  /** Whether he says so himself. */
+  readonly tells: boolean;
+  /** Waits until he has heard of a change, by himself. */
+  hears(number: bigint): Promise<void>;
+}
+
+/** What an answer showed, to be judged once every change is known. */
+interface Seen {
+  readonly text: string;
+  readonly knew: bigint;
+  readonly claims: bigint;
+  readonly wasKept: boolean;
+  readonly titles: readonly (readonly [name: string, title: string])[];
+}
+
+/** A title that a change gave. */
+interface Written {
+  readonly number: bigint;
+  readonly title: string;
+}
+
+/**
+ * Reads while products are changed, with the service's cache and the clients', and judges every answer by
+ * the changes that were made.
+ *
+ * @returns by reader, and how many changes were made
+ */
+export async function readUnderChange(
+  { address, credentialsDir, cluster }: RunningCatalogue,
+  random: Random,
+  { phases, changesAPhase }: UnderChange,
+): Promise<{ readers: Map<string, Counted>; changes: number }> {
+  const { issuer, adminSecretFile } = cluster.status();
+  const callers = new Callers(address, adminSecretFile, issuer);
+  const editor = await callers.account({ audiences: ["catalog"], scopes: ["catalog.write"] });
+  const { accessToken } = await callers.grant(editor.client);
+  callers.close();
+
+  const plain = plainClient(address);
+  const following = cachedClient(address, credentialsDir);
+  const writing = cachedClient(address);
+  const written = new Map<string, Written[]>();
+  let newest = 0n;
+  let count = 0;
+  const readers: Reader[] = [
+    {
+      ...{ name: "no cache of its own, names the newest change", client: plain, tells: true },
+      ...{ knows: () => newest, hears: (number) => untilHeard(plain, number) },
+    },
+    {
+      ...{ name: "client with a cache that follows the feed", client: following, tells: false },
+      ...{ knows: () => following.scope.seen, hears: (number) => following.hears(number) },
+    },
+    {
+      ...{ name: "client with a cache that makes the changes", client: writing, tells: false },
+      ...{ knows: () => writing.scope.seen, hears: async () => {} },
+    },
+  ];
+  const found = new Map(
+    readers.map(({ name }) => [name, { seen: [] as Seen[], equal: noneYet() }]),
+  );
+
+  /** Gives a product another title, numbered by the order of all changes. */
+  const change = async () => {
+    count += 1;
+    const name = `products/${1 + random.below(PRODUCTS)}`;
+    const title = `Title ${count}`;
+    let number = 0n;
+    const onMetadata = (reply: Metadata) => {
+      number = changeIn(reply);
+    };
+    const update = { product: Product.create({ name, title }), updateMask: ["title"] };
+    await writing.catalogue.updateProduct(update, { ...bearer(accessToken), onMetadata });
+    if (number <= newest) throw new Error(`change ${number} of ${name} came after ${newest}`);
+    newest = number;
+    written.set(name, [...(written.get(name) ?? []), { number, title }]);
+  };
+
+  try {
+    // There is no change before the first one that a reader could know of.
+    await change();
+    await following.hears(newest);
+    const asked = everyRead();
+    for (let phase = 0; phase < phases; phase += 1) {
+      let isOver = false;
+      const read = async (reader: Reader) => {
+        const { seen } = found.get(reader.name)!;
+        while (!isOver) {
+          seen.push(await look(reader, asked[random.below(asked.length)]!));
+          // What is kept is answered at once: others would never have their turn.
+          await nextTurn();
+        }
+      };
+      const reading = readers.flatMap((each) => Array.from({ length: WORKERS }, () => read(each)));
+      const write = async () => {
+        for (let made = 0; made < changesAPhase; made += 1) {
+          await change();
+          await delay(PAUSE_MS);
+        }
+      };
+      await Promise.all([...reading, write().finally(() => (isOver = true))]);
+      for (const reader of readers) await reader.hears(newest);
+      await compare(readers, asked, plain, found);
+    }
+  } finally {
+    for (const each of [plain, following, writing]) each.close();
+  }
+  const judged = Array.from(found, ([name, { seen, equal }]) => {
+    const older = seen.flatMap((each) => judge(each, written) ?? []);
+    const kept = seen.filter(({ wasKept }) => wasKept).length;
+    return [name, { reads: seen.length, kept, older, ...equal }] as const;
+  });
+  return { readers: new Map(judged), changes: count };
+}
+
+const noneYet = () => ({ compared: 0, comparedKept: 0, different: [] as string[] });
+
+function everyRead(): Asked[] {
+  const names = Array.from({ length: PRODUCTS }, (_, at) => `products/${at + 1}`);
+  const single = names.map((name) => get(name));
+  const lists = ["", "title", "price desc"].flatMap((orderBy) => [
+    list(`imdb_rating_tenths >= 0`, orderBy),
+    list(`title:"title"`, orderBy),
+  ]);
+  const batches = [names.slice(0, 4), names.slice(4, 12), names].map((each) => batch(each));
+  return [...single, ...lists, list("", ""), ...batches];
+}
+
+const get = (name: string): Asked => ({
+  text: `GetProduct ${name}`,
+  async of({ catalogue }, settings) {
+    const product = await catalogue.getProduct({ name }, settings);
+    return { products: [product], bytes: hex(Product.encode(product).finish()) };
+  },
+});
+
+const list = (filter: string, orderBy: string): Asked => ({
+  text: `ListProducts ${JSON.stringify({ filter, orderBy })}`,
+  async of({ catalogue }, settings) {
+    const request = { filter, orderBy, pageSize: PRODUCTS, pageToken: "" };
+    const { products } = await catalogue.listProducts(request, settings);
+    const shown = { products, nextPageToken: "" };
+    return { products, bytes: hex(ListProductsResponse.encode(shown).finish()) };
+  },
+});
+
+const batch = (names: string[]): Asked => ({
+  text: `BatchGetProducts ${names.join(" ")}`,
+  async of({ catalogue }, settings) {
+    const { products } = await catalogue.batchGetProducts({ names }, settings);
+    return { products, bytes: hex(BatchGetProductsResponse.encode({ products }).finish()) };
+  },
+});
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
+
+async function look(reader: Reader, asked: Asked): Promise<Seen> {
+  const metadata = new Metadata();
+  // Noted before he asks.
+  const knew = reader.knows();
+  if (reader.tells) metadata.set(CHANGE_KEY, `${knew}`);
+  let claims = 0n;
+  let wasKept = false;
+  const onMetadata = (reply: Metadata) => {
+    claims = changeIn(reply);
+    wasKept = reply.get("age").length > 0;
+  };
+  const { products } = await asked.of(reader.client, { metadata, onMetadata });
+  const titles = products.map(({ name, title }) => [name, title] as const);
+  return { text: asked.text, knew, claims, wasKept, titles };
+}
+
+/** @returns what an answer shows that is older than it may be, in words. Undefined: nothing */
+function judge(seen: Seen, written: ReadonlyMap<string, readonly Written[]>): string | undefined {
+  const { text, knew, claims, titles } = seen;
+  const bound = knew > claims ? knew : claims;
+  for (const [name, title] of titles) {
+    const changes = written.get(name) ?? [];
+    const known = changes.findLastIndex(({ number }) => number <= bound);
+    // Before its first change a product has the title of the data set.
+    if (changes.findIndex((each) => each.title === title) >= known) continue;
+    const { number, title: expected } = changes[known]!;
+    return `${text}: ${name} has the title "${title}", but "${expected}" since change ${number}; the reader knew of ${knew}, the answer says ${claims}`;
+  }
+  return undefined;
+}
+
+/** Holds what each reader is answered against what the database has. Nothing changes meanwhile. */
+async function compare(
+  readers: readonly Reader[],
+  asked: readonly Asked[],
+  plain: CatalogueClient,
+  found: ReadonlyMap<string, { equal: ReturnType<typeof noneYet> }>,
+): Promise<void> {
+  const uncached = new Metadata();
+  uncached.set("cache-control", "no-store");
+  for (const each of asked) {
+    const expected = await each.of(plain, { metadata: uncached });
+    for (const { name, client } of readers) {
+      const { equal } = found.get(name)!;
+      // The second time it is kept, if it was not before.
+      for (let time = 0; time < 2; time += 1) {
+        let wasKept = false;
+        const onMetadata = (reply: Metadata) => {
+          wasKept = reply.get("age").length > 0;
+        };
+        const answer = await each.of(client, { onMetadata });
+        equal.compared += 1;
+        if (wasKept) equal.comparedKept += 1;
+        if (answer.bytes !== expected.bytes) {
+          equal.different.push(`${each.text}: ${name} is not answered what the database has`);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * A replica of a service without a Postgres of its own: sessions as SessionService has them, that stand
+ * at the cluster's session service. It tells the process that forked it where it listens, and ends with
+ * that.
+ *
+ * Usage: forked, with SESSION_SERVICE CREDENTIALS_DIR
+ */
+import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
+import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
+import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { Assertions } from "#shared/auth/assertions.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
+import type { Contract } from "#shared/contract/contract.ts";
+import { Server } from "#shared/server/server.ts";
+import { sessionHandlers } from "../../../services/session/index.ts";
+import type { SessionParts } from "../../../services/session/parts.ts";
+import { contract } from "../../support/clients.ts";
+import { makeRingSource } from "../../support/rings.ts";
+
+// One of the cluster's services by its key, that has no anchors.
+const AUDIENCE = "catalog";
+const elsewhere: Contract = {
+  ...contract,
+  method(path) {
+    const method = contract.method(path);
+    if (method.session === undefined) return method;
+    return { ...method, session: { ...method.session, audience: AUDIENCE, anchor: "session" } };
+  },
+};
+
+const [sessionService, credentialsDir] = process.argv.slice(2) as [string, string];
+const assertions = new Assertions(loadCredentials(credentialsDir), AUDIENCE);
+const anchors = new RemoteAnchors(sessionService, { contract }, assertions, "elsewhere");
+const answers = new Answers(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
+const server = new Server({ contract: elsewhere });
+// Nobody lists or revokes: that is what a database would be for.
+server.add(SessionServiceService, sessionHandlers({} as SessionParts), {
+  state: SessionState,
+  ring: makeRingSource(AUDIENCE),
+  anchorage: { anchors, answers },
+});
+process.send?.(`127.0.0.1:${await server.listen("127.0.0.1:0")}`);
+process.once("disconnect", () => process.exit());

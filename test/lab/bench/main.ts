@@ -1,0 +1,170 @@
+/**
+ * Measures, on this machine, what carrying the state costs beside fetching it, and what else there are
+ * figures of. No figure fails it: a goal that is missed is reported as that.
+ *
+ * Usage: npm run bench -- --help
+ */
+import { writeFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { parseArgs, styleText } from "node:util";
+import { Failure } from "../../../deploy/local/failure.ts";
+import { installTools } from "../../../deploy/local/tools.ts";
+import { Bench, type Extent } from "./bench.ts";
+import { circumstances, machine } from "./results/circumstances.ts";
+import { printPart } from "./results/print.ts";
+import { writePage, writeReport } from "./results/report.ts";
+import type { Part } from "./results/results.ts";
+import { SUITES } from "./suites.ts";
+
+const NAMES = Object.keys(SUITES);
+const WIDTH = Math.max(...NAMES.map((name) => name.length));
+
+const USAGE = `Usage: npm run bench [-- SUITE… --quick --json FILE --report DIR --page --rounds N --calls N]
+
+${Object.entries(SUITES)
+  .map(([name, { about }]) => `  ${name.padEnd(WIDTH)}  ${about}`)
+  .join("\n")}
+
+All of them take more than an hour, and ten minutes with --quick.
+
+  --quick       fewer and shorter rounds, to see that it runs; leaves the report alone
+  --json FILE   what was found, for machines
+  --report DIR  where the report goes: REPORT.md, pictures in report/
+                [test/lab/bench; with --quick, --rounds or --calls: none]
+  --page        measures nothing: makes the report's page anew, with what findings/ say now
+  --rounds N    how often each contender is measured, in turn   [5; with --quick: 2]
+  --calls N     the most calls of one run
+  --help        this text
+
+Exit code: 0; 1 when a suite could not be run to its end; 2 when the command's own words are off.
+`;
+
+const OPTIONS = {
+  quick: { type: "boolean", default: false },
+  json: { type: "string" },
+  report: { type: "string" },
+  page: { type: "boolean", default: false },
+  rounds: { type: "string" },
+  calls: { type: "string" },
+  help: { type: "boolean", short: "h", default: false },
+} as const;
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    const said = (error as Error).message.split(". ")[0];
+    const known = Object.keys(OPTIONS).map((name) => `--${name}`);
+    throw new Failure(`${said}: expected some of ${known.join(", ")}`, 2);
+  }
+}
+
+async function main(): Promise<number> {
+  const { values: flags, positionals } = parse(process.argv.slice(2));
+  if (flags.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  for (const name of positionals) {
+    if (NAMES.includes(name)) continue;
+    throw new Failure(`there is no suite ${name}: expected some of ${NAMES.join(", ")}`, 2);
+  }
+  if (flags.page) {
+    const kept = flags.report ? resolve(flags.report) : import.meta.dirname;
+    console.log(writePage(kept, NAMES));
+    return 0;
+  }
+  const extent: Extent = {
+    isQuick: flags.quick,
+    rounds: whole("--rounds", flags.rounds) ?? (flags.quick ? 2 : 5),
+    mostCalls: whole("--calls", flags.calls),
+  };
+  const isWhole = !flags.quick && flags.rounds === undefined && flags.calls === undefined;
+  const folder = flags.report ? resolve(flags.report) : isWhole ? import.meta.dirname : undefined;
+  installTools(["ghz", "waybill-load", "waybill-relay"], tell);
+  console.log(`${machine()}, Node ${process.version}`);
+  const parts: Part[] = [];
+  let failed = 0;
+  for (const name of positionals.length > 0 ? NAMES.filter(isAmong(positionals)) : NAMES) {
+    const part = await runSuite(name, extent);
+    if (part === undefined) {
+      failed += 1;
+      continue;
+    }
+    parts.push(part);
+    // After each: what took an hour outlives a suite that ends it all.
+    if (flags.json !== undefined) {
+      writeFileSync(flags.json, `${JSON.stringify({ machine: machine(), parts }, null, 2)}\n`);
+    }
+    if (folder !== undefined) tell(`report: ${writeReport(folder, NAMES, part)}`);
+  }
+  return failed === 0 ? 0 : 1;
+}
+
+/** @returns undefined when it failed: why was printed */
+async function runSuite(name: string, extent: Extent): Promise<Part | undefined> {
+  const bench = new Bench(name, extent);
+  const interruption = whenInterrupted(bench);
+  const { about, run } = SUITES[name]!;
+  let part: Part | undefined;
+  try {
+    await run(bench);
+    part = bench.results.part(name, about, circumstances(extent.rounds, extent.isQuick));
+    printPart(part);
+  } catch (error) {
+    if (!interruption.has()) console.error(`${name} FAILED: ${(error as Error).stack}`);
+  }
+  if (interruption.has()) return new Promise(() => {});
+  interruption.ignore();
+  for (const failure of await bench.end()) console.error(failure);
+  return part;
+}
+
+/** Ctrl-C ends what the suite has started, each by itself, and then the bench. */
+function whenInterrupted(bench: Bench) {
+  let isEnding = false;
+  const end = () => {
+    // The terminal sends it, and so does npm.
+    if (isEnding) return;
+    isEnding = true;
+    tell("ending what was started");
+    void bench.end().then((failures) => {
+      for (const failure of failures) console.error(failure);
+      process.exit(130);
+    });
+  };
+  process.on("SIGINT", end);
+  process.on("SIGTERM", end);
+  return {
+    has: () => isEnding,
+    ignore() {
+      process.off("SIGINT", end);
+      process.off("SIGTERM", end);
+    },
+  };
+}
+
+function isAmong(names: readonly string[]): (name: string) => boolean {
+  return (name) => names.includes(name);
+}
+
+function tell(line: string): void {
+  process.stderr.write(`${styleText("dim", line, { stream: process.stderr })}\n`);
+}
+
+function whole(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^[1-9]\d{0,8}$/.test(text)) {
+    throw new Failure(`${flag} ${text}: expected a whole number from 1`, 2);
+  }
+  return Number(text);
+}
+
+main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    const known = error instanceof Failure;
+    console.error(`bench: ${known ? error.message : (error as Error).stack}`);
+    process.exit(known ? error.exitCode : 1);
+  },
+);

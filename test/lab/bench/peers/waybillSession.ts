@@ -1,0 +1,101 @@
+import { join } from "node:path";
+import {
+  AnchoredServiceService,
+  Basket,
+  type BasketRequest,
+  CarriedServiceService,
+} from "#proto/waybill/bench/v1/bench.ts";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
+import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { Spills } from "#shared/anchors/spills.ts";
+import { Assertions } from "#shared/auth/assertions.ts";
+import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
+import { type Contract, loadContract } from "#shared/contract/contract.ts";
+import type { Context, Handlers } from "#shared/contract/handlers.ts";
+import { createPool } from "#shared/pg/pool.ts";
+import { fixedRing } from "#shared/rings/ring.ts";
+import { Server } from "#shared/server/server.ts";
+import { newBasket, type PeerSettings } from "./peer.ts";
+
+export const PROTOSET = join(import.meta.dirname, "../../../../proto/gen/bench.binpb");
+
+const AUDIENCE = "bench";
+/** One of the cluster's services that has no anchors. */
+const ELSEWHERE = "catalog";
+
+const ringOf = (audience: string, { key }: PeerSettings) =>
+  fixedRing({
+    audience,
+    version: 1,
+    keys: [{ id: "0123456789A", state: "active", key: Buffer.from(key!, "base64url") }],
+  });
+
+const handlers = {
+  begin: async ({ size }: BasketRequest, { session }: Context<Basket>) => {
+    session.state = newBasket(size);
+    return { waybill: undefined, changes: 0 };
+  },
+  read: async (_request: BasketRequest, { session }: Context<Basket>) => ({
+    waybill: undefined,
+    changes: session.state.changes,
+  }),
+  advance: async (_request: BasketRequest, { session }: Context<Basket>) => {
+    session.state.changes += 1;
+    return { waybill: undefined, changes: session.state.changes };
+  },
+} satisfies Handlers<typeof CarriedServiceService, Basket>;
+
+/** Sessions that are carried: nothing is kept, but for states that spill. */
+export async function waybillSession(settings: PeerSettings): Promise<string> {
+  const server = new Server({ contract: loadContract(PROTOSET) });
+  const { store } = settings;
+  const pool = store === undefined ? undefined : createPool(store, { max: 5, name: "bench" });
+  server.add(CarriedServiceService, handlers, {
+    ...{ state: Basket, ring: ringOf(AUDIENCE, settings) },
+    spills: pool && new Spills(pool, AUDIENCE),
+  });
+  const port = await server.listen("127.0.0.1:0");
+  server.serving(true);
+  return `127.0.0.1:${port}`;
+}
+
+/** Sessions that are anchored: in a schema of the peer's own, or at the cluster's session service. */
+export async function anchoredSession(settings: PeerSettings): Promise<string> {
+  const { sessionService, credentialsDir, store } = settings;
+  const contract = loadContract(PROTOSET);
+  const server = new Server({
+    contract: sessionService === undefined ? contract : elsewhere(contract),
+  });
+  const audience = sessionService === undefined ? AUDIENCE : ELSEWHERE;
+  const answers = new Answers(audience, ringOf(savedAudience(audience), settings));
+  let anchors: Anchors | RemoteAnchors;
+  if (sessionService === undefined) {
+    anchors = new Anchors(createPool(store!, { max: 5, name: "bench" }), AUDIENCE, "bench");
+    await anchors.keepPartitions(6 * 3600, 24 * 3600);
+  } else {
+    const assertions = new Assertions(loadCredentials(credentialsDir!), audience);
+    const { contract: cluster } = await import("../../../support/clients.ts");
+    anchors = new RemoteAnchors(sessionService, { contract: cluster }, assertions, "bench");
+  }
+  server.add(AnchoredServiceService, handlers, {
+    state: Basket,
+    ring: ringOf(audience, settings),
+    anchorage: { anchors, answers },
+  });
+  const port = await server.listen("127.0.0.1:0");
+  server.serving(true);
+  return `127.0.0.1:${port}`;
+}
+
+/** The contract of a service without a Postgres of its own, by one of the cluster's credentials. */
+function elsewhere(contract: Contract): Contract {
+  return {
+    ...contract,
+    method(path) {
+      const method = contract.method(path);
+      if (method.session === undefined) return method;
+      return { ...method, session: { ...method.session, audience: ELSEWHERE, anchor: "session" } };
+    },
+  };
+}

@@ -1,0 +1,270 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Children } from "../../../deploy/local/children.ts";
+import { envoyBinary } from "../../../deploy/local/envoyBinary.ts";
+import { Failure } from "../../../deploy/local/failure.ts";
+import { toolPath } from "../../../deploy/local/tools.ts";
+import type { Bench, Suite } from "./bench.ts";
+import { type Contender, loadOf, measure, sessionsOf, warmUp } from "./contender.ts";
+import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
+import { oneRound, type Rounds } from "./inTurn.ts";
+import { putLoad } from "./load.ts";
+import { type Peer, startPeer } from "./peers/start.ts";
+import { count, median, numeral, ratios } from "./results/figures.ts";
+
+const REPLICAS = [1, 2, 4, 8] as const;
+const SIZE = 195;
+/** What is compiled is compiled in each of them. */
+const FIRST_CALLS_A_REPLICA = 20_000;
+/** What two cores carry, however many replicas share it. */
+const PACE_PER_S = 1500;
+/** Shares are compared to a few in a hundred: short runs, close upon one another, and many of them. */
+const PACE_S = 2;
+const PASSES = 4;
+const SPREAD_CALLS = 60_000;
+/** Replicas before one more comes, and the load on them, long enough for that to be seen. */
+const BEFORE = 2;
+const ARRIVAL_PER_S = 1000;
+const ARRIVAL_S = 6;
+const ARRIVAL_LIMIT_S = 4;
+/** Its share of the calls in such a while; and how much of an even one is one. */
+const WINDOW_MS = 250;
+const SHARE = 0.9;
+
+interface Scaled extends Contender {
+  readonly frontDoor: FrontDoor;
+  readonly replicas: readonly Peer[];
+}
+
+export const scale: Suite = {
+  about: `What a carried advance costs behind a real Envoy with 1 to 8 replicas and the same ${PACE_PER_S} calls a second on all of them together, and how they are spread.`,
+  async run(bench) {
+    if (toolPath("waybill-load") === undefined) {
+      bench.results.leftOut("all of it", "the load generator needs Go");
+      return;
+    }
+    if (!hasEnvoy(bench)) return;
+    const key = randomBytes(32).toString("base64url");
+    const folder = mkdtempSync(join(tmpdir(), "waybill-scale-"));
+    await bench.own("the folder", folder, () => rmSync(folder, { recursive: true }));
+    const children = await bench.own("the watchdog", new Children(), (each) => each.close());
+    const mint = await bench.own("the mint", startPeer("waybill", { key }), (each) => each.end());
+    const amount = { calls: bench.calls(PACE_PER_S * PACE_S), perS: PACE_PER_S };
+    const passes = bench.isQuick ? 1 : PASSES;
+    const found = new Map<string, Rounds>();
+    const measureAnew = async (round: number) => {
+      const contenders: Scaled[] = [];
+      for (const count of REPLICAS) {
+        for (const kind of ["passing", "waybill"] as const) {
+          const own = { folder: join(folder, `${round}-${kind}-${count}`), kind, count, key };
+          contenders.push(await startScaled(bench, children, own, mint.address));
+        }
+      }
+      for (const each of contenders) {
+        await warmUp(bench, each, FIRST_CALLS_A_REPLICA * each.replicas.length);
+      }
+      const asked = { what: "", round, passes };
+      await oneRound(bench, asked, contenders, (each) => measure(each, amount), found);
+      return contenders;
+    };
+    for (let round = 1; round < bench.rounds; round += 1) {
+      await bench.during(() => measureAnew(round));
+    }
+    const contenders = await measureAnew(bench.rounds);
+    reportCost(bench, found);
+    if (passes > 1) {
+      bench.results.note(
+        `Each round has processes of its own: how Node compiles one differs by more than what is compared. Its cost is the mean of ${passes} runs of ${PACE_S} s, in turn to and fro.`,
+      );
+    }
+    await spreads(bench, contenders);
+    await arrivals(bench, contenders.find(({ name }) => name === nameOf("waybill", BEFORE))!, key);
+  },
+};
+
+function hasEnvoy(bench: Bench): boolean {
+  try {
+    envoyBinary((line) => bench.step(line));
+    return true;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    bench.results.leftOut("all of it", "there is no Envoy that runs here");
+    return false;
+  }
+}
+
+function nameOf(kind: "passing" | "waybill", count: number): string {
+  const replicas = count === 1 ? "1 replica" : `${count} replicas`;
+  return `${kind === "passing" ? "fair floor" : "Waybill"}, ${replicas}`;
+}
+
+interface Own {
+  readonly folder: string;
+  readonly kind: "passing" | "waybill";
+  readonly count: number;
+  readonly key: string;
+}
+
+/** Replicas of one kind behind a front door of their own. */
+async function startScaled(
+  bench: Bench,
+  children: Children,
+  { folder, kind, count, key }: Own,
+  beganAt: string,
+): Promise<Scaled> {
+  const name = nameOf(kind, count);
+  bench.step(`starting ${name}`);
+  const replicas: Peer[] = [];
+  for (let number = 1; number <= count; number += 1) {
+    replicas.push(await bench.own("a replica", startPeer(kind, { key }), (each) => each.end()));
+  }
+  const starting = startFrontDoor(children, folder);
+  const frontDoor = await bench.own("Envoy", starting, (each) => each.end());
+  await frontDoor.sendTo(replicas.map(({ address }) => address));
+  const { address } = frontDoor;
+  const processes = { services: replicas.map(({ pid }) => pid), Envoy: [frontDoor.pid] };
+  const call = { method: "Advance", carrier: "waybill", size: SIZE } as const;
+  return { name, kind, ...call, beganAt, address, frontDoor, replicas, processes };
+}
+
+function reportCost(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
+  const overFloor = new Map(
+    REPLICAS.map((count) => {
+      const [floor, own] = (["passing", "waybill"] as const).map(
+        (kind) => found.get(nameOf(kind, count))!["CPU"]!,
+      );
+      return [count, ratios(own!, floor!)] as const;
+    }),
+  );
+  const rows = Array.from(found, ([name, rounds]) => {
+    const count = REPLICAS.find((each) => name === nameOf("waybill", each));
+    const own: Rounds = count === undefined ? {} : { "of the fair floor": overFloor.get(count)! };
+    return [name, { ...rounds, ...own }] as const;
+  });
+  bench.results.table(
+    `${PACE_PER_S} calls a second over all replicas, through Envoy`,
+    [
+      { name: "of the fair floor", unit: "× CPU" },
+      { name: "CPU", unit: "µs a call" },
+      { name: "services", unit: "µs" },
+      { name: "Envoy", unit: "µs" },
+      { name: "rate", unit: "calls/s" },
+      { name: "p50", unit: "ms" },
+      { name: "p99", unit: "ms" },
+      { name: "memory", unit: "MB" },
+    ],
+    rows,
+  );
+  bench.results.goal(
+    "CPU over the fair floor's, with 8 replicas / with 1",
+    ratios(overFloor.get(8)!, overFloor.get(1)!),
+    { unit: "×", atMost: 1.05 },
+  );
+  bench.results.plot({
+    ...{ file: "cost", kind: "lines", title: "CPU of a call by the number of replicas" },
+    ...{ across: "replicas", up: "µs of CPU a call" },
+    series: (["passing", "waybill"] as const).map((kind) => ({
+      name: kind === "passing" ? "fair floor" : "Waybill",
+      points: REPLICAS.map((count) => ({
+        at: count,
+        value: median(found.get(nameOf(kind, count))!["CPU"]!),
+      })),
+    })),
+  });
+}
+
+/** How far each replica's share of the calls is from an even one. */
+async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<void> {
+  const calls = bench.calls(SPREAD_CALLS);
+  const shares: Record<string, number[]> = {};
+  for (const each of contenders.filter(({ kind }) => kind === "waybill")) {
+    const { name, frontDoor, replicas } = each;
+    if (replicas.length === 1) continue;
+    bench.step(`spread: ${name}`);
+    const sent = await sessionsOf(each, calls);
+    const before = await frontDoor.sent();
+    await putLoad({ ...loadOf(each), ...sent, calls, perS: PACE_PER_S });
+    const after = await frontDoor.sent();
+    shares[name] = replicas.map(({ address }) => {
+      const own = after.get(address)! - before.get(address)!;
+      return ((own * replicas.length) / calls - 1) * 100;
+    });
+  }
+  bench.results.list("a replica's share of the calls, from an even one", "%", shares);
+  const worst = Math.max(...Object.values(shares).flat().map(Math.abs));
+  bench.results.goal("the share furthest from an even one", [worst], { unit: "%", atMost: 5 });
+  const most = Math.max(...REPLICAS);
+  const byChance = 200 * Math.sqrt((most - 1) / calls);
+  bench.results.note(
+    `If chance alone spread ${count(calls)} calls over ${most} replicas, one share in twenty would be ${numeral(byChance)} % or more from an even one.`,
+  );
+}
+
+/** One more replica comes while calls go on, on connections from before. */
+async function arrivals(bench: Bench, before: Scaled, key: string): Promise<void> {
+  const found = { started: [] as number[], listed: [] as number[] };
+  for (let round = 1; round <= bench.rounds; round += 1) {
+    bench.step(`one more than ${BEFORE} replicas, under load`, round);
+    const { started, listed } = await bench.during(() => arrival(bench, before, key));
+    found.started.push(started);
+    found.listed.push(listed);
+  }
+  bench.results.list(`one more than ${BEFORE} replicas, until it takes its share`, "s", {
+    "from its start": found.started,
+    "from when the front door could know of it": found.listed,
+  });
+  bench.results.goal(
+    "a new replica that listens takes its share, on connections from before",
+    found.listed,
+    { unit: "s", atMost: 2 },
+  );
+  bench.results.note(
+    `A new replica has its share as soon as, of the calls of ${WINDOW_MS} ms, it was sent ${SHARE * 100} % of an even one; after ${ARRIVAL_LIMIT_S} s it is no longer waited for.`,
+  );
+}
+
+async function arrival(bench: Bench, before: Scaled, key: string) {
+  const { frontDoor, replicas } = before;
+  const old = replicas.map(({ address }) => address);
+  const calls = ARRIVAL_PER_S * ARRIVAL_S;
+  const sent = await sessionsOf(before, calls);
+  const load = putLoad({ ...loadOf(before), ...sent, calls, perS: ARRIVAL_PER_S });
+  // Until it is over, whatever comes of it.
+  load.catch(() => {});
+  await delay(1000);
+  const startedAt = performance.now();
+  const added = await bench.own("a new replica", startPeer("waybill", { key }), (each) =>
+    each.end(),
+  );
+  const listedAt = performance.now();
+  frontDoor.announce([...old, added.address]);
+  const at = await untilItsShare(frontDoor, added.address, startedAt, old.length + 1);
+  await load;
+  await frontDoor.sendTo(old);
+  return { started: (at - startedAt) / 1000, listed: (at - listedAt) / 1000 };
+}
+
+/** @returns when that was, or when it was no longer waited for */
+async function untilItsShare(
+  frontDoor: FrontDoor,
+  address: string,
+  startedAt: number,
+  replicas: number,
+): Promise<number> {
+  let last = await frontDoor.sent();
+  for (;;) {
+    await delay(WINDOW_MS);
+    const now = await frontDoor.sent();
+    const at = performance.now();
+    const gained = new Map(
+      Array.from(now, ([each, calls]) => [each, calls - (last.get(each) ?? 0)]),
+    );
+    const all = Array.from(gained.values()).reduce((sum, each) => sum + each, 0);
+    const share = (gained.get(address) ?? 0) / all;
+    if (share >= SHARE / replicas || at - startedAt > ARRIVAL_LIMIT_S * 1000) return at;
+    last = now;
+  }
+}

@@ -1,0 +1,276 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { randomBytes, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Client } from "pg";
+import { Mode } from "#proto/waybill/options/v1/options.ts";
+import type { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { bearer, Callers } from "../../support/callers.ts";
+import { type Clients, makeClients } from "../../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
+import { shop } from "../../support/shopper.ts";
+import { step } from "../../support/step.ts";
+import type { Bench, Suite } from "./bench.ts";
+import { exactCpuUsOfTree } from "./processTimes.ts";
+
+const IN_FLIGHT = 32;
+const ROUND_S = 3;
+/** A connection that has nothing more to do has reported by then what it wrote. */
+const REPORTED_MS = 11_000;
+/** A spilled state, in characters. */
+const STATE_CHARS = 10_000;
+/** After so many another session begins: all that is kept of one stays far below its quota. */
+const SPILLS_A_SESSION = 100;
+
+/** What one worker does again and again. */
+type Worker = () => Promise<unknown>;
+
+/** What is measured of each kind. */
+const MEASURES = [
+  { name: "rate", unit: "calls/s" },
+  { name: "p50", unit: "ms" },
+  { name: "p99", unit: "ms" },
+  { name: "replicas", unit: "µs of CPU" },
+  { name: "program", unit: "µs of CPU" },
+  { name: "Postgres", unit: "µs of CPU" },
+  { name: "front door", unit: "µs of CPU" },
+  { name: "WAL", unit: "bytes" },
+  { name: "written", unit: "rows" },
+] as const;
+
+type Measured = Record<(typeof MEASURES)[number]["name"], number[]>;
+
+export const sessions: Suite = {
+  about: `What a call of each kind costs in the reference cluster, ${IN_FLIGHT} in flight, kinds in turn.`,
+  run: measureKinds,
+};
+
+/**
+ * Through the front door, but for the calls of the program that keeps its sessions at the session service.
+ * That is a process of its own, and asked itself.
+ */
+async function measureKinds(bench: Bench): Promise<void> {
+  // The owner's token lasts as long as all rounds.
+  const starting = startTestCluster({ replicaEnv: { WAYBILL_ACCESS_TOKEN_LIFE_S: "3600" } });
+  const cluster = await bench.own("the cluster", starting, (each) => each.remove());
+  const clients = makeClients(cluster.target, { withJar: false });
+  const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
+  const { accessToken: token } = await callers.signIn(await callers.person());
+  const db = new Client({ connectionString: cluster.databaseUrl });
+  // An interrupted bench stops Postgres under it.
+  db.on("error", () => {});
+  await db.connect();
+  await bench.own("the connection", db, (each) => each.end());
+  const program = await bench.own("the program", startProgram(cluster), endProgram);
+  const ofProgram = makeClients(program.target, { withJar: false });
+  const kinds: Record<string, () => Promise<Worker>> = {
+    "carried read": () => reader(clients),
+    "carried advance": () => advancer(clients, Mode.MODE_CARRIED),
+    "carried advance, each version kept": () => advancer(clients, Mode.MODE_CARRIED, token),
+    "anchored advance, in groups": () => advancer(clients, Mode.MODE_ANCHORED),
+    "anchored advance, at the session service, no front door": () =>
+      advancer(ofProgram, Mode.MODE_ANCHORED),
+    "an order asked for again: step and read, one transaction": () => placer(cluster),
+    "spilled advance, 10 KB, to and fro: states kept before": () => turner(clients),
+    "spilled advance, 10 KB, each state a new one": () => spiller(clients),
+    "resume, anchored": () => resumer(clients, token, Mode.MODE_ANCHORED),
+    "resume, carried: a new session": () => resumer(clients, token, Mode.MODE_CARRIED),
+  };
+  const workers = new Map<string, Worker[]>();
+  for (const [kind, make] of Object.entries(kinds)) {
+    bench.step(`beginning: ${kind}`);
+    workers.set(kind, await Promise.all(Array.from({ length: IN_FLIGHT }, make)));
+  }
+  const measured = new Map<string, Measured>();
+  for (let round = 1; round <= bench.rounds; round += 1) {
+    // In the last round alone: it takes its time.
+    const isLast = round === bench.rounds && !bench.isQuick;
+    let written = isLast ? await rowsWritten(db) : undefined;
+    for (const [kind, own] of workers) {
+      bench.step(kind, round);
+      const figures = await measure(
+        { cluster, programPid: program.process.pid!, db, seconds: bench.seconds(ROUND_S) },
+        own,
+      );
+      const each: Measured = measured.get(kind) ?? {
+        ...{ rate: [], p50: [], p99: [], replicas: [], program: [] },
+        ...{ Postgres: [], "front door": [], WAL: [], written: [] },
+      };
+      measured.set(kind, each);
+      for (const name of Object.keys(figures.of) as (keyof typeof figures.of)[]) {
+        each[name].push(figures.of[name]);
+      }
+      if (written === undefined) continue;
+      const now = await rowsWritten(db);
+      each.written.push((now - written) / figures.calls);
+      written = now;
+    }
+  }
+  if (bench.isQuick) bench.results.leftOut("rows written", "not in a quick run");
+  const shown = MEASURES.filter(({ name }) => name !== "written" || !bench.isQuick);
+  bench.results.table("a call", shown, measured);
+  callers.close();
+  clients.close();
+  ofProgram.close();
+}
+
+/** A replica of a program without a Postgres of its own, whose sessions stand at the cluster's first replica. */
+async function startProgram(
+  cluster: TestCluster,
+): Promise<{ process: ChildProcess; target: string }> {
+  const credentials = join(cluster.dataDir, "secrets", "credentials");
+  const [first] = cluster.status().replicas;
+  const process = fork(join(import.meta.dirname, "elsewhere.ts"), [first!.address, credentials]);
+  const [target] = (await once(process, "message")) as [string];
+  return { process, target };
+}
+
+async function endProgram({ process }: { process: ChildProcess }): Promise<void> {
+  if (process.exitCode !== null || process.signalCode !== null) return;
+  const exited = once(process, "exit");
+  if (process.connected) process.disconnect();
+  await exited;
+}
+
+interface Measuring {
+  readonly cluster: TestCluster;
+  readonly programPid: number;
+  readonly db: Client;
+  readonly seconds: number;
+}
+
+async function measure(
+  { cluster, programPid, db, seconds: wanted }: Measuring,
+  workers: readonly Worker[],
+) {
+  const { replicas, postgres, frontDoor } = cluster.status();
+  const cpu = () => ({
+    replicas: replicas.reduce((sum, { pid }) => sum + exactCpuUsOfTree(pid), 0),
+    program: exactCpuUsOfTree(programPid),
+    Postgres: exactCpuUsOfTree(postgres!.pid),
+    "front door": exactCpuUsOfTree(frontDoor!.pid),
+  });
+  const latencies: number[] = [];
+  const before = cpu();
+  const wal = await walWritten(db);
+  const start = performance.now();
+  await Promise.all(
+    workers.map(async (work) => {
+      while (performance.now() - start < wanted * 1000) {
+        const at = performance.now();
+        await work();
+        latencies.push(performance.now() - at);
+      }
+    }),
+  );
+  const seconds = (performance.now() - start) / 1000;
+  const after = cpu();
+  const walAfter = await walWritten(db);
+  const calls = latencies.length;
+  latencies.sort((a, b) => a - b);
+  const cost = (of: keyof typeof before) => (after[of] - before[of]) / calls;
+  return {
+    calls,
+    of: {
+      rate: calls / seconds,
+      p50: latencies[Math.floor(calls * 0.5)]!,
+      p99: latencies[Math.floor(calls * 0.99)]!,
+      replicas: cost("replicas"),
+      program: cost("program"),
+      Postgres: cost("Postgres"),
+      "front door": cost("front door"),
+      WAL: (walAfter - wal) / calls,
+    },
+  };
+}
+
+async function walWritten(db: Client): Promise<number> {
+  const { rows } = await db.query<{ wal: string }>(
+    "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS wal",
+  );
+  return Number(rows[0]!.wal);
+}
+
+async function rowsWritten(db: Client): Promise<number> {
+  await delay(REPORTED_MS);
+  const { rows } = await db.query<{ written: string }>(`
+    SELECT tup_inserted + tup_updated + tup_deleted AS written
+      FROM pg_stat_database WHERE datname = current_database()`);
+  return Number(rows[0]!.written);
+}
+
+const state = (): SessionState => ({ value: { $case: "json", value: { at: randomUUID() } } });
+
+async function reader({ session }: Clients): Promise<Worker> {
+  const { waybill } = await step(session.beginSession, { state: state(), waybill: undefined });
+  return () => step(session.openSession, { waybill: undefined }, { waybill });
+}
+
+/** @param token of an owner, who has each version kept. Default: nobody owns it */
+async function advancer({ session }: Clients, mode: Mode, token?: string): Promise<Worker> {
+  const checkpointEvery = token === undefined ? 0 : 1;
+  const first = { state: state(), waybill: undefined, mode, checkpointEvery };
+  let { waybill } = await step(session.beginSession, first, { token });
+  return async () => {
+    const request = { state: state(), waybill: undefined };
+    const sent = { waybill, key: randomUUID(), token };
+    ({ waybill } = await step(session.advanceSession, request, sent));
+  };
+}
+
+const largeState = (): SessionState => ({
+  value: { $case: "json", value: { text: randomBytes(STATE_CHARS / 2).toString("hex") } },
+});
+
+/**
+ * Each state is a new row, the first one of a session, too: one call in a hundred begins another. Before
+ * each, what its session has kept is summed: with far more of them it would cost more.
+ */
+async function spiller({ session }: Clients): Promise<Worker> {
+  const begin = async () =>
+    (await step(session.beginSession, { state: largeState(), waybill: undefined })).waybill;
+  let waybill = await begin();
+  let spills = 1;
+  return async () => {
+    if (spills === SPILLS_A_SESSION) {
+      waybill = await begin();
+      spills = 1;
+      return;
+    }
+    const request = { state: largeState(), waybill: undefined };
+    ({ waybill } = await step(session.advanceSession, request, { waybill }));
+    spills += 1;
+  };
+}
+
+/** Each session has kept both its states before it is measured: nothing is written. */
+async function turner({ session }: Clients): Promise<Worker> {
+  const states = [largeState(), largeState()];
+  let turn = 0;
+  let { waybill } = await step(session.beginSession, { state: states[0], waybill: undefined });
+  const work = async () => {
+    turn += 1;
+    const request = { state: states[turn % 2], waybill: undefined };
+    ({ waybill } = await step(session.advanceSession, request, { waybill }));
+  };
+  await work();
+  return work;
+}
+
+/**
+ * An order that has been placed is asked for again: the session's step and a read of the order, in the
+ * service's transaction, which writes no row of the service's own.
+ */
+async function placer(cluster: TestCluster): Promise<Worker> {
+  const clients = makeClients(cluster.target);
+  await shop(clients, 1 + Math.floor(Math.random() * 3000));
+  return () => clients.checkout.placeOrder({});
+}
+
+async function resumer({ session }: Clients, token: string, mode: Mode): Promise<Worker> {
+  const first = { state: state(), waybill: undefined, mode, checkpointEvery: 1 };
+  const begun = await step(session.beginSession, first, { token });
+  const { name } = begun.response.session!;
+  return () => session.resumeSession({ name }, bearer(token));
+}

@@ -1,0 +1,124 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { Errors } from "#shared/errors.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import type { Server } from "#shared/server/server.ts";
+import { fingerprint } from "#shared/waybill/chain.ts";
+import { makeRings, serveSessions } from "../../support/anchoredServer.ts";
+import { makeClients } from "../../support/clients.ts";
+import { migratedPostgres, type TestPostgres } from "../../support/postgres.ts";
+import { seededRandom } from "../../support/random.ts";
+import { makeRingSource } from "../../support/rings.ts";
+import { startLossyProxy } from "../fleet/lossyProxy.ts";
+import type { Line } from "./history.ts";
+import { faultsOf } from "./linearizable.ts";
+import { contendForSessions } from "./workload.ts";
+
+let postgres: TestPostgres;
+let pool: Pool;
+beforeAll(async () => {
+  postgres = await migratedPostgres();
+  pool = createPool(postgres.url, { max: 10, name: "planted" });
+});
+afterAll(async () => {
+  await pool?.end();
+  await postgres?.remove();
+});
+
+const random = seededRandom();
+const below = (limit: number) => random.below(limit);
+const rings = makeRings();
+const savedRing = makeRingSource(savedAudience("session"));
+type Advance = Parameters<Anchors["advance"]>;
+
+/** Sets the version without a look at what it was. */
+class Unguarded extends Anchors {
+  override async advance(from: Advance[0], to: Advance[1]): Promise<boolean> {
+    await this.pool.query(
+      `UPDATE session.anchor SET version = $2::integer, head = $3::bytea, answer = $4::bytea
+        WHERE session_id = $1::uuid`,
+      [from.sessionId, from.version + 1, fingerprint("anchor", to.digest), to.answer],
+    );
+    return true;
+  }
+}
+
+/** Saves the answer after the step, and does not always get so far. */
+class Afterwards extends Anchors {
+  override async advance(from: Advance[0], to: Advance[1]): Promise<boolean> {
+    const moved = await super.advance(from, { ...to, answer: Buffer.alloc(0) });
+    if (!moved) return false;
+    if (below(10) === 0) throw Errors.DATABASE_UNAVAILABLE({ cause: "died between the two" });
+    await this.pool.query("UPDATE session.anchor SET answer = $2::bytea WHERE session_id = $1", [
+      from.sessionId,
+      to.answer,
+    ]);
+    return true;
+  }
+}
+
+/** Takes every call for a new one. */
+class Keyless extends Answers {
+  override seal(answer: Parameters<Answers["seal"]>[0]): Buffer {
+    return super.seal({ ...answer, idempotencyDigest: Buffer.alloc(32) });
+  }
+}
+
+/** Two replicas behind a net that loses answers, and what five groups of clients see of them. */
+async function observe(
+  makeAnchors: (pool: Pool, schema: string, replica: string) => Anchors,
+  answers: Answers,
+): Promise<number> {
+  const servers: Server[] = [];
+  const proxies: Awaited<ReturnType<typeof startLossyProxy>>[] = [];
+  for (const replica of ["a", "b"]) {
+    const anchors = makeAnchors(pool, "session", replica);
+    const { target, server } = await serveSessions(pool, { ...rings, answers }, { anchors });
+    servers.push(server);
+    proxies.push(await startLossyProxy(target, () => below(20) === 0));
+  }
+  const lines: Line[] = [];
+  const groups = Array.from({ length: 5 }, async (_, number) => {
+    const clients = proxies.map(({ target }) =>
+      makeClients(target, { withJar: false, retries: false }),
+    );
+    await contendForSessions({
+      name: `g${number}`,
+      clients,
+      token: async () => undefined,
+      below,
+      write: (line) => lines.push(line),
+      isOver: () => lines.length > 1500,
+    });
+    for (const client of clients) client.close();
+  });
+  await Promise.all(groups);
+  for (const proxy of proxies) await proxy.close();
+  for (const server of servers) await server.drain();
+  return faultsOf({ lines, final: undefined }).length;
+}
+
+const usual = (...[db, schema, replica]: ConstructorParameters<typeof Anchors>) =>
+  new Anchors(db, schema, replica);
+const answers = new Answers("session", savedRing);
+
+test("with every guard in its place no history is refuted", async () => {
+  expect(await observe(usual, answers)).toBe(0);
+});
+
+test.each([
+  [
+    "no compare-and-set",
+    (...made: ConstructorParameters<typeof Anchors>) => new Unguarded(...made),
+    answers,
+  ],
+  ["retries without a key", usual, new Keyless("session", savedRing)],
+  [
+    "a saved answer outside the transaction",
+    (...made: ConstructorParameters<typeof Anchors>) => new Afterwards(...made),
+    answers,
+  ],
+] as const)("a planted bug is found: %s", async (_, makeAnchors, its) => {
+  expect(await observe(makeAnchors, its)).toBeGreaterThan(0);
+});

@@ -1,0 +1,109 @@
+import { randomBytes } from "node:crypto";
+import { SessionState } from "#proto/waybill/session/v1/session.ts";
+import { Checkpoints } from "#shared/anchors/checkpoints.ts";
+import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import type { Directory } from "#shared/anchors/sessionDirectory.ts";
+import { Spills } from "#shared/anchors/spills.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import { Sessions } from "#shared/waybill/sessions.ts";
+import { SessionDirectory } from "../../../services/session/sessionDirectory.ts";
+import { readEntry } from "../../../services/session/sql/readEntry.ts";
+import { contract } from "../../support/clients.ts";
+import { makeRingSource } from "../../support/rings.ts";
+
+const BEGIN = "/waybill.session.v1.SessionService/BeginSession";
+const OWNER = { subject: "users/ada", client: "app", epoch: 1 };
+const STATE_BYTES = 10_000;
+
+interface Kept {
+  /** When the last waybill of its session expires: milliseconds since the Unix epoch. */
+  readonly expiresAt: number;
+  /** Read as a call reads it, from the table. */
+  isThere(): Promise<boolean>;
+}
+
+/**
+ * What only some sessions keep beside where they stand: an entry in the directory, a spilled state, a
+ * checkpoint. Each has to be there for as long as a waybill of its session may be good.
+ */
+export class KeptRows {
+  readonly #pool: Pool;
+  readonly #sessions: Sessions<SessionState>;
+  readonly #directory: Directory;
+  readonly #spills: Spills;
+  readonly #checkpoints: Checkpoints;
+  readonly #all: Kept[] = [];
+  #found = 0;
+  #lost = 0;
+
+  /** @param lifeS of the sessions, in seconds */
+  constructor(pool: Pool, lifeS: number) {
+    this.#pool = pool;
+    const life = { idleS: lifeS, absoluteS: lifeS };
+    const ring = makeRingSource("session");
+    const session = { ...contract.method(BEGIN).session!, ...life };
+    this.#sessions = new Sessions(session, SessionState, ring);
+    this.#directory = new SessionDirectory(pool).of("session");
+    // What is in a cache would be found when its row is gone.
+    this.#spills = new Spills(pool, "session", { cache: 0 });
+    const answers = new Answers("session", makeRingSource(savedAudience("session")));
+    this.#checkpoints = new Checkpoints(pool, "session", answers, { directory: this.#directory });
+  }
+
+  /** How many there were. */
+  get made(): number {
+    return this.#all.length;
+  }
+
+  /** How often one was looked for before its time was over, and was there; and was not. */
+  get looks(): { readonly found: number; readonly lost: number } {
+    return { found: this.#found, lost: this.#lost };
+  }
+
+  /** Gives a session an owner and a spilled state; beside it, a carried one begins and has a checkpoint. */
+  async add(sessionId: string, expiresAt: number): Promise<void> {
+    const { subject } = OWNER;
+    const state = randomBytes(STATE_BYTES);
+    const carried = this.#sessions.begin(OWNER);
+    const first = this.#sessions.successor(carried, this.#sessions.encode(carried.state));
+    const [spill] = await Promise.all([
+      this.#spills.keep(sessionId, state, undefined),
+      this.#directory.register({ id: sessionId, subject, expiresAt }),
+      this.#checkpoints.keepIfDue(first, true),
+    ]);
+    this.#all.push(
+      {
+        expiresAt,
+        isThere: async () => (await this.#spills.load(sessionId, spill))?.equals(state) ?? false,
+      },
+      {
+        expiresAt,
+        isThere: async () => (await readEntry(this.#pool, sessionId, subject)) !== undefined,
+      },
+      {
+        expiresAt: carried.expiresAt,
+        isThere: async () => (await this.#checkpoints.read(carried.id)) !== undefined,
+      },
+    );
+  }
+
+  /** Looks for those whose time is not over. */
+  async look(): Promise<void> {
+    const now = Date.now();
+    await Promise.all(
+      this.#all
+        .filter(({ expiresAt }) => now < expiresAt)
+        .map(async (kept) => {
+          if (await kept.isThere()) this.#found += 1;
+          // Its time may have ended meanwhile.
+          else if (Date.now() < kept.expiresAt) this.#lost += 1;
+        }),
+    );
+  }
+
+  /** How many are there, whatever the time. */
+  async left(): Promise<number> {
+    const there = await Promise.all(this.#all.map((kept) => kept.isThere()));
+    return there.filter((isThere) => isThere).length;
+  }
+}

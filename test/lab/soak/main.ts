@@ -1,0 +1,89 @@
+/**
+ * Everything at once, for longer than a test may take: clients shop while replicas are killed, added
+ * and taken away, connections end by their age and rings are rotated. No call may fail, every
+ * acknowledged order must be there exactly once, and the stock must have been taken exactly once.
+ *
+ * Usage: npm run soak [-- MINUTES]   default: 3; SEED in the environment repeats a run's choices
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { Client } from "pg";
+import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
+import { seededRandom } from "../../support/random.ts";
+import { crowd } from "../../support/shoppers.ts";
+
+const SHOPPERS = 8;
+const AUDIENCES = ["session", "catalog", "checkout"];
+
+const minutes = Number(process.argv[2] ?? 3);
+if (!(minutes > 0 && minutes <= 120)) {
+  console.error(`MINUTES ${process.argv[2]}: expected a number up to 120`);
+  process.exit(2);
+}
+const random = seededRandom();
+const cluster = await startTestCluster({ replicaEnv: { WAYBILL_MAX_CONNECTION_AGE_MS: "2000" } });
+const end = Date.now() + minutes * 60_000;
+const done: Record<string, number> = { kill: 0, scale: 0, rotate: 0 };
+const { orders, calls, failures } = await crowd(cluster.target, SHOPPERS, disturb());
+const faults = [...failures, ...(await wrongOrders(cluster, orders))];
+await cluster.remove();
+
+console.log(`${calls} calls, ${orders.length} orders; ${JSON.stringify(done)}`);
+for (const [fault, count] of tally(faults)) console.log(`${count} × ${fault}`);
+console.log(faults.length === 0 ? "no call failed, every order is there once" : "FAILED");
+process.exit(faults.length === 0 ? 0 : 1);
+
+/** Does one thing after another to the cluster until the time is over. */
+async function disturb(): Promise<void> {
+  for (let told = Date.now(); Date.now() < end; ) {
+    const what = ["kill", "kill", "scale", "rotate"][random.below(4)]!;
+    done[what]! += 1;
+    if (what === "kill") await kill();
+    else if (what === "scale") await cluster.scale(2 + random.below(3));
+    else await cluster.rotate(AUDIENCES[random.below(AUDIENCES.length)]!);
+    if (Date.now() - told > 10_000) {
+      told = Date.now();
+      console.log(`${Math.ceil((end - told) / 1000)} s to go: ${JSON.stringify(done)}`);
+    }
+  }
+}
+
+/** Kills a replica and waits for its successor: one at a time, so that somebody serves. */
+async function kill(): Promise<void> {
+  const { replicas } = cluster.status();
+  const victim = replicas[random.below(replicas.length)]!;
+  process.kill(victim.pid, "SIGKILL");
+  const isBack = () =>
+    cluster
+      .status()
+      .replicas.some(({ number, pid }) => number === victim.number && pid !== victim.pid);
+  while (!isBack()) await delay(20);
+}
+
+/** What is wrong with the orders and the stock in Postgres. */
+async function wrongOrders(
+  { databaseUrl }: TestCluster,
+  acknowledged: readonly string[],
+): Promise<string[]> {
+  const db = new Client({ connectionString: databaseUrl });
+  await db.connect();
+  const { rows } = await db.query<{ id: string }>('SELECT id FROM checkout."order"');
+  const { rows: stock } = await db.query<{ pieces: number }>(
+    "SELECT sum(checkout.initial_stock(product_id) - available)::int AS pieces FROM checkout.stock",
+  );
+  await db.end();
+  const kept = new Set(rows.map(({ id }) => `orders/${id}`));
+  const wrong = acknowledged.filter((name) => !kept.has(name)).map(() => "an order was lost");
+  if (new Set(acknowledged).size !== acknowledged.length) wrong.push("an order was named twice");
+  if (kept.size !== acknowledged.length) {
+    wrong.push(`${kept.size} orders are there, ${acknowledged.length} were acknowledged`);
+  }
+  // Each shopper buys one piece.
+  if (stock[0]?.pieces !== kept.size) wrong.push(`${stock[0]?.pieces} pieces left the stock`);
+  return wrong;
+}
+
+function tally(lines: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const line of lines) counts.set(line, (counts.get(line) ?? 0) + 1);
+  return counts;
+}

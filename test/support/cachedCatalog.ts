@@ -1,0 +1,251 @@
+import { Metadata, type ServerUnaryCall } from "@grpc/grpc-js";
+import {
+  type BatchGetProductsRequest,
+  CatalogServiceService,
+  type GetProductRequest,
+  Product,
+} from "#proto/waybill/catalog/v1/catalog.ts";
+import { CacheScope } from "#shared/cache/cacheScope.ts";
+import { changeIn, seeChange, withChange } from "#shared/cache/changeNumbers.ts";
+import type { Change, Changes } from "#shared/cache/changes.ts";
+import { ResponseCache } from "#shared/cache/responseCache.ts";
+import { cachedCall } from "#shared/client/cachedCall.ts";
+import type { CallSettings } from "#shared/client/client.ts";
+import type { MethodContract } from "#shared/contract/contract.ts";
+import { caching, noting } from "#shared/server/caching.ts";
+import { Call, type Handler } from "#shared/server/call.ts";
+import { revalidation } from "#shared/server/revalidation.ts";
+import { contract } from "./clients.ts";
+
+/** One resource; all, by language; some, and of the caller's own. */
+export const METHODS = ["getProduct", "listProducts", "batchGetProducts"] as const;
+export type MethodName = (typeof METHODS)[number];
+
+/** A question: who asks for which products. */
+export interface Asked {
+  readonly method: MethodName;
+  readonly ids: readonly number[];
+  readonly who: string;
+  readonly lang: string;
+  /** Whether nothing that is kept will do. */
+  readonly isFresh: boolean;
+}
+
+const LIFE = {
+  maxAge: { seconds: 60n, nanos: 0 },
+  staleWhileRevalidate: { seconds: 60n, nanos: 0 },
+};
+export const LIFE_MS = 120_000;
+
+function contractOf(name: MethodName): MethodContract {
+  const method = contract.method(CatalogServiceService[name].path);
+  const isPublic = name !== "batchGetProducts";
+  const vary = name === "listProducts" ? ["lang"] : [];
+  return { ...method, cache: { ...method.cache!, ...LIFE, public: isPublic, vary } };
+}
+
+/**
+ * Catalogues and their callers, without a network: the parts that keep answers are the real ones, and every
+ * step between them waits at a gate until the test lets it go on.
+ */
+export class CachedCatalog {
+  /** What every product was after each change; a change's number is its place. */
+  readonly states: (readonly number[])[];
+  readonly changes: Change[] = [];
+  clock = 0;
+  readonly #gates: (() => void)[] = [];
+  readonly #caches: ResponseCache[] = [];
+  #owns = 0;
+  readonly #clocks = { wall: () => this.clock, monotonic: () => this.clock };
+
+  constructor(products: number) {
+    this.states = [Array.from({ length: products }, () => 0)];
+  }
+
+  /** The number of the newest change. */
+  get head(): number {
+    return this.states.length - 1;
+  }
+
+  /** Commits a change of a product. @returns its number */
+  write(id: number): number {
+    const number = this.states.length;
+    this.states.push(this.states.at(-1)!.with(id, number));
+    this.changes.push({ number: BigInt(number), resources: [`products/${id + 1}`] });
+    return number;
+  }
+
+  /** What a question is answered without any cache, as things were after a change. */
+  at({ method, ids, who, lang }: Asked, number: number): string {
+    const state = this.states[number]!;
+    const all = state.map((_, id) => id);
+    const asked = { getProduct: ids.slice(0, 1), listProducts: all, batchGetProducts: ids }[method];
+    const director = { getProduct: "", listProducts: lang, batchGetProducts: who }[method];
+    return JSON.stringify(asked.map((id) => [`products/${id + 1}`, `${state[id]}`, director]));
+  }
+
+  gate(): Promise<void> {
+    return new Promise((resolve) => this.#gates.push(resolve));
+  }
+
+  /** Lets one of those that wait go on. @returns whether any waited */
+  async release(which: number): Promise<boolean> {
+    // What comes before the next gate is done first.
+    await new Promise(setImmediate);
+    const [go] = this.#gates.splice(which % Math.max(1, this.#gates.length), 1);
+    go?.();
+    return go !== undefined;
+  }
+
+  cache(): ResponseCache {
+    const cache = new ResponseCache({ maxBytes: 1_000_000, clocks: this.#clocks });
+    this.#caches.push(cache);
+    return cache;
+  }
+
+  /** How many calls were answered from what was kept. */
+  get hits(): number {
+    return this.#caches.reduce((sum, { stats }) => sum + stats.hits + stats.stale, 0);
+  }
+
+  /** A feed follower's next piece. */
+  deliver(scope: CacheScope, most: number): void {
+    const from = Number(scope.position);
+    const upTo = Math.min(this.head, from + most);
+    scope.hear(BigInt(upTo), this.changes.slice(from, upTo));
+  }
+
+  /** A replica: for each method what it answers. @param scope undefined: it keeps nothing */
+  server(scope: CacheScope | undefined): Record<MethodName, Handler> {
+    const of = (name: MethodName): Handler => {
+      const method = contractOf(name);
+      const definition = CatalogServiceService[name];
+      const encode = definition.responseSerialize as (response: unknown) => Buffer;
+      const user: Handler = async (request, call) => {
+        await this.gate();
+        const { head } = this;
+        await this.gate();
+        const director = {
+          getProduct: () => this.#own(head, call),
+          listProducts: () => `${call.metadata.get("lang")[0]}`,
+          batchGetProducts: () => call.caller.jwt ?? "",
+        }[name]();
+        const products = this.#products(name, request, director, head);
+        return name === "getProduct" ? products[0] : { products, nextPageToken: "" };
+      };
+      const asked = noting(
+        method,
+        revalidation(method, user, encode, () => definition.responseDeserialize(Buffer.alloc(0))),
+      );
+      const decoding: Handler = async (bytes, call) => {
+        const response = await asked(definition.requestDeserialize(bytes as Buffer), call);
+        return Buffer.isBuffer(response) ? response : encode(response);
+      };
+      return scope ? caching(method, decoding, encode, scope, () => () => {}) : decoding;
+    };
+    return {
+      getProduct: of("getProduct"),
+      listProducts: of("listProducts"),
+      batchGetProducts: of("batchGetProducts"),
+    };
+  }
+
+  /**
+   * A caller's way to the replicas.
+   *
+   * @param known what he keeps answers in; or else what he remembers of changes, and sends along
+   * @param pick which replica is next
+   */
+  client(known: CacheScope | Changes, pick: () => Record<MethodName, Handler>) {
+    const scope = known instanceof CacheScope ? known : undefined;
+    const send = (name: MethodName) => async (request: unknown, settings: CallSettings) => {
+      const definition = CatalogServiceService[name];
+      const bytes = (definition.requestSerialize as (message: unknown) => Buffer)(request);
+      await this.gate();
+      const metadata = withChange(settings.metadata ?? new Metadata(), known);
+      const grpcCall = {
+        metadata,
+        cancelled: false,
+        getDeadline: () => Number.POSITIVE_INFINITY,
+        getPeer: () => "",
+        once: () => {},
+      };
+      const call = new Call(
+        definition.path,
+        grpcCall as unknown as ServerUnaryCall<unknown, unknown>,
+      );
+      call.caller = { jwt: `${metadata.get("authorization")[0] ?? ""}` };
+      const answer = (await pick()[name](bytes, call)) as Buffer;
+      await this.gate();
+      seeChange(known, call.reply);
+      settings.onMetadata?.(call.reply);
+      return definition.responseDeserialize(answer);
+    };
+    const methods = Object.fromEntries(
+      METHODS.map((name) => [
+        name,
+        scope
+          ? cachedCall(contractOf(name), CatalogServiceService[name], {
+              scope,
+              send: send(name),
+              plain: send(name),
+              forwarded: [],
+              metadataOf: (settings) => settings.metadata ?? new Metadata(),
+              deadline: () => Number.POSITIVE_INFINITY,
+              onAbort: () => () => {},
+              identity: async ({ metadata }) => `1 ${metadata?.get("authorization")[0]}`,
+            })
+          : send(name),
+      ]),
+    );
+    return async ({ method, ids, who, lang, isFresh }: Asked) => {
+      const metadata = new Metadata();
+      metadata.set("authorization", who);
+      metadata.set("lang", lang);
+      if (isFresh) metadata.set("cache-control", "no-cache");
+      let claimed = 0;
+      const onMetadata = (reply: Metadata) => {
+        claimed = Number(changeIn(reply));
+      };
+      const names = ids.map((id) => `products/${id + 1}`);
+      const request = {
+        name: names[0],
+        names,
+        pageSize: 0,
+        pageToken: "",
+        filter: "",
+        orderBy: "",
+      };
+      const answer = await methods[method]!(request, { metadata, onMetadata });
+      const products =
+        method === "getProduct" ? [answer] : (answer as { products: unknown }).products;
+      return {
+        claimed,
+        text: JSON.stringify(
+          (products as Product[]).map(({ name, title, director }) => [name, title, director]),
+        ),
+      };
+    };
+  }
+
+  /** After every fourth change an answer to GetProduct is its caller's own, and no two are alike. */
+  #own(head: number, call: Pick<Call, "reply">): string {
+    if (head % 4 !== 3) return "";
+    this.#owns += 1;
+    call.reply.set("x-own", `${this.#owns}`);
+    return `own ${this.#owns}`;
+  }
+
+  #products(name: MethodName, request: unknown, director: string, number: number): Product[] {
+    const state = this.states[number]!;
+    const names = {
+      getProduct: () => [(request as GetProductRequest).name],
+      listProducts: () => state.map((_, id) => `products/${id + 1}`),
+      batchGetProducts: () => (request as BatchGetProductsRequest).names,
+    }[name]();
+    return names.map((each) => {
+      const title = `${state[Number(each.slice("products/".length)) - 1]}`;
+      return Product.create({ name: each, title, director });
+    });
+  }
+}

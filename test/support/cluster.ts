@@ -1,0 +1,44 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Cluster, type ClusterOptions, startCluster } from "../../deploy/local/cluster.ts";
+import { ROLES } from "../../services/replica/config.ts";
+
+/** A real cluster in a folder of its own: Postgres, replicas as processes, Envoy. */
+export interface TestCluster extends Cluster {
+  /** The front door. */
+  readonly target: string;
+  readonly dataDir: string;
+  /** Ends the cluster and removes its folder. */
+  remove(): Promise<void>;
+}
+
+/** Starts a cluster on a free port. With `dataDir`, on the data of an earlier one. */
+export async function startTestCluster(
+  options: Partial<ClusterOptions> = {},
+): Promise<TestCluster> {
+  const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "waybill-test-"));
+  // For root: the user that Postgres runs as must be able to pass.
+  chmodSync(dataDir, 0o711);
+  const cluster = await startCluster({
+    port: 0,
+    tlsPort: 0,
+    replicaTls: false,
+    replicas: 2,
+    dataDir,
+    roles: ROLES,
+    envoy: true,
+    databaseUrl: undefined,
+    tell: () => {},
+    ...options,
+  });
+  return {
+    ...cluster,
+    dataDir,
+    target: `127.0.0.1:${cluster.status().frontDoor?.port}`,
+    async remove() {
+      await cluster.stop();
+      rmSync(dataDir, { recursive: true });
+    },
+  };
+}

@@ -1,0 +1,23 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Credentials, loadCredentials } from "#shared/auth/credentials/credentials.ts";
+import { makeSecrets } from "../../deploy/local/credentials.ts";
+import { ROLES } from "../../services/replica/config.ts";
+
+/** Credentials of all services, as a cluster's first start makes them. */
+export async function makeCredentials(): Promise<Credentials> {
+  const folder = mkdtempSync(join(tmpdir(), "waybill-credentials-"));
+  try {
+    const { credentialsDir } = await makeSecrets(folder);
+    return preload(loadCredentials(credentialsDir));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Private keys are read when they are first asked for: do that before the files are gone. */
+function preload(credentials: Credentials): Credentials {
+  for (const service of ROLES) void credentials.own(service);
+  return credentials;
+}

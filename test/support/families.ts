@@ -1,0 +1,58 @@
+import { join } from "node:path";
+import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
+import { createPool } from "#shared/pg/pool.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
+import { deriveRefreshToken } from "../../services/token/refreshTokens.ts";
+import { SigningKeys } from "../../services/token/signingKeys.ts";
+import type { TestCluster } from "./cluster.ts";
+
+/** A sign-in to be made. */
+export interface FamilyWish {
+  /** Name of the client. Default: none. */
+  readonly client?: string;
+  /** What it is bound to, such as `jkt:` and a thumbprint. Default: nothing. */
+  readonly confirmation?: string;
+}
+
+/** A sign-in with its first refresh token. */
+export interface MadeFamily {
+  readonly id: string;
+  readonly refreshToken: string;
+}
+
+/** Makes sign-ins by thousands, in the table: signed in, each would cost Argon2's time. */
+export async function makeFamilies(
+  cluster: Pick<TestCluster, "databaseUrl" | "dataDir">,
+  wishes: readonly FamilyWish[],
+): Promise<MadeFamily[]> {
+  const db = createPool(cluster.databaseUrl, { max: 1, name: "families" });
+  const wrapping = loadWrapping(join(cluster.dataDir, "secrets", "key-encryption-key"));
+  const forever = { rotateS: 1e9, publishS: 0, accessKeepS: 1e9, refreshKeepS: 1e9 };
+  const keys = new SigningKeys(db, wrapping, { algorithm: "EdDSA", ...forever });
+  await keys.reload();
+  const key = keys.current("refresh");
+  const families = wishes.map(({ client = "", confirmation = "" }) => ({
+    id: newUuid(),
+    client,
+    confirmation,
+  }));
+  await db.query(
+    `INSERT INTO token.family (id, subject, client, scopes, audiences, epoch, device, address,
+                               confirmation, key_id, idle_expires_at, expires_at)
+     SELECT id, 'users/' || id, client, '{}', '{checkout,token}', 1, '', '', confirmation, $4,
+            now() + interval '1 day', now() + interval '30 days'
+       FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given (id, client, confirmation)`,
+    [
+      families.map(({ id }) => id),
+      families.map(({ client }) => client),
+      families.map(({ confirmation }) => confirmation),
+      key.id,
+    ],
+  );
+  await db.query("VACUUM ANALYZE token.family");
+  await db.end();
+  return families.map(({ id }) => ({
+    id,
+    refreshToken: deriveRefreshToken({ family: id, generation: 1, keyId: key.id }, key),
+  }));
+}
