@@ -6,7 +6,7 @@ export { Checkpoints, type CheckpointsOptions } from "./anchors/checkpoints.ts";
 export { migrateAnchors } from "./anchors/migrate.ts";
 export { RemoteAnchors } from "./anchors/remote/remoteAnchors.ts";
 export { RemoteDirectory } from "./anchors/remote/remoteDirectory.ts";
-export { Answers, savedAudience } from "./anchors/savedResponses.ts";
+export { SavedResponses, savedAudience } from "./anchors/savedResponses.ts";
 export type { Directory } from "./anchors/sessionDirectory.ts";
 export { Spills, type SpillsOptions } from "./anchors/spills.ts";
 export { Assertions } from "./auth/assertions.ts";

@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { Anchors } from "#shared/anchors/anchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { Assertions } from "#shared/auth/assertions.ts";
 import { TokenAuthentication } from "#shared/auth/authentication.ts";
 import { serviceAuthentication } from "#shared/auth/credentials/assertion.ts";
@@ -177,7 +177,10 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
         const stopping = new AbortController();
         releasers.push(`the first partitions of ${role}`, () => stopping.abort());
         awaited.push(untilDone(what, keep, log, stopping.signal));
-        return { anchors, answers: new Answers(role, replica.ringOf(role, savedAudience(role))) };
+        return {
+          anchors,
+          answers: new SavedResponses(role, replica.ringOf(role, savedAudience(role))),
+        };
       },
       serviceTokens(service) {
         if (tokenTarget === undefined) return undefined;

@@ -11,15 +11,15 @@ import { checkpointSession } from "./checkpointSession.ts";
 import { endSession } from "./endSession.ts";
 import { getAdvance } from "./getAdvance.ts";
 import { getAnchor } from "./getAnchor.ts";
-import { listKeptAnswers } from "./listSavedResponses.ts";
+import { listSavedResponses } from "./listSavedResponses.ts";
 import { listSessions } from "./listSessions.ts";
 import { openSession } from "./openSession.ts";
-import type { SessionParts } from "./parts.ts";
+import type { SessionOptions } from "./parts.ts";
 import { resumeSession } from "./resumeSession.ts";
 import { revokeSession } from "./revokeSession.ts";
 
 export function sessionHandlers(
-  parts: SessionParts,
+  parts: SessionOptions,
 ): Handlers<typeof SessionServiceService, SessionState> {
   return {
     beginSession,
@@ -44,6 +44,6 @@ export function anchorHandlers(
     advanceAnchors: advanceAnchors(of),
     getAnchor: getAnchor(of),
     getAdvance: getAdvance(of),
-    listKeptAnswers: listKeptAnswers(of),
+    listSavedResponses: listSavedResponses(of),
   };
 }

@@ -1,19 +1,19 @@
 import type {
-  ListKeptAnswersRequest,
-  ListKeptAnswersResponse,
+  ListSavedResponsesRequest,
+  ListSavedResponsesResponse,
 } from "#proto/waybill/session/v1/anchors.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "./anchorsOf.ts";
 
-export const listKeptAnswers =
+export const listSavedResponses =
   (of: AnchorsOf) =>
   async (
-    { sessionId, version, limit }: ListKeptAnswersRequest,
+    { sessionId, version, limit }: ListSavedResponsesRequest,
     context: Context,
-  ): Promise<ListKeptAnswersResponse> => {
+  ): Promise<ListSavedResponsesResponse> => {
     const anchors = of(context);
     const id = uuidFromBytes(sessionId);
     const isItsOwn = (await anchors.read(id)) !== undefined;
-    return { answers: isItsOwn ? await anchors.keptAfter(id, version, limit) : [] };
+    return { answers: isItsOwn ? await anchors.savedAfter(id, version, limit) : [] };
   };

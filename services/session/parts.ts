@@ -4,7 +4,7 @@ import type { Cursors } from "#shared/waybill/cursors.ts";
 import type { SessionDirectory } from "./sessionDirectory.ts";
 
 /** What the handlers share. */
-export interface SessionParts {
+export interface SessionOptions {
   db: Pool;
   directory: SessionDirectory;
   cursors: Cursors;

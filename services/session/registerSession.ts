@@ -4,10 +4,10 @@ import type {
 } from "#proto/waybill/session/v1/directory.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
-import type { SessionParts } from "./parts.ts";
+import type { SessionOptions } from "./parts.ts";
 
 export const registerSession =
-  ({ directory }: Pick<SessionParts, "directory">) =>
+  ({ directory }: Pick<SessionOptions, "directory">) =>
   async (
     { sessionId, subject, expireTime }: RegisterSessionRequest,
     { caller }: Context,

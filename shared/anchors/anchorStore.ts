@@ -1,8 +1,8 @@
 import type { Db } from "../pg/pool.ts";
 import type { OpenTransaction } from "../pg/transaction.ts";
-import type { Asked } from "./requestIdentity.ts";
+import type { RequestIdentity } from "./requestIdentity.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
-import type { KeptAnswer } from "./sql/readSavedResponses.ts";
+import type { SavedResponseRow } from "./sql/readSavedResponses.ts";
 
 /** A version of a session, for the table. */
 export interface Version {
@@ -29,7 +29,7 @@ export interface NextVersion {
   /** Its chain digest. */
   readonly digest: Buffer;
   /** What tells the call that makes it from others. */
-  readonly asked: Asked;
+  readonly asked: RequestIdentity;
   /** What the call is answered, sealed. */
   readonly answer: Buffer;
   /** Whether it is the last. */
@@ -63,7 +63,7 @@ export interface AnchorStore {
   /** The same, and nobody else moves it before the transaction has ended. */
   lock(sessionId: string, tx: Db): Promise<AnchorRow | undefined>;
   /** Whether a call that went on from a version was served, though its answer may be gone. */
-  wasServed(from: Version, asked: Asked, tx?: Db): Promise<boolean>;
+  wasServed(from: Version, asked: RequestIdentity, tx?: Db): Promise<boolean>;
   /** The answers that are kept of a session's versions after one, in their order. */
-  keptAfter(sessionId: string, version: number, limit: number): Promise<KeptAnswer[]>;
+  savedAfter(sessionId: string, version: number, limit: number): Promise<SavedResponseRow[]>;
 }

@@ -5,18 +5,18 @@ import type { Db, Pool } from "../pg/pool.ts";
 import { type OpenTransaction, openTransaction } from "../pg/transaction.ts";
 import { Turns } from "../runtime/keyedQueue.ts";
 import type { AnchorStore, FirstVersion, NextVersion, Version } from "./anchorStore.ts";
-import type { Asked } from "./requestIdentity.ts";
+import type { RequestIdentity } from "./requestIdentity.ts";
 import { beginningOf, callOf, moveOf } from "./rows.ts";
 import { advanceAnchors, type Move, type Outcome } from "./sql/advanceAnchors.ts";
-import { forgetAnswers } from "./sql/deleteSavedResponses.ts";
+import { deleteSavedResponses } from "./sql/deleteSavedResponses.ts";
 import { type Beginning, insertAnchors } from "./sql/insertAnchors.ts";
 import { keepPartitions } from "./sql/keepPartitions.ts";
 import { readAdvance } from "./sql/readAdvance.ts";
 import { type AnchorRow, readAnchor } from "./sql/readAnchor.ts";
-import { type KeptAnswer, readKeptAnswers } from "./sql/readSavedResponses.ts";
+import { readSavedResponses, type SavedResponseRow } from "./sql/readSavedResponses.ts";
 
 /** So many of a session's answers in streams are kept: the newest. */
-export const MOST_KEPT = 1000;
+export const MAX_SAVED_RESPONSES = 1000;
 
 /** A session that a transaction holds is asked for again, first soon, and so long. */
 const MIN_WAIT_MS = 2;
@@ -112,7 +112,7 @@ export class Anchors implements AnchorStore {
     return readAnchor(tx, this.#schema, sessionId, this.#service, true);
   }
 
-  async wasServed(from: Version, asked: Asked, tx?: Db): Promise<boolean> {
+  async wasServed(from: Version, asked: RequestIdentity, tx?: Db): Promise<boolean> {
     const call = await this.callOf(from.sessionId, from.version + 1, tx);
     return call?.equals(callOf(from, asked)) ?? false;
   }
@@ -126,8 +126,8 @@ export class Anchors implements AnchorStore {
     return (await readAdvance(db, this.#schema, sessionId, version))?.call ?? undefined;
   }
 
-  keptAfter(sessionId: string, version: number, limit: number): Promise<KeptAnswer[]> {
-    return readKeptAnswers(this.pool, this.#schema, sessionId, version, limit);
+  savedAfter(sessionId: string, version: number, limit: number): Promise<SavedResponseRow[]> {
+    return readSavedResponses(this.pool, this.#schema, sessionId, version, limit);
   }
 
   /**
@@ -176,10 +176,10 @@ export class Anchors implements AnchorStore {
     // A stream's caller may be behind it, but not this far.
     const old = moves
       .filter(({ sessionId, version, isKept }) => {
-        return isKept && version > MOST_KEPT && became.get(sessionId) === "moved";
+        return isKept && version > MAX_SAVED_RESPONSES && became.get(sessionId) === "moved";
       })
-      .map(({ sessionId, version }) => ({ sessionId, version: version + 1 - MOST_KEPT }));
-    if (old.length > 0) await forgetAnswers(db, this.#schema, old);
+      .map(({ sessionId, version }) => ({ sessionId, version: version + 1 - MAX_SAVED_RESPONSES }));
+    if (old.length > 0) await deleteSavedResponses(db, this.#schema, old);
     return became;
   }
 }

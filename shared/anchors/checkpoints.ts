@@ -4,7 +4,7 @@ import { Groups } from "../pg/groups.ts";
 import type { Pool } from "../pg/pool.ts";
 import { uuidFromBytes, uuidToBytes } from "../runtime/uuid.ts";
 import { isAnonymous } from "../waybill/owner.ts";
-import type { Answers } from "./savedResponses.ts";
+import type { SavedResponses } from "./savedResponses.ts";
 import type { Directory } from "./sessionDirectory.ts";
 import { readCheckpoint } from "./sql/readCheckpoint.ts";
 import { type CheckpointRow, upsertCheckpoints } from "./sql/upsertCheckpoints.ts";
@@ -17,11 +17,11 @@ const PATIENCE_MS = 1000;
 const REST_MS = 5000;
 
 /** What the steps of a call do with checkpoints. */
-export type Keeping = Pick<Checkpoints, "keepIfDue" | "read">;
+export type CheckpointStore = Pick<Checkpoints, "saveIfDue" | "read">;
 
 /** For services that keep none. */
-export const NO_CHECKPOINTS: Keeping = {
-  async keepIfDue(_envelope, isAskedFor) {
+export const NO_CHECKPOINTS: CheckpointStore = {
+  async saveIfDue(_envelope, isAskedFor) {
     if (isAskedFor) throw new Error("a checkpoint is asked for, but the service keeps none");
   },
   read: async () => undefined,
@@ -42,7 +42,7 @@ export interface CheckpointsOptions {
 export class Checkpoints {
   readonly #pool: Pool;
   readonly #schema: string;
-  readonly #answers: Answers;
+  readonly #answers: SavedResponses;
   readonly #directory: Directory | undefined;
   readonly #failed: (error: unknown) => void;
   #restsUntil = Number.NEGATIVE_INFINITY;
@@ -52,7 +52,7 @@ export class Checkpoints {
   constructor(
     pool: Pool,
     schema: string,
-    answers: Answers,
+    answers: SavedResponses,
     { directory, failed = () => {} }: CheckpointsOptions = {},
   ) {
     this.#pool = pool;
@@ -79,7 +79,7 @@ export class Checkpoints {
    *
    * @throws StatusError SESSION_NOT_OWNED, KEYS_UNAVAILABLE, or the database's error: it was asked for
    */
-  async keepIfDue(envelope: EnvelopeV1, isAskedFor: boolean): Promise<void> {
+  async saveIfDue(envelope: EnvelopeV1, isAskedFor: boolean): Promise<void> {
     const { subject, version, checkpointEvery } = envelope;
     if (isAskedFor) {
       if (isAnonymous(subject)) throw Errors.SESSION_NOT_OWNED();

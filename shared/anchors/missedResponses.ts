@@ -1,11 +1,11 @@
-import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { EnvelopeV1, SavedResponseV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors } from "../errors.ts";
 import { uuidFromBytes } from "../runtime/uuid.ts";
 import { fingerprint } from "../waybill/chain.ts";
 import type { AnchorStore } from "./anchorStore.ts";
-import type { Asked } from "./requestIdentity.ts";
-import type { Answers } from "./savedResponses.ts";
-import { isMadeAgain } from "./settle.ts";
+import type { RequestIdentity } from "./requestIdentity.ts";
+import type { SavedResponses } from "./savedResponses.ts";
+import { isRetry } from "./settle.ts";
 
 /** How many are in memory at once. */
 const PAGE = 20;
@@ -17,16 +17,16 @@ const PAGE = 20;
  * @param from the envelope of the caller's waybill
  * @throws StatusError WAYBILL_INVALID: a row was changed; IDEMPOTENCY_KEY_REUSED
  */
-export async function* keptAnswers(
+export async function* missedResponses(
   from: EnvelopeV1,
-  asked: Asked,
+  asked: RequestIdentity,
   anchors: AnchorStore,
-  answers: Answers,
-): AsyncGenerator<AnswerV1> {
+  answers: SavedResponses,
+): AsyncGenerator<SavedResponseV1> {
   const { sessionId } = from;
   let { version, digest } = from;
   for (;;) {
-    const page = await anchors.keptAfter(uuidFromBytes(sessionId), version, PAGE);
+    const page = await anchors.savedAfter(uuidFromBytes(sessionId), version, PAGE);
     if (page.length === 0) return;
     for (const row of page) {
       const answer = await answers.open(row.answer);
@@ -43,7 +43,7 @@ export async function* keptAnswers(
       }
       // Of a fork nothing is given away, and of a gap nothing is made up.
       const follows = answer.version === version + 1 && answer.parentDigest.equals(digest);
-      if (!follows || !isMadeAgain(answer, asked)) return;
+      if (!follows || !isRetry(answer, asked)) return;
       yield answer;
       ({ version, digest } = answer);
     }

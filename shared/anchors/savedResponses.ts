@@ -1,5 +1,8 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { Answer, type AnswerV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import {
+  SavedResponse,
+  type SavedResponseV1,
+} from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { StatusError } from "../errors.ts";
 import type { RingSource } from "../rings/ring.ts";
@@ -17,7 +20,7 @@ export function savedAudience(audience: string): string {
  * Seals what anchors keep, under a ring of its own: a key of the waybills' ring that has leaked can be
  * destroyed, and the sessions can still be resumed.
  */
-export class Answers {
+export class SavedResponses {
   readonly #sealer: Sealer;
   readonly #opener: Opener;
   readonly #writer = new KeptWriter(() => new BinaryWriter());
@@ -29,9 +32,9 @@ export class Answers {
   }
 
   /** @throws StatusError KEYS_UNAVAILABLE */
-  seal(answer: AnswerV1): Buffer {
-    const message: Answer = { version: { $case: "v1", value: answer } };
-    const plaintext = this.#writer.encode((writer) => Answer.encode(message, writer));
+  seal(answer: SavedResponseV1): Buffer {
+    const message: SavedResponse = { version: { $case: "v1", value: answer } };
+    const plaintext = this.#writer.encode((writer) => SavedResponse.encode(message, writer));
     const { header, iv, ciphertext, tag } = this.#sealer.seal(plaintext);
     const fields = { protected: Buffer.from(header, "base64url"), iv, ciphertext, tag };
     return this.#writer.encode((writer) => Waybill.encode(fields, writer));
@@ -41,13 +44,13 @@ export class Answers {
    * @returns undefined when it is none, or was changed
    * @throws StatusError KEYS_UNAVAILABLE
    */
-  async open(sealed: Buffer): Promise<AnswerV1 | undefined> {
+  async open(sealed: Buffer): Promise<SavedResponseV1 | undefined> {
     try {
       const { protected: header, iv, ciphertext, tag } = Waybill.decode(sealed);
       if (iv.length !== IV_BYTES || tag.length !== TAG_BYTES) return undefined;
       const parts = { header: header.toString("base64url"), iv, ciphertext, tag };
       const plaintext = await this.#opener.open(parts);
-      const version = plaintext && Answer.decode(plaintext).version;
+      const version = plaintext && SavedResponse.decode(plaintext).version;
       return version?.$case === "v1" ? version.value : undefined;
     } catch (error) {
       if (error instanceof StatusError) throw error;

@@ -1,9 +1,9 @@
-import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { EnvelopeV1, SavedResponseV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors, type StatusError } from "../errors.ts";
 import { uuidFromBytes } from "../runtime/uuid.ts";
 import { fingerprint } from "../waybill/chain.ts";
-import type { Asked } from "./requestIdentity.ts";
-import type { Answers } from "./savedResponses.ts";
+import type { RequestIdentity } from "./requestIdentity.ts";
+import type { SavedResponses } from "./savedResponses.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 
 /**
@@ -17,18 +17,18 @@ import type { AnchorRow } from "./sql/readAnchor.ts";
  * @throws StatusError WAYBILL_STALE, WAYBILL_ENDED, IDEMPOTENCY_KEY_REUSED, WAYBILL_INVALID (there
  *   never was such a session, or such a version of it)
  */
-export async function settle(
+export async function findReplay(
   row: AnchorRow | undefined,
   from: EnvelopeV1,
-  asked: Asked,
-  answers: Answers,
+  asked: RequestIdentity,
+  answers: SavedResponses,
   wasServed: () => Promise<boolean>,
-): Promise<AnswerV1 | undefined> {
+): Promise<SavedResponseV1 | undefined> {
   assertAnchored(row);
-  if (standsAt(row, from)) return undefined;
+  if (isCurrent(row, from)) return undefined;
   if (row.version === from.version + 1) {
     const answer = await answers.open(row.answer);
-    if (answer === undefined || !isOf(answer, row, from.sessionId)) {
+    if (answer === undefined || !matchesRow(answer, row, from.sessionId)) {
       throw Errors.WAYBILL_INVALID({ alarm: true, cause: "what its anchor keeps is not its own" });
     }
     if (!answer.parentDigest.equals(from.digest)) {
@@ -37,9 +37,9 @@ export async function settle(
         cause: `a fork: version ${from.version} of the session has another digest than was advanced`,
       });
     }
-    if (isMadeAgain(answer, asked)) return answer;
+    if (isRetry(answer, asked)) return answer;
   }
-  throw movedOn(row, from, await wasServed());
+  throw staleError(row, from, await wasServed());
 }
 
 /** @throws StatusError WAYBILL_INVALID */
@@ -53,7 +53,7 @@ export function assertAnchored(row: AnchorRow | undefined): asserts row is Ancho
  *
  * @throws StatusError WAYBILL_INVALID: there never was such a version of it
  */
-export function standsAt(row: AnchorRow, from: EnvelopeV1): boolean {
+export function isCurrent(row: AnchorRow, from: EnvelopeV1): boolean {
   if (row.version > from.version) return false;
   if (row.version < from.version) {
     throw Errors.WAYBILL_INVALID({
@@ -73,7 +73,7 @@ export function standsAt(row: AnchorRow, from: EnvelopeV1): boolean {
  *
  * @param wasServed whether by this very call, made before
  */
-export function movedOn(row: AnchorRow, from: EnvelopeV1, wasServed: boolean): StatusError {
+export function staleError(row: AnchorRow, from: EnvelopeV1, wasServed: boolean): StatusError {
   const metadata = {
     session: `sessions/${uuidFromBytes(from.sessionId)}`,
     version: `${from.version}`,
@@ -88,14 +88,14 @@ export function movedOn(row: AnchorRow, from: EnvelopeV1, wasServed: boolean): S
  *
  * @throws StatusError IDEMPOTENCY_KEY_REUSED
  */
-export function isMadeAgain(answer: AnswerV1, asked: Asked): boolean {
+export function isRetry(answer: SavedResponseV1, asked: RequestIdentity): boolean {
   if (!answer.idempotencyDigest.equals(asked.idempotencyDigest)) return false;
   if (answer.requestDigest.equals(asked.requestDigest)) return true;
   throw Errors.IDEMPOTENCY_KEY_REUSED();
 }
 
 /** Whether an answer is the one of its row, and of its session. @param sessionId 16 bytes */
-export function isOf(answer: AnswerV1, row: AnchorRow, sessionId: Buffer): boolean {
+export function matchesRow(answer: SavedResponseV1, row: AnchorRow, sessionId: Buffer): boolean {
   return (
     answer.sessionId.equals(sessionId) &&
     answer.version === row.version &&

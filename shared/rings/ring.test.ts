@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { makeKey, makeRing, makeRingSource } from "../../test/support/rings.ts";
-import { Answers } from "../anchors/savedResponses.ts";
+import { SavedResponses } from "../anchors/savedResponses.ts";
 import type { StatusError } from "../errors.ts";
 import { Cursors } from "../waybill/cursors.ts";
 import { Opener } from "../waybill/opener.ts";
@@ -141,7 +141,7 @@ describe("K9 a ring is refused at construction, by key and rule, with", () => {
       () => new Sealer("waybill", "counter", source()),
       () => new Opener("waybill", "counter", source()),
       () => new Cursors("counter", source()),
-      () => new Answers("counter", source()),
+      () => new SavedResponses("counter", source()),
     ]) {
       expect(messageOf(construct)).toMatch(rule);
     }

@@ -8,7 +8,7 @@ import type { CacheScope } from "../cache/cacheScope.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { type Contract, largestRequest, type MethodContract } from "../contract/contract.ts";
 import type { Handlers, ServiceDefinition } from "../contract/handlers.ts";
-import type { SessionParts } from "../session/sessionOptions.ts";
+import type { SessionOptions } from "../session/sessionOptions.ts";
 import { sessionInterceptor } from "../session/steps.ts";
 import { requestReader } from "../validation/requestReader.ts";
 import { Sessions } from "../waybill/sessions.ts";
@@ -57,7 +57,7 @@ export function implement<Definition extends ServiceDefinition, State>(
   definition: Definition,
   handlers: Handlers<Definition, State>,
   around: Surroundings,
-  parts?: SessionParts<State>,
+  parts?: SessionOptions<State>,
   cache?: ResponseCache,
 ): Implementation {
   let sessions: Sessions<State> | undefined;
@@ -107,7 +107,7 @@ export function implement<Definition extends ServiceDefinition, State>(
 /** What happens around the calls of one service. */
 interface ServiceSurroundings<State> {
   readonly sessions: Sessions<State> | undefined;
-  readonly parts: SessionParts<State> | undefined;
+  readonly parts: SessionOptions<State> | undefined;
   readonly kept: CacheScope | undefined;
 }
 

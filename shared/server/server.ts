@@ -11,7 +11,7 @@ import { type Contract, largestRequest } from "../contract/contract.ts";
 import type { Handlers, ServiceDefinition } from "../contract/handlers.ts";
 import { Errors, type StatusError } from "../errors.ts";
 import { databaseError } from "../pg/errors.ts";
-import type { SessionParts } from "../session/sessionOptions.ts";
+import type { SessionOptions } from "../session/sessionOptions.ts";
 import type { Authenticate, Authentication } from "./access.ts";
 import { failureLog } from "./failureLog.ts";
 import { FrontDoor } from "./frontProxy.ts";
@@ -154,7 +154,7 @@ export class Server {
   add<Definition extends ServiceDefinition, State = never>(
     definition: Definition,
     handlers: Handlers<Definition, State>,
-    parts?: SessionParts<State>,
+    parts?: SessionOptions<State>,
     cache?: ResponseCache,
   ): this {
     const implementation = implement(definition, handlers, this.#surroundings, parts, cache);

@@ -1,9 +1,9 @@
-import type { AnswerV1, EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
+import type { EnvelopeV1, SavedResponseV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import type { AnchorStore } from "../anchors/anchorStore.ts";
-import type { Keeping } from "../anchors/checkpoints.ts";
-import type { Asked } from "../anchors/requestIdentity.ts";
-import type { Answers } from "../anchors/savedResponses.ts";
-import { isMadeAgain, isOf, settle } from "../anchors/settle.ts";
+import type { CheckpointStore } from "../anchors/checkpoints.ts";
+import type { RequestIdentity } from "../anchors/requestIdentity.ts";
+import type { SavedResponses } from "../anchors/savedResponses.ts";
+import { findReplay, isRetry, matchesRow } from "../anchors/settle.ts";
 import type { MethodContract } from "../contract/contract.ts";
 import { Errors, StatusError } from "../errors.ts";
 import type { Db } from "../pg/pool.ts";
@@ -17,7 +17,7 @@ import { sessionIdOf } from "../waybill/sessionName.ts";
 import type { Anchorage } from "./anchorage.ts";
 import { type Ending, Endings } from "./endings.ts";
 import { HandlerTransaction } from "./handlerTransaction.ts";
-import { readAsked } from "./idempotency.ts";
+import { readRequestIdentity } from "./idempotency.ts";
 import type { Opened, SessionCalls } from "./sessionCalls.ts";
 
 /** How the messages of a method are encoded. */
@@ -28,10 +28,14 @@ export interface Codec {
 }
 
 /** Works out what a call's success does to the anchors. */
-type End = (asked: Asked, response: Buffer, transaction: HandlerTransaction) => Promise<Ending>;
+type End = (
+  asked: RequestIdentity,
+  response: Buffer,
+  transaction: HandlerTransaction,
+) => Promise<Ending>;
 
 /** The answer that made the newest version. */
-type Checkpoint = AnswerV1 & { readonly successor: EnvelopeV1 };
+type Checkpoint = SavedResponseV1 & { readonly successor: EnvelopeV1 };
 
 /**
  * The steps of one method that write an anchored session. A call that was made before, with the same
@@ -43,9 +47,9 @@ export class AnchoredSteps<State> {
   readonly #next: Handler;
   readonly #calls: SessionCalls<State>;
   readonly #anchors: AnchorStore;
-  readonly #answers: Answers;
+  readonly #answers: SavedResponses;
   readonly #endings: Endings<State>;
-  readonly #checkpoints: Keeping;
+  readonly #checkpoints: CheckpointStore;
 
   constructor(
     method: MethodContract,
@@ -53,7 +57,7 @@ export class AnchoredSteps<State> {
     next: Handler,
     calls: SessionCalls<State>,
     anchorage: Anchorage,
-    checkpoints: Keeping,
+    checkpoints: CheckpointStore,
   ) {
     this.#checkpoints = checkpoints;
     this.#method = method;
@@ -83,7 +87,7 @@ export class AnchoredSteps<State> {
         await transaction.finish((db) => commit(db, box));
       } else {
         await transaction.finish(async () => {});
-        await this.#checkpoints.keepIfDue(successor, call.wantsCheckpoint);
+        await this.#checkpoints.saveIfDue(successor, call.wantsCheckpoint);
       }
       seal(call, response);
       return response;
@@ -94,7 +98,7 @@ export class AnchoredSteps<State> {
   }
 
   async advance(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
-    return this.#goOn(request, call, opened, async (asked, response, transaction) => {
+    return this.#advanceTo(request, call, opened, async (asked, response, transaction) => {
       const successor = await this.#endings.successor(opened, transaction);
       return this.#endings.toNext(opened.session, asked, response, successor);
     });
@@ -114,14 +118,14 @@ export class AnchoredSteps<State> {
     const id = sessionIdOf(singleValue(call.headers, SESSION_KEY)!);
     if (id === undefined) throw Errors.SESSION_NOT_FOUND();
     const newest = await this.#checkpoint(id);
-    const opened = await this.#takeUp(newest, call);
-    const again = this.#isMadeAgain(newest, this.#asked(request, call));
+    const opened = await this.#continueFrom(newest, call);
+    const again = this.#isRetry(newest, this.#asked(request, call));
     return again ? this.#replay(call, opened, newest) : this.advance(request, call, opened);
   }
 
   async end(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
     const { session } = opened;
-    const response = await this.#goOn(request, call, opened, async (asked, encoded) =>
+    const response = await this.#advanceTo(request, call, opened, async (asked, encoded) =>
       this.#endings.toNext(session, asked, encoded, undefined),
     );
     // Strangers could begin and end sessions without limit: the anchor alone remembers theirs.
@@ -145,7 +149,7 @@ export class AnchoredSteps<State> {
       };
     };
     const isAtomic = this.#anchors.open !== undefined;
-    const response = await this.#goOn(request, call, opened, end, isAtomic);
+    const response = await this.#advanceTo(request, call, opened, end, isAtomic);
     await this.#tellEnd(old, session.subject);
     return response;
   }
@@ -153,8 +157,8 @@ export class AnchoredSteps<State> {
   async resume(request: unknown, call: Call, id: string): Promise<unknown> {
     const asked = this.#asked(request, call);
     const newest = await this.#checkpoint(id);
-    const opened = await this.#takeUp(newest, call);
-    if (this.#isMadeAgain(newest, asked)) return this.#replay(call, opened, newest);
+    const opened = await this.#continueFrom(newest, call);
+    if (this.#isRetry(newest, asked)) return this.#replay(call, opened, newest);
     const response = this.#codec.responseSerialize(await this.#next(request, call));
     const { session } = opened;
     const transaction = new HandlerTransaction(this.#anchors, id, async (db) => {
@@ -184,7 +188,7 @@ export class AnchoredSteps<State> {
    * @param end what its success does to the anchors
    * @param isAtomic whether that is more than one statement
    */
-  async #goOn(
+  async #advanceTo(
     request: unknown,
     call: Call,
     opened: Opened<State>,
@@ -193,9 +197,9 @@ export class AnchoredSteps<State> {
   ): Promise<unknown> {
     const { id } = opened.session;
     const asked = this.#asked(request, call);
-    let saved: AnswerV1 | undefined;
+    let saved: SavedResponseV1 | undefined;
     const transaction = new HandlerTransaction(this.#anchors, id, async (db) => {
-      saved = await this.#settle(opened.session, await this.#anchors.lock(id, db), asked, db);
+      saved = await this.#findReplay(opened.session, await this.#anchors.lock(id, db), asked, db);
       if (saved !== undefined) throw new Error("the call was made before");
     });
     call.openTransaction = () => transaction.open();
@@ -231,23 +235,26 @@ export class AnchoredSteps<State> {
   }
 
   /** What a call was answered, if it was made before. @throws StatusError as `settle` */
-  async #find(session: OpenSession<State>, asked: Asked): Promise<AnswerV1 | undefined> {
-    return this.#settle(session, await this.#anchors.read(session.id), asked);
+  async #find(
+    session: OpenSession<State>,
+    asked: RequestIdentity,
+  ): Promise<SavedResponseV1 | undefined> {
+    return this.#findReplay(session, await this.#anchors.read(session.id), asked);
   }
 
-  #settle(
+  #findReplay(
     { id: sessionId, envelope }: OpenSession<State>,
-    row: Parameters<typeof settle>[0],
-    asked: Asked,
+    row: Parameters<typeof findReplay>[0],
+    asked: RequestIdentity,
     db?: Db,
-  ): Promise<AnswerV1 | undefined> {
+  ): Promise<SavedResponseV1 | undefined> {
     const { version, digest } = envelope;
-    return settle(row, envelope, asked, this.#answers, () =>
+    return findReplay(row, envelope, asked, this.#answers, () =>
       this.#anchors.wasServed({ sessionId, version, digest }, asked, db),
     );
   }
 
-  #replay(call: Call, opened: Opened<State>, answer: AnswerV1): unknown {
+  #replay(call: Call, opened: Opened<State>, answer: SavedResponseV1): unknown {
     return this.#delivery(opened, answer)(call);
   }
 
@@ -258,7 +265,7 @@ export class AnchoredSteps<State> {
    */
   #delivery(
     { carrier }: Opened<State>,
-    { response, successor }: AnswerV1,
+    { response, successor }: SavedResponseV1,
   ): (call: Call) => unknown {
     const seal = successor && this.#calls.seal(carrier, successor);
     return (call) => {
@@ -276,14 +283,14 @@ export class AnchoredSteps<State> {
    * The session of a checkpoint. Reading has kept it alive, perhaps, of which its anchor knows nothing: so
    * it has not idled out.
    */
-  #takeUp({ successor }: Checkpoint, call: Call): Promise<Opened<State>> {
+  #continueFrom({ successor }: Checkpoint, call: Call): Promise<Opened<State>> {
     return this.#calls.resume({ ...successor, idleExpiresAt: successor.expiresAt }, call);
   }
 
   /** Without a key, two devices that ask for the same cannot be told apart: each gets a version. */
-  #isMadeAgain(newest: Checkpoint, asked: Asked): boolean {
+  #isRetry(newest: Checkpoint, asked: RequestIdentity): boolean {
     const hasKey = !asked.idempotencyDigest.equals(asked.requestDigest);
-    return hasKey && isMadeAgain(newest, asked);
+    return hasKey && isRetry(newest, asked);
   }
 
   /** @throws StatusError SESSION_NOT_FOUND */
@@ -294,7 +301,7 @@ export class AnchoredSteps<State> {
     if (row === undefined || row.ended || answer === undefined || successor === undefined) {
       throw Errors.SESSION_NOT_FOUND();
     }
-    if (!isOf(answer, row, uuidToBytes(sessionId))) {
+    if (!matchesRow(answer, row, uuidToBytes(sessionId))) {
       throw Errors.SESSION_NOT_FOUND({
         alarm: true,
         cause: "what its anchor keeps is not its own",
@@ -303,13 +310,13 @@ export class AnchoredSteps<State> {
     return { ...answer, successor };
   }
 
-  #asked(request: unknown, call: Call): Asked {
+  #asked(request: unknown, call: Call): RequestIdentity {
     const { requestCarrier } = this.#method;
     const bare =
       requestCarrier === undefined
         ? request
         : { ...(request as object), [requestCarrier]: undefined };
-    return readAsked(call, this.#codec.requestSerialize(bare));
+    return readRequestIdentity(call, this.#codec.requestSerialize(bare));
   }
 
   /**

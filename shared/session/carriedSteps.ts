@@ -1,5 +1,5 @@
 import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { type Keeping, NO_CHECKPOINTS } from "../anchors/checkpoints.ts";
+import { type CheckpointStore, NO_CHECKPOINTS } from "../anchors/checkpoints.ts";
 import type { Call, Handler } from "../server/call.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import { isAnonymous } from "../waybill/owner.ts";
@@ -13,9 +13,9 @@ export class CarriedSteps<State> {
   readonly #calls: SessionCalls<State>;
   readonly #sessions: Sessions<State>;
 
-  readonly #checkpoints: Keeping;
+  readonly #checkpoints: CheckpointStore;
 
-  constructor(next: Handler, calls: SessionCalls<State>, checkpoints: Keeping) {
+  constructor(next: Handler, calls: SessionCalls<State>, checkpoints: CheckpointStore) {
     this.#checkpoints = checkpoints;
     this.#next = next;
     this.#calls = calls;
@@ -39,7 +39,7 @@ export class CarriedSteps<State> {
 
   /** Goes on, in a new session, from what is kept of one. */
   async resume(request: unknown, call: Call, kept: EnvelopeV1): Promise<unknown> {
-    return this.begin(request, call, await this.#calls.takeUp(kept, call));
+    return this.begin(request, call, await this.#calls.continueFrom(kept, call));
   }
 
   async advance(request: unknown, call: Call, opened: Opened<State>): Promise<unknown> {
@@ -88,13 +88,13 @@ export class CarriedSteps<State> {
     const envelope = fitting instanceof Promise ? await fitting : fitting;
     const deliver = this.#calls.seal(opened.carrier, envelope);
     if (this.#checkpoints !== NO_CHECKPOINTS || call.wantsCheckpoint) {
-      await this.#checkpoints.keepIfDue(envelope, call.wantsCheckpoint);
+      await this.#checkpoints.saveIfDue(envelope, call.wantsCheckpoint);
     }
     deliver(call, response);
   }
 
   /** Keeps a version that stays as it is, for its handler has asked for it. */
   async #keepAsked({ anchored, envelope }: OpenSession<State>): Promise<void> {
-    if (!anchored) await this.#checkpoints.keepIfDue(envelope, true);
+    if (!anchored) await this.#checkpoints.saveIfDue(envelope, true);
   }
 }

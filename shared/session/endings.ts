@@ -1,10 +1,10 @@
 import {
-  type AnswerV1,
   type EnvelopeV1,
   Part,
+  type SavedResponseV1,
 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import type { AnchorStore } from "../anchors/anchorStore.ts";
-import type { Asked } from "../anchors/requestIdentity.ts";
+import type { RequestIdentity } from "../anchors/requestIdentity.ts";
 import type { Directory } from "../anchors/sessionDirectory.ts";
 import type { Db } from "../pg/pool.ts";
 import { isAnonymous } from "../waybill/owner.ts";
@@ -16,7 +16,7 @@ import type { Opened, SessionCalls } from "./sessionCalls.ts";
 
 /** What a call does to the anchors when its handler is done. */
 export interface Ending {
-  readonly answer: AnswerV1;
+  readonly answer: SavedResponseV1;
   /** Does it; false when another call was first. @param box the answer, sealed */
   commit(db: Db | undefined, box: Buffer): Promise<boolean>;
 }
@@ -58,7 +58,7 @@ export class Endings<State> {
    */
   toNext(
     session: OpenSession<State>,
-    asked: Asked,
+    asked: RequestIdentity,
     response: Buffer,
     successor: EnvelopeV1 | undefined,
     part?: Part,

@@ -2,7 +2,7 @@ import { Metadata } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
 import type { AccessToken } from "../auth/tokens/claims.ts";
 import type { Caller } from "../contract/handlers.ts";
-import { readAsked } from "./idempotency.ts";
+import { readRequestIdentity } from "./idempotency.ts";
 
 const ADA = {
   subject: "users/ada",
@@ -13,7 +13,7 @@ const ADA = {
 const asked = (caller: Caller, key?: string, request = "request", method = "/a/B") => {
   const metadata = new Metadata();
   if (key !== undefined) metadata.set("idempotency-key", key);
-  return readAsked({ method, headers: metadata, caller }, Buffer.from(request));
+  return readRequestIdentity({ method, headers: metadata, caller }, Buffer.from(request));
 };
 
 test("a call is told from others by its method, request and whoever could open its answer", () => {
@@ -46,6 +46,6 @@ test("with a key the key tells them apart, and the request whether it is the sam
 
 test("requests of a stream without a key are nobody's repetition", () => {
   const stream = () =>
-    readAsked({ method: "/a/B", headers: new Metadata(), caller: {} }, undefined);
+    readRequestIdentity({ method: "/a/B", headers: new Metadata(), caller: {} }, undefined);
   expect(stream().idempotencyDigest).not.toEqual(stream().idempotencyDigest);
 });

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Asked } from "../anchors/requestIdentity.ts";
+import type { RequestIdentity } from "../anchors/requestIdentity.ts";
 import { Errors } from "../errors.ts";
 import { sha256 } from "../runtime/sha256.ts";
 import type { Call } from "../server/call.ts";
@@ -18,10 +18,10 @@ const KEY = /^[\x21-\x7e]{1,255}$/;
  *   nobody can tell from another one
  * @throws StatusError IDEMPOTENCY_KEY_INVALID, METADATA_DUPLICATED
  */
-export function readAsked(
+export function readRequestIdentity(
   { method, headers, caller }: Pick<Call, "method" | "headers" | "caller">,
   request: Uint8Array | undefined,
-): Asked {
+): RequestIdentity {
   const key = singleValue(headers, IDEMPOTENCY_KEY);
   if (key !== undefined && !KEY.test(key)) throw Errors.IDEMPOTENCY_KEY_INVALID();
   const requestDigest = sha256(`${method}\0${nameOf(caller)}\0`, request ?? "");

@@ -32,7 +32,7 @@ test("a checkpoint goes on as a new session of the caller's, for as long as the 
   const kept = checkpoint();
   // Long after it has idled out: nobody knows when the session was used last.
   now = START + 3 * 3600_000;
-  const { session } = await calls.takeUp(kept, calledBy({ ...ADA, client: "another" }));
+  const { session } = await calls.continueFrom(kept, calledBy({ ...ADA, client: "another" }));
   expect(session).toMatchObject({
     version: 0,
     anchored: false,
@@ -49,17 +49,17 @@ test("it idles out no later than it ends, and after that nothing goes on", async
   const kept = checkpoint();
   const end = Number(kept.expiresAt) * 1000;
   now = end - 5000;
-  const { session } = await calls.takeUp(kept, calledBy(ADA));
+  const { session } = await calls.continueFrom(kept, calledBy(ADA));
   expect([session.idleExpiresAt, session.expiresAt]).toEqual([end, end]);
   now = end;
-  await expect(calls.takeUp(kept, calledBy(ADA))).rejects.toMatchObject({
+  await expect(calls.continueFrom(kept, calledBy(ADA))).rejects.toMatchObject({
     reason: "WAYBILL_EXPIRED",
   });
 });
 
 test("another subject's is not found", async () => {
   const stranger = calledBy({ ...ADA, subject: "users/eve" });
-  await expect(calls.takeUp(checkpoint(), stranger)).rejects.toMatchObject({
+  await expect(calls.continueFrom(checkpoint(), stranger)).rejects.toMatchObject({
     reason: "SESSION_NOT_FOUND",
   });
 });

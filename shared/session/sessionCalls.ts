@@ -22,7 +22,7 @@ import { isAnonymous, type Owner } from "../waybill/owner.ts";
 import type { OpenSession } from "../waybill/session.ts";
 import type { Sessions } from "../waybill/sessions.ts";
 import { unknownOf } from "../waybill/state/unknownFields.ts";
-import type { SessionParts } from "./sessionOptions.ts";
+import type { SessionOptions } from "./sessionOptions.ts";
 import type { SessionRevocations } from "./sessionRevocations.ts";
 
 /** A call's session, and the way that its waybill came. */
@@ -53,7 +53,7 @@ export class SessionCalls<State> {
   constructor(
     method: MethodContract,
     sessions: Sessions<State>,
-    { revocations: feed, spills }: Pick<SessionParts<State>, "revocations" | "spills">,
+    { revocations: feed, spills }: Pick<SessionOptions<State>, "revocations" | "spills">,
   ) {
     this.#spills = spills;
     this.#method = method;
@@ -139,7 +139,7 @@ export class SessionCalls<State> {
    *
    * @throws StatusError SESSION_NOT_FOUND
    */
-  async takeUp(kept: EnvelopeV1, call: Call): Promise<Opened<State>> {
+  async continueFrom(kept: EnvelopeV1, call: Call): Promise<Opened<State>> {
     const { expiresAt } = kept;
     const { session: old } = await this.resume({ ...kept, idleExpiresAt: expiresAt }, call);
     return { session: this.bind(old, call, expiresAt), carrier: "metadata" };

@@ -1,4 +1,4 @@
-import type { Keeping } from "../anchors/checkpoints.ts";
+import type { CheckpointStore } from "../anchors/checkpoints.ts";
 import type { Spills } from "../anchors/spills.ts";
 import type { RingSource } from "../rings/ring.ts";
 import type { StateCodec } from "../waybill/session.ts";
@@ -7,7 +7,7 @@ import type { Anchorage } from "./anchorage.ts";
 import type { SessionRevocations } from "./sessionRevocations.ts";
 
 /** What a service with sessions brings along. */
-export interface SessionParts<State> {
+export interface SessionOptions<State> {
   state: StateCodec<State>;
   ring: RingSource;
   /** What has been revoked. Default: nothing can be. */
@@ -19,5 +19,5 @@ export interface SessionParts<State> {
   /** Where states go that are too large to be carried. Default: they are refused. */
   spills?: Spills | undefined;
   /** Where carried sessions are kept to be resumed; required with `checkpoint_every`. */
-  checkpoints?: Keeping | undefined;
+  checkpoints?: CheckpointStore | undefined;
 }

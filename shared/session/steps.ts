@@ -8,7 +8,7 @@ import type { Sessions } from "../waybill/sessions.ts";
 import { AnchoredSteps, type Codec } from "./anchoredSteps.ts";
 import { CarriedSteps } from "./carriedSteps.ts";
 import { type Opened, SessionCalls } from "./sessionCalls.ts";
-import type { SessionParts } from "./sessionOptions.ts";
+import type { SessionOptions } from "./sessionOptions.ts";
 import { StreamSteps } from "./streams/streamSteps.ts";
 
 /**
@@ -22,7 +22,7 @@ export function sessionInterceptor<State>(
   codec: Codec,
   next: Handler,
   sessions: Sessions<State>,
-  parts: Omit<SessionParts<State>, "state" | "ring">,
+  parts: Omit<SessionOptions<State>, "state" | "ring">,
 ): Handler {
   const { mode, checkpointEvery = 0 } = sessions.contract;
   const { anchorage, checkpoints = NO_CHECKPOINTS } = parts;

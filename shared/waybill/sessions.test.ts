@@ -205,7 +205,7 @@ test("what was taken out with one version of a stream makes room for something f
   session.state.items = [{ ...item, _unknownFields: { 1602: [Buffer.from("036e6577", "hex")] } }];
   session.unknown = unknownOf(session.state);
   session.state.items = [];
-  checkouts.goOn(session, checkouts.successor(session, checkouts.encode(session.state)));
+  checkouts.advanceTo(session, checkouts.successor(session, checkouts.encode(session.state)));
   session.state.items = [item];
   checkouts.encode(session.state, session.unknown);
 });

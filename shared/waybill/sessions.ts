@@ -180,7 +180,7 @@ export class Sessions<State> {
   }
 
   /** Has a session go on, in its handler's hands, from the version that its successor says. */
-  goOn(session: OpenSession<State>, envelope: EnvelopeV1): void {
+  advanceTo(session: OpenSession<State>, envelope: EnvelopeV1): void {
     const encoded = this.encode(session.state, session.unknown);
     Object.assign(session, this.#toSession(envelope, session.state, encoded), {
       // What was taken out with this version is out: the next is held against what is left.

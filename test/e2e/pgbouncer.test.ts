@@ -382,7 +382,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       from = { ...first, version, digest: next.digest };
       expect(await far!.read(first.sessionId)).toMatchObject({ version, ended: false, answer });
     }
-    const kept = await far!.keptAfter(first.sessionId, 1, 20);
+    const kept = await far!.savedAfter(first.sessionId, 1, 20);
     expect(kept.map(({ version }) => version)).toEqual([2, 3, 4, 5, 6]);
     near!.close();
     far!.close();

@@ -3,7 +3,7 @@ import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { SessionServiceService, type SessionState } from "#proto/waybill/session/v1/session.ts";
-import { Anchors, MOST_KEPT } from "#shared/anchors/anchors.ts";
+import { Anchors, MAX_SAVED_RESPONSES } from "#shared/anchors/anchors.ts";
 import { createClient } from "#shared/client/client.ts";
 import { Jar } from "#shared/client/jar/jar.ts";
 import { MemoryStore } from "#shared/client/jar/stores.ts";
@@ -223,10 +223,10 @@ describe("the jar", () => {
     const gate = { passes: (_attempt: number): Promise<void> => Promise.resolve() };
     const recorder: Interceptor = (call, next) =>
       new InterceptingCall(next(call), {
-        start(metadata, listener, goOn) {
+        start(metadata, listener, advanceTo) {
           const method = call.method_definition.path.split("/").at(-1)!;
           attempts.push({ method, key: metadata.get("idempotency-key")[0]?.toString() });
-          void gate.passes(attempts.length).then(() => goOn(metadata, listener));
+          void gate.passes(attempts.length).then(() => advanceTo(metadata, listener));
         },
       });
     const jar = new Jar({ contract, ...options });
@@ -375,7 +375,7 @@ test("of a session's answers in streams the newest are kept, and no more", async
   const [answer, asked] = [Buffer.alloc(10), { idempotencyDigest: DIGEST, requestDigest: DIGEST }];
   await anchors.begin({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
   const step = { digest: DIGEST, asked, answer, ended: false, isKept: true };
-  const count = MOST_KEPT + 5;
+  const count = MAX_SAVED_RESPONSES + 5;
   for (let version = 1; version <= count; version += 1) {
     expect(await anchors.advance({ sessionId, version, digest: DIGEST }, step)).toBe(true);
   }
@@ -384,7 +384,9 @@ test("of a session's answers in streams the newest are kept, and no more", async
        FROM session.advance WHERE session_id = $1 AND answer IS NOT NULL`,
     [sessionId],
   );
-  expect(rows).toEqual([{ oldest: count + 2 - MOST_KEPT, newest: count + 1, count: MOST_KEPT }]);
+  expect(rows).toEqual([
+    { oldest: count + 2 - MAX_SAVED_RESPONSES, newest: count + 1, count: MAX_SAVED_RESPONSES },
+  ]);
 });
 
 test("what a stream has missed is read in pieces that a message takes, and nothing is left out", async () => {
@@ -401,7 +403,7 @@ test("what a stream has missed is read in pieces that a message takes, and nothi
   }
   const pages: number[][] = [];
   for (let version = 1; ; version = pages.at(-1)!.at(-1)!) {
-    const page = await anchors.keptAfter(sessionId, version, 20);
+    const page = await anchors.savedAfter(sessionId, version, 20);
     if (page.length === 0) break;
     pages.push(page.map((kept) => kept.version));
   }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type EnvelopeV1, Part } from "#proto/waybill/envelope/v1/envelope.ts";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { Checkpoints } from "#shared/anchors/checkpoints.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import type { Entry } from "#shared/anchors/sessionDirectory.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
@@ -13,7 +13,7 @@ import { makeRingSource } from "../support/rings.ts";
 
 const ADA = { subject: "users/ada", client: "", epoch: 1 };
 const BEGIN = "/waybill.session.v1.SessionService/BeginSession";
-const answers = new Answers("session", makeRingSource(savedAudience("session")));
+const answers = new SavedResponses("session", makeRingSource(savedAudience("session")));
 const sessions = new Sessions(
   contract.method(BEGIN).session!,
   SessionState,
@@ -42,7 +42,7 @@ function versions(count: number, every = 0, owner: typeof ADA | null = ADA): Env
   session.checkpointEvery = every;
   return Array.from({ length: count }, () => {
     const next = sessions.successor(session, sessions.encode(session.state));
-    sessions.goOn(session, next);
+    sessions.advanceTo(session, next);
     return next;
   });
 }
@@ -53,18 +53,18 @@ test("each version whose number the session's own divides is kept, and no other"
   const checkpoints = make();
   const seen: (number | undefined)[] = [];
   for (const each of versions(7, 3)) {
-    await checkpoints.keepIfDue(each, false);
+    await checkpoints.saveIfDue(each, false);
     seen.push(await kept(each));
   }
   expect(seen).toEqual([undefined, undefined, 3, 3, 3, 6, 6]);
   const [none] = versions(1);
-  await checkpoints.keepIfDue(none!, false);
+  await checkpoints.saveIfDue(none!, false);
   expect(await kept(none!)).toBeUndefined();
 });
 
 test("what is kept is what the waybill says, and its session is listed", async () => {
   const [first] = versions(1, 1);
-  await make().keepIfDue(first!, false);
+  await make().saveIfDue(first!, false);
   expect(await make().read(idOf(first!))).toMatchObject(first!);
   expect(listed.at(-1)).toEqual({
     id: idOf(first!),
@@ -76,21 +76,21 @@ test("what is kept is what the waybill says, and its session is listed", async (
 test("an older version takes nothing back, also in one group with a newer one", async () => {
   const checkpoints = make();
   const [one, two, three] = versions(3);
-  await checkpoints.keepIfDue(two!, true);
-  await checkpoints.keepIfDue(one!, true);
+  await checkpoints.saveIfDue(two!, true);
+  await checkpoints.saveIfDue(one!, true);
   expect(await kept(two!)).toBe(2);
   const others = versions(3);
   await Promise.all(
-    [three!, two!, others[2]!, others[0]!, one!].map((each) => checkpoints.keepIfDue(each, true)),
+    [three!, two!, others[2]!, others[0]!, one!].map((each) => checkpoints.saveIfDue(each, true)),
   );
   expect([await kept(three!), await kept(others[0]!)]).toEqual([3, 3]);
 });
 
 test("nobody's session is not kept: by itself silently, on request it is refused", async () => {
   const [first] = versions(1, 1, null);
-  await make().keepIfDue(first!, false);
+  await make().saveIfDue(first!, false);
   expect(await kept(first!)).toBeUndefined();
-  await expect(make().keepIfDue(first!, true)).rejects.toMatchObject({
+  await expect(make().saveIfDue(first!, true)).rejects.toMatchObject({
     reason: "SESSION_NOT_OWNED",
   });
 });
@@ -99,16 +99,16 @@ test("without Postgres a call goes on, unless it asked for the checkpoint", asyn
   const away = createPool("postgres://127.0.0.1:1/nowhere", { max: 1, name: "away" });
   const [first] = versions(1, 1);
   const before = failures.length;
-  await make(away).keepIfDue(first!, false);
+  await make(away).saveIfDue(first!, false);
   expect(failures).toHaveLength(before + 1);
-  await expect(make(away).keepIfDue(first!, true)).rejects.toThrow("ECONNREFUSED");
+  await expect(make(away).saveIfDue(first!, true)).rejects.toThrow("ECONNREFUSED");
   await away.end();
 });
 
 test("what was changed in the table, or put in another's place, is refused", async () => {
   const checkpoints = make();
   const [mine, other] = [versions(1)[0]!, versions(1)[0]!];
-  for (const each of [mine, other]) await checkpoints.keepIfDue(each, true);
+  for (const each of [mine, other]) await checkpoints.saveIfDue(each, true);
   const put = (content: string, ...values: unknown[]) =>
     pool.query(`UPDATE session.checkpoint SET ${content} WHERE session_id = $1`, [
       idOf(mine),
@@ -159,7 +159,7 @@ test("whoever keeps it may hang: no call waits for it for long, and the next one
   };
   const options = { directory: hangs, failed: (error: unknown) => heard.push(error) };
   const checkpoints = new Checkpoints(pool, "session", answers, options);
-  await checkpoints.keepIfDue(first!, false);
-  await checkpoints.keepIfDue(second!, false);
+  await checkpoints.saveIfDue(first!, false);
+  await checkpoints.saveIfDue(second!, false);
   expect([asked, heard.length]).toEqual([1, 1]);
 });

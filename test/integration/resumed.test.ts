@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { type Checkout, CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import type { AccessToken } from "#shared/auth/tokens/claims.ts";
 import { createClient, type ServiceClient } from "#shared/client/client.ts";
 import { Jar } from "#shared/client/jar/jar.ts";
@@ -62,7 +62,7 @@ beforeAll(async () => {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
   const anchors = new Anchors(pool, "checkout", "test");
-  const answers = new Answers("checkout", makeRingSource(savedAudience("checkout")));
+  const answers = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
   const ring = makeRingSource("checkout");
   const directory = { register: async () => {} };
   const parts = { state: CheckoutState, ring, anchorage: { anchors, answers, directory } };

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Changes } from "#shared/cache/changes.ts";
-import { type Asked, CachedCatalog, LIFE_MS, METHODS } from "../support/cachedCatalog.ts";
+import { CachedCatalog, LIFE_MS, METHODS, type Question } from "../support/cachedCatalog.ts";
 import { seededRandom } from "../support/random.ts";
 
 const PRODUCTS = 3;
@@ -14,7 +14,7 @@ const CLIENTS = ["following", "told", "bare"] as const;
 const FOLLOWERS = 3;
 
 type Step =
-  | { readonly do: "read"; readonly client: number; readonly asked: Asked }
+  | { readonly do: "read"; readonly client: number; readonly asked: Question }
   | { readonly do: "write"; readonly client: number; readonly id: number }
   | { readonly do: "release"; readonly which: number }
   | { readonly do: "deliver"; readonly follower: number; readonly most: number }
@@ -22,7 +22,7 @@ type Step =
   | { readonly do: "wait"; readonly ms: number };
 
 const nat = (max: number) => fc.nat({ max });
-const asked: fc.Arbitrary<Asked> = fc.record({
+const asked: fc.Arbitrary<Question> = fc.record({
   method: fc.constantFrom(...METHODS),
   ids: fc.uniqueArray(nat(PRODUCTS - 1), { minLength: 1, maxLength: 2 }),
   who: fc.constantFrom(...CALLERS),
@@ -74,7 +74,7 @@ async function run(
   const owns = new Set<string>();
   const underWay: Promise<void>[] = [];
 
-  const read = async (client: number, question: Asked, isQuiet = false): Promise<void> => {
+  const read = async (client: number, question: Question, isQuiet = false): Promise<void> => {
     // Who wants no kept answer gets one of now.
     const from = isQuiet || question.isFresh ? catalog.head : told[client]!;
     const { text: given, claimed } = await clients[client]!(question);
@@ -133,7 +133,7 @@ async function run(
   // When all have heard of all, whoever follows is answered as if there were no cache at all; so is, at the
   // end of their time, who does not.
   for (const follower of followers) catalog.deliver(follower, Number.POSITIVE_INFINITY);
-  const everything: Asked[] = METHODS.flatMap((method) =>
+  const everything: Question[] = METHODS.flatMap((method) =>
     CALLERS.flatMap((who, at) =>
       [...catalog.states[0]!.keys()].map((id) => {
         const lang = LANGS[at]!;

@@ -12,7 +12,7 @@ import { AnchorServiceService, Outcome } from "#proto/waybill/session/v1/anchors
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
 import { RemoteDirectory } from "#shared/anchors/remote/remoteDirectory.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { Assertions } from "#shared/auth/assertions.ts";
 import { type Credentials, loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import type { AccessToken } from "#shared/auth/tokens/claims.ts";
@@ -50,7 +50,7 @@ const elsewhere: Contract = {
     return method.session === undefined ? method : { ...method, session };
   },
 };
-const answers = new Answers(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
+const answers = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 
 /** Whoever brings a token is she. */
 const ADA = { subject: "users/ada", client: "app", epoch: 1 } as AccessToken;
@@ -313,7 +313,7 @@ test("E8 a service reaches no other's sessions", async () => {
   const as = async (service: string, method: { path: string }) => ({
     metadata: await new Assertions(credentials, service).to(method),
   });
-  const { getAnchor, getAdvance, advanceAnchors, listKeptAnswers } = AnchorServiceService;
+  const { getAnchor, getAdvance, advanceAnchors, listSavedResponses } = AnchorServiceService;
   const sessionId = uuidToBytes(id);
   for (const [service, isItsOwn] of [
     ["catalog", true],
@@ -325,7 +325,7 @@ test("E8 a service reaches no other's sessions", async () => {
     expect(line.call.length > 0).toBe(isItsOwn);
   }
   const kept = { sessionId, version: 0, limit: 10 };
-  const none = await client.listKeptAnswers(kept, await as("checkout", listKeptAnswers));
+  const none = await client.listSavedResponses(kept, await as("checkout", listSavedResponses));
   expect(none.answers).toEqual([]);
   const bytes = Buffer.alloc(32);
   const move = {

@@ -6,7 +6,7 @@ import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { AnchorStore } from "#shared/anchors/anchorStore.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { Assertions } from "#shared/auth/assertions.ts";
 import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import type { AccessToken } from "#shared/auth/tokens/claims.ts";
@@ -92,7 +92,7 @@ async function serve(served: Contract, audience: string, anchors: AnchorStore): 
   const all = new Proxy(handlers, {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
-  const answers = new Answers(audience, makeRingSource(savedAudience(audience)));
+  const answers = new SavedResponses(audience, makeRingSource(savedAudience(audience)));
   server.add(CheckoutServiceService, all, {
     state: CheckoutState,
     ring: makeRingSource(audience),

@@ -8,7 +8,7 @@ import {
 } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import { createClient, type ServiceClient } from "#shared/client/client.ts";
 import type { Context, Handlers } from "#shared/contract/handlers.ts";
@@ -27,7 +27,7 @@ type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
 type Client = ServiceClient<typeof CheckoutServiceService>;
 
 const ring = makeRingSource("checkout");
-const answers = new Answers("checkout", makeRingSource(savedAudience("checkout")));
+const answers = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
 const COUNT = 4;
 
 let postgres: TestPostgres;

@@ -1,7 +1,7 @@
 import type { ServiceError } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Anchors } from "#shared/anchors/anchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { readError } from "#shared/errors.ts";
 import type { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { fromCompact } from "#shared/waybill/jwe.ts";
@@ -48,7 +48,7 @@ let frontDoor: FrontDoor;
 let codecs: Codecs;
 /** Between the revisions: the older one has no way of saying `e`. What it does not know it keeps. */
 let upgrades: Upgrades;
-const answers = new Answers("checkout", makeRingSource(savedAudience("checkout")));
+const answers = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
 const running = new Map<Program, Running>();
 
 beforeAll(async () => {

@@ -3,7 +3,7 @@ import { NO_CHECKPOINTS } from "#shared/anchors/checkpoints.ts";
 import type { Contract } from "#shared/contract/contract.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
 import { Server } from "#shared/server/server.ts";
-import type { SessionParts } from "#shared/session/sessionOptions.ts";
+import type { SessionOptions } from "#shared/session/sessionOptions.ts";
 import type { SessionContract } from "#shared/waybill/session.ts";
 import { contract } from "../support/clients.ts";
 
@@ -34,7 +34,7 @@ export interface Replica {
 export async function serveProgram(
   { revision, mode }: { revision: number; mode?: SessionContract["mode"] },
   handlers: Partial<Handlers<typeof CheckoutServiceService, State>>,
-  parts: SessionParts<State>,
+  parts: SessionOptions<State>,
 ): Promise<Replica> {
   const server = new Server({ contract: contractOf(revision, mode) });
   const every = new Proxy(handlers, {

@@ -1,4 +1,4 @@
-import type { SessionParts } from "#shared/session/sessionOptions.ts";
+import type { SessionOptions } from "#shared/session/sessionOptions.ts";
 import type { SessionContract, StateCodec } from "#shared/waybill/session.ts";
 import { checkout, type Replica, type State, serveProgram } from "./program.ts";
 import { compile } from "./protos.ts";
@@ -32,7 +32,7 @@ export async function compilePrograms({ grown = false } = {}): Promise<Codecs> {
 }
 
 /** What a program is started with, besides what it knows. */
-export interface Started extends Omit<SessionParts<State>, "state"> {
+export interface Started extends Omit<SessionOptions<State>, "state"> {
   readonly revision?: number;
   readonly mode?: SessionContract["mode"];
   /** Hears of each AddItem which branch it is to choose. */

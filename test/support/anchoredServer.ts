@@ -1,6 +1,6 @@
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { Server } from "#shared/server/server.ts";
@@ -13,13 +13,13 @@ import { makeRingSource } from "./rings.ts";
 /** The keys that all replicas of one test have. */
 export interface Rings {
   readonly waybills: ReturnType<typeof makeRingSource>;
-  readonly answers: Answers;
+  readonly answers: SavedResponses;
 }
 
 export function makeRings(): Rings {
   return {
     waybills: makeRingSource("session"),
-    answers: new Answers("session", makeRingSource(savedAudience("session"))),
+    answers: new SavedResponses("session", makeRingSource(savedAudience("session"))),
   };
 }
 

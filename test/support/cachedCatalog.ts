@@ -22,7 +22,7 @@ export const METHODS = ["getProduct", "listProducts", "batchGetProducts"] as con
 export type MethodName = (typeof METHODS)[number];
 
 /** A question: who asks for which products. */
-export interface Asked {
+export interface Question {
   readonly method: MethodName;
   readonly ids: readonly number[];
   readonly who: string;
@@ -76,7 +76,7 @@ export class CachedCatalog {
   }
 
   /** What a question is answered without any cache, as things were after a change. */
-  at({ method, ids, who, lang }: Asked, number: number): string {
+  at({ method, ids, who, lang }: Question, number: number): string {
     const state = this.states[number]!;
     const all = state.map((_, id) => id);
     const asked = { getProduct: ids.slice(0, 1), listProducts: all, batchGetProducts: ids }[method];
@@ -198,7 +198,7 @@ export class CachedCatalog {
           : send(name),
       ]),
     );
-    return async ({ method, ids, who, lang, isFresh }: Asked) => {
+    return async ({ method, ids, who, lang, isFresh }: Question) => {
       const metadata = new Metadata();
       metadata.set("authorization", who);
       metadata.set("lang", lang);

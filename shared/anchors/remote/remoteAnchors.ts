@@ -6,12 +6,12 @@ import { Errors, StatusError } from "../../errors.ts";
 import { Groups } from "../../pg/groups.ts";
 import { uuidToBytes } from "../../runtime/uuid.ts";
 import type { AnchorStore, FirstVersion, NextVersion, Version } from "../anchorStore.ts";
-import type { Asked } from "../requestIdentity.ts";
+import type { RequestIdentity } from "../requestIdentity.ts";
 import { beginningOf, callOf, moveOf } from "../rows.ts";
 import type { Move } from "../sql/advanceAnchors.ts";
 import type { Beginning } from "../sql/insertAnchors.ts";
 import type { AnchorRow } from "../sql/readAnchor.ts";
-import type { KeptAnswer } from "../sql/readSavedResponses.ts";
+import type { SavedResponseRow } from "../sql/readSavedResponses.ts";
 import { sessionsUnavailable } from "./sessionsUnavailable.ts";
 
 /** So many go in one message: with their answers they stay below what a server takes. */
@@ -82,14 +82,14 @@ export class RemoteAnchors implements AnchorStore {
     return Promise.reject(new Error("the session service locks no anchors"));
   }
 
-  async wasServed(from: Version, asked: Asked): Promise<boolean> {
+  async wasServed(from: Version, asked: RequestIdentity): Promise<boolean> {
     const request = { sessionId: uuidToBytes(from.sessionId), version: from.version + 1 };
     return (await this.#call("getAdvance", request)).call.equals(callOf(from, asked));
   }
 
-  async keptAfter(sessionId: string, version: number, limit: number): Promise<KeptAnswer[]> {
+  async savedAfter(sessionId: string, version: number, limit: number): Promise<SavedResponseRow[]> {
     const request = { sessionId: uuidToBytes(sessionId), version, limit };
-    return (await this.#call("listKeptAnswers", request)).answers;
+    return (await this.#call("listSavedResponses", request)).answers;
   }
 
   close(): void {

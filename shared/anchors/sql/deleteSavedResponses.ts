@@ -1,7 +1,7 @@
 import type { Db } from "../../pg/pool.ts";
 
 /** Forgets what one version of each session was answered. */
-export async function forgetAnswers(
+export async function deleteSavedResponses(
   db: Db,
   schema: string,
   versions: readonly { readonly sessionId: string; readonly version: number }[],

@@ -1,7 +1,7 @@
 import type { Db } from "../../pg/pool.ts";
 
 /** What an advance of a stream was answered. */
-export interface KeptAnswer {
+export interface SavedResponseRow {
   readonly version: number;
   /** Fingerprint of the version's chain digest. */
   readonly digest: Buffer;
@@ -16,14 +16,14 @@ const MOST_BYTES = 2 * 2 ** 20;
  * Those after a version, in their order, as far as none is missing: the first, and more up to a number
  * and 2 MiB.
  */
-export async function readKeptAnswers(
+export async function readSavedResponses(
   db: Db,
   schema: string,
   sessionId: string,
   version: number,
   limit: number,
-): Promise<KeptAnswer[]> {
-  const { rows } = await db.query<Omit<KeptAnswer, "answer"> & { answer: Buffer | null }>(
+): Promise<SavedResponseRow[]> {
+  const { rows } = await db.query<Omit<SavedResponseRow, "answer"> & { answer: Buffer | null }>(
     `SELECT version, digest, answer
        FROM (SELECT version, digest, answer,
                     sum(octet_length(answer)) OVER (ORDER BY version) AS bytes
@@ -37,5 +37,5 @@ export async function readKeptAnswers(
     [sessionId, version, limit, MOST_BYTES],
   );
   const missing = rows.findIndex(({ answer }) => answer === null);
-  return (missing === -1 ? rows : rows.slice(0, missing)) as KeptAnswer[];
+  return (missing === -1 ? rows : rows.slice(0, missing)) as SavedResponseRow[];
 }

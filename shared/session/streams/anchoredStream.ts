@@ -1,11 +1,11 @@
 import type {
-  AnswerV1,
   EnvelopeV1,
   Part,
+  SavedResponseV1,
 } from "../../../proto/gen/waybill/envelope/v1/envelope.ts";
-import { keptAnswers } from "../../anchors/missedResponses.ts";
-import type { Asked } from "../../anchors/requestIdentity.ts";
-import { assertAnchored, movedOn, standsAt } from "../../anchors/settle.ts";
+import { missedResponses } from "../../anchors/missedResponses.ts";
+import type { RequestIdentity } from "../../anchors/requestIdentity.ts";
+import { assertAnchored, isCurrent, staleError } from "../../anchors/settle.ts";
 import type { AnchorRow } from "../../anchors/sql/readAnchor.ts";
 import type { Db } from "../../pg/pool.ts";
 import type { OpenSession } from "../../waybill/session.ts";
@@ -19,7 +19,7 @@ export class AnchoredWay<State> {
   readonly transaction: HandlerTransaction;
   readonly #anchorage: Anchorage;
   readonly #endings: Endings<State>;
-  readonly #asked: Asked;
+  readonly #asked: RequestIdentity;
   readonly #current: () => OpenSession<State>;
   #isRegistered = false;
 
@@ -27,7 +27,7 @@ export class AnchoredWay<State> {
   constructor(
     calls: SessionCalls<State>,
     anchorage: Anchorage,
-    asked: Asked,
+    asked: RequestIdentity,
     current: () => OpenSession<State>,
   ) {
     this.#anchorage = anchorage;
@@ -40,9 +40,9 @@ export class AnchoredWay<State> {
   }
 
   /** What earlier calls like this one were answered after the session's waybill. */
-  missed(): AsyncGenerator<AnswerV1> {
+  missed(): AsyncGenerator<SavedResponseV1> {
     const { anchors, answers } = this.#anchorage;
-    return keptAnswers(this.#current().envelope, this.#asked, anchors, answers);
+    return missedResponses(this.#current().envelope, this.#asked, anchors, answers);
   }
 
   /** @throws StatusError WAYBILL_STALE, WAYBILL_ENDED, WAYBILL_INVALID */
@@ -103,9 +103,9 @@ export class AnchoredWay<State> {
   async #assertAt(row: AnchorRow | undefined, db?: Db): Promise<void> {
     const { id: sessionId, envelope } = this.#current();
     assertAnchored(row);
-    if (standsAt(row, envelope)) return;
+    if (isCurrent(row, envelope)) return;
     const { version, digest } = envelope;
     const from = { sessionId, version, digest };
-    throw movedOn(row, envelope, await this.#anchorage.anchors.wasServed(from, this.#asked, db));
+    throw staleError(row, envelope, await this.#anchorage.anchors.wasServed(from, this.#asked, db));
   }
 }

@@ -43,7 +43,7 @@ export class StreamSteps<State> {
   }
 
   async #keepAsked({ anchored, envelope }: OpenSession<State>, call: Call): Promise<void> {
-    if (call.wantsCheckpoint && !anchored) await this.#on.checkpoints.keepIfDue(envelope, true);
+    if (call.wantsCheckpoint && !anchored) await this.#on.checkpoints.saveIfDue(envelope, true);
   }
 
   async advance(request: unknown, call: Call): Promise<unknown> {

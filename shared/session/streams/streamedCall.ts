@@ -1,15 +1,15 @@
 import {
-  type AnswerV1,
   type EnvelopeV1,
   Part,
+  type SavedResponseV1,
 } from "../../../proto/gen/waybill/envelope/v1/envelope.ts";
-import type { Keeping } from "../../anchors/checkpoints.ts";
+import type { CheckpointStore } from "../../anchors/checkpoints.ts";
 import type { MethodContract } from "../../contract/contract.ts";
 import type { Call, Handler } from "../../server/call.ts";
 import type { OpenSession } from "../../waybill/session.ts";
 import type { Anchorage } from "../anchorage.ts";
 import type { Codec } from "../anchoredSteps.ts";
-import { readAsked } from "../idempotency.ts";
+import { readRequestIdentity } from "../idempotency.ts";
 import type { Delivery, SessionCalls } from "../sessionCalls.ts";
 import { AnchoredWay } from "./anchoredStream.ts";
 
@@ -20,7 +20,7 @@ export interface StreamedMethod<State> {
   readonly next: Handler;
   readonly calls: SessionCalls<State>;
   readonly anchorage: Anchorage | undefined;
-  readonly checkpoints: Keeping;
+  readonly checkpoints: CheckpointStore;
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -60,7 +60,7 @@ export class StreamedCall<State> {
         ? request
         : { ...(request as object), [requestCarrier]: undefined };
     const encoded = bare === undefined ? undefined : codec.requestSerialize(bare);
-    const asked = readAsked(call, encoded);
+    const asked = readRequestIdentity(call, encoded);
     this.#anchored = new AnchoredWay(calls, anchorage, asked, () => this.#session);
     call.openTransaction = () => this.#anchored!.transaction.open();
   }
@@ -100,7 +100,7 @@ export class StreamedCall<State> {
     }
   }
 
-  async *#missed(): AsyncGenerator<AnswerV1> {
+  async *#missed(): AsyncGenerator<SavedResponseV1> {
     if (this.#anchored === undefined || !this.#session.anchored) return;
     if (this.#session.version === 0) return;
     yield* this.#anchored.missed();
@@ -109,7 +109,7 @@ export class StreamedCall<State> {
 
   /** @returns the message that it was answered with, if any */
   async #redeliver(
-    { part, successor, response }: AnswerV1,
+    { part, successor, response }: SavedResponseV1,
     last: "reply" | "trailers",
   ): Promise<unknown> {
     const { calls, codec } = this.#on;
@@ -223,7 +223,7 @@ export class StreamedCall<State> {
       calls.sealFor(place, calls.sessions.renewed(session))(this.#call, undefined);
     }
     if (this.#call.wantsCheckpoint && !this.#session.anchored) {
-      await this.#on.checkpoints.keepIfDue(this.#session.envelope, true);
+      await this.#on.checkpoints.saveIfDue(this.#session.envelope, true);
     }
   }
 
@@ -257,8 +257,8 @@ export class StreamedCall<State> {
       if (!isHandlers) await transaction?.abandon();
       throw error;
     }
-    if (!session.anchored) await this.#on.checkpoints.keepIfDue(next, false);
-    calls.sessions.goOn(session, next);
+    if (!session.anchored) await this.#on.checkpoints.saveIfDue(next, false);
+    calls.sessions.advanceTo(session, next);
     deliver(this.#call, message);
     this.#isOwed = false;
   }

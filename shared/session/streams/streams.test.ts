@@ -13,7 +13,7 @@ import { Step } from "../../../proto/gen/waybill/options/v1/options.ts";
 import { contract } from "../../../test/support/clients.ts";
 import { refusal } from "../../../test/support/refusal.ts";
 import { makeRingSource } from "../../../test/support/rings.ts";
-import { type Keeping, NO_CHECKPOINTS } from "../../anchors/checkpoints.ts";
+import { type CheckpointStore, NO_CHECKPOINTS } from "../../anchors/checkpoints.ts";
 import { type CallSettings, createClient, type ServiceClient } from "../../client/client.ts";
 import { Jar } from "../../client/jar/jar.ts";
 import type { Contract } from "../../contract/contract.ts";
@@ -49,9 +49,9 @@ const revocations = {
 };
 /** The versions that were given to be kept, and whether they were asked for. */
 let kept: [number, boolean][];
-const checkpoints: Keeping = {
+const checkpoints: CheckpointStore = {
   ...NO_CHECKPOINTS,
-  keepIfDue: async ({ version }, isAskedFor) => {
+  saveIfDue: async ({ version }, isAskedFor) => {
     kept.push([version, isAskedFor]);
   },
 };

@@ -7,13 +7,13 @@
  */
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
 import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { Assertions } from "#shared/auth/assertions.ts";
 import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import type { Contract } from "#shared/contract/contract.ts";
 import { Server } from "#shared/server/server.ts";
 import { sessionHandlers } from "../../../services/session/index.ts";
-import type { SessionParts } from "../../../services/session/parts.ts";
+import type { SessionOptions } from "../../../services/session/parts.ts";
 import { contract } from "../../support/clients.ts";
 import { makeRingSource } from "../../support/rings.ts";
 
@@ -31,10 +31,10 @@ const elsewhere: Contract = {
 const [sessionService, credentialsDir] = process.argv.slice(2) as [string, string];
 const assertions = new Assertions(loadCredentials(credentialsDir), AUDIENCE);
 const anchors = new RemoteAnchors(sessionService, { contract }, assertions, "elsewhere");
-const answers = new Answers(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
+const answers = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 const server = new Server({ contract: elsewhere });
 // Nobody lists or revokes: that is what a database would be for.
-server.add(SessionServiceService, sessionHandlers({} as SessionParts), {
+server.add(SessionServiceService, sessionHandlers({} as SessionOptions), {
   state: SessionState,
   ring: makeRingSource(AUDIENCE),
   anchorage: { anchors, answers },

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Anchors } from "#shared/anchors/anchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { Errors } from "#shared/errors.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import type { Server } from "#shared/server/server.ts";
@@ -59,8 +59,8 @@ class Afterwards extends Anchors {
 }
 
 /** Takes every call for a new one. */
-class Keyless extends Answers {
-  override seal(answer: Parameters<Answers["seal"]>[0]): Buffer {
+class Keyless extends SavedResponses {
+  override seal(answer: Parameters<SavedResponses["seal"]>[0]): Buffer {
     return super.seal({ ...answer, idempotencyDigest: Buffer.alloc(32) });
   }
 }
@@ -68,7 +68,7 @@ class Keyless extends Answers {
 /** Two replicas behind a net that loses answers, and what five groups of clients see of them. */
 async function observe(
   makeAnchors: (pool: Pool, schema: string, replica: string) => Anchors,
-  answers: Answers,
+  answers: SavedResponses,
 ): Promise<number> {
   const servers: Server[] = [];
   const proxies: Awaited<ReturnType<typeof startLossyProxy>>[] = [];
@@ -101,7 +101,7 @@ async function observe(
 
 const usual = (...[db, schema, replica]: ConstructorParameters<typeof Anchors>) =>
   new Anchors(db, schema, replica);
-const answers = new Answers("session", savedRing);
+const answers = new SavedResponses("session", savedRing);
 
 test("with every guard in its place no history is refuted", async () => {
   expect(await observe(usual, answers)).toBe(0);

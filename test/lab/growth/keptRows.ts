@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { Checkpoints } from "#shared/anchors/checkpoints.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import type { Directory } from "#shared/anchors/sessionDirectory.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import type { Pool } from "#shared/pg/pool.ts";
@@ -46,7 +46,7 @@ export class KeptRows {
     this.#directory = new SessionDirectory(pool).of("session");
     // What is in a cache would be found when its row is gone.
     this.#spills = new Spills(pool, "session", { cache: 0 });
-    const answers = new Answers("session", makeRingSource(savedAudience("session")));
+    const answers = new SavedResponses("session", makeRingSource(savedAudience("session")));
     this.#checkpoints = new Checkpoints(pool, "session", answers, { directory: this.#directory });
   }
 
@@ -69,7 +69,7 @@ export class KeptRows {
     const [spill] = await Promise.all([
       this.#spills.keep(sessionId, state, undefined),
       this.#directory.register({ id: sessionId, subject, expiresAt }),
-      this.#checkpoints.keepIfDue(first, true),
+      this.#checkpoints.saveIfDue(first, true),
     ]);
     this.#all.push(
       {

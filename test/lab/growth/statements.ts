@@ -1,12 +1,12 @@
 import { advanceAnchors } from "#shared/anchors/sql/advanceAnchors.ts";
-import { forgetAnswers } from "#shared/anchors/sql/deleteSavedResponses.ts";
+import { deleteSavedResponses } from "#shared/anchors/sql/deleteSavedResponses.ts";
 import { insertAnchors } from "#shared/anchors/sql/insertAnchors.ts";
 import { insertSpill } from "#shared/anchors/sql/insertSpill.ts";
 import { keepPartitions } from "#shared/anchors/sql/keepPartitions.ts";
 import { readAdvance } from "#shared/anchors/sql/readAdvance.ts";
 import { readAnchor } from "#shared/anchors/sql/readAnchor.ts";
 import { readCheckpoint } from "#shared/anchors/sql/readCheckpoint.ts";
-import { readKeptAnswers } from "#shared/anchors/sql/readSavedResponses.ts";
+import { readSavedResponses } from "#shared/anchors/sql/readSavedResponses.ts";
 import { readSpill } from "#shared/anchors/sql/readSpill.ts";
 import { upsertCheckpoints } from "#shared/anchors/sql/upsertCheckpoints.ts";
 import type { Db } from "#shared/pg/pool.ts";
@@ -156,8 +156,8 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "a group's advances": hot(advanceAnchors, "checkout", "r", moves),
   "one advance": hot(advanceAnchors, "checkout", "r", moves.slice(0, 1)),
   "a group's advances for another service": hot(advanceAnchors, "checkout", "r", moves, "catalog"),
-  "what a stream's caller is behind no more": hot(forgetAnswers, "checkout", moves),
-  "what a stream's caller has missed": hot(readKeptAnswers, "checkout", id, 2, 20),
+  "what a stream's caller is behind no more": hot(deleteSavedResponses, "checkout", moves),
+  "what a stream's caller has missed": hot(readSavedResponses, "checkout", id, 2, 20),
   "a group's begins": hot(insertAnchors, "checkout", "r", begun),
   "a line of an advance": hot(readAdvance, "checkout", id, 2),
   "a spilled state": hot(readSpill, "checkout", id, bytes),

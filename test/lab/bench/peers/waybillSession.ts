@@ -7,7 +7,7 @@ import {
 } from "#proto/waybill/bench/v1/bench.ts";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
-import { Answers, savedAudience } from "#shared/anchors/savedResponses.ts";
+import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import { Assertions } from "#shared/auth/assertions.ts";
 import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
@@ -68,7 +68,7 @@ export async function anchoredSession(settings: PeerSettings): Promise<string> {
     contract: sessionService === undefined ? contract : elsewhere(contract),
   });
   const audience = sessionService === undefined ? AUDIENCE : ELSEWHERE;
-  const answers = new Answers(audience, ringOf(savedAudience(audience), settings));
+  const answers = new SavedResponses(audience, ringOf(savedAudience(audience), settings));
   let anchors: Anchors | RemoteAnchors;
   if (sessionService === undefined) {
     anchors = new Anchors(createPool(store!, { max: 5, name: "bench" }), AUDIENCE, "bench");

@@ -98,13 +98,13 @@ export interface Spill {
  * What an anchored session's newest advance was answered: what its anchor keeps, sealed. The
  * envelope in it is the session's checkpoint.
  */
-export interface Answer {
-  version: { $case: "v1"; value: AnswerV1 } | undefined;
+export interface SavedResponse {
+  version: { $case: "v1"; value: SavedResponseV1 } | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** The first format. */
-export interface AnswerV1 {
+export interface SavedResponseV1 {
   /** The anchor that it is of: session, version and chain digest. In another's place it is refused. */
   sessionId: Buffer;
   version: number;
@@ -643,15 +643,15 @@ export const Spill: MessageFns<Spill> = {
   },
 };
 
-function createBaseAnswer(): Answer {
+function createBaseSavedResponse(): SavedResponse {
   return { version: undefined, _unknownFields: {} };
 }
 
-export const Answer: MessageFns<Answer> = {
-  encode(message: Answer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const SavedResponse: MessageFns<SavedResponse> = {
+  encode(message: SavedResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.version?.$case) {
       case "v1":
-        AnswerV1.encode(message.version.value, writer.uint32(10).fork()).join();
+        SavedResponseV1.encode(message.version.value, writer.uint32(10).fork()).join();
         break;
     }
     if (message._unknownFields !== undefined) {
@@ -665,7 +665,7 @@ export const Answer: MessageFns<Answer> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): Answer {
+  decode(input: BinaryReader | Uint8Array, length?: number): SavedResponse {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -674,7 +674,7 @@ export const Answer: MessageFns<Answer> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAnswer();
+      const message = createBaseSavedResponse();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -683,7 +683,7 @@ export const Answer: MessageFns<Answer> = {
               break;
             }
 
-            message.version = { $case: "v1", value: AnswerV1.decode(reader, reader.uint32()) };
+            message.version = { $case: "v1", value: SavedResponseV1.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -706,15 +706,15 @@ export const Answer: MessageFns<Answer> = {
     }
   },
 
-  create(base?: DeepPartial<Answer>): Answer {
-    return Answer.fromPartial(base ?? {});
+  create(base?: DeepPartial<SavedResponse>): SavedResponse {
+    return SavedResponse.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<Answer>): Answer {
-    const message = createBaseAnswer();
+  fromPartial(object: DeepPartial<SavedResponse>): SavedResponse {
+    const message = createBaseSavedResponse();
     switch (object.version?.$case) {
       case "v1": {
         if (object.version?.value !== undefined && object.version?.value !== null) {
-          message.version = { $case: "v1", value: AnswerV1.fromPartial(object.version.value) };
+          message.version = { $case: "v1", value: SavedResponseV1.fromPartial(object.version.value) };
         }
         break;
       }
@@ -723,7 +723,7 @@ export const Answer: MessageFns<Answer> = {
   },
 };
 
-function createBaseAnswerV1(): AnswerV1 {
+function createBaseSavedResponseV1(): SavedResponseV1 {
   return {
     sessionId: Buffer.alloc(0),
     version: 0,
@@ -738,8 +738,8 @@ function createBaseAnswerV1(): AnswerV1 {
   };
 }
 
-export const AnswerV1: MessageFns<AnswerV1> = {
-  encode(message: AnswerV1, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const SavedResponseV1: MessageFns<SavedResponseV1> = {
+  encode(message: SavedResponseV1, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.sessionId.length !== 0) {
       writer.uint32(10).bytes(message.sessionId);
     }
@@ -778,7 +778,7 @@ export const AnswerV1: MessageFns<AnswerV1> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): AnswerV1 {
+  decode(input: BinaryReader | Uint8Array, length?: number): SavedResponseV1 {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -787,7 +787,7 @@ export const AnswerV1: MessageFns<AnswerV1> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAnswerV1();
+      const message = createBaseSavedResponseV1();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -883,11 +883,11 @@ export const AnswerV1: MessageFns<AnswerV1> = {
     }
   },
 
-  create(base?: DeepPartial<AnswerV1>): AnswerV1 {
-    return AnswerV1.fromPartial(base ?? {});
+  create(base?: DeepPartial<SavedResponseV1>): SavedResponseV1 {
+    return SavedResponseV1.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<AnswerV1>): AnswerV1 {
-    const message = createBaseAnswerV1();
+  fromPartial(object: DeepPartial<SavedResponseV1>): SavedResponseV1 {
+    const message = createBaseSavedResponseV1();
     message.sessionId = object.sessionId ?? Buffer.alloc(0);
     message.version = object.version ?? 0;
     message.digest = object.digest ?? Buffer.alloc(0);

@@ -147,7 +147,7 @@ export interface GetAdvanceResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-export interface ListKeptAnswersRequest {
+export interface ListSavedResponsesRequest {
   /** UUIDv7 of the session, 16 bytes. */
   sessionId: Buffer;
   /** Those of the versions after this one. */
@@ -157,13 +157,13 @@ export interface ListKeptAnswersRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-export interface ListKeptAnswersResponse {
-  answers: KeptAnswer[];
+export interface ListSavedResponsesResponse {
+  answers: SavedResponse[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** What an advance of a stream was answered. */
-export interface KeptAnswer {
+export interface SavedResponse {
   version: number;
   /** Fingerprint of the version's chain digest. */
   digest: Buffer;
@@ -1230,12 +1230,12 @@ export const GetAdvanceResponse: MessageFns<GetAdvanceResponse> = {
   },
 };
 
-function createBaseListKeptAnswersRequest(): ListKeptAnswersRequest {
+function createBaseListSavedResponsesRequest(): ListSavedResponsesRequest {
   return { sessionId: Buffer.alloc(0), version: 0, limit: 0, _unknownFields: {} };
 }
 
-export const ListKeptAnswersRequest: MessageFns<ListKeptAnswersRequest> = {
-  encode(message: ListKeptAnswersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const ListSavedResponsesRequest: MessageFns<ListSavedResponsesRequest> = {
+  encode(message: ListSavedResponsesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.sessionId.length !== 0) {
       writer.uint32(10).bytes(message.sessionId);
     }
@@ -1256,7 +1256,7 @@ export const ListKeptAnswersRequest: MessageFns<ListKeptAnswersRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): ListKeptAnswersRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSavedResponsesRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1265,7 +1265,7 @@ export const ListKeptAnswersRequest: MessageFns<ListKeptAnswersRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseListKeptAnswersRequest();
+      const message = createBaseListSavedResponsesRequest();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1313,11 +1313,11 @@ export const ListKeptAnswersRequest: MessageFns<ListKeptAnswersRequest> = {
     }
   },
 
-  create(base?: DeepPartial<ListKeptAnswersRequest>): ListKeptAnswersRequest {
-    return ListKeptAnswersRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<ListSavedResponsesRequest>): ListSavedResponsesRequest {
+    return ListSavedResponsesRequest.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<ListKeptAnswersRequest>): ListKeptAnswersRequest {
-    const message = createBaseListKeptAnswersRequest();
+  fromPartial(object: DeepPartial<ListSavedResponsesRequest>): ListSavedResponsesRequest {
+    const message = createBaseListSavedResponsesRequest();
     message.sessionId = object.sessionId ?? Buffer.alloc(0);
     message.version = object.version ?? 0;
     message.limit = object.limit ?? 0;
@@ -1325,14 +1325,14 @@ export const ListKeptAnswersRequest: MessageFns<ListKeptAnswersRequest> = {
   },
 };
 
-function createBaseListKeptAnswersResponse(): ListKeptAnswersResponse {
+function createBaseListSavedResponsesResponse(): ListSavedResponsesResponse {
   return { answers: [], _unknownFields: {} };
 }
 
-export const ListKeptAnswersResponse: MessageFns<ListKeptAnswersResponse> = {
-  encode(message: ListKeptAnswersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const ListSavedResponsesResponse: MessageFns<ListSavedResponsesResponse> = {
+  encode(message: ListSavedResponsesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.answers) {
-      KeptAnswer.encode(v!, writer.uint32(10).fork()).join();
+      SavedResponse.encode(v!, writer.uint32(10).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1345,7 +1345,7 @@ export const ListKeptAnswersResponse: MessageFns<ListKeptAnswersResponse> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): ListKeptAnswersResponse {
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSavedResponsesResponse {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1354,7 +1354,7 @@ export const ListKeptAnswersResponse: MessageFns<ListKeptAnswersResponse> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseListKeptAnswersResponse();
+      const message = createBaseListSavedResponsesResponse();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1363,7 +1363,7 @@ export const ListKeptAnswersResponse: MessageFns<ListKeptAnswersResponse> = {
               break;
             }
 
-            message.answers.push(KeptAnswer.decode(reader, reader.uint32()));
+            message.answers.push(SavedResponse.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -1386,22 +1386,22 @@ export const ListKeptAnswersResponse: MessageFns<ListKeptAnswersResponse> = {
     }
   },
 
-  create(base?: DeepPartial<ListKeptAnswersResponse>): ListKeptAnswersResponse {
-    return ListKeptAnswersResponse.fromPartial(base ?? {});
+  create(base?: DeepPartial<ListSavedResponsesResponse>): ListSavedResponsesResponse {
+    return ListSavedResponsesResponse.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<ListKeptAnswersResponse>): ListKeptAnswersResponse {
-    const message = createBaseListKeptAnswersResponse();
-    message.answers = object.answers?.map((e) => KeptAnswer.fromPartial(e)) || [];
+  fromPartial(object: DeepPartial<ListSavedResponsesResponse>): ListSavedResponsesResponse {
+    const message = createBaseListSavedResponsesResponse();
+    message.answers = object.answers?.map((e) => SavedResponse.fromPartial(e)) || [];
     return message;
   },
 };
 
-function createBaseKeptAnswer(): KeptAnswer {
+function createBaseSavedResponse(): SavedResponse {
   return { version: 0, digest: Buffer.alloc(0), answer: Buffer.alloc(0), _unknownFields: {} };
 }
 
-export const KeptAnswer: MessageFns<KeptAnswer> = {
-  encode(message: KeptAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const SavedResponse: MessageFns<SavedResponse> = {
+  encode(message: SavedResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.version !== 0) {
       writer.uint32(8).int32(message.version);
     }
@@ -1422,7 +1422,7 @@ export const KeptAnswer: MessageFns<KeptAnswer> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): KeptAnswer {
+  decode(input: BinaryReader | Uint8Array, length?: number): SavedResponse {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1431,7 +1431,7 @@ export const KeptAnswer: MessageFns<KeptAnswer> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseKeptAnswer();
+      const message = createBaseSavedResponse();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1479,11 +1479,11 @@ export const KeptAnswer: MessageFns<KeptAnswer> = {
     }
   },
 
-  create(base?: DeepPartial<KeptAnswer>): KeptAnswer {
-    return KeptAnswer.fromPartial(base ?? {});
+  create(base?: DeepPartial<SavedResponse>): SavedResponse {
+    return SavedResponse.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<KeptAnswer>): KeptAnswer {
-    const message = createBaseKeptAnswer();
+  fromPartial(object: DeepPartial<SavedResponse>): SavedResponse {
+    const message = createBaseSavedResponse();
     message.version = object.version ?? 0;
     message.digest = object.digest ?? Buffer.alloc(0);
     message.answer = object.answer ?? Buffer.alloc(0);
@@ -1545,16 +1545,16 @@ export const AnchorServiceService = {
     responseDeserialize: (value: Buffer): GetAdvanceResponse => GetAdvanceResponse.decode(value),
   },
   /** What a stream was answered after a version of its session. */
-  listKeptAnswers: {
-    path: "/waybill.session.v1.AnchorService/ListKeptAnswers" as const,
+  listSavedResponses: {
+    path: "/waybill.session.v1.AnchorService/ListSavedResponses" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: ListKeptAnswersRequest): Buffer =>
-      Buffer.from(ListKeptAnswersRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): ListKeptAnswersRequest => ListKeptAnswersRequest.decode(value),
-    responseSerialize: (value: ListKeptAnswersResponse): Buffer =>
-      Buffer.from(ListKeptAnswersResponse.encode(value).finish()),
-    responseDeserialize: (value: Buffer): ListKeptAnswersResponse => ListKeptAnswersResponse.decode(value),
+    requestSerialize: (value: ListSavedResponsesRequest): Buffer =>
+      Buffer.from(ListSavedResponsesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListSavedResponsesRequest => ListSavedResponsesRequest.decode(value),
+    responseSerialize: (value: ListSavedResponsesResponse): Buffer =>
+      Buffer.from(ListSavedResponsesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListSavedResponsesResponse => ListSavedResponsesResponse.decode(value),
   },
 } as const;
 
@@ -1571,7 +1571,7 @@ export interface AnchorServiceServer extends UntypedServiceImplementation {
   /** What made a version of a session. */
   getAdvance: handleUnaryCall<GetAdvanceRequest, GetAdvanceResponse>;
   /** What a stream was answered after a version of its session. */
-  listKeptAnswers: handleUnaryCall<ListKeptAnswersRequest, ListKeptAnswersResponse>;
+  listSavedResponses: handleUnaryCall<ListSavedResponsesRequest, ListSavedResponsesResponse>;
 }
 
 export interface AnchorServiceClient extends Client1 {
@@ -1643,20 +1643,20 @@ export interface AnchorServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: GetAdvanceResponse) => void,
   ): ClientUnaryCall;
   /** What a stream was answered after a version of its session. */
-  listKeptAnswers(
-    request: ListKeptAnswersRequest,
-    callback: (error: ServiceError | null, response: ListKeptAnswersResponse) => void,
+  listSavedResponses(
+    request: ListSavedResponsesRequest,
+    callback: (error: ServiceError | null, response: ListSavedResponsesResponse) => void,
   ): ClientUnaryCall;
-  listKeptAnswers(
-    request: ListKeptAnswersRequest,
+  listSavedResponses(
+    request: ListSavedResponsesRequest,
     metadata: Metadata,
-    callback: (error: ServiceError | null, response: ListKeptAnswersResponse) => void,
+    callback: (error: ServiceError | null, response: ListSavedResponsesResponse) => void,
   ): ClientUnaryCall;
-  listKeptAnswers(
-    request: ListKeptAnswersRequest,
+  listSavedResponses(
+    request: ListSavedResponsesRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ListKeptAnswersResponse) => void,
+    callback: (error: ServiceError | null, response: ListSavedResponsesResponse) => void,
   ): ClientUnaryCall;
 }
 
