@@ -39,7 +39,7 @@ export interface Counted {
 }
 
 /** A read of the catalogue, whatever its method. */
-interface RequestIdentity {
+interface Question {
   readonly text: string;
   of(client: CatalogueClient, settings: CallSettings): Promise<Answered>;
 }
@@ -173,7 +173,7 @@ export async function readUnderChange(
 
 const noneYet = () => ({ compared: 0, comparedKept: 0, different: [] as string[] });
 
-function everyRead(): RequestIdentity[] {
+function everyRead(): Question[] {
   const names = Array.from({ length: PRODUCTS }, (_, at) => `products/${at + 1}`);
   const single = names.map((name) => get(name));
   const lists = ["", "title", "price desc"].flatMap((orderBy) => [
@@ -184,7 +184,7 @@ function everyRead(): RequestIdentity[] {
   return [...single, ...lists, list("", ""), ...batches];
 }
 
-const get = (name: string): RequestIdentity => ({
+const get = (name: string): Question => ({
   text: `GetProduct ${name}`,
   async of({ catalogue }, settings) {
     const product = await catalogue.getProduct({ name }, settings);
@@ -192,7 +192,7 @@ const get = (name: string): RequestIdentity => ({
   },
 });
 
-const list = (filter: string, orderBy: string): RequestIdentity => ({
+const list = (filter: string, orderBy: string): Question => ({
   text: `ListProducts ${JSON.stringify({ filter, orderBy })}`,
   async of({ catalogue }, settings) {
     const request = { filter, orderBy, pageSize: PRODUCTS, pageToken: "" };
@@ -202,7 +202,7 @@ const list = (filter: string, orderBy: string): RequestIdentity => ({
   },
 });
 
-const batch = (names: string[]): RequestIdentity => ({
+const batch = (names: string[]): Question => ({
   text: `BatchGetProducts ${names.join(" ")}`,
   async of({ catalogue }, settings) {
     const { products } = await catalogue.batchGetProducts({ names }, settings);
@@ -212,7 +212,7 @@ const batch = (names: string[]): RequestIdentity => ({
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 
-async function look(reader: Reader, asked: RequestIdentity): Promise<Seen> {
+async function look(reader: Reader, asked: Question): Promise<Seen> {
   const metadata = new Metadata();
   // Noted before he asks.
   const knew = reader.knows();
@@ -246,7 +246,7 @@ function judge(seen: Seen, written: ReadonlyMap<string, readonly Written[]>): st
 /** Holds what each reader is answered against what the database has. Nothing changes meanwhile. */
 async function compare(
   readers: readonly Reader[],
-  asked: readonly RequestIdentity[],
+  asked: readonly Question[],
   plain: CatalogueClient,
   found: ReadonlyMap<string, { equal: ReturnType<typeof noneYet> }>,
 ): Promise<void> {
