@@ -60,7 +60,7 @@ export { createPool, type Db, type Pool, type PoolOptions } from "./pg/pool.ts";
 export { fixedRing, type Ring, type RingKey, type RingSource } from "./rings/ring.ts";
 export { RingWatcher, type RingWatcherOptions } from "./rings/ringWatcher.ts";
 export { Server, type ServerOptions } from "./server/server.ts";
-export type { Anchorage } from "./session/anchorage.ts";
+export type { Anchorage } from "./session/options.ts";
 export { Cursors } from "./waybill/cursors.ts";
 export type { Owner } from "./waybill/owner.ts";
 export type { Session } from "./waybill/session.ts";

@@ -12,7 +12,7 @@ import type { Pool } from "#shared/pg/pool.ts";
 import type { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import type { Releasers } from "#shared/runtime/releasers.ts";
 import type { Server } from "#shared/server/server.ts";
-import type { Anchorage } from "#shared/session/anchorage.ts";
+import type { Anchorage } from "#shared/session/options.ts";
 import type { Config, Role } from "./config.ts";
 
 /** What a replica gives each service that it starts. */

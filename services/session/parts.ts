@@ -1,5 +1,5 @@
 import type { Pool } from "#shared/pg/pool.ts";
-import type { SessionRevocations } from "#shared/session/sessionRevocations.ts";
+import type { SessionRevocations } from "#shared/session/options.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
 import type { SessionDirectory } from "./sessionDirectory.ts";
 

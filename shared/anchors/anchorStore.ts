@@ -1,8 +1,15 @@
 import type { Db } from "../pg/pool.ts";
 import type { OpenTransaction } from "../pg/transaction.ts";
-import type { RequestIdentity } from "./requestIdentity.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 import type { SavedResponseRow } from "./sql/readSavedResponses.ts";
+
+/** Identifies a request, so that a retry gets the response of its first attempt. */
+export interface RequestIdentity {
+  /** SHA-256 of the idempotency key; without a key, the request's digest. */
+  readonly idempotencyDigest: Buffer;
+  /** SHA-256 of the method, the caller and the request. */
+  readonly requestDigest: Buffer;
+}
 
 /** A version of a session, for the table. */
 export interface Version {
@@ -28,8 +35,7 @@ export interface FirstVersion {
 export interface NextVersion {
   /** Its chain digest. */
   readonly digest: Buffer;
-  /** What tells the call that makes it from others. */
-  readonly asked: RequestIdentity;
+  readonly identity: RequestIdentity;
   /** What the call is answered, sealed. */
   readonly answer: Buffer;
   /** Whether it is the last. */
@@ -49,9 +55,9 @@ export interface AnchorStore {
    *
    * @throws StatusError CONFLICT: the session was not to be had in time
    */
-  open?(sessionId: string): Promise<OpenTransaction>;
+  beginTransaction?(sessionId: string): Promise<OpenTransaction>;
   /** Anchors a session at its first version. */
-  begin(first: FirstVersion, tx?: Db): Promise<void>;
+  create(first: FirstVersion, tx?: Db): Promise<void>;
   /**
    * The compare-and-set: takes a session from a version to the next.
    *
@@ -63,7 +69,7 @@ export interface AnchorStore {
   /** The same, and nobody else moves it before the transaction has ended. */
   lock(sessionId: string, tx: Db): Promise<AnchorRow | undefined>;
   /** Whether a call that went on from a version was served, though its answer may be gone. */
-  wasServed(from: Version, asked: RequestIdentity, tx?: Db): Promise<boolean>;
+  wasServed(from: Version, identity: RequestIdentity): Promise<boolean>;
   /** The answers that are kept of a session's versions after one, in their order. */
   savedAfter(sessionId: string, version: number, limit: number): Promise<SavedResponseRow[]>;
 }

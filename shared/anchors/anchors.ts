@@ -4,8 +4,13 @@ import { Groups } from "../pg/groups.ts";
 import type { Db, Pool } from "../pg/pool.ts";
 import { type OpenTransaction, openTransaction } from "../pg/transaction.ts";
 import { Turns } from "../runtime/keyedQueue.ts";
-import type { AnchorStore, FirstVersion, NextVersion, Version } from "./anchorStore.ts";
-import type { RequestIdentity } from "./requestIdentity.ts";
+import type {
+  AnchorStore,
+  FirstVersion,
+  NextVersion,
+  RequestIdentity,
+  Version,
+} from "./anchorStore.ts";
 import { beginningOf, callOf, moveOf } from "./rows.ts";
 import { advanceAnchors, type Move, type Outcome } from "./sql/advanceAnchors.ts";
 import { deleteSavedResponses } from "./sql/deleteSavedResponses.ts";
@@ -54,7 +59,7 @@ export class Anchors implements AnchorStore {
     this.#moves = new Groups((moves) => this.#advanceEach(moves));
   }
 
-  async open(sessionId: string): Promise<OpenTransaction> {
+  async beginTransaction(sessionId: string): Promise<OpenTransaction> {
     const leave = await this.#turn(sessionId);
     try {
       const { db, commit, rollback } = await openTransaction(this.pool);
@@ -69,7 +74,7 @@ export class Anchors implements AnchorStore {
     }
   }
 
-  async begin(first: FirstVersion, tx?: Db): Promise<void> {
+  async create(first: FirstVersion, tx?: Db): Promise<void> {
     const row = beginningOf(first);
     if (tx === undefined) await this.insert(row);
     else await this.#insert(tx, [row]);
@@ -112,9 +117,9 @@ export class Anchors implements AnchorStore {
     return readAnchor(tx, this.#schema, sessionId, this.#service, true);
   }
 
-  async wasServed(from: Version, asked: RequestIdentity, tx?: Db): Promise<boolean> {
-    const call = await this.callOf(from.sessionId, from.version + 1, tx);
-    return call?.equals(callOf(from, asked)) ?? false;
+  async wasServed(from: Version, identity: RequestIdentity): Promise<boolean> {
+    const call = await this.callOf(from.sessionId, from.version + 1);
+    return call?.equals(callOf(from, identity)) ?? false;
   }
 
   /** Fingerprint of the call that made a version. */

@@ -2,10 +2,9 @@ import type { EnvelopeV1, SavedResponseV1 } from "../../proto/gen/waybill/envelo
 import { Errors } from "../errors.ts";
 import { uuidFromBytes } from "../runtime/uuid.ts";
 import { fingerprint } from "../waybill/chain.ts";
-import type { AnchorStore } from "./anchorStore.ts";
-import type { RequestIdentity } from "./requestIdentity.ts";
+import type { AnchorStore, RequestIdentity } from "./anchorStore.ts";
+import { isRetry } from "./replay.ts";
 import type { SavedResponses } from "./savedResponses.ts";
-import { isRetry } from "./settle.ts";
 
 /** How many are in memory at once. */
 const PAGE = 20;
@@ -19,7 +18,7 @@ const PAGE = 20;
  */
 export async function* missedResponses(
   from: EnvelopeV1,
-  asked: RequestIdentity,
+  identity: RequestIdentity,
   anchors: AnchorStore,
   answers: SavedResponses,
 ): AsyncGenerator<SavedResponseV1> {
@@ -43,7 +42,7 @@ export async function* missedResponses(
       }
       // Of a fork nothing is given away, and of a gap nothing is made up.
       const follows = answer.version === version + 1 && answer.parentDigest.equals(digest);
-      if (!follows || !isRetry(answer, asked)) return;
+      if (!follows || !isRetry(answer, identity)) return;
       yield answer;
       ({ version, digest } = answer);
     }

@@ -15,7 +15,7 @@ export function beginningOf({ sessionId, digest, answer }: FirstVersion): Beginn
 
 /** What the tables are given of a session's way to its next version. */
 export function moveOf(from: Version, next: NextVersion): Move {
-  const { digest, asked, answer, ended, isKept = false } = next;
+  const { digest, identity, answer, ended, isKept = false } = next;
   return {
     sessionId: from.sessionId,
     version: from.version,
@@ -23,7 +23,7 @@ export function moveOf(from: Version, next: NextVersion): Move {
     nextHead: fingerprint("anchor", digest),
     digest: fingerprint("advance", digest),
     parent: fingerprint("advance", from.digest),
-    call: callOf(from, asked),
+    call: callOf(from, identity),
     answer,
     ended,
     isKept,
@@ -31,6 +31,6 @@ export function moveOf(from: Version, next: NextVersion): Move {
 }
 
 /** What the line of an advance says of the call that made it. */
-export function callOf({ digest }: Version, asked: NextVersion["asked"]): Buffer {
-  return callFingerprint(digest, asked.idempotencyDigest, asked.requestDigest);
+export function callOf({ digest }: Version, identity: NextVersion["identity"]): Buffer {
+  return callFingerprint(digest, identity.idempotencyDigest, identity.requestDigest);
 }

@@ -8,6 +8,7 @@ import {
 } from "@grpc/grpc-js";
 import type { AccessToken } from "../auth/tokens/claims.ts";
 import type { Caller, Context } from "../contract/handlers.ts";
+import type { SessionCall } from "../session/call.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import type { OpenSession, Session } from "../waybill/session.ts";
 import { FrontDoor, type Origin } from "./frontProxy.ts";
@@ -26,7 +27,7 @@ const NO_FRONT_DOOR = new FrontDoor(undefined);
 const NOBODY: Caller = Object.freeze({});
 
 /** One call on its way through the interceptors. Handlers see it as their Context. */
-export class Call implements Context<unknown> {
+export class Call implements Context<unknown>, SessionCall {
   readonly method: string;
   /** The request's metadata as they came, for those who look for a key or two. */
   readonly headers: Pick<Metadata, "get">;
@@ -75,9 +76,12 @@ export class Call implements Context<unknown> {
     return this.#reply;
   }
 
-  /** Puts a waybill into the initial metadata. */
   replyWith(waybill: string): void {
     this.#waybill = waybill;
+  }
+
+  endWith(waybill: string): void {
+    this.trailers.set(WAYBILL_KEY, waybill);
   }
 
   /**

@@ -8,8 +8,8 @@ import type { CacheScope } from "../cache/cacheScope.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
 import { type Contract, largestRequest, type MethodContract } from "../contract/contract.ts";
 import type { Handlers, ServiceDefinition } from "../contract/handlers.ts";
-import type { SessionOptions } from "../session/sessionOptions.ts";
-import { sessionInterceptor } from "../session/steps.ts";
+import { withSession } from "../session/engine.ts";
+import type { SessionOptions } from "../session/options.ts";
 import { requestReader } from "../validation/requestReader.ts";
 import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
@@ -122,7 +122,7 @@ function compose<State>(
     method.responseDeserialize(Buffer.alloc(0)),
   );
   if (sessions !== undefined) {
-    handler = sessionInterceptor(contract, method, handler, sessions, parts!);
+    handler = withSession(contract, method, handler, sessions, parts!);
   }
   handler = decoding(contract, method, noting(contract, handler), around);
   if (kept !== undefined) {

@@ -11,7 +11,7 @@ import { type Contract, largestRequest } from "../contract/contract.ts";
 import type { Handlers, ServiceDefinition } from "../contract/handlers.ts";
 import { Errors, type StatusError } from "../errors.ts";
 import { databaseError } from "../pg/errors.ts";
-import type { SessionOptions } from "../session/sessionOptions.ts";
+import type { SessionOptions } from "../session/options.ts";
 import type { Authenticate, Authentication } from "./access.ts";
 import { failureLog } from "./failureLog.ts";
 import { FrontDoor } from "./frontProxy.ts";

@@ -10,7 +10,7 @@ const running = new AsyncLocalStorage<HandlerTransaction>();
  * handler is done. A stream may have several, one after another: each advance ends one.
  */
 export class HandlerTransaction {
-  readonly #anchors: Pick<AnchorStore, "open">;
+  readonly #anchors: Pick<AnchorStore, "beginTransaction">;
   readonly #sessionId: string;
   readonly #first: (db: Db) => Promise<void>;
   #opening: Promise<OpenTransaction> | undefined;
@@ -22,7 +22,7 @@ export class HandlerTransaction {
    * @param first is done in it before the handler gets it, which does not get it when this rejects
    */
   constructor(
-    anchors: Pick<AnchorStore, "open">,
+    anchors: Pick<AnchorStore, "beginTransaction">,
     sessionId: string,
     first: (db: Db) => Promise<void> = async () => {},
   ) {
@@ -39,7 +39,7 @@ export class HandlerTransaction {
 
   /** Opens it; undefined where there is none to be had. */
   get opener(): (() => Promise<Db>) | undefined {
-    return this.#anchors.open && (() => this.open());
+    return this.#anchors.beginTransaction && (() => this.open());
   }
 
   /** Whether it was asked for, and has not been committed since. */
@@ -87,9 +87,9 @@ export class HandlerTransaction {
   }
 
   async #begin(): Promise<OpenTransaction> {
-    const opened = await this.#anchors.open?.(this.#sessionId);
+    const opened = await this.#anchors.beginTransaction?.(this.#sessionId);
     if (opened === undefined) {
-      throw new Error("a transaction is asked for, but the sessions stand at the session service");
+      throw new Error("no transaction: the sessions are anchored at the session service");
     }
     this.#isOpen = true;
     try {

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
-import type { RequestIdentity } from "../anchors/requestIdentity.ts";
+import type { RequestIdentity } from "../anchors/anchorStore.ts";
 import { Errors } from "../errors.ts";
 import { sha256 } from "../runtime/sha256.ts";
-import type { Call } from "../server/call.ts";
 import { singleValue } from "../waybill/metadata.ts";
+import type { SessionCall } from "./call.ts";
 
 /** The metadata key, in requests. */
 export const IDEMPOTENCY_KEY = "idempotency-key";
@@ -11,15 +11,15 @@ export const IDEMPOTENCY_KEY = "idempotency-key";
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
- * What tells a call from others. Whoever makes it is part of it: another caller with the same waybill, of
- * nobody's session, is not answered what this one was.
+ * Computes the identity of a request. The caller is part of it: another caller with the same waybill of an
+ * anonymous session does not get this one's response.
  *
- * @param request encoded, without its waybill. Undefined: a stream of requests, which without a key
- *   nobody can tell from another one
+ * @param request encoded, without its waybill. Undefined: a stream of requests, which has an identity
+ *   only with an idempotency key
  * @throws StatusError IDEMPOTENCY_KEY_INVALID, METADATA_DUPLICATED
  */
 export function readRequestIdentity(
-  { method, headers, caller }: Pick<Call, "method" | "headers" | "caller">,
+  { method, headers, caller }: Pick<SessionCall, "method" | "headers" | "caller">,
   request: Uint8Array | undefined,
 ): RequestIdentity {
   const key = singleValue(headers, IDEMPOTENCY_KEY);
@@ -29,8 +29,8 @@ export function readRequestIdentity(
   return { requestDigest, idempotencyDigest: request ? requestDigest : randomBytes(32) };
 }
 
-/** Whoever may open what the caller is answered, and nobody else. */
-function nameOf({ service = "", token }: Call["caller"]): string {
+/** Identity that may open the saved response. */
+function nameOf({ service = "", token }: SessionCall["caller"]): string {
   if (token === undefined) return service;
   const { subject, client, confirmation } = token;
   return [service, subject, client, confirmation?.thumbprint].join("\0");

@@ -1,8 +1,7 @@
-import type { Metadata } from "@grpc/grpc-js";
 import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import { Errors, type StatusError } from "../errors.ts";
 import { fromCompact, IV_BYTES, type Sealed, TAG_BYTES, toCompact } from "./jwe.ts";
-import { singleValue } from "./metadata.ts";
+import { type MetadataReader, singleValue } from "./metadata.ts";
 
 /** The metadata key, in requests and in responses. */
 export const WAYBILL_KEY = "waybill";
@@ -33,7 +32,7 @@ export interface Arrival {
  * @throws StatusError METADATA_DUPLICATED, WAYBILL_TOO_LARGE, WAYBILL_INVALID (it has not the form of
  *   one)
  */
-export function receive(metadata: Pick<Metadata, "get">, field: Waybill | undefined): Arrival {
+export function receive(metadata: MetadataReader, field: Waybill | undefined): Arrival {
   const text = singleValue(metadata, WAYBILL_KEY);
   if (field !== undefined) {
     if (text !== undefined) throw Errors.METADATA_DUPLICATED({ metadata: { key: WAYBILL_KEY } });

@@ -1,5 +1,9 @@
-import type { Metadata } from "@grpc/grpc-js";
 import { Errors } from "../errors.ts";
+
+/** The metadata of a request, to be read key by key: `Metadata` of grpc-js is one. */
+export interface MetadataReader {
+  get(key: string): readonly (string | Buffer)[];
+}
 
 /** Characters that gRPC allows in a metadata value that is not binary. */
 export const METADATA_TEXT = /^[ -~]*$/;
@@ -9,7 +13,11 @@ export const METADATA_TEXT = /^[ -~]*$/;
  *
  * @throws Error naming the key alone
  */
-export function setSecret(metadata: Metadata, key: string, value: string): void {
+export function setSecret(
+  metadata: { set(key: string, value: string): void },
+  key: string,
+  value: string,
+): void {
   if (!METADATA_TEXT.test(value)) {
     throw new Error(`the value for the metadata key ${key} must be printable ASCII, on one line`);
   }
@@ -21,7 +29,7 @@ export function setSecret(metadata: Metadata, key: string, value: string): void 
  *
  * @throws StatusError METADATA_DUPLICATED
  */
-export function singleValue(metadata: Pick<Metadata, "get">, key: string): string | undefined {
+export function singleValue(metadata: MetadataReader, key: string): string | undefined {
   const values = metadata.get(key);
   const [value] = values;
   // Node joins values of one key with a comma, which none of these contains.

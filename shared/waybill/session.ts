@@ -70,3 +70,10 @@ export interface SpillSource {
   /** Undefined when the session has no such state. */
   load(sessionId: string, spill: Spill): Promise<Buffer | undefined>;
 }
+
+const NAME = /^sessions\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
+
+/** Returns the id in a session's resource name, `sessions/{uuid}`; undefined when it is not one. */
+export function sessionIdOf(name: string): string | undefined {
+  return NAME.exec(name)?.[1];
+}

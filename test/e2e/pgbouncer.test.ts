@@ -113,7 +113,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
 
   test("it is a real one, and no statement has the connection of the one before", async () => {
     const { rows: versions } = await pooler!.query<{ version: string }>("SHOW VERSION");
-    // Said, not asked for: from 1.21 on it would also take statements with names.
+    // Said, not identity for: from 1.21 on it would also take statements with names.
     console.log(versions[0]!.version);
     expect(versions[0]!.version).toMatch(/^PgBouncer \d/);
     const { rows } = await pooler!.query<{ key: string; value: string }>("SHOW CONFIG");
@@ -324,7 +324,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect((await untilRefused(get)).reason).toBe("WAYBILL_REVOKED");
   });
 
-  test("tokens are issued, refreshed, asked about and ended", async () => {
+  test("tokens are issued, refreshed, identity about and ended", async () => {
     const asking = bearer((await callers.grant((await callers.account()).client)).accessToken);
     const isActive = async (jwt: string) =>
       (await callers.token.introspect({ token: jwt }, asking)).active;
@@ -371,14 +371,14 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       .replicas.map(({ address }) => new RemoteAnchors(address, { contract }, own, "program"));
     const answer = Buffer.alloc(1000, 1);
     const first = { sessionId: newUuid(), version: 1, digest: newKey() };
-    await near!.begin({ ...first, answer, expiresAt: Date.now() + 60_000 });
+    await near!.create({ ...first, answer, expiresAt: Date.now() + 60_000 });
     let from = first;
     for (const version of [2, 3, 4, 5, 6]) {
-      const asked = { idempotencyDigest: newKey(), requestDigest: newKey() };
-      const next = { digest: newKey(), asked, answer, ended: false, isKept: true };
+      const identity = { idempotencyDigest: newKey(), requestDigest: newKey() };
+      const next = { digest: newKey(), identity, answer, ended: false, isKept: true };
       expect(await near!.advance(from, next)).toBe(true);
       expect(await far!.advance(from, next)).toBe(false);
-      expect(await far!.wasServed(from, asked)).toBe(true);
+      expect(await far!.wasServed(from, identity)).toBe(true);
       from = { ...first, version, digest: next.digest };
       expect(await far!.read(first.sessionId)).toMatchObject({ version, ended: false, answer });
     }

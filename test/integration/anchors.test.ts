@@ -372,9 +372,12 @@ describe("the jar", () => {
 test("of a session's answers in streams the newest are kept, and no more", async () => {
   const anchors = new Anchors(pool, "session", "test");
   const sessionId = newUuid();
-  const [answer, asked] = [Buffer.alloc(10), { idempotencyDigest: DIGEST, requestDigest: DIGEST }];
-  await anchors.begin({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
-  const step = { digest: DIGEST, asked, answer, ended: false, isKept: true };
+  const [answer, identity] = [
+    Buffer.alloc(10),
+    { idempotencyDigest: DIGEST, requestDigest: DIGEST },
+  ];
+  await anchors.create({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
+  const step = { digest: DIGEST, identity, answer, ended: false, isKept: true };
   const count = MAX_SAVED_RESPONSES + 5;
   for (let version = 1; version <= count; version += 1) {
     expect(await anchors.advance({ sessionId, version, digest: DIGEST }, step)).toBe(true);
@@ -392,12 +395,12 @@ test("of a session's answers in streams the newest are kept, and no more", async
 test("what a stream has missed is read in pieces that a message takes, and nothing is left out", async () => {
   const anchors = new Anchors(pool, "session", "test");
   const sessionId = newUuid();
-  const [answer, asked] = [
+  const [answer, identity] = [
     Buffer.alloc(400_000),
     { idempotencyDigest: DIGEST, requestDigest: DIGEST },
   ];
-  await anchors.begin({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
-  const step = { digest: DIGEST, asked, answer, ended: false, isKept: true };
+  await anchors.create({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
+  const step = { digest: DIGEST, identity, answer, ended: false, isKept: true };
   for (let version = 1; version <= 12; version += 1) {
     await anchors.advance({ sessionId, version, digest: DIGEST }, step);
   }

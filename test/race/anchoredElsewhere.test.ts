@@ -302,7 +302,7 @@ test("a stream that broke goes on after the last waybill that its caller has", a
 test("a handler gets no transaction, and is told why", async () => {
   const report = await refusal(step(a!.placeOrder, {}, { waybill: first }));
   expect(report.reason).toBe("INTERNAL");
-  expect(String(causes[0])).toMatch("the sessions stand at the session service");
+  expect(String(causes[0])).toMatch("the sessions are anchored at the session service");
   expect((await newest()).version).toBe(1);
 });
 
@@ -356,7 +356,7 @@ test("answers that are too large for one message go one by one", async () => {
     const answer = Buffer.alloc(900_000, 1);
     return { sessionId: uuidFromBytes(sessionId), digest, answer, expiresAt: Date.now() };
   });
-  await Promise.all(begun.map((each) => anchors.begin(each)));
+  await Promise.all(begun.map((each) => anchors.create(each)));
   for (const { sessionId, answer } of begun) {
     expect((await anchors.read(sessionId))?.answer.equals(answer)).toBe(true);
   }
@@ -377,8 +377,8 @@ test("one bad beginning in a group spoils none of the others", async () => {
     };
   };
   const [twice, once] = [made(), made()];
-  await anchors.begin(twice);
-  const [again, other] = await Promise.allSettled([anchors.begin(twice), anchors.begin(once)]);
+  await anchors.create(twice);
+  const [again, other] = await Promise.allSettled([anchors.create(twice), anchors.create(once)]);
   expect(again).toMatchObject({ reason: { reason: "SESSIONS_UNAVAILABLE" } });
   expect(other.status).toBe("fulfilled");
   expect((await anchors.read(once.sessionId))?.version).toBe(1);
@@ -391,7 +391,7 @@ test("a session that would outlive its anchor is refused at its begin, and says 
   const dayS = 24 * 3600;
   const { sessionId, digest } = sessions.successor(sessions.begin(), Buffer.alloc(0));
   const begin = (seconds: number) =>
-    anchors.begin({
+    anchors.create({
       ...{ sessionId: uuidFromBytes(sessionId), digest, answer: Buffer.alloc(9) },
       expiresAt: Date.now() + seconds * 1000,
     });

@@ -3,7 +3,7 @@ import { NO_CHECKPOINTS } from "#shared/anchors/checkpoints.ts";
 import type { Contract } from "#shared/contract/contract.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
 import { Server } from "#shared/server/server.ts";
-import type { SessionOptions } from "#shared/session/sessionOptions.ts";
+import type { SessionOptions } from "#shared/session/options.ts";
 import type { SessionContract } from "#shared/waybill/session.ts";
 import { contract } from "../support/clients.ts";
 

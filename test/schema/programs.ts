@@ -1,4 +1,4 @@
-import type { SessionOptions } from "#shared/session/sessionOptions.ts";
+import type { SessionOptions } from "#shared/session/options.ts";
 import type { SessionContract, StateCodec } from "#shared/waybill/session.ts";
 import { checkout, type Replica, type State, serveProgram } from "./program.ts";
 import { compile } from "./protos.ts";

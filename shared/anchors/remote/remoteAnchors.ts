@@ -5,8 +5,13 @@ import { type ClientOptions, createClient, type ServiceClient } from "../../clie
 import { Errors, StatusError } from "../../errors.ts";
 import { Groups } from "../../pg/groups.ts";
 import { uuidToBytes } from "../../runtime/uuid.ts";
-import type { AnchorStore, FirstVersion, NextVersion, Version } from "../anchorStore.ts";
-import type { RequestIdentity } from "../requestIdentity.ts";
+import type {
+  AnchorStore,
+  FirstVersion,
+  NextVersion,
+  RequestIdentity,
+  Version,
+} from "../anchorStore.ts";
 import { beginningOf, callOf, moveOf } from "../rows.ts";
 import type { Move } from "../sql/advanceAnchors.ts";
 import type { Beginning } from "../sql/insertAnchors.ts";
@@ -61,7 +66,7 @@ export class RemoteAnchors implements AnchorStore {
   }
 
   /** @throws StatusError SESSIONS_UNAVAILABLE, as all of these */
-  async begin(first: FirstVersion): Promise<void> {
+  async create(first: FirstVersion): Promise<void> {
     const expireTime = new Date(first.expiresAt);
     assertKnown(await this.#beginnings.add({ ...beginningOf(first), expireTime }));
   }
@@ -82,9 +87,9 @@ export class RemoteAnchors implements AnchorStore {
     return Promise.reject(new Error("the session service locks no anchors"));
   }
 
-  async wasServed(from: Version, asked: RequestIdentity): Promise<boolean> {
+  async wasServed(from: Version, identity: RequestIdentity): Promise<boolean> {
     const request = { sessionId: uuidToBytes(from.sessionId), version: from.version + 1 };
-    return (await this.#call("getAdvance", request)).call.equals(callOf(from, asked));
+    return (await this.#call("getAdvance", request)).call.equals(callOf(from, identity));
   }
 
   async savedAfter(sessionId: string, version: number, limit: number): Promise<SavedResponseRow[]> {

@@ -481,7 +481,7 @@ test("the stream of a carried session has no transaction to offer, whatever othe
         yield message();
       },
     },
-    { anchorage: { anchors: { open() {} }, answers: {} } },
+    { anchorage: { anchors: { beginTransaction() {} }, answers: {} } },
   );
   expect((await refusal(setItems(waybill))).reason).toBe("INTERNAL");
   expect(String(causes[0])).toMatch("asks for a transaction, but its contract has none to offer");

@@ -104,7 +104,7 @@ async function makeRows(grouped: Anchors): Promise<Row[]> {
     digest: randomBytes(32),
   }));
   await Promise.all(
-    rows.map((each) => grouped.begin({ ...each, answer: ANSWER, expiresAt: Date.now() })),
+    rows.map((each) => grouped.create({ ...each, answer: ANSWER, expiresAt: Date.now() })),
   );
   return rows;
 }
@@ -119,7 +119,7 @@ async function advanceOne(rows: Row[], advance: Advance): Promise<number> {
   rows[at] = rows.at(-1)!;
   rows.pop();
   const { version } = each;
-  const next = { digest: someDigest(), asked: ASKED, answer: ANSWER, ended: false };
+  const next = { digest: someDigest(), identity: ASKED, answer: ANSWER, ended: false };
   const start = performance.now();
   if (!(await advance({ ...each }, next))) throw new Error("an advance of the bench was refused");
   const ms = performance.now() - start;
@@ -172,7 +172,7 @@ async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
     nextHead: fingerprint("anchor", to.digest),
     digest: fingerprint("advance", to.digest),
     parent: fingerprint("advance", from.digest),
-    call: to.asked.requestDigest,
+    call: to.identity.requestDigest,
     answer: to.answer,
     ended: to.ended,
     isKept: false,

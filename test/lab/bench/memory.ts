@@ -227,7 +227,7 @@ async function beginInGroups(bench: Bench, pool: Pool, count: number): Promise<v
   await inParts(bench, "beginning in groups", count, async (part) => {
     for (let done = 0; done < part; done += GROUP) {
       const group = Array.from({ length: Math.min(GROUP, part - done) }, () =>
-        anchors.begin({
+        anchors.create({
           ...{ sessionId: newUuid(), digest: randomBytes(32), expiresAt: Date.now() },
           answer: randomBytes(answerBytes),
         }),

@@ -97,14 +97,14 @@ export async function runGrowth(
       digest: randomBytes(32),
       answer: randomBytes(ANSWER_BYTES),
     }));
-    const asked = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
+    const identity = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
     const at = await lsn();
-    await each(begun, (session) => anchors.begin({ ...session, expiresAt: Date.now() }));
+    await each(begun, (session) => anchors.create({ ...session, expiresAt: Date.now() }));
     const then = await lsn();
     await each(begun, ({ sessionId, digest }) =>
       anchors.advance(
         { sessionId, version: 1, digest },
-        { digest: randomBytes(32), asked, answer: randomBytes(ANSWER_BYTES), ended: false },
+        { digest: randomBytes(32), identity, answer: randomBytes(ANSWER_BYTES), ended: false },
       ),
     );
     walOfBegins += then - at;

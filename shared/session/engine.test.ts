@@ -12,7 +12,7 @@ import { receive, toField, toMetadataValue } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
 import type { Session } from "../waybill/session.ts";
 import { Sessions } from "../waybill/sessions.ts";
-import { sessionInterceptor } from "./steps.ts";
+import { withSession } from "./engine.ts";
 
 const IDLE_MS = 1800 * 1000;
 const state = (text: string): SessionState => ({ value: { $case: "json", value: { text } } });
@@ -46,7 +46,7 @@ function setUp() {
     const made = new Call(methodOf(name).path, grpcCall as never);
     const waybill = carried.message && toField(carried.message);
     let seen: Session<SessionState> | undefined;
-    const handler = sessionInterceptor<SessionState>(
+    const handler = withSession<SessionState>(
       methodOf(name),
       SessionServiceService.openSession,
       async (_request, { opened }) => {
@@ -193,8 +193,8 @@ test("a handler that fails leaves no waybill behind", async () => {
 
 test.each([
   ["OpenSession", { mode: "anchored" }, "its sessions are anchored: give an anchorage"],
-  ["OpenSession", { checkpointEvery: 3 }, "its sessions are kept to be resumed: give checkpoints"],
-  ["ResumeSession", {}, "its sessions are kept to be resumed: give checkpoints"],
+  ["OpenSession", { checkpointEvery: 3 }, "its sessions can be resumed: give checkpoints"],
+  ["ResumeSession", {}, "its sessions can be resumed: give checkpoints"],
 ] as const)("%s with %o is refused at the start without its parts", (name, changes, words) => {
   const { methodOf, session } = setUp();
   const sessions = new Sessions(
@@ -203,7 +203,6 @@ test.each([
     makeRingSource("session"),
   );
   const { openSession } = SessionServiceService;
-  const start = () =>
-    sessionInterceptor(methodOf(name), openSession, async () => ({}), sessions, {});
+  const start = () => withSession(methodOf(name), openSession, async () => ({}), sessions, {});
   expect(start).toThrow(`/waybill.session.v1.SessionService/${name}: ${words}`);
 });

@@ -2,7 +2,7 @@ import type { EnvelopeV1, SavedResponseV1 } from "../../proto/gen/waybill/envelo
 import { Errors, type StatusError } from "../errors.ts";
 import { uuidFromBytes } from "../runtime/uuid.ts";
 import { fingerprint } from "../waybill/chain.ts";
-import type { RequestIdentity } from "./requestIdentity.ts";
+import type { RequestIdentity } from "./anchorStore.ts";
 import type { SavedResponses } from "./savedResponses.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 
@@ -20,7 +20,7 @@ import type { AnchorRow } from "./sql/readAnchor.ts";
 export async function findReplay(
   row: AnchorRow | undefined,
   from: EnvelopeV1,
-  asked: RequestIdentity,
+  identity: RequestIdentity,
   answers: SavedResponses,
   wasServed: () => Promise<boolean>,
 ): Promise<SavedResponseV1 | undefined> {
@@ -37,7 +37,7 @@ export async function findReplay(
         cause: `a fork: version ${from.version} of the session has another digest than was advanced`,
       });
     }
-    if (isRetry(answer, asked)) return answer;
+    if (isRetry(answer, identity)) return answer;
   }
   throw staleError(row, from, await wasServed());
 }
@@ -88,9 +88,9 @@ export function staleError(row: AnchorRow, from: EnvelopeV1, wasServed: boolean)
  *
  * @throws StatusError IDEMPOTENCY_KEY_REUSED
  */
-export function isRetry(answer: SavedResponseV1, asked: RequestIdentity): boolean {
-  if (!answer.idempotencyDigest.equals(asked.idempotencyDigest)) return false;
-  if (answer.requestDigest.equals(asked.requestDigest)) return true;
+export function isRetry(answer: SavedResponseV1, identity: RequestIdentity): boolean {
+  if (!answer.idempotencyDigest.equals(identity.idempotencyDigest)) return false;
+  if (answer.requestDigest.equals(identity.requestDigest)) return true;
   throw Errors.IDEMPOTENCY_KEY_REUSED();
 }
 

@@ -1,12 +1,10 @@
 import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
-import type { Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
-import { Step } from "../../proto/gen/waybill/options/v1/options.ts";
+import { Step, type Waybill } from "../../proto/gen/waybill/options/v1/options.ts";
 import type { Spills } from "../anchors/spills.ts";
 import type { MethodContract } from "../contract/contract.ts";
 import { Errors, StatusError } from "../errors.ts";
 import type { Db } from "../pg/pool.ts";
 import { uuidFromBytes } from "../runtime/uuid.ts";
-import type { Call } from "../server/call.ts";
 import {
   type Arrival,
   MAX_MESSAGE_WAYBILL,
@@ -15,38 +13,37 @@ import {
   toField,
   toMetadataValue,
   tooLarge,
-  WAYBILL_KEY,
 } from "../waybill/carriers.ts";
 import type { Sealed } from "../waybill/jwe.ts";
 import { isAnonymous, type Owner } from "../waybill/owner.ts";
 import type { OpenSession } from "../waybill/session.ts";
 import type { Sessions } from "../waybill/sessions.ts";
 import { unknownOf } from "../waybill/state/unknownFields.ts";
-import type { SessionOptions } from "./sessionOptions.ts";
-import type { SessionRevocations } from "./sessionRevocations.ts";
+import type { SessionCall } from "./call.ts";
+import type { SessionOptions, SessionRevocations } from "./options.ts";
 
-/** A call's session, and the way that its waybill came. */
+/** The session of a call, and the carrier that its waybill came in. */
 export interface Opened<State> {
   readonly session: OpenSession<State>;
   readonly carrier: Arrival["carrier"];
 }
 
-/** Puts a waybill into a call's reply or trailers, or into a message. */
-export type Delivery = (call: Call, message: unknown) => void;
+/** Puts a sealed waybill into a call's reply or trailers, or into a message. */
+export type Delivery = (call: SessionCall, message: unknown) => void;
 
-/** Of a waybill that was good once: it is no hindrance to a new session. */
+/** Reasons of a waybill that was valid once: a new session may begin in spite of it. */
 const OVER: ReadonlySet<string> = new Set(["WAYBILL_EXPIRED", "WAYBILL_REVOKED"]);
 
-/** A state of so many bytes fits into the metadata, whatever else its envelope says. */
+/** A state of at most this many bytes fits into the metadata, whatever else its envelope holds. */
 const SURELY_CARRIED = 1500;
 
-/** How far another replica's clock may be off, in seconds. */
+/** Largest difference between two replicas' clocks, in seconds. */
 const MAX_SKEW_S = 60;
 
-/** How the calls of one method come by their session, and how its successor goes. */
-export class SessionCalls<State> {
-  readonly #method: MethodContract;
+/** Opens the sessions of one method's calls, and seals their successors for the carrier in use. */
+export class MethodSessions<State> {
   readonly sessions: Sessions<State>;
+  readonly #method: MethodContract;
   readonly #feed: SessionRevocations | undefined;
   readonly #spills: Spills | undefined;
 
@@ -55,14 +52,14 @@ export class SessionCalls<State> {
     sessions: Sessions<State>,
     { revocations: feed, spills }: Pick<SessionOptions<State>, "revocations" | "spills">,
   ) {
-    this.#spills = spills;
     this.#method = method;
     this.sessions = sessions;
     this.#feed = feed;
+    this.#spills = spills;
   }
 
-  /** A new session; of the owner of the waybill that comes along, if any. */
-  async begin(request: unknown, call: Call): Promise<Opened<State>> {
+  /** Begins a session. It belongs to the owner of the waybill in the request, if there is one. */
+  async begin(request: unknown, call: SessionCall): Promise<Opened<State>> {
     const { sealed, carrier } = this.#arrival(request, call);
     const subject = sealed && (await this.#subjectOf(sealed, call));
     const session = this.sessions.begin(ownerOf(call), subject);
@@ -70,8 +67,12 @@ export class SessionCalls<State> {
     return { session, carrier };
   }
 
-  /** The session of the call's waybill, if it is the caller's and nobody has ended it. */
-  async open(request: unknown, call: Call): Promise<Opened<State>> {
+  /**
+   * Opens the call's waybill.
+   *
+   * @throws StatusError WAYBILL_MISSING, WAYBILL_REVOKED, REVOCATIONS_STALE, and those of `Sessions.open`
+   */
+  async open(request: unknown, call: SessionCall): Promise<Opened<State>> {
     const { sealed, carrier } = this.#arrival(request, call);
     if (sealed === undefined) throw Errors.WAYBILL_MISSING();
     const opening = this.sessions.open(sealed, ownerOf(call));
@@ -83,11 +84,11 @@ export class SessionCalls<State> {
   }
 
   /**
-   * The session of a checkpoint, if it is the caller's and nobody has ended it.
+   * Opens a checkpoint for its owner.
    *
-   * @throws StatusError SESSION_NOT_FOUND
+   * @throws StatusError SESSION_NOT_FOUND, WAYBILL_REVOKED, REVOCATIONS_STALE
    */
-  async resume(envelope: EnvelopeV1, call: Call): Promise<Opened<State>> {
+  async resume(envelope: EnvelopeV1, call: SessionCall): Promise<Opened<State>> {
     const session = await this.sessions.resume(envelope, ownerOf(call)!);
     if (session === undefined) throw Errors.SESSION_NOT_FOUND();
     session.unknown = unknownOf(session.state);
@@ -98,8 +99,8 @@ export class SessionCalls<State> {
     return { session, carrier: "metadata" };
   }
 
-  /** The session of a version that the caller was to get, and of which he has not heard. */
-  async reopen(envelope: EnvelopeV1, call: Call): Promise<OpenSession<State>> {
+  /** Opens a version from a saved response that the client may not have received. */
+  async reopen(envelope: EnvelopeV1, call: SessionCall): Promise<OpenSession<State>> {
     const session = await this.sessions.read(envelope, ownerOf(call));
     session.unknown = unknownOf(session.state);
     call.opened = session;
@@ -107,17 +108,17 @@ export class SessionCalls<State> {
   }
 
   /**
-   * For calls that take their time: whether the session would still be opened.
+   * Checks during a long call that the session could still be opened.
    *
    * @throws StatusError WAYBILL_EXPIRED, WAYBILL_REVOKED, REVOCATIONS_STALE
    */
-  assertLives(session: OpenSession<State>, { caller }: Call): void {
+  assertLives(session: OpenSession<State>, { caller }: SessionCall): void {
     this.sessions.assertNotOver(session);
     if (this.#feed === undefined) return;
     assertNotRevoked(session, this.#feed.revocations, session.id, caller.token?.id);
   }
 
-  /** @throws StatusError WAYBILL_TOO_LARGE: no metadata could bring it */
+  /** @throws StatusError WAYBILL_TOO_LARGE when the next request's metadata could not carry it */
   assertFitsMetadata(envelope: EnvelopeV1): void {
     if (envelope.content?.$case === "state" && envelope.content.value.length < SURELY_CARRIED)
       return;
@@ -125,31 +126,28 @@ export class SessionCalls<State> {
     if (size > MAX_METADATA_WAYBILL) throw tooLarge(size);
   }
 
-  /** A new session of the caller's with the state of another one. @param expiresAt as in `begin` */
-  bind(old: OpenSession<State>, call: Call, expiresAt?: bigint): OpenSession<State> {
+  /**
+   * Begins a session of the caller with the state of another one.
+   *
+   * @param expiresAt as in `Sessions.begin`
+   */
+  bind(old: OpenSession<State>, call: SessionCall, expiresAt?: bigint): OpenSession<State> {
     const session = this.sessions.begin(ownerOf(call), undefined, expiresAt);
     const { anchored, checkpointEvery, state, unknown } = old;
     call.opened = Object.assign(session, { anchored, checkpointEvery, state, unknown });
     return session;
   }
 
-  /**
-   * A new session of the caller's that goes on from a carried one's checkpoint, for no longer than that
-   * one would have lived. When it was used last nobody knows, so it has not idled out.
-   *
-   * @throws StatusError SESSION_NOT_FOUND
-   */
-  async continueFrom(kept: EnvelopeV1, call: Call): Promise<Opened<State>> {
-    const { expiresAt } = kept;
-    const { session: old } = await this.resume({ ...kept, idleExpiresAt: expiresAt }, call);
-    return { session: this.bind(old, call, expiresAt), carrier: "metadata" };
+  /** Encodes a session's state as its handler has left it. */
+  encode({ state, unknown }: OpenSession<State>): Buffer {
+    return this.sessions.encode(state, unknown);
   }
 
   /**
-   * Keeps the state of a successor elsewhere, where its carrier has no room for it. Answers at once where
-   * it has.
+   * Spills the state of a successor that is too large for its carrier. Returns the envelope itself when it
+   * fits.
    *
-   * @param tx to be done in, asked for when there is something to be written; default: its own
+   * @param tx transaction to write in, opened only when needed. Default: one of its own
    * @throws StatusError STATE_TOO_LARGE, SPILL_QUOTA_EXCEEDED
    */
   fit(
@@ -159,7 +157,7 @@ export class SessionCalls<State> {
   ): EnvelopeV1 | Promise<EnvelopeV1> {
     const { content } = envelope;
     if (this.#spills === undefined || content?.$case !== "state") return envelope;
-    // What is this small need not be measured.
+    // Small states are not measured: that would cost time on every call.
     if (content.value.length < SURELY_CARRIED) return envelope;
     const size = this.sessions.sizeOf(envelope);
     const fits =
@@ -173,9 +171,8 @@ export class SessionCalls<State> {
   }
 
   /**
-   * Seals a successor for the way that the call's waybill came.
+   * Seals a successor for the carrier of the call's own waybill.
    *
-   * @returns puts it into the call's reply, or into the response
    * @throws StatusError WAYBILL_TOO_LARGE, KEYS_UNAVAILABLE
    */
   seal(carrier: Arrival["carrier"], envelope: EnvelopeV1): Delivery {
@@ -183,15 +180,13 @@ export class SessionCalls<State> {
     return isInMessage ? this.sealForMessage(envelope) : this.sealFor("reply", envelope);
   }
 
-  /** The same, for initial metadata or trailers. */
+  /** Seals a successor for the initial metadata or the trailers. */
   sealFor(place: "reply" | "trailers", envelope: EnvelopeV1): Delivery {
     const value = toMetadataValue(this.sessions.seal(envelope));
-    return place === "reply"
-      ? (call) => call.replyWith(value)
-      : (call) => call.trailers.set(WAYBILL_KEY, value);
+    return place === "reply" ? (call) => call.replyWith(value) : (call) => call.endWith(value);
   }
 
-  /** The same, for the carrier field of a message, which the method has. */
+  /** Seals a successor for the carrier field of a response message. */
   sealForMessage(envelope: EnvelopeV1): Delivery {
     const field = toField(this.sessions.seal(envelope));
     return (_call, message) => {
@@ -199,37 +194,37 @@ export class SessionCalls<State> {
     };
   }
 
-  /** Whether a response that was encoded without its waybill is whole. */
+  /** Returns whether an encoded response is complete, because its waybill goes into the metadata. */
   isWhole(carrier: Arrival["carrier"]): boolean {
     return carrier === "metadata" || this.#method.responseCarrier === undefined;
   }
 
-  /** Refuses a session's waybills from now on, wherever they are. */
+  /** Revokes all waybills of a session. */
   async revoke({ id, expiresAt }: OpenSession<State>, owner: string): Promise<void> {
     const ttlS = Math.max(0, expiresAt - Date.now()) / 1000 + MAX_SKEW_S;
     await this.#feed?.revoke([{ $case: "session", value: { id, owner } }], ttlS);
   }
 
-  #arrival(request: unknown, call: Call): Arrival {
+  #arrival(request: unknown, call: SessionCall): Arrival {
     return receive(call.headers, fieldOf(request, this.#method.requestCarrier));
   }
 
   /** @throws StatusError WAYBILL_REVOKED, REVOCATIONS_STALE */
   #assertNotRevoked(session: OpenSession<State>): void {
     if (this.#feed === undefined) return;
-    // Ending what has been ended already is what a caller does who has lost the answer.
+    // A client that has lost the response retries the call that ended the session.
     const id = this.#mayHaveEnded(session) ? undefined : session.id;
     assertNotRevoked(session, this.#feed.revocations, id);
   }
 
-  /** Whether a session that has ended may come again; of an anchored one the anchor knows more. */
+  /** Returns whether this method accepts a session that has ended. Its anchor, if any, decides then. */
   #mayHaveEnded({ anchored: isAnchored }: OpenSession<State>): boolean {
     const { step } = this.#method;
     return step === Step.STEP_END || (step === Step.STEP_BIND && isAnchored);
   }
 
-  /** Whose an earlier session was. Who comes after its end begins as a new one. */
-  async #subjectOf(sealed: Sealed, call: Call): Promise<string | undefined> {
+  /** Returns the subject of an earlier session; undefined when that session is over. */
+  async #subjectOf(sealed: Sealed, call: SessionCall): Promise<string | undefined> {
     try {
       const session = await this.sessions.open(sealed, ownerOf(call));
       this.#assertNotRevoked(session);
@@ -249,13 +244,13 @@ function assertNotRevoked(
   token?: string,
 ): void {
   const { subject, subjectEpoch: epoch, familyId } = envelope;
-  // Who has no owner has nobody who could have him ended: that goes on being served.
+  // Anonymous sessions have no owner who could revoke them: they are served with a stale feed, too.
   if (!isAnonymous(subject)) revocations.assertFresh();
   const family = familyId.length === 16 ? uuidFromBytes(familyId) : undefined;
   if (revocations.has({ subject, epoch, family, session, token })) throw Errors.WAYBILL_REVOKED();
 }
 
-function ownerOf({ caller: { token } }: Call): Owner | undefined {
+function ownerOf({ caller: { token } }: SessionCall): Owner | undefined {
   if (token === undefined) return undefined;
   const { subject, client, epoch, family, confirmation } = token;
   return { subject, client, epoch, family, thumbprint: confirmation?.thumbprint };

@@ -4,7 +4,8 @@ import { contract } from "../../test/support/clients.ts";
 import { makeRingSource } from "../../test/support/rings.ts";
 import type { Call } from "../server/call.ts";
 import { Sessions } from "../waybill/sessions.ts";
-import { SessionCalls } from "./sessionCalls.ts";
+import { MethodSessions } from "./methodSessions.ts";
+import { continueFrom } from "./resume.ts";
 
 const RESUME = contract.method("/waybill.session.v1.SessionService/ResumeSession");
 const START = Date.UTC(2026, 0, 1);
@@ -15,7 +16,7 @@ let now: number;
 const sessions = new Sessions(RESUME.session!, SessionState, makeRingSource("session"), {
   now: () => now,
 });
-const calls = new SessionCalls(RESUME, sessions, {});
+const calls = new MethodSessions(RESUME, sessions, {});
 beforeEach(() => {
   now = START;
 });
@@ -28,11 +29,11 @@ function checkpoint() {
   return sessions.successor(session, sessions.encode(session.state));
 }
 
-test("a checkpoint goes on as a new session of the caller's, for as long as the old one would have", async () => {
+test("continues a checkpoint as a new session that ends no later than the old one", async () => {
   const kept = checkpoint();
-  // Long after it has idled out: nobody knows when the session was used last.
+  // Long after it has idled out: nothing records when the session was last used.
   now = START + 3 * 3600_000;
-  const { session } = await calls.continueFrom(kept, calledBy({ ...ADA, client: "another" }));
+  const { session } = await continueFrom(calls, kept, calledBy({ ...ADA, client: "another" }));
   expect(session).toMatchObject({
     version: 0,
     anchored: false,
@@ -45,21 +46,21 @@ test("a checkpoint goes on as a new session of the caller's, for as long as the 
   expect(session.envelope.sessionId).not.toEqual(kept.sessionId);
 });
 
-test("it idles out no later than it ends, and after that nothing goes on", async () => {
+test("refuses a checkpoint of an expired session", async () => {
   const kept = checkpoint();
   const end = Number(kept.expiresAt) * 1000;
   now = end - 5000;
-  const { session } = await calls.continueFrom(kept, calledBy(ADA));
+  const { session } = await continueFrom(calls, kept, calledBy(ADA));
   expect([session.idleExpiresAt, session.expiresAt]).toEqual([end, end]);
   now = end;
-  await expect(calls.continueFrom(kept, calledBy(ADA))).rejects.toMatchObject({
+  await expect(continueFrom(calls, kept, calledBy(ADA))).rejects.toMatchObject({
     reason: "WAYBILL_EXPIRED",
   });
 });
 
-test("another subject's is not found", async () => {
+test("does not find the checkpoint of another subject", async () => {
   const stranger = calledBy({ ...ADA, subject: "users/eve" });
-  await expect(calls.continueFrom(checkpoint(), stranger)).rejects.toMatchObject({
+  await expect(continueFrom(calls, checkpoint(), stranger)).rejects.toMatchObject({
     reason: "SESSION_NOT_FOUND",
   });
 });
