@@ -1,12 +1,15 @@
 /**
- * Makes the SDK's package: JavaScript and type declarations of what index.ts reaches, the proto of
- * the options, and a package.json with the dependencies that this code has. Prints the tarball's path.
+ * Makes the SDK's package: JavaScript and type declarations of what its subpaths reach, the proto of the
+ * options, and a package.json with the dependencies of this code. Prints the tarball's path.
  *
- * Usage: node shared/pack.ts [FOLDER]   where the tarball goes; default: this one
+ * Usage: node shared/pack.ts [FOLDER]   folder of the tarball; default: the current one
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+
+/** Installed in exactly this version: private fields of grpc-js are used. */
+const PINNED: ReadonlySet<string> = new Set(["@grpc/grpc-js"]);
 
 const project = join(import.meta.dirname, "..");
 const stage = join(project, ".cache", "pack");
@@ -21,6 +24,7 @@ const root = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as 
   version: string;
   description: string;
   license: string;
+  exports: Record<string, string>;
   dependencies: Record<string, string>;
 };
 const used = packagesUsed(join(stage, "dist"));
@@ -33,11 +37,12 @@ const manifest = {
   type: "module",
   engines: { node: ">=22.12" },
   exports: {
-    ".": { types: "./dist/shared/index.d.ts", default: "./dist/shared/index.js" },
+    ...Object.fromEntries(Object.entries(root.exports).map(([door, file]) => [door, built(file)])),
     "./proto/*": "./proto/*",
   },
-  // A later patch of a dependency is as good; this repository's lockfile pins them for itself.
-  dependencies: Object.fromEntries(versions.map(([name, version]) => [name, `^${version}`])),
+  dependencies: Object.fromEntries(
+    versions.map(([name, version]) => [name, PINNED.has(name) ? version : `^${version}`]),
+  ),
 };
 writeFileSync(join(stage, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
 // Read where they lie, beside the code that runs them.
@@ -50,6 +55,12 @@ for (const file of ["LICENSE", "README.md"]) cpSync(join(project, file), join(st
 const args = ["pack", "--silent", "--pack-destination", destination];
 const tarball = execFileSync("npm", args, { cwd: stage, encoding: "utf8" }).trim();
 console.log(join(destination, tarball));
+
+/** The compiled files of a subpath. */
+function built(file: string): { types: string; default: string } {
+  const stem = `./dist/${file.slice(2, -".ts".length)}`;
+  return { types: `${stem}.d.ts`, default: `${stem}.js` };
+}
 
 /** The packages that compiled code and its declarations import. */
 function packagesUsed(folder: string): Set<string> {

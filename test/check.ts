@@ -82,6 +82,7 @@ const steps: Step[] = [
   command("proto lint", "proto", "buf", "lint"),
   command("proto breaking", "proto", "buf", "breaking", "gen/image.binpb", ...BREAKING),
   command("states of sessions", ".", "node", "test/stateChanges.ts"),
+  unchanged("public API", "shared", command("", ".", "node", "test/publicApi.ts")),
   unchanged("generated code", "proto/gen", command("", ".", "node", "proto/generate.ts")),
   unchanged(
     "generated front door",

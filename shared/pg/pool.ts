@@ -1,6 +1,7 @@
 import pg from "pg";
 import { MAX_TIMER_MS, wholeNumber } from "../runtime/wholeNumber.ts";
 
+/** A pool of connections, as `pg` makes it. */
 export type Pool = pg.Pool;
 
 /** What a statement can be run on: a pool, one for the length of a call, or a transaction. */
