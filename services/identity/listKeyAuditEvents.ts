@@ -5,11 +5,11 @@ import type {
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { refusedValue } from "#shared/auth/passedOn.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import type { IdentityParts } from "./parts.ts";
+import type { IdentityDependencies } from "./index.ts";
 
 /** The key service stands behind: its page tokens are sealed here. */
 export const listKeyAuditEvents =
-  ({ keys, cursors, assertions }: IdentityParts) =>
+  ({ keys, cursors, assertions }: IdentityDependencies) =>
   async (request: ListAuditEventsRequest, context: Context): Promise<ListAuditEventsResponse> => {
     const { method } = context;
     const question = Buffer.from(JSON.stringify([request.actor, request.target, request.action]));

@@ -1,15 +1,17 @@
 import type { FindIssuerRequest, FindIssuerResponse } from "#proto/waybill/identity/v1/identity.ts";
 import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import { during } from "#shared/pg/during.ts";
-import { onlyToken } from "./authorizeService.ts";
-import { ISSUERS } from "./issuers.ts";
-import type { IdentityParts } from "./parts.ts";
-import { readIssuer } from "./sql/readIssuer.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { readIssuer } from "../sql/readIssuer.ts";
+import { ISSUERS } from "./issuer.ts";
 
+/** Finds a trusted issuer by its `iss`, for the token service only. */
 export const findIssuer =
-  ({ db }: IdentityParts) =>
+  ({ db }: IdentityDependencies) =>
   async ({ issuer }: FindIssuerRequest, context: Context): Promise<FindIssuerResponse> => {
-    onlyToken(context);
+    const { caller, method } = context;
+    if (caller.service !== "token") throw Errors.ACCESS_DENIED({ metadata: { method } });
     const row = await readIssuer(during(db, context), issuer);
     return { issuer: row && ISSUERS.toMessage(row) };
   };

@@ -4,25 +4,27 @@ import type {
   FindClientResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
 import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
 import { during } from "#shared/pg/during.ts";
-import { onlyToken } from "./authorizeService.ts";
-import type { IdentityParts } from "./parts.ts";
-import { SERVICE_ACCOUNTS, type ServiceAccountRow } from "./serviceAccounts.ts";
-import { readRow } from "./sql/rows.ts";
-import { subjectOfServiceAccount } from "./subjects.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { readRow } from "../sql/rows.ts";
+import { SERVICE_ACCOUNTS, type ServiceAccountRow } from "./serviceAccount.ts";
 
+/** Reads the credentials and permissions of a service account, for the token service only. */
 export const findClient =
-  ({ db }: IdentityParts) =>
+  ({ db }: IdentityDependencies) =>
   async ({ name }: FindClientRequest, context: Context): Promise<FindClientResponse> => {
-    onlyToken(context);
+    const { caller, method } = context;
+    if (caller.service !== "token") throw Errors.ACCESS_DENIED({ metadata: { method } });
     const [, id] = /^serviceAccounts\/([a-z][a-z0-9-]{0,62})$/.exec(name) ?? [];
     if (id === undefined) return { client: undefined };
     const { table } = SERVICE_ACCOUNTS;
     const row = await readRow<ServiceAccountRow>(during(db, context), table, id);
     if (row === undefined || row.disabled) return { client: undefined };
+    const { epoch, scopes, audiences } = row;
     return {
       client: {
-        subject: subjectOfServiceAccount(row),
+        subject: { name: `serviceAccounts/${row.id}`, epoch, scopes, audiences },
         secretDigest: row.secret_digest ?? Buffer.alloc(0),
         jwks: row.jwks,
         public: row.public,

@@ -1,0 +1,11 @@
+import type { Audience, CreateAudienceRequest } from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { createResource } from "../resources.ts";
+import { AUDIENCES } from "./audience.ts";
+
+/** Creates an audience. */
+export const createAudience =
+  (dependencies: IdentityDependencies) =>
+  ({ audience, audienceId }: CreateAudienceRequest, context: Context): Promise<Audience> =>
+    createResource(dependencies, AUDIENCES, audienceId, audience!, context);

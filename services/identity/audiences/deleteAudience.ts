@@ -1,0 +1,16 @@
+import type {
+  DeleteAudienceRequest,
+  DeleteAudienceResponse,
+} from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { deleteResource } from "../resources.ts";
+import { AUDIENCES } from "./audience.ts";
+
+/** Deletes an audience. */
+export const deleteAudience =
+  (dependencies: IdentityDependencies) =>
+  async (request: DeleteAudienceRequest, context: Context): Promise<DeleteAudienceResponse> => {
+    await deleteResource(dependencies, AUDIENCES, request, context);
+    return {};
+  };

@@ -1,0 +1,11 @@
+import type { Audience, GetAudienceRequest } from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { getResource } from "../resources.ts";
+import { AUDIENCES } from "./audience.ts";
+
+/** Reads an audience. */
+export const getAudience =
+  (dependencies: IdentityDependencies) =>
+  ({ name }: GetAudienceRequest, context: Context): Promise<Audience> =>
+    getResource(dependencies, AUDIENCES, name, context);

@@ -1,0 +1,16 @@
+import type {
+  ListAudiencesRequest,
+  ListAudiencesResponse,
+} from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { listResources } from "../resources.ts";
+import { AUDIENCES } from "./audience.ts";
+
+/** Lists audiences, ordered by name. */
+export const listAudiences =
+  (dependencies: IdentityDependencies) =>
+  async (request: ListAudiencesRequest, context: Context): Promise<ListAudiencesResponse> => {
+    const { page, nextPageToken } = await listResources(dependencies, AUDIENCES, request, context);
+    return { audiences: page, nextPageToken };
+  };

@@ -1,0 +1,11 @@
+import type { Audience, UpdateAudienceRequest } from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { updateResource } from "../resources.ts";
+import { AUDIENCES } from "./audience.ts";
+
+/** Changes an audience. */
+export const updateAudience =
+  (dependencies: IdentityDependencies) =>
+  ({ audience, updateMask }: UpdateAudienceRequest, context: Context): Promise<Audience> =>
+    updateResource(dependencies, AUDIENCES, audience!, updateMask, context);

@@ -1,0 +1,11 @@
+import type { CreateScopeRequest, Scope } from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { createResource } from "../resources.ts";
+import { SCOPES } from "./scope.ts";
+
+/** Creates a scope. */
+export const createScope =
+  (dependencies: IdentityDependencies) =>
+  ({ scope, scopeId }: CreateScopeRequest, context: Context): Promise<Scope> =>
+    createResource(dependencies, SCOPES, scopeId, scope!, context);

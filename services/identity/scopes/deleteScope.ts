@@ -1,0 +1,16 @@
+import type {
+  DeleteScopeRequest,
+  DeleteScopeResponse,
+} from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { deleteResource } from "../resources.ts";
+import { SCOPES } from "./scope.ts";
+
+/** Deletes a scope. */
+export const deleteScope =
+  (dependencies: IdentityDependencies) =>
+  async (request: DeleteScopeRequest, context: Context): Promise<DeleteScopeResponse> => {
+    await deleteResource(dependencies, SCOPES, request, context);
+    return {};
+  };

@@ -1,0 +1,11 @@
+import type { GetScopeRequest, Scope } from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { getResource } from "../resources.ts";
+import { SCOPES } from "./scope.ts";
+
+/** Reads a scope. */
+export const getScope =
+  (dependencies: IdentityDependencies) =>
+  ({ name }: GetScopeRequest, context: Context): Promise<Scope> =>
+    getResource(dependencies, SCOPES, name, context);

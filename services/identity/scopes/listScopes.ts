@@ -1,0 +1,13 @@
+import type { ListScopesRequest, ListScopesResponse } from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { listResources } from "../resources.ts";
+import { SCOPES } from "./scope.ts";
+
+/** Lists scopes, ordered by name. */
+export const listScopes =
+  (dependencies: IdentityDependencies) =>
+  async (request: ListScopesRequest, context: Context): Promise<ListScopesResponse> => {
+    const { page, nextPageToken } = await listResources(dependencies, SCOPES, request, context);
+    return { scopes: page, nextPageToken };
+  };

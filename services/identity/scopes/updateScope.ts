@@ -1,0 +1,11 @@
+import type { Scope, UpdateScopeRequest } from "#proto/waybill/identity/v1/identity.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { IdentityDependencies } from "../index.ts";
+import { updateResource } from "../resources.ts";
+import { SCOPES } from "./scope.ts";
+
+/** Changes a scope. */
+export const updateScope =
+  (dependencies: IdentityDependencies) =>
+  ({ scope, updateMask }: UpdateScopeRequest, context: Context): Promise<Scope> =>
+    updateResource(dependencies, SCOPES, scope!, updateMask, context);
