@@ -8,16 +8,16 @@ import { Cursors } from "#shared/waybill/cursors.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";
-import { Binding } from "./binding.ts";
-import { Clients } from "./clients.ts";
-import { ExternalIssuers } from "./externalIssuers.ts";
-import { Families } from "./families.ts";
-import { Grants } from "./grants.ts";
+import { Clients } from "./clients/clients.ts";
+import { ExternalIssuers } from "./clients/externalIssuers.ts";
+import { GrantLimit } from "./grants/grantLimit.ts";
 import { tokenHandlers } from "./index.ts";
-import { Issuing } from "./issuing.ts";
-import { SigningKeys } from "./signingKeys.ts";
+import { Families } from "./signIns/families.ts";
+import { SigningKeys } from "./signingKeys/signingKeys.ts";
 import { Spending } from "./spending.ts";
 import { deleteExpired } from "./sql/deleteExpired.ts";
+import { Binding } from "./tokens/binding.ts";
+import { Issuing } from "./tokens/issuing.ts";
 
 const DAY_S = 24 * 60 * 60;
 /** A sign-in lives for a month, and half of that without being used. */
@@ -82,7 +82,7 @@ export function startToken(replica: ReplicaParts): void {
       cursors: new Cursors("token", replica.ringOf("token")),
       clients: new Clients({ issuer, credentials, identity, assertions, revocations, spending }),
       issuers: new ExternalIssuers({ issuer, identity, assertions }),
-      grants: new Grants(db, config.grantsPerMinute),
+      grantLimit: new GrantLimit(db, config.grantsPerMinute),
       binding: new Binding(authentication, spending),
       issuing: new Issuing(issuer, keys, accessTokenLifeS),
     }),

@@ -6,9 +6,9 @@ import { createPrivateKey, createSecretKey, generateKeyPairSync, randomBytes } f
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JWK } from "jose";
-import { mint } from "../../../services/token/mint.ts";
-import { deriveRefreshToken } from "../../../services/token/refreshTokens.ts";
-import type { SigningKey } from "../../../services/token/signingKeys.ts";
+import { deriveRefreshToken } from "../../../services/token/signIns/refreshTokens.ts";
+import type { SigningKey } from "../../../services/token/signingKeys/signingKeys.ts";
+import { mint } from "../../../services/token/tokens/mint.ts";
 
 const ISSUED_AT = 1_800_000_000;
 const FAMILY = "01a20a7a-1363-719b-8e80-1e22d9f6161f";

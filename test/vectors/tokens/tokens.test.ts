@@ -5,7 +5,10 @@ import type { JWK } from "jose";
 import { describe, expect, test } from "vitest";
 import { AccessTokens } from "#shared/auth/tokens/accessTokens.ts";
 import { importKeys } from "#shared/auth/tokens/verificationKeys.ts";
-import { deriveRefreshToken, readRefreshToken } from "../../../services/token/refreshTokens.ts";
+import {
+  deriveRefreshToken,
+  readRefreshToken,
+} from "../../../services/token/signIns/refreshTokens.ts";
 
 interface Vectors {
   access: { algorithm: string; jwk: JWK; token: string }[];

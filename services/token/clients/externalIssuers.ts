@@ -1,0 +1,140 @@
+import { jwtVerify } from "jose";
+import { IdentityServiceService, type Issuer } from "#proto/waybill/identity/v1/identity.ts";
+import type { Assertions } from "#shared/auth/assertions.ts";
+import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
+import { type Confirmation, readConfirmation } from "#shared/auth/tokens/claims.ts";
+import { readHeader } from "#shared/auth/tokens/header.ts";
+import type { ServiceClient } from "#shared/client/client.ts";
+import { StatusError } from "#shared/errors.ts";
+import { TokenErrors } from "../errors.ts";
+import { Memo } from "../memo.ts";
+import { askIdentity } from "./askIdentity.ts";
+import { ExternalJwks } from "./externalJwks.ts";
+
+const KEPT_MS = 10_000;
+const MAX_DEPTH = 8;
+
+/** What knowing issuers takes. */
+export interface ExternalIssuersOptions {
+  /** This system's own issuer: what tokens must be for, where an issuer names nothing else. */
+  issuer: string;
+  identity: Pick<ServiceClient<typeof IdentityServiceService>, "findIssuer">;
+  assertions: Assertions;
+  now?: () => number;
+}
+
+/** Claims of a trusted issuer's JWT. */
+export interface ExternalSubject {
+  readonly account: string;
+  readonly subject: string;
+  readonly expiresAt: number;
+  readonly boundTo: Confirmation | undefined;
+}
+
+interface KnownIssuer {
+  readonly issuer: Issuer;
+  readonly jwks: ExternalJwks;
+}
+
+/** Verifies JWTs of issuers that are trusted, such as the service-account tokens of a cluster. */
+export class ExternalIssuers {
+  readonly #options: ExternalIssuersOptions;
+  readonly #known: Memo<KnownIssuer | undefined>;
+  /** Its keys are kept as long as the issuer stays what it is. */
+  readonly #jwks = new Map<string, { settings: string; jwks: ExternalJwks }>();
+
+  constructor(options: ExternalIssuersOptions) {
+    this.#options = options;
+    this.#known = new Memo((issuer) => this.#find(issuer), KEPT_MS);
+  }
+
+  /**
+   * The service account that a JWT stands for: by its issuer, to the letter; that issuer's keys and
+   * algorithms; its audience, its life; and the first binding whose claims are the token's.
+   *
+   * @returns `serviceAccounts/{id}`; when the token expires, in seconds since the Unix epoch; and the key
+   *   that it is bound to, if any
+   * @throws StatusError INVALID_GRANT, for whatever reason; ISSUER_UNAVAILABLE
+   */
+  async resolve(jwt: string): Promise<ExternalSubject> {
+    try {
+      // What is called by another name is no token of somebody else's.
+      const { kid } = readHeader(jwt, ["JWT", undefined]);
+      const { iss } = unverifiedClaims(jwt);
+      if (typeof iss !== "string" || iss.length > 512) throw new Error("it names no issuer");
+      const known = await this.#known.get(iss);
+      if (known === undefined) throw new Error("its issuer is not trusted");
+      const { issuer, jwks } = known;
+      const key = jwks.find(kid) ?? (await this.#fetch(jwks, kid));
+      const { payload } = await jwtVerify(jwt, key.key, {
+        algorithms: [key.algorithm],
+        issuer: issuer.issuer,
+        audience: issuer.audience || this.#options.issuer,
+        clockTolerance: MAX_SKEW_S,
+        currentDate: new Date(this.#options.now?.() ?? Date.now()),
+        requiredClaims: ["iss", "sub", "aud", "exp", "iat"],
+      });
+      const binding = issuer.bindings.find(({ claims }) =>
+        Object.entries(claims).every(([path, value]) => claimAt(payload, path) === value),
+      );
+      if (binding === undefined) throw new Error("no binding of its issuer fits");
+      const subject = String(payload.sub).slice(0, 200);
+      const boundTo = readConfirmation(payload["cnf"]);
+      return { account: binding.serviceAccount, subject, expiresAt: payload.exp!, boundTo };
+    } catch (cause) {
+      if (cause instanceof StatusError) throw cause;
+      throw TokenErrors.INVALID_GRANT({ cause });
+    }
+  }
+
+  async #fetch(jwks: ExternalJwks, kid: string) {
+    try {
+      await jwks.refresh();
+    } catch (cause) {
+      throw TokenErrors.ISSUER_UNAVAILABLE({ cause, retryAfterMs: 10_000 });
+    }
+    const key = jwks.find(kid);
+    if (key === undefined) throw new Error("its key is not the issuer's");
+    return key;
+  }
+
+  async #find(iss: string): Promise<KnownIssuer | undefined> {
+    const { identity, assertions } = this.#options;
+    const metadata = await assertions.to(IdentityServiceService.findIssuer);
+    const { issuer } = await askIdentity(identity.findIssuer({ issuer: iss }, { metadata }));
+    if (issuer === undefined) {
+      this.#jwks.delete(iss);
+      return undefined;
+    }
+    const { jwksUri: uri, caCertificate, algorithms } = issuer;
+    const settings = JSON.stringify([uri, caCertificate, algorithms]);
+    let kept = this.#jwks.get(iss);
+    if (kept?.settings !== settings) {
+      kept = { settings, jwks: new ExternalJwks({ uri, caCertificate, algorithms }) };
+      this.#jwks.set(iss, kept);
+    }
+    return { issuer, jwks: kept.jwks };
+  }
+}
+
+/** Only to find the keys that show whether they are true. */
+function unverifiedClaims(jwt: string): { iss?: unknown } {
+  const text = new TextDecoder("utf-8", { fatal: true }).decode(
+    Buffer.from(jwt.split(".")[1] ?? "", "base64url"),
+  );
+  const claims: unknown = JSON.parse(text);
+  if (typeof claims !== "object" || claims === null) throw new Error("its claims are no object");
+  return claims;
+}
+
+/** `kubernetes.io.namespace` may be one name, or lead into objects: the longest name first. */
+function claimAt(claims: unknown, path: string, depth = 0): unknown {
+  if (typeof claims !== "object" || claims === null || depth > MAX_DEPTH) return undefined;
+  if (Object.hasOwn(claims, path)) return (claims as Record<string, unknown>)[path];
+  for (let dot = path.lastIndexOf("."); dot > 0; dot = path.lastIndexOf(".", dot - 1)) {
+    const head = path.slice(0, dot);
+    if (!Object.hasOwn(claims, head)) continue;
+    return claimAt((claims as Record<string, unknown>)[head], path.slice(dot + 1), depth + 1);
+  }
+  return undefined;
+}

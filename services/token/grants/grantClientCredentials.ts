@@ -1,0 +1,17 @@
+import type {
+  GrantClientCredentialsRequest,
+  TokenResponse,
+} from "#proto/waybill/token/v1/token.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import type { TokenDependencies } from "../index.ts";
+import { grantToClient } from "./grantToClient.ts";
+
+export const grantClientCredentials =
+  (dependencies: TokenDependencies) =>
+  async (
+    { client, wanted }: GrantClientCredentialsRequest,
+    context: Context,
+  ): Promise<TokenResponse> =>
+    grantToClient(dependencies, context, "token.clientCredentials", wanted, {
+      client: await dependencies.clients.authenticate(client),
+    });

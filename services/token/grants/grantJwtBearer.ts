@@ -1,0 +1,40 @@
+import { decodeProtectedHeader } from "jose";
+import type { GrantJwtBearerRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { TokenErrors } from "../errors.ts";
+import type { TokenDependencies } from "../index.ts";
+import { grantToClient, type Proven } from "./grantToClient.ts";
+
+const TYPE = "jwt-bearer+jwt";
+
+export const grantJwtBearer =
+  (dependencies: TokenDependencies) =>
+  async (
+    { assertion, wanted }: GrantJwtBearerRequest,
+    context: Context,
+  ): Promise<TokenResponse> => {
+    const proven =
+      typeOf(assertion) === TYPE
+        ? { client: await dependencies.clients.assertedBy(assertion, TYPE) }
+        : await vouchedFor(dependencies, assertion);
+    return grantToClient(dependencies, context, "token.jwtBearer", wanted, proven);
+  };
+
+/** The account that the token of a trusted issuer stands for. @throws StatusError INVALID_GRANT */
+export async function vouchedFor(
+  { issuers, clients }: Pick<TokenDependencies, "issuers" | "clients">,
+  jwt: string,
+): Promise<Proven> {
+  const { account, subject, expiresAt, boundTo } = await issuers.resolve(jwt);
+  const client = await clients.vouchedFor(account);
+  if (client === undefined) throw TokenErrors.INVALID_GRANT({ cause: `no account ${account}` });
+  return { client, until: expiresAt, boundTo, details: { external: subject } };
+}
+
+function typeOf(jwt: string): unknown {
+  try {
+    return decodeProtectedHeader(jwt).typ;
+  } catch (cause) {
+    throw TokenErrors.INVALID_GRANT({ cause });
+  }
+}

@@ -1,0 +1,60 @@
+import type { StatusError } from "#shared/errors.ts";
+import type { Db } from "#shared/pg/pool.ts";
+import { TokenErrors } from "../errors.ts";
+import { takeGrants } from "../sql/takeGrants.ts";
+
+const BATCH = 50;
+const MAX_CLIENTS = 10_000;
+/** Who has had his share is not asked for in Postgres again for so long. */
+const REFUSED_MS = 1000;
+
+/**
+ * How many tokens each client is granted a minute, over all replicas: each replica takes a batch out
+ * of the count in Postgres, and uses it up without asking.
+ */
+export class GrantLimit {
+  readonly #db: Db;
+  readonly #most: number;
+  readonly #batches = new Map<string, { left: number; until: number; isRefused: boolean }>();
+  readonly #taking = new Map<string, Promise<void>>();
+
+  /** @param most grants a minute and client */
+  constructor(db: Db, most: number) {
+    this.#db = db;
+    this.#most = most;
+  }
+
+  /** Counts a grant. @throws StatusError TOO_MANY_GRANTS */
+  async count(client: string): Promise<void> {
+    for (;;) {
+      const batch = this.#batches.get(client);
+      if (batch !== undefined && performance.now() < batch.until) {
+        if (batch.isRefused) throw tooMany(client);
+        if (batch.left > 0) {
+          batch.left -= 1;
+          return;
+        }
+      }
+      // Calls that come meanwhile wait for the same batch.
+      let taking = this.#taking.get(client);
+      if (taking === undefined) {
+        taking = this.#take(client).finally(() => this.#taking.delete(client));
+        this.#taking.set(client, taking);
+      }
+      await taking;
+    }
+  }
+
+  async #take(client: string): Promise<void> {
+    const batch = Math.min(BATCH, this.#most);
+    const leftMs = await takeGrants(this.#db, client, batch, this.#most);
+    const isRefused = leftMs === undefined;
+    const until = performance.now() + (leftMs ?? REFUSED_MS);
+    if (this.#batches.size >= MAX_CLIENTS) this.#batches.clear();
+    this.#batches.set(client, { left: batch, until, isRefused });
+  }
+}
+
+function tooMany(client: string): StatusError {
+  return TokenErrors.TOO_MANY_GRANTS({ metadata: { client }, retryAfterMs: 10_000 });
+}

@@ -1,0 +1,13 @@
+import type { EndSubjectRequest, EndSubjectResponse } from "#proto/waybill/token/v1/token.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { Errors } from "#shared/errors.ts";
+import type { TokenDependencies } from "../index.ts";
+
+export const endSubject =
+  ({ families }: TokenDependencies) =>
+  async ({ subject, epoch }: EndSubjectRequest, context: Context): Promise<EndSubjectResponse> => {
+    const { method, caller } = context;
+    if (caller.service !== "identity") throw Errors.ACCESS_DENIED({ metadata: { method } });
+    await families.endSubject(subject, epoch, context);
+    return {};
+  };

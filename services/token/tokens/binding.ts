@@ -1,0 +1,52 @@
+import type { TokenAuthentication } from "#shared/auth/authentication.ts";
+import type { Confirmation } from "#shared/auth/tokens/claims.ts";
+import { PROOF_LIFE_S } from "#shared/auth/tokens/dpop.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { StatusError } from "#shared/errors.ts";
+import { singleValue } from "#shared/waybill/metadata.ts";
+import { TokenErrors } from "../errors.ts";
+import type { Spending } from "../spending.ts";
+
+/** Finds out which key a caller of a grant proves: what he is given is bound to it. */
+export class Binding {
+  readonly #authentication: Pick<TokenAuthentication, "proofs" | "urlsOf">;
+  readonly #spending: Spending;
+
+  constructor(authentication: Pick<TokenAuthentication, "proofs" | "urlsOf">, spending: Spending) {
+    this.#authentication = authentication;
+    this.#spending = spending;
+  }
+
+  /**
+   * The key of the call's DPoP proof, which is good for this one call (RFC 9449 section 11.1), or else
+   * the certificate that the caller has shown (RFC 8705 section 3).
+   *
+   * @returns undefined when there is neither
+   * @throws StatusError INVALID_DPOP_PROOF
+   */
+  async of({ metadata, method, origin }: Context): Promise<Confirmation | undefined> {
+    const proof = singleValue(metadata, "dpop");
+    if (proof === undefined) {
+      const { certificate: thumbprint } = origin;
+      return thumbprint === undefined ? undefined : { method: "x5t#S256", thumbprint };
+    }
+    try {
+      const { proofs } = this.#authentication;
+      const urls = this.#authentication.urlsOf(method);
+      const { thumbprint, id } = await proofs.verify(proof, urls, undefined);
+      const use = JSON.stringify(["dpop", thumbprint, id]);
+      if (!(await this.#spending.once(use, 2 * PROOF_LIFE_S))) {
+        throw new Error("the proof was used before");
+      }
+      return { method: "jkt", thumbprint };
+    } catch (cause) {
+      if (cause instanceof StatusError) throw cause;
+      throw TokenErrors.INVALID_DPOP_PROOF({ cause });
+    }
+  }
+}
+
+/** A binding as a family keeps it. Empty: none. */
+export function toText(confirmation: Confirmation | undefined): string {
+  return confirmation === undefined ? "" : `${confirmation.method}:${confirmation.thumbprint}`;
+}

@@ -1,0 +1,48 @@
+import type { RevokeRequest, RevokeResponse } from "#proto/waybill/token/v1/token.ts";
+import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
+import type { AccessToken } from "#shared/auth/tokens/claims.ts";
+import type { Context } from "#shared/contract/handlers.ts";
+import { StatusError } from "#shared/errors.ts";
+import type { TokenDependencies } from "../index.ts";
+import { readRefreshToken } from "../signIns/refreshTokens.ts";
+import { readFamilyOwner } from "../sql/readFamilyOwner.ts";
+
+/** Whatever the token is, the answer is the same (RFC 7009 section 2.2): it is not in force any more. */
+export const revoke =
+  (dependencies: TokenDependencies) =>
+  async ({ client: given, token }: RevokeRequest, context: Context): Promise<RevokeResponse> => {
+    const { clients, keys, families, feed, audit, db } = dependencies;
+    const client = (await clients.identify(given))?.name ?? "";
+    const position = await readRefreshToken(token, (id) => keys.refreshKey(id));
+    if (position !== undefined) {
+      const { family: only } = position;
+      const owner = await readFamilyOwner(db, only);
+      if (owner?.client === client) await families.end(owner.subject, { only }, "revoked", context);
+      return {};
+    }
+    const access = await verified(dependencies, token);
+    if (access === undefined || access.client !== client) return {};
+    const ttlS = access.expiresAt + 2 * MAX_SKEW_S - Date.now() / 1000;
+    await feed.revoke([{ $case: "token", value: access.id }], ttlS);
+    await audit.write({
+      action: "token.revoke",
+      actor: access.subject,
+      client,
+      target: `tokens/${access.id}`,
+      address: context.origin.address,
+    });
+    return {};
+  };
+
+/** @throws StatusError KEYS_UNAVAILABLE: it may be in force, and would stay so */
+async function verified(
+  { tokens }: TokenDependencies,
+  jwt: string,
+): Promise<AccessToken | undefined> {
+  try {
+    return await tokens.verify(jwt);
+  } catch (error) {
+    if (error instanceof StatusError && error.reason === "CREDENTIAL_INVALID") return undefined;
+    throw error;
+  }
+}
