@@ -4,13 +4,12 @@ import type {
 } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
-import { CatalogErrors } from "./errors.ts";
-import type { CatalogParts } from "./parts.ts";
+import type { CatalogDependencies } from "./index.ts";
+import { CatalogErrors, productId, toProduct } from "./product.ts";
 import { readProducts } from "./sql/readProducts.ts";
-import { productId, toProduct } from "./toProduct.ts";
 
 export const batchGetProducts =
-  ({ db }: CatalogParts) =>
+  ({ db }: CatalogDependencies) =>
   async (
     { names }: BatchGetProductsRequest,
     context: Context,

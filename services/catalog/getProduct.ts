@@ -1,13 +1,12 @@
 import type { GetProductRequest, Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
-import { CatalogErrors } from "./errors.ts";
-import type { CatalogParts } from "./parts.ts";
+import type { CatalogDependencies } from "./index.ts";
+import { CatalogErrors, productId, toProduct } from "./product.ts";
 import { readProducts } from "./sql/readProducts.ts";
-import { productId, toProduct } from "./toProduct.ts";
 
 export const getProduct =
-  ({ db }: CatalogParts) =>
+  ({ db }: CatalogDependencies) =>
   async ({ name }: GetProductRequest, context: Context): Promise<Product> => {
     const [row] = await readProducts(during(db, context), [productId(name)]);
     if (row === undefined) throw CatalogErrors.PRODUCT_NOT_FOUND({ metadata: { product: name } });

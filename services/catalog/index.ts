@@ -1,18 +1,28 @@
 import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { Cursors } from "#shared/waybill/cursors.ts";
 import { batchGetProducts } from "./batchGetProducts.ts";
 import { getProduct } from "./getProduct.ts";
 import { listProducts } from "./listProducts.ts";
-import type { CatalogParts } from "./parts.ts";
 import { updateProduct } from "./updateProduct.ts";
+import type { ChangesFeed } from "./watchChanges.ts";
 import { watchChanges } from "./watchChanges.ts";
 
-export function catalogHandlers(parts: CatalogParts): Handlers<typeof CatalogServiceService> {
+export interface CatalogDependencies {
+  db: Pool;
+  cursors: Cursors;
+  feed: ChangesFeed;
+}
+
+export function catalogHandlers(
+  dependencies: CatalogDependencies,
+): Handlers<typeof CatalogServiceService> {
   return {
-    getProduct: getProduct(parts),
-    listProducts: listProducts(parts),
-    batchGetProducts: batchGetProducts(parts),
-    updateProduct: updateProduct(parts),
-    watchChanges: watchChanges(parts),
+    getProduct: getProduct(dependencies),
+    listProducts: listProducts(dependencies),
+    batchGetProducts: batchGetProducts(dependencies),
+    updateProduct: updateProduct(dependencies),
+    watchChanges: watchChanges(dependencies),
   };
 }

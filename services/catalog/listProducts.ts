@@ -6,9 +6,9 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import { parseFilter } from "./filter.ts";
-import type { CatalogParts } from "./parts.ts";
+import type { CatalogDependencies } from "./index.ts";
+import { toProduct } from "./product.ts";
 import { listProducts as list, type Order, type Position } from "./sql/listProducts.ts";
-import { toProduct } from "./toProduct.ts";
 
 const COLUMNS: Record<string, Order["column"]> = {
   "": "id",
@@ -19,7 +19,7 @@ const COLUMNS: Record<string, Order["column"]> = {
 };
 
 export const listProducts =
-  ({ db, cursors }: CatalogParts) =>
+  ({ db, cursors }: CatalogDependencies) =>
   async (request: ListProductsRequest, context: Context): Promise<ListProductsResponse> => {
     const { method } = context;
     const { pageToken, orderBy } = request;

@@ -3,9 +3,9 @@ import { followChanges } from "#shared/cache/followChanges.ts";
 import { Notifications } from "#shared/pg/notifications.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";
-import { CHANGE_CHANNEL } from "./channel.ts";
-import { changesFeed } from "./feed.ts";
 import { catalogHandlers } from "./index.ts";
+import { CHANGE_CHANNEL } from "./sql/updateProduct.ts";
+import { changesFeed } from "./watchChanges.ts";
 
 export function startCatalog(replica: ReplicaParts): void {
   const { server, ringOf, database, config, log, releasers, contract } = replica;

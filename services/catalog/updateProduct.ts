@@ -3,10 +3,9 @@ import { CHANGE_KEY } from "#shared/cache/changeNumbers.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { Errors } from "#shared/errors.ts";
 import { during } from "#shared/pg/during.ts";
-import { CatalogErrors } from "./errors.ts";
-import type { CatalogParts } from "./parts.ts";
+import type { CatalogDependencies } from "./index.ts";
+import { CatalogErrors, productId, toProduct } from "./product.ts";
 import { updateProduct as update } from "./sql/updateProduct.ts";
-import { productId, toProduct } from "./toProduct.ts";
 
 const MAX_TEXT = 200;
 const TEXTS = ["title", "rating", "genre", "director", "distributor"] as const;
@@ -20,7 +19,7 @@ const COLUMNS: Readonly<Record<string, string>> = {
 
 /** Answers with the number of the change, once it is committed. */
 export const updateProduct =
-  ({ db, feed }: CatalogParts) =>
+  ({ db, feed }: CatalogDependencies) =>
   async ({ product, updateMask }: UpdateProductRequest, context: Context): Promise<Product> => {
     const { name } = product!;
     const paths = updateMask?.length ? updateMask : populated(product!);

@@ -3,10 +3,29 @@ import type {
   WatchChangesResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import type { CatalogParts } from "./parts.ts";
+import { Feed } from "#shared/pg/feed.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { CatalogDependencies } from "./index.ts";
+import { readChanges } from "./sql/readChanges.ts";
+
+/** What has changed in the catalogue, as one replica hands it out. */
+export type ChangesFeed = Feed<WatchChangesResponse>;
+
+/** @param pollMs how often watchers are woken though nothing was heard of */
+export function changesFeed(db: Pool, pollMs?: number): ChangesFeed {
+  const read = async (after: bigint): Promise<WatchChangesResponse> => {
+    const { number, gap, rows } = await readChanges(db, after);
+    const changes = rows.map((row) => ({
+      number: row.number,
+      resources: [`products/${row.productId}`],
+    }));
+    return { number, gap, changes };
+  };
+  return new Feed(read, pollMs);
+}
 
 export const watchChanges =
-  ({ feed }: CatalogParts) =>
+  ({ feed }: CatalogDependencies) =>
   (
     { afterNumber }: WatchChangesRequest,
     { signal }: Context,

@@ -10,10 +10,13 @@ import type { Pool } from "#shared/pg/pool.ts";
 import { createLog } from "#shared/runtime/log.ts";
 import type { Authenticate } from "#shared/server/access.ts";
 import { Server } from "#shared/server/server.ts";
-import { CHANGE_CHANNEL } from "../../services/catalog/channel.ts";
-import { changesFeed } from "../../services/catalog/feed.ts";
 import { catalogHandlers } from "../../services/catalog/index.ts";
-import { type ProductValues, updateProduct } from "../../services/catalog/sql/updateProduct.ts";
+import {
+  CHANGE_CHANNEL,
+  type ProductValues,
+  updateProduct,
+} from "../../services/catalog/sql/updateProduct.ts";
+import { changesFeed } from "../../services/catalog/watchChanges.ts";
 import { contract } from "./clients.ts";
 
 export const CATALOG = "waybill.catalog.v1.CatalogService";

@@ -1,7 +1,8 @@
 import type { Db } from "#shared/pg/pool.ts";
-import { CHANGE_CHANNEL } from "../channel.ts";
 import { PRODUCT_COLUMNS, type ProductRow } from "./product.ts";
 
+/** Channel that tells other replicas of a change. */
+export const CHANGE_CHANNEL = "waybill_catalog_change";
 /** How many of the newest changes are kept. */
 const KEPT_CHANGES = 10_000;
 

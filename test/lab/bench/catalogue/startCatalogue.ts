@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Metadata } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { changeIn } from "#shared/cache/changeNumbers.ts";
-import { CHANGE_CHANNEL } from "../../../../services/catalog/channel.ts";
+import { CHANGE_CHANNEL } from "../../../../services/catalog/sql/updateProduct.ts";
 import { startTestCluster, type TestCluster } from "../../../support/cluster.ts";
 import type { Bench } from "../bench.ts";
 import type { Processes } from "../contender.ts";

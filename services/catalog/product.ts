@@ -1,5 +1,11 @@
+import { status } from "@grpc/grpc-js";
 import type { Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { vocabulary } from "#shared/errors.ts";
 import type { ProductRow } from "./sql/product.ts";
+
+export const CatalogErrors = vocabulary("catalog.waybill", {
+  PRODUCT_NOT_FOUND: [status.NOT_FOUND, "There is no such product."],
+});
 
 export function toProduct(row: ProductRow): Product {
   const [year, month, day] = row.releaseDate?.split("-").map(Number) ?? [];
