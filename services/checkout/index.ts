@@ -1,47 +1,61 @@
+import type { Logger } from "pino";
+import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import type { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
+import type { ServiceClient } from "#shared/client/client.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
-import { addItem } from "./addItem.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { Cursors } from "#shared/waybill/cursors.ts";
+import { addItem } from "./basket/addItem.ts";
+import { editItems } from "./basket/editItems.ts";
+import { removeItem } from "./basket/removeItem.ts";
+import { setItems } from "./basket/setItems.ts";
+import { updateItem } from "./basket/updateItem.ts";
+import { uploadItems } from "./basket/uploadItems.ts";
 import { beginCheckout } from "./beginCheckout.ts";
 import { bindCheckout } from "./bindCheckout.ts";
-import { chooseDelivery } from "./chooseDelivery.ts";
-import { editItems } from "./editItems.ts";
+import { chooseDelivery } from "./delivery/chooseDelivery.ts";
+import { listDeliveryOptions } from "./delivery/listDeliveryOptions.ts";
+import { setAddress } from "./delivery/setAddress.ts";
 import { endCheckout } from "./endCheckout.ts";
 import { getCheckout } from "./getCheckout.ts";
-import { getOrder } from "./getOrder.ts";
-import { listDeliveryOptions } from "./listDeliveryOptions.ts";
-import { listOrders } from "./listOrders.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { placeOrder } from "./placeOrder.ts";
-import { quoteCheckout } from "./quoteCheckout.ts";
-import { removeItem } from "./removeItem.ts";
+import { getOrder } from "./orders/getOrder.ts";
+import { listOrders } from "./orders/listOrders.ts";
+import { placeOrder } from "./orders/placeOrder.ts";
+import { quoteCheckout } from "./orders/quoteCheckout.ts";
 import { resumeCheckout } from "./resumeCheckout.ts";
-import { setAddress } from "./setAddress.ts";
-import { setItems } from "./setItems.ts";
-import { updateItem } from "./updateItem.ts";
-import { uploadItems } from "./uploadItems.ts";
+
+export interface CheckoutDependencies {
+  db: Pool;
+  catalog: ServiceClient<typeof CatalogServiceService>;
+  cursors: Cursors;
+  /** Undefined where no access token is taken. */
+  identity: Pick<ServiceClient<typeof IdentityServiceService>, "getUser"> | undefined;
+  log: Logger;
+}
 
 export function checkoutHandlers(
-  parts: CheckoutParts,
+  dependencies: CheckoutDependencies,
 ): Handlers<typeof CheckoutServiceService, CheckoutState> {
   return {
     beginCheckout,
     bindCheckout,
     getCheckout,
-    addItem: addItem(parts),
-    setItems: setItems(parts),
-    editItems: editItems(parts),
-    uploadItems: uploadItems(parts),
+    addItem: addItem(dependencies),
+    setItems: setItems(dependencies),
+    editItems: editItems(dependencies),
+    uploadItems: uploadItems(dependencies),
     updateItem,
     removeItem,
-    setAddress: setAddress(parts),
+    setAddress: setAddress(dependencies),
     listDeliveryOptions,
     chooseDelivery,
-    quoteCheckout: quoteCheckout(parts),
+    quoteCheckout: quoteCheckout(dependencies),
     placeOrder,
     resumeCheckout,
     endCheckout,
-    getOrder: getOrder(parts),
-    listOrders: listOrders(parts),
+    getOrder: getOrder(dependencies),
+    listOrders: listOrders(dependencies),
   };
 }

@@ -1,11 +1,11 @@
 import type { EditItemsRequest, EditItemsResponse } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { setItem } from "./setItem.ts";
-import { toCheckout } from "./view.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { toCheckout } from "../view.ts";
+import { setItem } from "./items.ts";
 
-export const editItems = ({ catalog }: CheckoutParts) =>
+export const editItems = ({ catalog }: CheckoutDependencies) =>
   async function* (
     requests: AsyncIterable<EditItemsRequest>,
     context: Context<CheckoutState>,

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { CheckoutItem, DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { dollars } from "../orders/money.ts";
 import { deliveryOptions } from "./delivery.ts";
-import { dollars } from "./money.ts";
 
 const items = [CheckoutItem.create({ quantity: 2 }), CheckoutItem.create({ quantity: 3 })];
 

@@ -4,8 +4,8 @@ import type {
 } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
+import { CheckoutErrors } from "../errors.ts";
 import { deliveryOptions } from "./delivery.ts";
-import { CheckoutErrors } from "./errors.ts";
 
 export async function listDeliveryOptions(
   _request: ListDeliveryOptionsRequest,

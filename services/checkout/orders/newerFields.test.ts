@@ -3,8 +3,8 @@ import { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { keepUnknown, unknownOf } from "#shared/waybill/state/unknownFields.ts";
+import { setAddress } from "../delivery/setAddress.ts";
 import { quoteCheckout } from "./quoteCheckout.ts";
-import { setAddress } from "./setAddress.ts";
 
 const money = { currencyCode: "USD", units: 1n, nanos: 0 };
 /** A field that a newer program has put there. */

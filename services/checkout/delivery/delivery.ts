@@ -1,6 +1,6 @@
 import type { DeliveryOption } from "#proto/waybill/checkout/v1/checkout.ts";
 import { type CheckoutItem, DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { dollars } from "./money.ts";
+import { dollars } from "../orders/money.ts";
 
 const HOME = "US";
 

@@ -2,15 +2,15 @@ import type { Checkout, SetAddressRequest } from "#proto/waybill/checkout/v1/che
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { letGo } from "#shared/waybill/state/unknownFields.ts";
-import { beginChange } from "./basket.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { toCheckout } from "./view.ts";
+import { beginChange } from "../basket/basket.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { toCheckout } from "../view.ts";
 
 /** What the recipient's name is worth waiting for: without it the address is good as well. */
 const NAME_TIMEOUT_MS = 1000;
 
 export const setAddress =
-  (parts: CheckoutParts) =>
+  (dependencies: CheckoutDependencies) =>
   async ({ address }: SetAddressRequest, context: Context<CheckoutState>): Promise<Checkout> => {
     const { state } = context.session;
     beginChange(state);
@@ -18,7 +18,7 @@ export const setAddress =
     letGo(state.address);
     state.address = address;
     if (address?.recipients.length === 0) {
-      const name = await nameOfCaller(parts, context);
+      const name = await nameOfCaller(dependencies, context);
       if (name) state.address = { ...address, recipients: [name] };
     }
     return toCheckout(state);
@@ -26,7 +26,7 @@ export const setAddress =
 
 /** Asked for on the caller's behalf: identity sees who he is, and who asks. */
 async function nameOfCaller(
-  { identity, log }: CheckoutParts,
+  { identity, log }: CheckoutDependencies,
   context: Context<CheckoutState>,
 ): Promise<string | undefined> {
   const { token } = context.caller;

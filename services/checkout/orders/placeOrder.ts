@@ -3,11 +3,11 @@ import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import type { Session } from "#shared/waybill/session.ts";
-import { CheckoutErrors } from "./errors.ts";
-import { insertOrder } from "./sql/insertOrder.ts";
-import { type OrderRow, readOrder } from "./sql/readOrder.ts";
-import { takeStock } from "./sql/takeStock.ts";
-import { toOrder } from "./view.ts";
+import { CheckoutErrors } from "../errors.ts";
+import { insertOrder } from "../sql/insertOrder.ts";
+import { type OrderRow, readOrder } from "../sql/readOrder.ts";
+import { takeStock } from "../sql/takeStock.ts";
+import { toOrder } from "../view.ts";
 
 /**
  * The order, its stock and the session's step are one transaction: there is an order exactly when the

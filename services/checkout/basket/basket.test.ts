@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { quoteCheckout } from "../orders/quoteCheckout.ts";
 import { addItem } from "./addItem.ts";
 import { MAX_QUANTITY } from "./basket.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { quoteCheckout } from "./quoteCheckout.ts";
-import { setItem } from "./setItem.ts";
+import { setItem } from "./items.ts";
 import { updateItem } from "./updateItem.ts";
 import { uploadItems } from "./uploadItems.ts";
 
@@ -19,8 +19,8 @@ const catalog = {
   batchGetProducts: async ({ names }: { names: string[] }) => ({
     products: names.map(() => ({ price })),
   }),
-} as unknown as CheckoutParts["catalog"];
-const parts = { catalog } as CheckoutParts;
+} as unknown as CheckoutDependencies["catalog"];
+const dependencies = { catalog } as CheckoutDependencies;
 
 function basket(quantity: number): { context: Context<CheckoutState>; state: CheckoutState } {
   const item = { product: PRODUCT, title: "A film", unitPrice: price, quantity };
@@ -42,8 +42,8 @@ describe("V7 the basket itself refuses", () => {
         yield { product: PRODUCT, quantity };
       }
       const calls = [
-        () => addItem(parts)({ product: PRODUCT, quantity }, context),
-        () => uploadItems(parts)(uploads(), context),
+        () => addItem(dependencies)({ product: PRODUCT, quantity }, context),
+        () => uploadItems(dependencies)(uploads(), context),
         () => updateItem({ product: PRODUCT, quantity }, context),
       ];
       if (quantity !== 0)
@@ -56,16 +56,16 @@ describe("V7 the basket itself refuses", () => {
       expect(state.items).toEqual(before);
       // Such a state may have been sealed before.
       const old = basket(quantity);
-      await expect(quoteCheckout(parts)({}, old.context)).rejects.toMatchObject({
+      await expect(quoteCheckout(dependencies)({}, old.context)).rejects.toMatchObject({
         reason: quantity > MAX_QUANTITY ? "TOO_MANY_ITEMS" : "INVALID_FIELD",
       });
     });
   }
   test("and takes a good one", async () => {
     const { state, context } = basket(10);
-    await addItem(parts)({ product: PRODUCT, quantity: 2 }, context);
+    await addItem(dependencies)({ product: PRODUCT, quantity: 2 }, context);
     await updateItem({ product: PRODUCT, quantity: MAX_QUANTITY }, context);
     expect(state.items[0]!.quantity).toBe(MAX_QUANTITY);
-    expect((await quoteCheckout(parts)({}, context)).quote!.itemsTotal!.units).toBe(99n);
+    expect((await quoteCheckout(dependencies)({}, context)).quote!.itemsTotal!.units).toBe(99n);
   });
 });

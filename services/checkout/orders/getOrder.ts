@@ -2,13 +2,13 @@ import type { GetOrderRequest, Order } from "#proto/waybill/checkout/v1/checkout
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
-import { CheckoutErrors } from "./errors.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { readOrder } from "./sql/readOrder.ts";
-import { toOrder } from "./view.ts";
+import { CheckoutErrors } from "../errors.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { readOrder } from "../sql/readOrder.ts";
+import { toOrder } from "../view.ts";
 
 export const getOrder =
-  ({ db }: CheckoutParts) =>
+  ({ db }: CheckoutDependencies) =>
   async ({ name }: GetOrderRequest, context: Context<CheckoutState>): Promise<Order> => {
     const row = await readOrder(
       during(db, context),

@@ -1,9 +1,10 @@
+import type { ItemQuantity } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import { askCatalog } from "./askCatalog.ts";
-import { checkQuantity, MAX_LINES } from "./basket.ts";
-import { CheckoutErrors } from "./errors.ts";
-import type { CheckoutParts } from "./parts.ts";
+import { askCatalog } from "../askCatalog.ts";
+import { CheckoutErrors } from "../errors.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { beginChange, checkQuantity, MAX_LINES, quantityOf } from "./basket.ts";
 
 /** Longest title that is carried, in characters: a full basket is to fit into a waybill. */
 const MAX_TITLE = 40;
@@ -16,7 +17,7 @@ const MAX_TITLE = 40;
 export async function putItem(
   name: string,
   quantity: number,
-  catalog: CheckoutParts["catalog"],
+  catalog: CheckoutDependencies["catalog"],
   context: Context<CheckoutState>,
 ): Promise<void> {
   const { state } = context.session;
@@ -37,4 +38,24 @@ export async function putItem(
     unitPrice: product.price,
     quantity,
   });
+}
+
+/**
+ * Has so many of a product in the basket, or none of it.
+ *
+ * @returns false when it was so already
+ * @throws StatusError CHECKOUT_PLACED, INVALID_FIELD, and as `putItem`
+ */
+export async function setItem(
+  { product, quantity }: ItemQuantity,
+  catalog: CheckoutDependencies["catalog"],
+  context: Context<CheckoutState>,
+): Promise<boolean> {
+  const { state } = context.session;
+  if (quantity !== 0) checkQuantity(product, quantity);
+  if (quantityOf(state, product) === quantity) return false;
+  beginChange(state);
+  if (quantity !== 0) await putItem(product, quantity, catalog, context);
+  else state.items = state.items.filter((item) => item.product !== product);
+  return true;
 }

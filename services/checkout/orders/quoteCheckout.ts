@@ -2,17 +2,17 @@ import { Metadata } from "@grpc/grpc-js";
 import type { Checkout, QuoteCheckoutRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import { askCatalog } from "./askCatalog.ts";
-import { beginChange, checkQuantity } from "./basket.ts";
-import { deliveryOptions } from "./delivery.ts";
-import { CheckoutErrors } from "./errors.ts";
+import { askCatalog } from "../askCatalog.ts";
+import { beginChange, checkQuantity } from "../basket/basket.ts";
+import { deliveryOptions } from "../delivery/delivery.ts";
+import { CheckoutErrors } from "../errors.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { toCheckout } from "../view.ts";
 import { add, dollars, multiply } from "./money.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { toCheckout } from "./view.ts";
 
 /** The total by the prices that the catalogue has now: it is what the order will cost. */
 export const quoteCheckout =
-  ({ catalog }: Pick<CheckoutParts, "catalog">) =>
+  ({ catalog }: Pick<CheckoutDependencies, "catalog">) =>
   async (_request: QuoteCheckoutRequest, context: Context<CheckoutState>): Promise<Checkout> => {
     const { state } = context.session;
     const { items, address, deliverySpeed } = state;
@@ -36,7 +36,7 @@ export const quoteCheckout =
 /** Prices what is in the basket anew, by nothing that was kept on the way. */
 async function price(
   items: CheckoutItem[],
-  catalog: CheckoutParts["catalog"],
+  catalog: CheckoutDependencies["catalog"],
   context: Context<CheckoutState>,
 ): Promise<void> {
   const metadata = new Metadata();

@@ -1,13 +1,13 @@
 import type { Checkout, UploadItemsRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { toCheckout } from "../view.ts";
 import { addedQuantity, beginChange } from "./basket.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { putItem } from "./putItem.ts";
-import { toCheckout } from "./view.ts";
+import { putItem } from "./items.ts";
 
 export const uploadItems =
-  ({ catalog }: CheckoutParts) =>
+  ({ catalog }: CheckoutDependencies) =>
   async (
     requests: AsyncIterable<UploadItemsRequest>,
     context: Context<CheckoutState>,

@@ -1,7 +1,7 @@
 import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { Errors } from "#shared/errors.ts";
 import { letGo } from "#shared/waybill/state/unknownFields.ts";
-import { CheckoutErrors } from "./errors.ts";
+import { CheckoutErrors } from "../errors.ts";
 
 export const MAX_LINES = 30;
 export const MAX_QUANTITY = 99;

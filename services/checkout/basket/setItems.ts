@@ -1,10 +1,10 @@
 import type { SetItemsRequest, SetItemsResponse } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { setItem } from "./setItem.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { setItem } from "./items.ts";
 
-export const setItems = ({ catalog }: CheckoutParts) =>
+export const setItems = ({ catalog }: CheckoutDependencies) =>
   async function* (
     { items }: SetItemsRequest,
     context: Context<CheckoutState>,

@@ -3,12 +3,12 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { cutPage, pageSize } from "#shared/server/pagination.ts";
-import type { CheckoutParts } from "./parts.ts";
-import { listOrders as list, type Position } from "./sql/listOrders.ts";
-import { toOrder } from "./view.ts";
+import type { CheckoutDependencies } from "../index.ts";
+import { listOrders as list, type Position } from "../sql/listOrders.ts";
+import { toOrder } from "../view.ts";
 
 export const listOrders =
-  ({ db, cursors }: CheckoutParts) =>
+  ({ db, cursors }: CheckoutDependencies) =>
   async (
     { pageToken, pageSize: asked }: ListOrdersRequest,
     context: Context<CheckoutState>,
