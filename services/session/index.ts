@@ -1,25 +1,35 @@
 import type { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
 import type { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
-import type { Handlers } from "#shared/contract/handlers.ts";
-import { advanceAnchors } from "./advanceAnchors.ts";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import type { Context, Handlers } from "#shared/contract/handlers.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { SessionRevocations } from "#shared/session/sessionRevocations.ts";
+import type { Cursors } from "#shared/waybill/cursors.ts";
 import { advanceSession } from "./advanceSession.ts";
-import type { AnchorsOf } from "./anchorsOf.ts";
-import { beginAnchors } from "./beginAnchors.ts";
+import { advanceAnchors } from "./anchors/advanceAnchors.ts";
+import { beginAnchors } from "./anchors/beginAnchors.ts";
+import { getAdvance } from "./anchors/getAdvance.ts";
+import { getAnchor } from "./anchors/getAnchor.ts";
+import { listSavedResponses } from "./anchors/listSavedResponses.ts";
 import { beginSession } from "./beginSession.ts";
 import { bindSession } from "./bindSession.ts";
 import { checkpointSession } from "./checkpointSession.ts";
+import { listSessions } from "./directory/listSessions.ts";
+import { revokeSession } from "./directory/revokeSession.ts";
+import type { SessionDirectory } from "./directory/sessionDirectory.ts";
 import { endSession } from "./endSession.ts";
-import { getAdvance } from "./getAdvance.ts";
-import { getAnchor } from "./getAnchor.ts";
-import { listSavedResponses } from "./listSavedResponses.ts";
-import { listSessions } from "./listSessions.ts";
 import { openSession } from "./openSession.ts";
-import type { SessionOptions } from "./parts.ts";
 import { resumeSession } from "./resumeSession.ts";
-import { revokeSession } from "./revokeSession.ts";
+
+export interface SessionDependencies {
+  db: Pool;
+  directory: SessionDirectory;
+  cursors: Cursors;
+  feed: SessionRevocations;
+}
 
 export function sessionHandlers(
-  parts: SessionOptions,
+  dependencies: SessionDependencies,
 ): Handlers<typeof SessionServiceService, SessionState> {
   return {
     beginSession,
@@ -28,8 +38,8 @@ export function sessionHandlers(
     bindSession,
     checkpointSession,
     resumeSession,
-    listSessions: listSessions(parts),
-    revokeSession: revokeSession(parts),
+    listSessions: listSessions(dependencies),
+    revokeSession: revokeSession(dependencies),
     endSession,
   };
 }
@@ -45,5 +55,21 @@ export function anchorHandlers(
     getAnchor: getAnchor(of),
     getAdvance: getAdvance(of),
     listSavedResponses: listSavedResponses(of),
+  };
+}
+
+/** The anchors of the service that calls: it reaches no other's. */
+export type AnchorsOf = (context: Pick<Context, "caller">) => Anchors;
+
+export function anchorsOf(db: Pool): AnchorsOf {
+  const made = new Map<string, Anchors>();
+  return ({ caller: { service } }) => {
+    // Who calls is one of the services that there is a key of: they are few.
+    let anchors = made.get(service!);
+    if (anchors === undefined) {
+      anchors = new Anchors(db, "session", service!, service!);
+      made.set(service!, anchors);
+    }
+    return anchors;
   };
 }

@@ -6,10 +6,9 @@ import { Spills } from "#shared/anchors/spills.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";
-import { anchorsOf } from "./anchorsOf.ts";
-import { anchorHandlers, sessionHandlers } from "./index.ts";
-import { registerSession } from "./registerSession.ts";
-import { SessionDirectory } from "./sessionDirectory.ts";
+import { registerSession } from "./directory/registerSession.ts";
+import { SessionDirectory } from "./directory/sessionDirectory.ts";
+import { anchorHandlers, anchorsOf, sessionHandlers } from "./index.ts";
 
 export function startSession(replica: ReplicaParts): void {
   const { server, feed } = replica;

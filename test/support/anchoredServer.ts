@@ -5,8 +5,8 @@ import type { Handlers } from "#shared/contract/handlers.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { Server } from "#shared/server/server.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
+import { SessionDirectory } from "../../services/session/directory/sessionDirectory.ts";
 import { sessionHandlers } from "../../services/session/index.ts";
-import { SessionDirectory } from "../../services/session/sessionDirectory.ts";
 import { contract } from "./clients.ts";
 import { makeRingSource } from "./rings.ts";
 

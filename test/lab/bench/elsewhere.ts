@@ -12,8 +12,8 @@ import { Assertions } from "#shared/auth/assertions.ts";
 import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import type { Contract } from "#shared/contract/contract.ts";
 import { Server } from "#shared/server/server.ts";
+import type { SessionDependencies } from "../../../services/session/index.ts";
 import { sessionHandlers } from "../../../services/session/index.ts";
-import type { SessionOptions } from "../../../services/session/parts.ts";
 import { contract } from "../../support/clients.ts";
 import { makeRingSource } from "../../support/rings.ts";
 
@@ -34,7 +34,7 @@ const anchors = new RemoteAnchors(sessionService, { contract }, assertions, "els
 const answers = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 const server = new Server({ contract: elsewhere });
 // Nobody lists or revokes: that is what a database would be for.
-server.add(SessionServiceService, sessionHandlers({} as SessionOptions), {
+server.add(SessionServiceService, sessionHandlers({} as SessionDependencies), {
   state: SessionState,
   ring: makeRingSource(AUDIENCE),
   anchorage: { anchors, answers },

@@ -6,7 +6,7 @@ import type { Directory } from "#shared/anchors/sessionDirectory.ts";
 import { Spills } from "#shared/anchors/spills.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { SessionDirectory } from "../../../services/session/sessionDirectory.ts";
+import { SessionDirectory } from "../../../services/session/directory/sessionDirectory.ts";
 import { readEntry } from "../../../services/session/sql/readEntry.ts";
 import { contract } from "../../support/clients.ts";
 import { makeRingSource } from "../../support/rings.ts";

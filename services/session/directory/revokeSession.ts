@@ -6,11 +6,11 @@ import type {
 import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { Errors } from "#shared/errors.ts";
-import type { SessionOptions } from "./parts.ts";
-import { readEntry } from "./sql/readEntry.ts";
+import type { SessionDependencies } from "../index.ts";
+import { readEntry } from "../sql/readEntry.ts";
 
 export const revokeSession =
-  ({ db, feed }: SessionOptions) =>
+  ({ db, feed }: SessionDependencies) =>
   async (
     { name }: RevokeSessionRequest,
     { token: { subject } }: Context<SessionState>,

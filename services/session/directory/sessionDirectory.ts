@@ -1,7 +1,7 @@
 import type { Directory, Entry } from "#shared/anchors/sessionDirectory.ts";
 import { Groups } from "#shared/pg/groups.ts";
 import type { Pool } from "#shared/pg/pool.ts";
-import { insertEntries } from "./sql/insertEntries.ts";
+import { insertEntries } from "../sql/insertEntries.ts";
 
 /** The directory, where it is kept. Entries are written in groups, each awaited by who needs it. */
 export class SessionDirectory {

@@ -6,7 +6,7 @@ import {
 import type { Context } from "#shared/contract/handlers.ts";
 import { Errors } from "#shared/errors.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
-import type { AnchorsOf } from "./anchorsOf.ts";
+import type { AnchorsOf } from "../index.ts";
 
 export const beginAnchors =
   (of: AnchorsOf, keepS: number) =>

@@ -1,7 +1,7 @@
 import type { GetAdvanceRequest, GetAdvanceResponse } from "#proto/waybill/session/v1/anchors.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
-import type { AnchorsOf } from "./anchorsOf.ts";
+import type { AnchorsOf } from "../index.ts";
 
 export const getAdvance =
   (of: AnchorsOf) =>

@@ -8,11 +8,11 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { timeOf, uuidFromBytes, uuidToBytes } from "#shared/runtime/uuid.ts";
 import { cutPage, pageSize } from "#shared/server/pagination.ts";
-import type { SessionOptions } from "./parts.ts";
-import { type EntryRow, listEntries } from "./sql/listEntries.ts";
+import type { SessionDependencies } from "../index.ts";
+import { type EntryRow, listEntries } from "../sql/listEntries.ts";
 
 export const listSessions =
-  ({ db, cursors, feed }: SessionOptions) =>
+  ({ db, cursors, feed }: SessionDependencies) =>
   async (
     { pageToken, pageSize: asked }: ListSessionsRequest,
     context: Context<SessionState>,

@@ -4,10 +4,10 @@ import type {
 } from "#proto/waybill/session/v1/directory.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
-import type { SessionOptions } from "./parts.ts";
+import type { SessionDependencies } from "../index.ts";
 
 export const registerSession =
-  ({ directory }: Pick<SessionOptions, "directory">) =>
+  ({ directory }: Pick<SessionDependencies, "directory">) =>
   async (
     { sessionId, subject, expireTime }: RegisterSessionRequest,
     { caller }: Context,

@@ -4,7 +4,7 @@ import type {
 } from "#proto/waybill/session/v1/anchors.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
-import type { AnchorsOf } from "./anchorsOf.ts";
+import type { AnchorsOf } from "../index.ts";
 
 export const listSavedResponses =
   (of: AnchorsOf) =>
