@@ -1,15 +1,29 @@
 import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
+import type { Credentials } from "#shared/auth/credentials/credentials.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
+import type { Pool } from "#shared/pg/pool.ts";
+import type { AuditLog } from "../auditLog/auditLog.ts";
 import { listAuditEvents } from "../auditLog/listAuditEvents.ts";
-import { getRing } from "./getRing.ts";
-import type { KeysParts } from "./parts.ts";
+import type { RevocationsFeed } from "./feed.ts";
 import { readRevocations } from "./readRevocations.ts";
-import { releaseLease } from "./releaseLease.ts";
-import { renewLease } from "./renewLease.ts";
 import { revoke } from "./revoke.ts";
-import { rotateRing } from "./rotateRing.ts";
+import { getRing } from "./rings/getRing.ts";
+import { releaseLease } from "./rings/releaseLease.ts";
+import { renewLease } from "./rings/renewLease.ts";
+import type { Rings } from "./rings/rings.ts";
+import { rotateRing } from "./rings/rotateRing.ts";
+import { watchRing } from "./rings/watchRing.ts";
+import type { Versions } from "./versions.ts";
 import { watchRevocations } from "./watchRevocations.ts";
-import { watchRing } from "./watchRing.ts";
+
+export interface KeysDependencies {
+  db: Pool;
+  rings: Rings;
+  credentials: Credentials;
+  versions: Versions;
+  feed: RevocationsFeed;
+  audit: AuditLog;
+}
 
 /** Page tokens as they are: only services see them. */
 const UNSEALED: Parameters<typeof listAuditEvents>[2] = {
@@ -17,16 +31,16 @@ const UNSEALED: Parameters<typeof listAuditEvents>[2] = {
   open: async (_method, _question, token) => Buffer.from(token),
 };
 
-export function keysHandlers(parts: KeysParts): Handlers<typeof KeysServiceService> {
+export function keysHandlers(dependencies: KeysDependencies): Handlers<typeof KeysServiceService> {
   return {
-    getRing: getRing(parts),
-    watchRing: watchRing(parts),
-    renewLease: renewLease(parts),
-    releaseLease: releaseLease(parts),
-    rotateRing: rotateRing(parts),
-    revoke: revoke(parts),
-    readRevocations: readRevocations(parts),
-    watchRevocations: watchRevocations(parts),
-    listAuditEvents: listAuditEvents(parts.db, "keys", UNSEALED),
+    getRing: getRing(dependencies),
+    watchRing: watchRing(dependencies),
+    renewLease: renewLease(dependencies),
+    releaseLease: releaseLease(dependencies),
+    rotateRing: rotateRing(dependencies),
+    revoke: revoke(dependencies),
+    readRevocations: readRevocations(dependencies),
+    watchRevocations: watchRevocations(dependencies),
+    listAuditEvents: listAuditEvents(dependencies.db, "keys", UNSEALED),
   };
 }

@@ -1,7 +1,7 @@
 import type { ReadRevocationsRequest, Revocations } from "#proto/waybill/keys/v1/keys.ts";
-import type { KeysParts } from "./parts.ts";
+import type { KeysDependencies } from "./index.ts";
 
 export const readRevocations =
-  ({ feed }: KeysParts) =>
+  ({ feed }: KeysDependencies) =>
   ({ afterNumber }: ReadRevocationsRequest): Promise<Revocations> =>
     feed.read(afterNumber);

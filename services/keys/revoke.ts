@@ -5,7 +5,7 @@ import { during } from "#shared/pg/during.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { actorOf } from "../auditLog/auditLog.ts";
-import type { KeysParts } from "./parts.ts";
+import type { KeysDependencies } from "./index.ts";
 import { countSessionRevocations } from "./sql/countSessionRevocations.ts";
 import { insertRevocations, type NewRevocation } from "./sql/insertRevocations.ts";
 import { lockFeed } from "./sql/lockFeed.ts";
@@ -17,7 +17,7 @@ const MOST_SESSIONS = 1000;
 const MAX_TTL_S = 400 * 24 * 60 * 60;
 
 export const revoke =
-  ({ db, feed, audit }: KeysParts) =>
+  ({ db, feed, audit }: KeysDependencies) =>
   async ({ revocations }: RevokeRequest, context: Context): Promise<RevokeResponse> => {
     const { service = "" } = context.caller;
     const rows = revocations.map(toRow);

@@ -5,11 +5,12 @@ import { every, untilDone } from "#shared/runtime/periodic.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";
-import { FEED_CHANNEL, RING_CHANNEL } from "./channels.ts";
 import { revocationsFeed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";
-import { Rings } from "./rings.ts";
+import { Rings } from "./rings/rings.ts";
 import { deleteExpiredRevocations } from "./sql/deleteExpiredRevocations.ts";
+import { FEED_CHANNEL } from "./sql/insertRevocations.ts";
+import { RING_CHANNEL } from "./sql/updateVersion.ts";
 import { Versions } from "./versions.ts";
 
 const MAINTAIN_MS = 60_000;

@@ -1,8 +1,8 @@
 import type { Revocations, WatchRevocationsRequest } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import type { KeysParts } from "./parts.ts";
+import type { KeysDependencies } from "./index.ts";
 
 export const watchRevocations =
-  ({ feed }: KeysParts) =>
+  ({ feed }: KeysDependencies) =>
   ({ afterNumber }: WatchRevocationsRequest, { signal }: Context): AsyncGenerator<Revocations> =>
     feed.follow(afterNumber, signal);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import * as transitions from "../../services/keys/transitions.ts";
+import * as transitions from "../../services/keys/rings/transitions.ts";
 import { explore } from "./explore.ts";
 import { begin, NO_FAULTS, PROTOCOL, type Protocol, TERMS, warm } from "./ringModel.ts";
 

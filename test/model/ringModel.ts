@@ -5,8 +5,8 @@
  */
 import { type Holding, hear, isLeased, NOTHING, sealingOf, take } from "#shared/rings/holding.ts";
 import type { Ring } from "#shared/rings/ring.ts";
-import type { RingState, Terms } from "../../services/keys/transitions.ts";
-import * as transitions from "../../services/keys/transitions.ts";
+import type { RingState, Terms } from "../../services/keys/rings/transitions.ts";
+import * as transitions from "../../services/keys/rings/transitions.ts";
 
 export const TERMS: Terms = { leaseS: 2, graceS: 1, keepS: 1 };
 

@@ -5,7 +5,7 @@ import type { Revocation } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { AuditLog } from "../../services/auditLog/auditLog.ts";
-import type { KeysParts } from "../../services/keys/parts.ts";
+import type { KeysDependencies } from "../../services/keys/index.ts";
 import { revoke } from "../../services/keys/revoke.ts";
 import { countSessionRevocations } from "../../services/keys/sql/countSessionRevocations.ts";
 import { insertRevocations } from "../../services/keys/sql/insertRevocations.ts";
@@ -57,7 +57,7 @@ function end(...revocations: Revocation[]): Promise<{ number: bigint }> {
   const caller = { service: "session" };
   const { signal } = new AbortController();
   const context = { caller, signal, origin: { address: "" } } as unknown as Context;
-  return revoke(parts as unknown as KeysParts)({ revocations }, context);
+  return revoke(parts as unknown as KeysDependencies)({ revocations }, context);
 }
 
 /** How many of the owner's there are, how far the feed is, and how many events were written. */

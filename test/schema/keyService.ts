@@ -7,7 +7,7 @@ import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { Server } from "#shared/server/server.ts";
 import { AuditLog } from "../../services/auditLog/auditLog.ts";
 import { keysHandlers } from "../../services/keys/index.ts";
-import { Rings } from "../../services/keys/rings.ts";
+import { Rings } from "../../services/keys/rings/rings.ts";
 import { contract } from "../support/clients.ts";
 import { makeCredentials } from "../support/credentials.ts";
 import { migratedPostgres } from "../support/postgres.ts";

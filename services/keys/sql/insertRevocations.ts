@@ -1,5 +1,7 @@
 import type { Db } from "#shared/pg/pool.ts";
-import { FEED_CHANNEL } from "../channels.ts";
+
+/** Channel that tells other replicas of new revocations. */
+export const FEED_CHANNEL = "waybill_feed";
 
 export interface NewRevocation {
   id: Buffer;

@@ -1,5 +1,7 @@
 import type { Db } from "#shared/pg/pool.ts";
-import { RING_CHANNEL } from "../channels.ts";
+
+/** Channel that tells other replicas of a ring's new version. */
+export const RING_CHANNEL = "waybill_ring";
 
 /** Gives a ring its next version, and tells whoever listens when that is committed. */
 export async function updateVersion(tx: Db, audience: string, version: number): Promise<void> {

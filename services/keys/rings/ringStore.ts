@@ -1,20 +1,33 @@
 import { randomBytes } from "node:crypto";
+import { status } from "@grpc/grpc-js";
 import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
+import { vocabulary } from "#shared/errors.ts";
 import type { Db } from "#shared/pg/pool.ts";
-import { KeysErrors } from "./errors.ts";
-import { deleteKeys } from "./sql/deleteKeys.ts";
-import { deleteLeases } from "./sql/deleteLeases.ts";
-import { insertKey } from "./sql/insertKey.ts";
-import { insertRing } from "./sql/insertRing.ts";
-import { lockRing } from "./sql/lockRing.ts";
-import { readForeignKeys } from "./sql/readForeignKeys.ts";
-import { readLeases } from "./sql/readLeases.ts";
-import { type RingKeyRow, type RingRows, readRing } from "./sql/readRing.ts";
-import { rewrapKey } from "./sql/rewrapKey.ts";
-import { updateKey } from "./sql/updateKey.ts";
-import { updateVersion } from "./sql/updateVersion.ts";
-import { upsertLease } from "./sql/upsertLease.ts";
+import { deleteKeys } from "../sql/deleteKeys.ts";
+import { deleteLeases } from "../sql/deleteLeases.ts";
+import { insertKey } from "../sql/insertKey.ts";
+import { insertRing } from "../sql/insertRing.ts";
+import { lockRing } from "../sql/lockRing.ts";
+import { readForeignKeys } from "../sql/readForeignKeys.ts";
+import { readLeases } from "../sql/readLeases.ts";
+import { type RingKeyRow, type RingRows, readRing } from "../sql/readRing.ts";
+import { rewrapKey } from "../sql/rewrapKey.ts";
+import { updateKey } from "../sql/updateKey.ts";
+import { updateVersion } from "../sql/updateVersion.ts";
+import { upsertLease } from "../sql/upsertLease.ts";
 import type { KeyState, RingState } from "./transitions.ts";
+
+export const KeysErrors = vocabulary("keys.waybill", {
+  ROTATION_PENDING: [
+    status.UNAVAILABLE,
+    "Some replicas have yet to acknowledge the keys that stand by; one that was killed is waited for until its lease has run out. Repeat the call.",
+  ],
+  RING_UNREADABLE: [
+    status.INTERNAL,
+    "A key of the ring does not unwrap: its row was changed, or another key-encryption key has wrapped it. The key service's log says which.",
+  ],
+  RING_NOT_FOUND: [status.NOT_FOUND, "There is no such ring."],
+});
 
 /** A ring as it was read under its lock, and when. */
 export interface LockedRing {

@@ -1,11 +1,11 @@
 import type { WatchRingRequest, WatchRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
-import { actorOf } from "../auditLog/auditLog.ts";
+import { actorOf } from "../../auditLog/auditLog.ts";
+import type { KeysDependencies } from "../index.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
-import type { KeysParts } from "./parts.ts";
 
-export const watchRing = ({ rings, credentials, versions }: KeysParts) =>
+export const watchRing = ({ rings, credentials, versions }: KeysDependencies) =>
   async function* (
     { audience }: WatchRingRequest,
     context: Context,

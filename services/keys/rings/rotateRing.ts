@@ -1,10 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { RotateRingRequest, RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import { actorOf } from "../auditLog/auditLog.ts";
+import { actorOf } from "../../auditLog/auditLog.ts";
+import type { KeysDependencies } from "../index.ts";
 import { authorize } from "./authorize.ts";
-import { KeysErrors } from "./errors.ts";
-import type { KeysParts } from "./parts.ts";
+import { KeysErrors } from "./ringStore.ts";
 import type { Actor, RingChange, Rings } from "./rings.ts";
 import { liveLeases, waitedFor } from "./transitions.ts";
 
@@ -13,7 +13,7 @@ const PATIENCE_MS = 3000;
 const LOOK_MS = 50;
 
 export const rotateRing =
-  ({ rings, credentials }: KeysParts) =>
+  ({ rings, credentials }: KeysDependencies) =>
   async (
     { audience, destroyKeyId }: RotateRingRequest,
     context: Context,

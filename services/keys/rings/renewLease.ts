@@ -1,13 +1,13 @@
 import type { RenewLeaseRequest, RenewLeaseResponse } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
-import { actorOf } from "../auditLog/auditLog.ts";
+import { actorOf } from "../../auditLog/auditLog.ts";
+import type { KeysDependencies } from "../index.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
-import type { KeysParts } from "./parts.ts";
 import { liveLeases } from "./transitions.ts";
 
 export const renewLease =
-  ({ rings, credentials }: KeysParts) =>
+  ({ rings, credentials }: KeysDependencies) =>
   async (request: RenewLeaseRequest, context: Context): Promise<RenewLeaseResponse> => {
     const { audience, holder, acknowledgedVersion: acknowledged, readsRevision: reads } = request;
     const service = await authorize(context, audience, credentials);

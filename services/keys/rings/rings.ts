@@ -3,10 +3,11 @@ import { type Ring, RingKey_State } from "#proto/waybill/keys/v1/keys.ts";
 import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
-import type { AuditEntry, AuditLog } from "../auditLog/auditLog.ts";
+import type { AuditEntry, AuditLog } from "../../auditLog/auditLog.ts";
+import { readAudiences } from "../sql/readAudiences.ts";
+import { type RingRows, readRing } from "../sql/readRing.ts";
+import type { Versions } from "../versions.ts";
 import { lockedRing, rewrapRings, saveRing, unwrapped } from "./ringStore.ts";
-import { readAudiences } from "./sql/readAudiences.ts";
-import { type RingRows, readRing } from "./sql/readRing.ts";
 import {
   destroy,
   grant,
@@ -18,7 +19,6 @@ import {
   sweep,
   type Terms,
 } from "./transitions.ts";
-import type { Versions } from "./versions.ts";
 
 const STATES = {
   pending: RingKey_State.STATE_PENDING,

@@ -1,12 +1,12 @@
 import type { GetRingRequest, SealedRing } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
-import { actorOf } from "../auditLog/auditLog.ts";
+import { actorOf } from "../../auditLog/auditLog.ts";
+import type { KeysDependencies } from "../index.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
-import type { KeysParts } from "./parts.ts";
 
 export const getRing =
-  ({ rings, credentials }: KeysParts) =>
+  ({ rings, credentials }: KeysDependencies) =>
   async ({ audience }: GetRingRequest, context: Context): Promise<SealedRing> => {
     const service = await authorize(context, audience, credentials);
     const ring = await rings.get(audience, actorOf(context));

@@ -1,11 +1,11 @@
 import type { ReleaseLeaseRequest, ReleaseLeaseResponse } from "#proto/waybill/keys/v1/keys.ts";
 import type { Context } from "#shared/contract/handlers.ts";
-import { actorOf } from "../auditLog/auditLog.ts";
+import { actorOf } from "../../auditLog/auditLog.ts";
+import type { KeysDependencies } from "../index.ts";
 import { authorize } from "./authorize.ts";
-import type { KeysParts } from "./parts.ts";
 
 export const releaseLease =
-  ({ rings, credentials }: KeysParts) =>
+  ({ rings, credentials }: KeysDependencies) =>
   async (
     { audience, holder }: ReleaseLeaseRequest,
     context: Context,

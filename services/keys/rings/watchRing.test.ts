@@ -3,8 +3,8 @@ import type { Ring } from "#proto/waybill/keys/v1/keys.ts";
 import type { Credentials } from "#shared/auth/credentials/credentials.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { makeOneTimeKey, openRing } from "#shared/rings/sealedRing.ts";
-import { makeCredentials } from "../../test/support/credentials.ts";
-import type { KeysParts } from "./parts.ts";
+import { makeCredentials } from "../../../test/support/credentials.ts";
+import type { KeysDependencies } from "../index.ts";
 import { watchRing } from "./watchRing.ts";
 
 /** The version that the table has, and how often it was read. */
@@ -31,7 +31,7 @@ afterEach(async () => {
 /** The versions that a watcher is sent. */
 async function* watch(): AsyncGenerator<number> {
   const oneTimeKey = await makeOneTimeKey();
-  const parts = {
+  const dependencies = {
     credentials,
     rings: {
       async get(audience: string): Promise<Ring> {
@@ -46,11 +46,11 @@ async function* watch(): AsyncGenerator<number> {
         return () => {};
       },
     },
-  } as unknown as KeysParts;
+  } as unknown as KeysDependencies;
   const caller = { service: "checkout", oneTimeKey: oneTimeKey.publicJwk };
   const { signal } = stopping;
   const context = { caller, signal, origin: { address: "" } } as unknown as Context;
-  for await (const { ring } of watchRing(parts)({ audience: "checkout" }, context)) {
+  for await (const { ring } of watchRing(dependencies)({ audience: "checkout" }, context)) {
     yield (await openRing(ring!, "checkout", oneTimeKey, credentials)).version;
   }
 }
