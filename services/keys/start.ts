@@ -8,9 +8,9 @@ import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { revocationsFeed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";
 import { Rings } from "./rings/rings.ts";
+import { RING_CHANNEL } from "./rings/sql/updateVersion.ts";
 import { deleteExpiredRevocations } from "./sql/deleteExpiredRevocations.ts";
 import { FEED_CHANNEL } from "./sql/insertRevocations.ts";
-import { RING_CHANNEL } from "./sql/updateVersion.ts";
 import { Versions } from "./versions.ts";
 
 const MAINTAIN_MS = 60_000;

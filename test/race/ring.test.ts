@@ -7,7 +7,7 @@ import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { createLog } from "#shared/runtime/log.ts";
 import { AuditLog } from "../../services/auditLog/auditLog.ts";
 import { Rings } from "../../services/keys/rings/rings.ts";
-import { RING_CHANNEL } from "../../services/keys/sql/updateVersion.ts";
+import { RING_CHANNEL } from "../../services/keys/rings/sql/updateVersion.ts";
 import { Versions } from "../../services/keys/versions.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";

@@ -4,10 +4,10 @@ import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import type { AuditEntry, AuditLog } from "../../auditLog/auditLog.ts";
-import { readAudiences } from "../sql/readAudiences.ts";
-import { type RingRows, readRing } from "../sql/readRing.ts";
 import type { Versions } from "../versions.ts";
 import { lockedRing, rewrapRings, saveRing, unwrapped } from "./ringStore.ts";
+import { readAudiences } from "./sql/readAudiences.ts";
+import { type RingRows, readRing } from "./sql/readRing.ts";
 import {
   destroy,
   grant,

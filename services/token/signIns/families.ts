@@ -7,18 +7,18 @@ import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import { type AuditLog, actorOf } from "../../auditLog/auditLog.ts";
-import { endFamilies, type Which } from "../sql/endFamilies.ts";
-import { endSubject } from "../sql/endSubject.ts";
-import { insertFamily, type NewFamily } from "../sql/insertFamily.ts";
-import { lockSubject } from "../sql/lockSubject.ts";
+import { endFamilies, type Which } from "./sql/endFamilies.ts";
+import { endSubject } from "./sql/endSubject.ts";
+import { insertFamily, type NewFamily } from "./sql/insertFamily.ts";
+import { lockSubject } from "./sql/lockSubject.ts";
 import {
   deleteOutbox,
   insertOutbox,
   type OutboxRow,
   readOutbox,
   readOutboxOf,
-} from "../sql/outbox.ts";
-import { type Presented, type Redeemed, redeem } from "../sql/redeem.ts";
+} from "./sql/outbox.ts";
+import { type Presented, type Redeemed, redeem } from "./sql/redeem.ts";
 
 /** How long families and what descends from them may live, in seconds. */
 export interface FamilyLives {

@@ -3,7 +3,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import type { TokenDependencies } from "../index.ts";
-import { listFamilies } from "../sql/listFamilies.ts";
+import { listFamilies } from "./sql/listFamilies.ts";
 
 /** Lists the caller's active sign-ins, newest first. */
 export const listSignIns =

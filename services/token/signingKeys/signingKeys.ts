@@ -12,11 +12,11 @@ import type { SigningAlgorithm } from "#shared/auth/tokens/verificationKeys.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import type { AuditLog } from "../../auditLog/auditLog.ts";
-import { deleteSigningKeys } from "../sql/deleteSigningKeys.ts";
-import { insertSigningKey } from "../sql/insertSigningKey.ts";
-import { lockSigningKeys } from "../sql/lockSigningKeys.ts";
-import { readSigningKeys, type SigningKeyRow } from "../sql/readSigningKeys.ts";
-import { rewrapSigningKey } from "../sql/rewrapSigningKey.ts";
+import { deleteSigningKeys } from "./sql/deleteSigningKeys.ts";
+import { insertSigningKey } from "./sql/insertSigningKey.ts";
+import { lockSigningKeys } from "./sql/lockSigningKeys.ts";
+import { readSigningKeys, type SigningKeyRow } from "./sql/readSigningKeys.ts";
+import { rewrapSigningKey } from "./sql/rewrapSigningKey.ts";
 
 /** How keys live. All in seconds. */
 export interface KeySchedule {

@@ -3,7 +3,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { StatusError } from "#shared/errors.ts";
 import type { TokenDependencies } from "../index.ts";
 import { readRefreshToken } from "../signIns/refreshTokens.ts";
-import { readFamily } from "../sql/readFamily.ts";
+import { readFamily } from "../signIns/sql/readFamily.ts";
 import { toText } from "./binding.ts";
 
 /** Describes one token (RFC 7662). */

@@ -5,7 +5,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { StatusError } from "#shared/errors.ts";
 import type { TokenDependencies } from "../index.ts";
 import { readRefreshToken } from "../signIns/refreshTokens.ts";
-import { readFamilyOwner } from "../sql/readFamilyOwner.ts";
+import { readFamilyOwner } from "../signIns/sql/readFamilyOwner.ts";
 
 /** Whatever the token is, the answer is the same (RFC 7009 section 2.2): it is not in force any more. */
 export const revoke =
