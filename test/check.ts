@@ -77,6 +77,7 @@ const steps: Step[] = [
   command("format and lint", ".", "biome", "ci", "--colors=off", "."),
   command("types", ".", "tsc", "-p", "."),
   command("security requirements", ".", "node", "test/securityIds.ts"),
+  command("files of RPCs", ".", "node", "test/rpcFiles.ts"),
   command("lockfile", ".", "node", "test/lockfile.ts"),
   command("proto format", "proto", "buf", "format", "-d", "--exit-code", ...NOT_OURS),
   command("proto lint", "proto", "buf", "lint"),
