@@ -5,22 +5,22 @@ import { newUuid } from "#shared/runtime/ids.ts";
 import type { Origin } from "#shared/server/frontProxy.ts";
 import { type AuditRow, insertAuditEvents } from "./sql/insertAuditEvents.ts";
 
-/** One change, for the record. Never give it a secret. */
+/** A change to record. Must not contain a secret. */
 export interface AuditEntry {
-  /** What was done, such as `token.refresh`. */
+  /** Action, such as `token.refresh`. */
   readonly action: string;
   /** `OK`, or the reason of the refusal. Default: `OK`. */
   readonly outcome?: string;
-  /** Who did it. Default: nobody who is known. */
+  /** Subject or service that made the change. Default: unknown. */
   readonly actor?: string;
   readonly client?: string;
-  /** What it was done to: a resource name. */
+  /** Resource name of the changed object. */
   readonly target?: string;
   readonly address?: string;
   readonly details?: Record<string, string>;
 }
 
-/** Who does something, and from where, as far as his call shows it. */
+/** Returns the actor, client and address of a call. */
 export function actorOf(context: {
   caller: { token?: AccessToken; service?: string };
   origin: Origin;
@@ -31,7 +31,7 @@ export function actorOf(context: {
   return { actor: service === undefined ? "" : `services/${service}`, address };
 }
 
-/** The audit events of one schema: written in groups, each awaited by who caused it. */
+/** Writes the audit events of one schema. Groups concurrent events into one statement. */
 export class AuditLog {
   readonly #schema: string;
   readonly #groups: Groups<AuditRow, undefined>;
@@ -44,18 +44,17 @@ export class AuditLog {
     });
   }
 
-  /** Settles when the event is durable. */
+  /** Writes an event. Settles when the event is durable. */
   async write(entry: AuditEntry): Promise<void> {
     await this.#groups.add(toRow(entry));
   }
 
-  /** Writes events in a transaction of the caller's: they are there exactly when its changes are. */
+  /** Writes events in the caller's transaction, so that they commit together with its changes. */
   async writeWith(tx: Db, ...entries: AuditEntry[]): Promise<void> {
     await insertAuditEvents(tx, this.#schema, entries.map(toRow));
   }
 }
 
-/** A row of a new event. */
 function toRow(entry: AuditEntry): AuditRow {
   return {
     id: newUuid(),

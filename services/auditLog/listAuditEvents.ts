@@ -1,15 +1,15 @@
+import type {
+  ListAuditEventsRequest,
+  ListAuditEventsResponse,
+} from "#proto/waybill/audit/v1/audit.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { during } from "#shared/pg/during.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
-import type {
-  ListAuditEventsRequest,
-  ListAuditEventsResponse,
-} from "../../proto/gen/waybill/audit/v1/audit.ts";
 import { listAuditEvents as list } from "./sql/listAuditEvents.ts";
 
-/** The handler of `ListAuditEvents`, over the audit events of one schema. */
+/** Lists the audit events of one schema, newest first. */
 export const listAuditEvents =
   (db: Pool, schema: string, cursors: Pick<Cursors, "open" | "seal">) =>
   async (
@@ -17,15 +17,15 @@ export const listAuditEvents =
     context: Context,
   ): Promise<ListAuditEventsResponse> => {
     const { method } = context;
-    const question = Buffer.from(JSON.stringify([filter.actor, filter.target, filter.action]));
+    const query = Buffer.from(JSON.stringify([filter.actor, filter.target, filter.action]));
     const before = pageToken
-      ? Buffer.from(await cursors.open(method, question, pageToken)).toString("utf8")
+      ? Buffer.from(await cursors.open(method, query, pageToken)).toString("utf8")
       : undefined;
     const size = pageSize(asked);
     const rows = await list(during(db, context), schema, filter, before, size + 1);
     const { page, last } = cutPage(rows, size);
     return {
       auditEvents: page.map(({ createdAt, ...row }) => ({ ...row, createTime: createdAt })),
-      nextPageToken: last ? cursors.seal(method, question, Buffer.from(last.id)) : "",
+      nextPageToken: last ? cursors.seal(method, query, Buffer.from(last.id)) : "",
     };
   };

@@ -4,21 +4,21 @@ import { IdentityErrors } from "./errors.ts";
 import { countAttempts } from "./sql/countAttempts.ts";
 import { refundAttempts } from "./sql/refundAttempts.ts";
 
-/** So many in a window of so many seconds. */
+/** Limits: attempts in a window of seconds. */
 const BY_ADDRESS = { most: 30, windowS: 60 };
 const BY_ACCOUNT_AND_ADDRESS = { most: 10, windowS: 300 };
-/** Of strangers: from addresses that the account was never signed in to from. */
+/** Counts attempts from unknown addresses: those without a successful sign-in to the account. */
 const BY_ACCOUNT = { most: 100, windowS: 3600 };
 const SIGN_UPS_BY_ADDRESS = { most: 20, windowS: 3600 };
 
 /**
- * Limits attempts, across replicas: what counts is counted in Postgres, before the attempt is made,
- * and given back when it succeeds.
+ * Limits attempts to sign in and to sign up, over all replicas. Postgres counts an attempt before it
+ * is made, and refunds it when it succeeds.
  *
- * - One address may fail so often, whoever it tries to be; and so often for one account.
- * - An account that many strangers try leaves each further address one attempt in a window. So nobody
- *   is locked out by others: from where he has signed in before nothing changes for him, and from
- *   elsewhere the right secret is good at the first attempt.
+ * - Each address has a limit of failures over all accounts, and one for each account.
+ * - Once many unknown addresses have tried an account, each further unknown address gets one attempt
+ *   in a window. Attackers therefore cannot lock a user out: known addresses keep their limits, and
+ *   the correct secret works from an unknown address at the first attempt.
  */
 export class Attempts {
   readonly #db: Pool;
@@ -30,7 +30,7 @@ export class Attempts {
   /**
    * Counts an attempt to sign in.
    *
-   * @returns to be called when the attempt has succeeded
+   * @returns a function that refunds the attempt; call it when the attempt succeeds
    * @throws StatusError TOO_MANY_ATTEMPTS, with the time to wait
    */
   async signIn(username: string, address: string): Promise<() => Promise<void>> {
@@ -50,12 +50,11 @@ export class Attempts {
       ],
       keys.both,
     );
-    const isStranger = !counted.isKnown;
     const of = (key: Buffer) => counted.attempts.find((each) => each.key.equals(key))!;
-    const isBesieged = isStranger && of(keys.account).count > BY_ACCOUNT.most;
+    const isUnderAttack = !counted.isKnown && of(keys.account).count > BY_ACCOUNT.most;
     const over = [
       of(keys.address).count > BY_ADDRESS.most ? of(keys.address) : undefined,
-      of(keys.both).count > (isBesieged ? 1 : BY_ACCOUNT_AND_ADDRESS.most)
+      of(keys.both).count > (isUnderAttack ? 1 : BY_ACCOUNT_AND_ADDRESS.most)
         ? of(keys.both)
         : undefined,
     ].find((each) => each !== undefined);
@@ -65,7 +64,7 @@ export class Attempts {
     return () => refundAttempts(this.#db, [keys.address, keys.both, keys.account], keys.both);
   }
 
-  /** Counts a new account of an address. @throws StatusError TOO_MANY_ATTEMPTS */
+  /** Counts a sign-up from an address. @throws StatusError TOO_MANY_ATTEMPTS */
   async signUp(address: string): Promise<void> {
     const key = digest("sign-up", networkOf(address));
     const { windowS, most } = SIGN_UPS_BY_ADDRESS;
@@ -76,7 +75,7 @@ export class Attempts {
   }
 }
 
-/** A caller has a whole /64 of IPv6 addresses. */
+/** Returns the /64 of an IPv6 address, because one caller usually controls all of it. */
 function networkOf(address: string): string {
   if (!address.includes(":") || address.startsWith("::ffff:")) return address;
   const [head = "", tail] = address.split("::");

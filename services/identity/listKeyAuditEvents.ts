@@ -7,24 +7,24 @@ import { refusedValue } from "#shared/auth/passedOn.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityDependencies } from "./index.ts";
 
-/** The key service stands behind: its page tokens are sealed here. */
+/** Lists the audit events of the key service, and seals its page tokens. */
 export const listKeyAuditEvents =
   ({ keys, cursors, assertions }: IdentityDependencies) =>
   async (request: ListAuditEventsRequest, context: Context): Promise<ListAuditEventsResponse> => {
     const { method } = context;
-    const question = Buffer.from(JSON.stringify([request.actor, request.target, request.action]));
+    const query = Buffer.from(JSON.stringify([request.actor, request.target, request.action]));
     const pageToken = request.pageToken
-      ? Buffer.from(await cursors.open(method, question, request.pageToken)).toString("utf8")
+      ? Buffer.from(await cursors.open(method, query, request.pageToken)).toString("utf8")
       : "";
     const metadata = await assertions.to(KeysServiceService.listAuditEvents);
-    const answer = await keys
+    const response = await keys
       .listAuditEvents({ ...request, pageToken }, { context, metadata })
       .catch((error: unknown) => {
         throw refusedValue(error) ?? error;
       });
-    const next = answer.nextPageToken;
+    const next = response.nextPageToken;
     return {
-      ...answer,
-      nextPageToken: next ? cursors.seal(method, question, Buffer.from(next)) : "",
+      ...response,
+      nextPageToken: next ? cursors.seal(method, query, Buffer.from(next)) : "",
     };
   };

@@ -9,19 +9,18 @@ import { deleteOutbox } from "./sql/deleteOutbox.ts";
 import { insertOutbox } from "./sql/insertOutbox.ts";
 import { type OutboxRow, readOutbox } from "./sql/readOutbox.ts";
 
-/** Where revocations go. */
 export interface OutboxOptions {
   db: Pool;
   feed: Pick<RevocationFeed, "send">;
   token: Pick<ServiceClient<typeof TokenServiceService>, "endSubject">;
   assertions: Assertions;
-  /** How long a session may live at most: as long as what it was begun with can matter, in seconds. */
+  /** Longest life of a session, in seconds: the feed keeps each revocation that long. */
   ttlS: number;
 }
 
 /**
- * Subjects whose tokens end. A row is written in the transaction that ends them, and removed when
- * both the feed and the token service have acknowledged it: whatever happens between, they hear of it.
+ * Delivers revocations of subjects at least once. The transaction that revokes writes a row; the row is
+ * deleted after both the feed and the token service have acknowledged it.
  */
 export class Outbox {
   readonly #options: OutboxOptions;
@@ -30,14 +29,18 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** Notes that everything of a subject below an epoch ends. @returns what to deliver after the commit */
+  /** Records that a subject's tokens below an epoch are revoked. @returns the row to deliver after the commit */
   async put(tx: Db, subject: string, epoch: number): Promise<OutboxRow> {
     const row = { id: randomBytes(16), subject, epoch };
     await insertOutbox(tx, row);
     return row;
   }
 
-  /** Settles when the feed and the token service have acknowledged it. */
+  /**
+   * Delivers rows. Settles when the feed and the token service have acknowledged them.
+   *
+   * @throws StatusError TOKEN_UNAVAILABLE, KEYS_UNAVAILABLE
+   */
   async deliver(rows: readonly OutboxRow[]): Promise<void> {
     if (rows.length === 0) return;
     const { db, feed, token, assertions, ttlS } = this.#options;
@@ -62,7 +65,7 @@ export class Outbox {
     );
   }
 
-  /** Delivers what a replica that has ended, or could reach nobody, has left behind. */
+  /** Delivers the rows of replicas that stopped, or failed to deliver. */
   async deliverLeftOvers(): Promise<void> {
     await this.deliver(await readOutbox(this.#options.db));
   }

@@ -3,19 +3,19 @@ import { DEFAULT_COST, parseCost, SecretHasher } from "./secretHasher.ts";
 
 const CHEAP = { memoryKib: 64, passes: 1, lanes: 1 };
 
-test("G9 a hash is Argon2id's, with a salt of its own, and knows its secret alone", async () => {
+test("G9 hashes with Argon2id and a new salt, and matches only the same secret", async () => {
   const hasher = new SecretHasher(CHEAP);
   const [one, other] = [await hasher.hash("a secret"), await hasher.hash("a secret")];
   expect(one).toMatch(/^\$argon2id\$v=19\$m=64,t=1,p=1\$[\w+/]{22}\$[\w+/]{43}$/);
   expect(one).not.toBe(other);
   expect(await hasher.verify("a secret", one)).toEqual({ matches: true, isOutdated: false });
   expect(await hasher.verify("a secret ", one)).toMatchObject({ matches: false });
-  // An é in one character or in two is the same to a person.
+  // An é may be one character or two.
   const accented = await hasher.hash("caf\u00e9 caf\u00e9 caf\u00e9");
   expect((await hasher.verify("cafe\u0301 cafe\u0301 cafe\u0301", accented)).matches).toBe(true);
 });
 
-test("G10 an account that is not there costs the same work as a wrong secret", async () => {
+test("G10 spends the same work on an unknown account as on a wrong secret", async () => {
   const hasher = new SecretHasher(CHEAP);
   const hash = await hasher.hash("a secret");
   const count = async (verify: () => Promise<{ matches: boolean }>) => {
@@ -27,13 +27,13 @@ test("G10 an account that is not there costs the same work as a wrong secret", a
   expect(await count(() => hasher.verify("wrong", undefined))).toBe(1);
 });
 
-test("a hash of another cost is still good, and said to be outdated", async () => {
+test("matches a hash of another cost and reports it as outdated", async () => {
   const hash = await new SecretHasher(CHEAP).hash("a secret");
   const dearer = new SecretHasher({ ...CHEAP, passes: 2 });
   expect(await dearer.verify("a secret", hash)).toEqual({ matches: true, isOutdated: true });
 });
 
-test("so many at a time, so many wait, and more are refused", async () => {
+test("refuses calls beyond the queue limit", async () => {
   const hasher = new SecretHasher(CHEAP);
   const settled = await Promise.allSettled(
     Array.from({ length: 110 }, () => hasher.verify("a", undefined)),
@@ -43,7 +43,7 @@ test("so many at a time, so many wait, and more are refused", async () => {
   expect(await hasher.verify("a", undefined)).toMatchObject({ matches: false });
 });
 
-test("a cost is read from its usual form", () => {
+test("parses a cost, and refuses one out of range", () => {
   expect(parseCost("m=19456,t=2,p=1")).toEqual(DEFAULT_COST);
   expect(parseCost("m=2097152,t=100,p=16")).toEqual({ memoryKib: 2 ** 21, passes: 100, lanes: 16 });
   for (const bad of [

@@ -2,19 +2,19 @@ import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
 import { Errors } from "#shared/errors.ts";
 
-/** Argon2id's cost (RFC 9106): memory in KiB, passes, lanes. */
+/** Cost of an Argon2id hash (RFC 9106). */
 export interface Argon2Cost {
   readonly memoryKib: number;
   readonly passes: number;
   readonly lanes: number;
 }
 
-/** OWASP's first choice where memory is dear. */
+/** OWASP's recommendation with the least memory. */
 export const DEFAULT_COST: Argon2Cost = { memoryKib: 19_456, passes: 2, lanes: 1 };
 
 const SALT_BYTES = 16;
 const HASH_BYTES = 32;
-/** Each takes its memory and a core for about 30 ms. */
+/** Each hash takes a core for about 30 ms, and its memory. */
 const MAX_AT_ONCE = 2;
 const MAX_WAITING = 100;
 const PHC = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/;
@@ -22,43 +22,44 @@ const PHC = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/;
 const compute = promisify(argon2);
 
 /**
- * Hashes what people choose as their secrets, with Argon2id: OpenSSL's, which Node brings along. A
- * bounded number at a time; more than wait are refused.
+ * Hashes user secrets with Argon2id. Computes at most 2 hashes concurrently, queues 100 more, and
+ * refuses further calls as `OVERLOADED`.
  */
 export class SecretHasher {
   readonly #cost: Argon2Cost;
-  readonly #stranger: string;
+  readonly #dummy: string;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
   #computed = 0;
 
   constructor(cost: Argon2Cost = DEFAULT_COST) {
     this.#cost = cost;
-    // A hash that nothing matches, of the same cost as any other.
-    this.#stranger = toPhc(cost, randomBytes(SALT_BYTES), randomBytes(HASH_BYTES));
+    // A hash that no secret matches, at the usual cost.
+    this.#dummy = toPhc(cost, randomBytes(SALT_BYTES), randomBytes(HASH_BYTES));
   }
 
-  /** How many hashes were computed. */
+  /** Number of hashes computed so far. */
   get computed(): number {
     return this.#computed;
   }
 
-  /** A new hash, in the PHC string format. */
+  /** Hashes a secret with a new salt. @returns the PHC string format */
   async hash(secret: string): Promise<string> {
     const salt = randomBytes(SALT_BYTES);
     return toPhc(this.#cost, salt, await this.#compute(secret, salt, this.#cost));
   }
 
   /**
-   * Compares a secret with a hash; with none, at the same cost, to false.
+   * Compares a secret with a hash. Without a hash, computes one anyway and does not match, so that
+   * timing does not reveal which usernames exist.
    *
-   * @returns whether they match, and whether the hash is of another cost than is usual now
+   * @returns `isOutdated`: the hash has another cost than new hashes
    */
   async verify(
     secret: string,
     hash: string | undefined,
   ): Promise<{ matches: boolean; isOutdated: boolean }> {
-    const { cost, salt, digest } = fromPhc(hash ?? this.#stranger);
+    const { cost, salt, digest } = fromPhc(hash ?? this.#dummy);
     const computed = await this.#compute(secret, salt, cost);
     const matches = timingSafeEqual(computed, digest) && hash !== undefined;
     return { matches, isOutdated: JSON.stringify(cost) !== JSON.stringify(this.#cost) };
@@ -74,7 +75,7 @@ export class SecretHasher {
     try {
       this.#computed += 1;
       return await compute("argon2id", {
-        // The same characters may be typed in different ways (RFC 8265 section 4.2).
+        // Keyboards encode the same character in different ways (RFC 8265 section 4.2).
         message: secret.normalize("NFC"),
         nonce: salt,
         parallelism: cost.lanes,
@@ -90,7 +91,7 @@ export class SecretHasher {
   }
 }
 
-/** Reads `m=19456,t=2,p=1`. @throws Error saying what was expected */
+/** Parses a cost such as `m=19456,t=2,p=1`. @throws Error with the expected format */
 export function parseCost(text: string): Argon2Cost {
   const [, m, t, p] = /^m=(\d+),t=(\d+),p=(\d+)$/.exec(text) ?? [];
   const cost = { memoryKib: Number(m), passes: Number(t), lanes: Number(p) };

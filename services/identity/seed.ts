@@ -3,24 +3,24 @@ import type { Contract } from "#shared/contract/contract.ts";
 import type { Db } from "#shared/pg/pool.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 
-/** The account that whoever runs the cluster begins with. */
+/** Id of the service account that the operator of a new cluster uses first. */
 export const ADMINISTRATOR = "admin";
 
-/** What the scopes of this system's own methods allow. */
+/** Descriptions of the scopes that this system's own methods require. */
 const DESCRIPTIONS: Readonly<Record<string, string>> = {
-  "identity.admin": "To read and change accounts, issuers, scopes and audiences.",
-  "token.admin": "To read and rotate the keys that tokens are signed with.",
-  "token.introspect": "To ask what a token says, and whether it is in force.",
-  "catalog.write": "To change what the catalogue sells, and for how much.",
-  "audit.read": "To read who has changed what.",
+  "identity.admin": "Read and change accounts, issuers, scopes and audiences.",
+  "token.admin": "Read and rotate the keys that sign tokens.",
+  "token.introspect": "Introspect tokens.",
+  "catalog.write": "Change products and their prices.",
+  "audit.read": "Read audit events.",
 };
 
 /**
- * Makes the audiences and scopes that the protos name, and the first administrator, where they are
- * not there yet.
+ * Creates the audiences and scopes that the protos name, and the first administrator. Existing rows
+ * stay as they are.
  *
- * @param secret the administrator's, for when there is none yet; undefined: none is made
- * @returns whether the administrator was made now
+ * @param secret the administrator's secret; undefined: creates no administrator
+ * @returns true when this call created the administrator
  */
 export async function seedIdentity(
   db: Db,

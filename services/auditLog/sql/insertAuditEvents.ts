@@ -13,7 +13,7 @@ export interface AuditRow {
   details: string;
 }
 
-/** Writes a group of events in one statement. @param schema one of this system's own */
+/** Writes events in one statement. @param schema put into SQL as it is: never a name from a caller */
 export async function insertAuditEvents(db: Db, schema: string, rows: AuditRow[]): Promise<void> {
   await db.query(
     `INSERT INTO ${schema}.audit_event (id, action, outcome, actor, client, target, address, details)

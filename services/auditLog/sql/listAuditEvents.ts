@@ -12,14 +12,14 @@ export interface AuditEventRow {
   details: Record<string, string>;
 }
 
-/** Which events: those of an actor, a target, an action; empty means any. */
+/** Filter of events. An empty field matches any value. */
 export interface AuditFilter {
   actor: string;
   target: string;
   action: string;
 }
 
-/** A page of events, newest first. @param before the id that the page comes after */
+/** Reads a page of events, newest first. @param before id of the last event of the page before */
 export async function listAuditEvents(
   db: Db,
   schema: string,

@@ -2,17 +2,18 @@ import type { Db } from "#shared/pg/pool.ts";
 
 export interface Attempt {
   key: Buffer;
-  /** This one among them. */
+  /** Attempts in the window, this one included. */
   count: number;
-  /** Until the window ends, in whole seconds. */
+  /** Whole seconds until the window ends. */
   leftS: number;
 }
 
 /**
- * Counts one attempt under each key, in a new window where the last one is over. Rows are locked in
- * the order of their keys, so that no two attempts wait for each other.
+ * Counts one attempt under each key, and starts a new window where the last one has ended. Locks rows
+ * in the order of their keys, so that concurrent attempts cannot deadlock.
  *
- * @param known the key of an account and an address
+ * @param known key of an account and address
+ * @returns `isKnown`: the address has signed in to the account before
  */
 export async function countAttempts(
   db: Db,

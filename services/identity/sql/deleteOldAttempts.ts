@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Removes counts whose window is long over, and addresses not seen for 90 days; 10,000 of each at most. */
+/** Deletes counts whose window ended an hour ago, and addresses not seen for 90 days; at most 10,000 of each. */
 export async function deleteOldAttempts(db: Db): Promise<void> {
   await db.query(
     `DELETE FROM identity.attempt

@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** The scopes and audiences that every user may be granted. */
+/** Reads the scopes and audiences that every user may be granted. */
 export async function readGrantedToUsers(
   db: Db,
 ): Promise<{ scopes: string[]; audiences: string[] }> {

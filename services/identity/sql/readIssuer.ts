@@ -11,7 +11,7 @@ export interface IssuerRow extends ResourceRow {
   bindings: IssuerBinding[];
 }
 
-/** By its `iss`, to the letter. */
+/** Finds a trusted issuer by its exact `iss`. */
 export async function readIssuer(db: Db, issuer: string): Promise<IssuerRow | undefined> {
   const { rows } = await db.query<IssuerRow>(
     "SELECT * FROM identity.issuer WHERE issuer = $1::text",

@@ -6,7 +6,7 @@ export interface OutboxRow {
   epoch: number;
 }
 
-/** What has waited for five seconds: longer than whoever wrote it takes to deliver it himself. */
+/** Reads rows older than five seconds: the replica that wrote a newer row still delivers it. */
 export async function readOutbox(db: Db): Promise<OutboxRow[]> {
   const { rows } = await db.query<OutboxRow>(
     `SELECT id, subject, epoch FROM identity.outbox

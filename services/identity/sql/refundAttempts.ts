@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Takes an attempt that has succeeded back out of the counts, and remembers where it came from. */
+/** Removes a successful attempt from the counts, and records its address as known to the account. */
 export async function refundAttempts(db: Db, keys: Buffer[], known: Buffer): Promise<void> {
   await db.query(
     `WITH remembered AS (

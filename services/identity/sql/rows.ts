@@ -1,9 +1,9 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** The tables of resources. */
+/** Tables of resources. */
 export type Table = "service_account" | '"user"' | "issuer" | "scope" | "audience";
 
-/** What every resource's row has. */
+/** Columns of every resource. */
 export interface ResourceRow {
   id: string;
   revision: bigint;
@@ -11,7 +11,7 @@ export interface ResourceRow {
   updated_at: Date;
 }
 
-/** Columns that a program has named, not a caller. */
+/** Values by column. Keys are put into SQL as they are: never use names from a caller. */
 export type Columns = Readonly<Record<string, unknown>>;
 
 export async function readRow<Row extends ResourceRow>(
@@ -23,7 +23,7 @@ export async function readRow<Row extends ResourceRow>(
   return rows[0];
 }
 
-/** A page of rows by id. @param after the id that the page comes after */
+/** Reads a page of rows in the order of their ids. @param after id of the last row of the page before */
 export async function listRows<Row extends ResourceRow>(
   db: Db,
   table: Table,
@@ -39,7 +39,7 @@ export async function listRows<Row extends ResourceRow>(
   return rows;
 }
 
-/** Undefined when a row has its id, or another value that only one may have, already. */
+/** Inserts a row. @returns undefined when a row has the same id, or the same value in a unique column */
 export async function insertRow<Row extends ResourceRow>(
   tx: Db,
   table: Table,
@@ -57,10 +57,11 @@ export async function insertRow<Row extends ResourceRow>(
 }
 
 /**
- * Changes a row. With `revision`, only the row as it was then.
+ * Changes a row.
  *
- * @param newEpoch whether everything that was issued to it before ends
- * @returns undefined when there is none, or none any more of that revision
+ * @param revision the revision that the row must have; empty: any
+ * @param newEpoch gives the row a new epoch, which revokes every token issued before
+ * @returns undefined when no row has the id and revision
  */
 export async function updateRow<Row extends ResourceRow>(
   tx: Db,
@@ -82,7 +83,7 @@ export async function updateRow<Row extends ResourceRow>(
   return rows[0];
 }
 
-/** Removes a row. With `revision`, only the row as it was then. */
+/** Deletes a row. @param revision the revision that the row must have; empty: any */
 export async function deleteRow<Row extends ResourceRow>(
   tx: Db,
   table: Table,

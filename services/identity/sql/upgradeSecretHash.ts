@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Puts a hash of the same secret in the place of one of another cost, if that is still there. */
+/** Replaces a hash by one of the same secret at another cost, unless the hash has changed. */
 export async function upgradeSecretHash(
   db: Db,
   id: string,
