@@ -37,7 +37,7 @@ import { streamIntrospect } from "./tokens/streamIntrospect.ts";
 
 export interface TokenDependencies {
   db: Pool;
-  /** This system's issuer address, and the addresses that it is called by. */
+  /** This system's issuer URL. */
   issuer: string;
   cursors: Cursors;
   audit: AuditLog;

@@ -266,7 +266,7 @@ test("G4 any other reuse ends the family, its access tokens too, and is on recor
       .replicas.flatMap(({ number }) =>
         readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8").split("\n"),
       )
-      .filter((line) => line.includes("was used again"))
+      .filter((line) => line.includes("refresh token reused"))
       .map((line) => JSON.parse(line));
     const alarm = alarms.find((each) => `signIns/${each.family}` === family);
     expect(alarm).toMatchObject({ level: 40, subject: person.name });

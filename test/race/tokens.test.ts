@@ -117,7 +117,7 @@ test("G2 of N refreshes at once over two replicas one makes the successor, and a
     const family = await begin();
     const answers = await meeting(family, 2, () =>
       Array.from({ length: 20 }, (_, n) =>
-        families[n % 2]!.present(presented(family, 1, key, isProven)),
+        families[n % 2]!.redeem(presented(family, 1, key, isProven)),
       ),
     );
     expect(new Set(answers.map((answer) => answer?.generation))).toEqual(new Set([2]));
@@ -131,12 +131,12 @@ test("G2 of N refreshes at once over two replicas one makes the successor, and a
 test("G4 of two refreshes at once with different keys the second is a reuse, and ends the family", async () => {
   const family = await begin();
   const answers = await meeting(family, 2, () => [
-    families[0].present(presented(family, 1, "owner")),
-    families[1].present(presented(family, 1, "thief")),
+    families[0].redeem(presented(family, 1, "owner")),
+    families[1].redeem(presented(family, 1, "thief")),
   ]);
   expect(answers.map((answer) => answer?.outcome).sort()).toEqual(["next", "reuse"]);
   expect(told).toMatchObject([{ target: { $case: "family", value: family } }]);
-  const later = await families[0].present(presented(family, 2, "owner"));
+  const later = await families[0].redeem(presented(family, 2, "owner"));
   expect(later?.outcome).toBe("ended");
 });
 
@@ -153,19 +153,19 @@ test("a refresh that meets a revocation comes before it, or is refused", async (
   const family = await begin();
   await gate.query("BEGIN");
   await gate.query("UPDATE token.family SET ended_at = now() WHERE id = $1", [family]);
-  const refreshed = families[0].present(presented(family, 1, "key"));
+  const refreshed = families[0].redeem(presented(family, 1, "key"));
   await untilBlocked(watcher, 1);
   await gate.query("COMMIT");
   expect((await refreshed)?.outcome).toBe("ended");
 
   const other = await begin();
   const [outcome, ended] = await meeting<unknown>(other, 2, () => [
-    families[0].present(presented(other, 1, "key")).then((answer) => answer?.outcome),
+    families[0].redeem(presented(other, 1, "key")).then((answer) => answer?.outcome),
     families[1].end(`users/${other}`, { only: other }, "test", context),
   ]);
   expect(ended).toBe(1);
   expect(["next", "ended"]).toContain(outcome);
-  const later = await families[1].present(presented(other, 2, "key"));
+  const later = await families[1].redeem(presented(other, 2, "key"));
   expect(later?.outcome).toBe("ended");
 });
 

@@ -4,12 +4,12 @@ import { readError } from "#shared/errors.ts";
 import { TokenErrors } from "../errors.ts";
 
 /**
- * Waits for a response of the identity service. Two of its refusals are passed on to the caller: there were too
- * many attempts, or a value is not valid. Any other failure there is not the caller's fault.
+ * Waits for a response of the identity service. Passes two of its errors on to the caller:
+ * TOO_MANY_ATTEMPTS and INVALID_FIELD. Every other error becomes IDENTITY_UNAVAILABLE.
  *
  * @throws StatusError TOO_MANY_ATTEMPTS, INVALID_FIELD, IDENTITY_UNAVAILABLE
  */
-export async function askIdentity<Answer>(call: Promise<Answer>): Promise<Answer> {
+export async function askIdentity<Response>(call: Promise<Response>): Promise<Response> {
   try {
     return await call;
   } catch (cause) {

@@ -23,14 +23,14 @@ import { Memo } from "../memo.ts";
 import type { Spending } from "../spending.ts";
 import { askIdentity } from "./askIdentity.ts";
 
-/** A client that is known. */
+/** An authenticated client. */
 export interface Client {
   /** `serviceAccounts/{id}`, or `services/{name}` for the services of this system. */
   readonly name: string;
   readonly epoch: number;
   readonly scopes: readonly string[];
   readonly audiences: readonly string[];
-  /** Of a service: whose calls it answers. */
+  /** Audiences that the service serves. Empty for service accounts. */
   readonly serves: readonly string[];
   readonly isPublic: boolean;
   readonly exchange: Exchange;
@@ -42,16 +42,15 @@ interface KnownClient extends Client {
   readonly keys: ReadonlyMap<string, VerificationKey>;
 }
 
-/** What assertions are for: one made for one purpose is of no use for the other. */
+/** JWT types of assertions. An assertion of one type is refused where the other is expected. */
 export type AssertionType = "client-authentication+jwt" | "jwt-bearer+jwt";
 
-/** How long an account is taken for what it was; it is asked for anew at once when its epoch changes. */
-const KEPT_MS = 10_000;
-/** Longest life of an assertion that is taken, in seconds. */
+/** How long an account is cached. A new epoch on the feed drops it at once. */
+const CACHED_MS = 10_000;
+/** Longest life of an assertion, in seconds. */
 const MAX_ASSERTION_S = 300;
 const NO_DIGEST = Buffer.alloc(32);
 
-/** What knowing clients takes. */
 export interface ClientsOptions {
   issuer: string;
   credentials: Credentials;
@@ -62,7 +61,7 @@ export interface ClientsOptions {
   now?: () => number;
 }
 
-/** Finds out which client calls, and whether it is that. */
+/** Authenticates clients. */
 export class Clients {
   readonly #options: ClientsOptions;
   readonly #known: Memo<KnownClient | undefined>;
@@ -71,15 +70,15 @@ export class Clients {
     this.#options = options;
     const { revocations } = options;
     this.#known = new Memo(
-      (name) => this.#find(name),
-      KEPT_MS,
+      (name) => this.#load(name),
+      CACHED_MS,
       (client) =>
         client === undefined || !revocations.has({ subject: client.name, epoch: client.epoch }),
     );
   }
 
   /**
-   * The client, by its proof: a secret, or an assertion (RFC 7523). Whatever fails looks the same.
+   * Authenticates a client by its secret or an assertion (RFC 7523). Every failure gives the same error.
    *
    * @throws StatusError INVALID_CLIENT
    */
@@ -92,7 +91,9 @@ export class Clients {
   }
 
   /**
-   * The same, for what users do: a public client proves nothing, and there need be none.
+   * Identifies the client of a call that a user makes. A public client needs no proof.
+   *
+   * @returns undefined when the call names no client
    *
    * @throws StatusError INVALID_CLIENT
    */
@@ -102,21 +103,21 @@ export class Clients {
     if (proof?.$case === "assertion") {
       const client = await this.assertedBy(proof.value, "client-authentication+jwt");
       if (given.client === "" || given.client === client.name) return client;
-      throw TokenErrors.INVALID_CLIENT({ cause: "the assertion is of another client" });
+      throw TokenErrors.INVALID_CLIENT({ cause: "the assertion belongs to another client" });
     }
     const client = await this.#known.get(given.client);
     if (proof === undefined) {
       if (client?.isPublic) return client;
-      throw TokenErrors.INVALID_CLIENT({ cause: "no proof of a client that is not public" });
+      throw TokenErrors.INVALID_CLIENT({ cause: "no proof, and the client is not public" });
     }
     const digest = createHash("sha256").update(proof.value).digest();
     const expected = client?.secretDigest.length === 32 ? client.secretDigest : NO_DIGEST;
     if (timingSafeEqual(digest, expected) && client !== undefined) return client;
-    throw TokenErrors.INVALID_CLIENT({ cause: "the secret is not the client's" });
+    throw TokenErrors.INVALID_CLIENT({ cause: "wrong secret or unknown client" });
   }
 
   /**
-   * The client whose key has signed an assertion: for this issuer, this purpose, and once.
+   * Verifies an assertion and returns the client that signed it. Each assertion is accepted once.
    *
    * @throws StatusError INVALID_CLIENT
    */
@@ -138,26 +139,26 @@ export class Clients {
         requiredClaims: ["exp", "iat", "jti"],
       });
       const { aud, exp = 0, jti } = payload;
-      // As the only one: an assertion for somebody else too could be passed on by him.
-      if (aud !== this.#options.issuer) throw new Error("its audience is not this issuer alone");
-      if (exp - now / 1000 > MAX_ASSERTION_S + MAX_SKEW_S) throw new Error("it lives too long");
+      // A second audience could replay the assertion here.
+      if (aud !== this.#options.issuer) throw new Error("audience is not exactly this issuer");
+      if (exp - now / 1000 > MAX_ASSERTION_S + MAX_SKEW_S) throw new Error("expires too late");
       const id = JSON.stringify(["assertion", name, jti]);
       const lifeS = MAX_ASSERTION_S + 2 * MAX_SKEW_S;
-      if (!(await this.#options.spending.once(id, lifeS))) throw new Error("it was used before");
+      if (!(await this.#options.spending.once(id, lifeS))) throw new Error("replayed assertion");
       return client;
     } catch (cause) {
-      // That Postgres does not answer says nothing of the client.
+      // Postgres or identity failed: the assertion may be valid.
       if (cause instanceof StatusError) throw cause;
       throw TokenErrors.INVALID_CLIENT({ cause });
     }
   }
 
-  /** A client that somebody else has vouched for. */
-  async vouchedFor(name: string): Promise<Client | undefined> {
+  /** Returns a client that a trusted issuer has authenticated. */
+  async find(name: string): Promise<Client | undefined> {
     return this.#known.get(name);
   }
 
-  async #find(name: string): Promise<KnownClient | undefined> {
+  async #load(name: string): Promise<KnownClient | undefined> {
     if (name.startsWith("services/")) return this.#findService(name);
     const { identity, assertions } = this.#options;
     const metadata = await assertions.to(IdentityServiceService.findClient);
@@ -209,10 +210,10 @@ async function toClient({
   };
 }
 
-/** Who an assertion says it is of: only to find the key that shows whether it is. */
+/** Reads the issuer that a JWT claims, to choose the key that verifies it. */
 function unverifiedIssuer(jwt: string): string {
   const payload = Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString("utf8");
   const { iss } = JSON.parse(payload) as { iss?: unknown };
-  if (typeof iss !== "string" || iss.length > 512) throw new Error("it names no issuer");
+  if (typeof iss !== "string" || iss.length > 512) throw new Error("no issuer");
   return iss;
 }

@@ -11,22 +11,23 @@ import { Memo } from "../memo.ts";
 import { askIdentity } from "./askIdentity.ts";
 import { ExternalJwks } from "./externalJwks.ts";
 
-const KEPT_MS = 10_000;
+const CACHED_MS = 10_000;
 const MAX_DEPTH = 8;
 
-/** What knowing issuers takes. */
 export interface ExternalIssuersOptions {
-  /** This system's own issuer: what tokens must be for, where an issuer names nothing else. */
+  /** This system's own issuer URL: the default audience of external tokens. */
   issuer: string;
   identity: Pick<ServiceClient<typeof IdentityServiceService>, "findIssuer">;
   assertions: Assertions;
   now?: () => number;
 }
 
-/** Claims of a trusted issuer's JWT. */
+/** Verified claims of a trusted issuer's JWT. */
 export interface ExternalSubject {
+  /** The service account that the token stands for: `serviceAccounts/{id}`. */
   readonly account: string;
   readonly subject: string;
+  /** Seconds since the Unix epoch. */
   readonly expiresAt: number;
   readonly boundTo: Confirmation | undefined;
 }
@@ -36,34 +37,32 @@ interface KnownIssuer {
   readonly jwks: ExternalJwks;
 }
 
-/** Verifies JWTs of issuers that are trusted, such as the service-account tokens of a cluster. */
+/** Verifies JWTs of trusted issuers, such as service-account tokens of a Kubernetes cluster. */
 export class ExternalIssuers {
   readonly #options: ExternalIssuersOptions;
   readonly #known: Memo<KnownIssuer | undefined>;
-  /** Its keys are kept as long as the issuer stays what it is. */
+  /** By `iss`. Keys stay cached until the settings of the issuer change. */
   readonly #jwks = new Map<string, { settings: string; jwks: ExternalJwks }>();
 
   constructor(options: ExternalIssuersOptions) {
     this.#options = options;
-    this.#known = new Memo((issuer) => this.#find(issuer), KEPT_MS);
+    this.#known = new Memo((issuer) => this.#find(issuer), CACHED_MS);
   }
 
   /**
-   * The service account that a JWT stands for: by its issuer, to the letter; that issuer's keys and
-   * algorithms; its audience, its life; and the first binding whose claims are the token's.
+   * Verifies a JWT by its issuer's keys, algorithms and audience, and finds the service account of the
+   * first binding whose claims the token has.
    *
-   * @returns `serviceAccounts/{id}`; when the token expires, in seconds since the Unix epoch; and the key
-   *   that it is bound to, if any
-   * @throws StatusError INVALID_GRANT, for whatever reason; ISSUER_UNAVAILABLE
+   * @throws StatusError INVALID_GRANT; ISSUER_UNAVAILABLE, IDENTITY_UNAVAILABLE
    */
   async resolve(jwt: string): Promise<ExternalSubject> {
     try {
-      // What is called by another name is no token of somebody else's.
+      // Other types, such as our own `at+jwt`, are never external tokens.
       const { kid } = readHeader(jwt, ["JWT", undefined]);
       const { iss } = unverifiedClaims(jwt);
-      if (typeof iss !== "string" || iss.length > 512) throw new Error("it names no issuer");
+      if (typeof iss !== "string" || iss.length > 512) throw new Error("no issuer");
       const known = await this.#known.get(iss);
-      if (known === undefined) throw new Error("its issuer is not trusted");
+      if (known === undefined) throw new Error("untrusted issuer");
       const { issuer, jwks } = known;
       const key = jwks.find(kid) ?? (await this.#fetch(jwks, kid));
       const { payload } = await jwtVerify(jwt, key.key, {
@@ -77,7 +76,7 @@ export class ExternalIssuers {
       const binding = issuer.bindings.find(({ claims }) =>
         Object.entries(claims).every(([path, value]) => claimAt(payload, path) === value),
       );
-      if (binding === undefined) throw new Error("no binding of its issuer fits");
+      if (binding === undefined) throw new Error("no binding matches the claims");
       const subject = String(payload.sub).slice(0, 200);
       const boundTo = readConfirmation(payload["cnf"]);
       return { account: binding.serviceAccount, subject, expiresAt: payload.exp!, boundTo };
@@ -94,7 +93,7 @@ export class ExternalIssuers {
       throw TokenErrors.ISSUER_UNAVAILABLE({ cause, retryAfterMs: 10_000 });
     }
     const key = jwks.find(kid);
-    if (key === undefined) throw new Error("its key is not the issuer's");
+    if (key === undefined) throw new Error("unknown key");
     return key;
   }
 
@@ -108,26 +107,29 @@ export class ExternalIssuers {
     }
     const { jwksUri: uri, caCertificate, algorithms } = issuer;
     const settings = JSON.stringify([uri, caCertificate, algorithms]);
-    let kept = this.#jwks.get(iss);
-    if (kept?.settings !== settings) {
-      kept = { settings, jwks: new ExternalJwks({ uri, caCertificate, algorithms }) };
-      this.#jwks.set(iss, kept);
+    let cached = this.#jwks.get(iss);
+    if (cached?.settings !== settings) {
+      cached = { settings, jwks: new ExternalJwks({ uri, caCertificate, algorithms }) };
+      this.#jwks.set(iss, cached);
     }
-    return { issuer, jwks: kept.jwks };
+    return { issuer, jwks: cached.jwks };
   }
 }
 
-/** Only to find the keys that show whether they are true. */
+/** Reads the claims of a JWT, to choose the keys that verify it. */
 function unverifiedClaims(jwt: string): { iss?: unknown } {
   const text = new TextDecoder("utf-8", { fatal: true }).decode(
     Buffer.from(jwt.split(".")[1] ?? "", "base64url"),
   );
   const claims: unknown = JSON.parse(text);
-  if (typeof claims !== "object" || claims === null) throw new Error("its claims are no object");
+  if (typeof claims !== "object" || claims === null) throw new Error("claims are not an object");
   return claims;
 }
 
-/** `kubernetes.io.namespace` may be one name, or lead into objects: the longest name first. */
+/**
+ * Reads the claim at a path. A dot may be part of a name, as in `kubernetes.io`: tries the longest name
+ * first.
+ */
 function claimAt(claims: unknown, path: string, depth = 0): unknown {
   if (typeof claims !== "object" || claims === null || depth > MAX_DEPTH) return undefined;
   if (Object.hasOwn(claims, path)) return (claims as Record<string, unknown>)[path];

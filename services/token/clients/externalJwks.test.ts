@@ -17,13 +17,13 @@ const fail = () =>
   issuer.answer((_request, response) => {
     response.writeHead(500).end();
   });
-/** Asks as often at once, and says what became of each. */
+/** Refreshes concurrently, and returns the outcomes. */
 const refreshes = async (count: number) => {
   const settled = await Promise.allSettled(Array.from({ length: count }, () => jwks.refresh()));
   return settled.map(({ status }) => status);
 };
 
-test("X5 a failed fetch fails for all who ask until the next one", async () => {
+test("X5 rejects with the error of a failed fetch until the next one", async () => {
   fail();
   expect(await refreshes(3)).toEqual(Array(3).fill("rejected"));
   issuer.answer(undefined);
@@ -38,7 +38,7 @@ test("X5 a failed fetch fails for all who ask until the next one", async () => {
   expect(issuer.requests()).toBe(2);
 });
 
-test("X5 an unknown key is fetched once after a success, and is then unknown", async () => {
+test("X5 fetches once for an unknown key, and does not find it", async () => {
   await jwks.refresh();
   for (let time = 0; time < 3; time += 1) {
     clock.now += 1000;
@@ -48,7 +48,7 @@ test("X5 an unknown key is fetched once after a success, and is then unknown", a
   expect(issuer.requests()).toBe(2);
 });
 
-test("X5 cached keys stay good while others cannot be fetched", async () => {
+test("X5 uses cached keys while fetches fail", async () => {
   await jwks.refresh();
   await issuer.rotate();
   fail();
@@ -62,7 +62,7 @@ test("X5 cached keys stay good while others cannot be fetched", async () => {
   clock.now = 11_000;
   await jwks.refresh();
   expect(jwks.find("k2")).toBeDefined();
-  // The failure is forgotten with the success.
+  // A success clears the error.
   clock.now = 11_001;
   expect(await refreshes(2)).toEqual(["fulfilled", "fulfilled"]);
 });

@@ -8,47 +8,46 @@ import {
 const MAX_BYTES = 64 * 1024;
 const TIMEOUT_MS = 3000;
 const MIN_INTERVAL_MS = 10_000;
-const KEPT_MS = 5 * 60_000;
+const CACHED_MS = 5 * 60_000;
 
-/** Where an issuer's keys are, and what they may be for. */
 export interface ExternalJwksOptions {
-  /** An https address. */
+  /** https URL of the JWK set. */
   uri: string;
-  /** Who vouches for it, in PEM. Empty: the usual authorities. */
+  /** Certificate authority of the URL, in PEM. Empty: the default authorities. */
   caCertificate: string;
   algorithms: readonly string[];
 }
 
 /**
- * The keys of a trusted issuer, asked for at its one configured address, by TLS, without following
- * redirects, for so many bytes and seconds at most, and not more often than once in ten seconds
- * whatever tokens name.
+ * Fetches and caches the keys of a trusted issuer. A fetch uses the configured URL only, over TLS,
+ * follows no redirects, and has limits of size and time. Tokens with unknown keys cause at most one
+ * fetch in ten seconds.
  */
 export class ExternalJwks implements VerificationKeys {
   readonly #options: ExternalJwksOptions;
   readonly #monotonic: () => number;
   #keys: ReadonlyMap<string, VerificationKey> = new Map();
   #fetchedAt = Number.NEGATIVE_INFINITY;
-  /** When they were last fetched though cached keys were good still, or a fetch failed. */
+  /** Time of the last fetch that failed, or that was made before the cached keys expired. */
   #askedAt = Number.NEGATIVE_INFINITY;
-  /** Why the last fetch failed; undefined when it succeeded. */
+  /** Error of the last fetch; undefined when it succeeded. */
   #failure: unknown;
   #fetching: Promise<void> | undefined;
 
-  /** @param monotonic milliseconds of a clock that only goes forwards */
+  /** @param monotonic a monotonic clock, in milliseconds */
   constructor(options: ExternalJwksOptions, monotonic: () => number = () => performance.now()) {
     this.#options = options;
     this.#monotonic = monotonic;
   }
 
   find(kid: string): VerificationKey | undefined {
-    // A key that its issuer has withdrawn is not used for longer than this.
-    return this.#monotonic() - this.#fetchedAt > KEPT_MS ? undefined : this.#keys.get(kid);
+    // Limits how long a key that the issuer has withdrawn is used.
+    return this.#monotonic() - this.#fetchedAt > CACHED_MS ? undefined : this.#keys.get(kid);
   }
 
   /**
-   * Fetches the keys, unless they were just fetched. Rejects with an Error when they can't be read: also
-   * for all who ask before the next attempt, since a key that is missing here may be the issuer's.
+   * Fetches the keys, unless they were just fetched. Rejects when the fetch fails. Later calls reject
+   * with the same error until the next attempt, because a key that is missing here may exist.
    */
   async refresh(): Promise<void> {
     if (this.#fetching === undefined) {
@@ -57,7 +56,7 @@ export class ExternalJwks implements VerificationKeys {
         if (this.#failure !== undefined) throw this.#failure;
         return;
       }
-      if (now - this.#fetchedAt < KEPT_MS) this.#askedAt = now;
+      if (now - this.#fetchedAt < CACHED_MS) this.#askedAt = now;
       this.#fetching = this.#fetch().finally(() => {
         this.#fetching = undefined;
       });
@@ -87,14 +86,15 @@ function read(uri: string, ca: string): Promise<string> {
     const request = get(uri, options, (response) => {
       const { statusCode } = response;
       if (statusCode !== 200) {
-        request.destroy(new Error(`${uri} answers ${statusCode}`));
+        request.destroy(new Error(`${uri} responds with status ${statusCode}`));
         return;
       }
       const parts: Buffer[] = [];
       let bytes = 0;
       response.on("data", (part: Buffer) => {
         bytes += part.length;
-        if (bytes > MAX_BYTES) request.destroy(new Error(`${uri} answers more than ${MAX_BYTES}`));
+        if (bytes > MAX_BYTES)
+          request.destroy(new Error(`${uri} responds with more than ${MAX_BYTES} bytes`));
         else parts.push(part);
       });
       response.on("end", () => resolve(Buffer.concat(parts).toString("utf8")));

@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Publishes a key with a certificate of these names. @returns the port */
+/** Serves a key over TLS with a certificate for these names. @returns the port */
 async function publish(names: AlternativeName[]): Promise<number> {
   const { certificate: cert, key } = await makeServerCertificate(folder, "issuer", names);
   const { jwk } = await makeSigner("k1", "RS256");
@@ -40,7 +40,7 @@ async function fetchFrom(uri: string): Promise<ExternalJwks> {
 
 const urisOf = (port: number) => [`https://127.0.0.1:${port}/jwks`, `https://[::1]:${port}/jwks`];
 
-test("X5 an issuer's keys are read from an IP address that its certificate has", async () => {
+test("X5 accepts a certificate with the IP address of the URL", async () => {
   const port = await publish([
     { type: "ip", value: "127.0.0.1" },
     { type: "ip", value: "::1" },
@@ -52,7 +52,7 @@ test.each<[string, AlternativeName[]]>([
   ["a DNS name alone", [{ type: "dns", value: "localhost" }]],
   ["another address", [{ type: "ip", value: "127.0.0.2" }]],
   ["the address as a DNS name", [{ type: "dns", value: "127.0.0.1" }]],
-])("X5 an issuer's certificate with %s is refused at an IP address", async (_name, names) => {
+])("X5 refuses a certificate with %s for an IP address", async (_name, names) => {
   const port = await publish(names);
   for (const uri of urisOf(port)) {
     await expect(fetchFrom(uri), uri).rejects.toMatchObject({

@@ -11,32 +11,33 @@ import type { Client } from "../clients/clients.ts";
 import { TokenErrors } from "../errors.ts";
 import type { TokenDependencies } from "../index.ts";
 import { checkBinding } from "../tokens/issuing.ts";
-import { vouchedFor } from "./grantJwtBearer.ts";
+import { externalClient } from "./grantJwtBearer.ts";
 import { grantToClient } from "./grantToClient.ts";
 import { narrow } from "./wanted.ts";
 
 const MAX_ACTORS = 8;
 
+/** Exchanges a token for a narrower one of another client (RFC 8693). */
 export const exchange =
   (dependencies: TokenDependencies) =>
   async (request: ExchangeRequest, context: Context): Promise<TokenResponse> => {
     const { subjectToken, wanted } = request;
     if (request.subjectTokenType === TokenKind.TOKEN_KIND_JWT) {
-      const proven = await vouchedFor(dependencies, subjectToken);
+      const proven = await externalClient(dependencies, subjectToken);
       return grantToClient(dependencies, context, "token.exchange", wanted, proven);
     }
     const { clients, grantLimit, binding, issuing, audit } = dependencies;
     const client = await clients.authenticate(request.client);
-    const subject = await inForce(dependencies, subjectToken);
+    const subject = await verified(dependencies, subjectToken);
     const actorToken = await actorTokenOf(dependencies, request, client);
     const actor = actorToken?.subject ?? client.name;
     const impersonates = request.impersonate;
     assertAllowed(client, subject, actor, impersonates);
-    // Never wider than what it is made from (RFC 8693 section 2.2.1).
+    // A new token must not allow more than its subject token (RFC 8693 section 2.2.1).
     const reach = narrow(wanted, subject);
     await grantLimit.count(client.name);
-    // The client holds the new token, so it is bound to a key of the client's: it could not prove the
-    // subject's own. RFC 8693 leaves the binding open; without one, bound tokens would come unbound here.
+    // The client uses the new token, so it is bound to the client's key: the client cannot prove the
+    // subject's. Without a binding, an exchange would turn a stolen bound token into a bearer token.
     const confirmation = await binding.of(context);
     checkBinding(client, confirmation, subject, actorToken);
     const { family, epoch, expiresAt: until } = subject;
@@ -64,8 +65,8 @@ export const exchange =
     return response;
   };
 
-/** An access token of ours that is good now. @throws StatusError INVALID_GRANT, REVOCATIONS_STALE */
-async function inForce(
+/** Verifies an access token. @throws StatusError INVALID_GRANT, REVOCATIONS_STALE */
+async function verified(
   { tokens, authentication }: TokenDependencies,
   jwt: string,
 ): Promise<AccessToken> {
@@ -79,21 +80,22 @@ async function inForce(
   }
 }
 
-/** The access token of who will act, which was given to the client; undefined: the client itself acts. */
+/** Verifies the actor's access token. @returns undefined when the client itself is the actor */
 async function actorTokenOf(
   dependencies: TokenDependencies,
   { actorToken }: ExchangeRequest,
   client: Client,
 ): Promise<AccessToken | undefined> {
   if (actorToken === "") return undefined;
-  const actor = await inForce(dependencies, actorToken);
+  const actor = await verified(dependencies, actorToken);
   if (actor.client === client.name) return actor;
-  throw TokenErrors.INVALID_GRANT({ cause: "the actor's token was not given to this client" });
+  throw TokenErrors.INVALID_GRANT({ cause: "the actor's token was issued to another client" });
 }
 
 /**
- * A service of this system may act for those who call it. Another client may act where the token
- * says so (`may_act`), or as the one that it was given to; and, where it may impersonate, for all.
+ * Checks that a client may exchange a token. A service may exchange the tokens of its callers. Another
+ * client may exchange a token that was issued to it or names the actor in `may_act`; a client that may
+ * impersonate may exchange any token.
  *
  * @throws StatusError UNAUTHORIZED_CLIENT
  */
@@ -105,12 +107,13 @@ function assertAllowed(
 ): void {
   const mayImpersonate = client.exchange === Exchange.EXCHANGE_IMPERSONATION;
   const refused = (cause: string) => TokenErrors.UNAUTHORIZED_CLIENT({ cause });
-  if (impersonates && !mayImpersonate) throw refused("it may not impersonate");
+  if (impersonates && !mayImpersonate) throw refused("the client may not impersonate");
   if (subject.mayAct !== undefined && subject.mayAct !== actor) {
-    throw refused("the token names another one who may act");
+    throw refused("may_act names another actor");
   }
-  if (client.exchange === Exchange.EXCHANGE_UNSPECIFIED) throw refused("it may not exchange");
+  if (client.exchange === Exchange.EXCHANGE_UNSPECIFIED)
+    throw refused("the client may not exchange");
   const isCalled = client.serves.some((audience) => subject.audiences.includes(audience));
-  const isNamed = subject.mayAct === actor || subject.client === client.name;
-  if (!isCalled && !isNamed && !mayImpersonate) throw refused("the token is not for it");
+  const isAllowed = subject.mayAct === actor || subject.client === client.name;
+  if (!isCalled && !isAllowed && !mayImpersonate) throw refused("the token is not for the client");
 }

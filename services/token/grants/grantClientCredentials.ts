@@ -6,6 +6,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import type { TokenDependencies } from "../index.ts";
 import { grantToClient } from "./grantToClient.ts";
 
+/** Issues an access token to a service account for itself (RFC 6749 section 4.4). */
 export const grantClientCredentials =
   (dependencies: TokenDependencies) =>
   async (

@@ -7,6 +7,7 @@ import { grantToClient, type Proven } from "./grantToClient.ts";
 
 const TYPE = "jwt-bearer+jwt";
 
+/** Issues an access token for an assertion of a client or of a trusted issuer (RFC 7523). */
 export const grantJwtBearer =
   (dependencies: TokenDependencies) =>
   async (
@@ -16,18 +17,19 @@ export const grantJwtBearer =
     const proven =
       typeOf(assertion) === TYPE
         ? { client: await dependencies.clients.assertedBy(assertion, TYPE) }
-        : await vouchedFor(dependencies, assertion);
+        : await externalClient(dependencies, assertion);
     return grantToClient(dependencies, context, "token.jwtBearer", wanted, proven);
   };
 
-/** The account that the token of a trusted issuer stands for. @throws StatusError INVALID_GRANT */
-export async function vouchedFor(
+/** Finds the service account that a trusted issuer's token stands for. @throws StatusError INVALID_GRANT */
+export async function externalClient(
   { issuers, clients }: Pick<TokenDependencies, "issuers" | "clients">,
   jwt: string,
 ): Promise<Proven> {
   const { account, subject, expiresAt, boundTo } = await issuers.resolve(jwt);
-  const client = await clients.vouchedFor(account);
-  if (client === undefined) throw TokenErrors.INVALID_GRANT({ cause: `no account ${account}` });
+  const client = await clients.find(account);
+  if (client === undefined)
+    throw TokenErrors.INVALID_GRANT({ cause: `unknown service account ${account}` });
   return { client, until: expiresAt, boundTo, details: { external: subject } };
 }
 

@@ -5,12 +5,12 @@ import { takeGrants } from "../sql/takeGrants.ts";
 
 const BATCH = 50;
 const MAX_CLIENTS = 10_000;
-/** Who has had his share is not asked for in Postgres again for so long. */
+/** How long a refusal is cached. */
 const REFUSED_MS = 1000;
 
 /**
- * How many tokens each client is granted a minute, over all replicas: each replica takes a batch out
- * of the count in Postgres, and uses it up without asking.
+ * Limits the tokens that each client gets in a minute, over all replicas. A replica takes a batch from
+ * the count in Postgres and uses it without further queries.
  */
 export class GrantLimit {
   readonly #db: Db;
@@ -18,7 +18,7 @@ export class GrantLimit {
   readonly #batches = new Map<string, { left: number; until: number; isRefused: boolean }>();
   readonly #taking = new Map<string, Promise<void>>();
 
-  /** @param most grants a minute and client */
+  /** @param most grants for each client in a minute */
   constructor(db: Db, most: number) {
     this.#db = db;
     this.#most = most;
@@ -35,7 +35,7 @@ export class GrantLimit {
           return;
         }
       }
-      // Calls that come meanwhile wait for the same batch.
+      // Concurrent calls wait for the same batch.
       let taking = this.#taking.get(client);
       if (taking === undefined) {
         taking = this.#take(client).finally(() => this.#taking.delete(client));

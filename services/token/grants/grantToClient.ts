@@ -8,20 +8,20 @@ import { toText } from "../tokens/binding.ts";
 import { checkBinding } from "../tokens/issuing.ts";
 import { narrow } from "./wanted.ts";
 
-/** The form of client authentication that a call used. */
+/** An authenticated client. */
 export interface Proven {
   readonly client: Client;
+  /** Expiry of the proof, in seconds since the Unix epoch. The new token expires no later. */
   readonly until?: number;
+  /** Key that the call must prove, because the proof is bound to it. */
   readonly boundTo?: Confirmation | undefined;
   readonly details?: Record<string, string>;
 }
 
 /**
- * A token for a client itself, however it has proven to be it.
+ * Issues an access token to an authenticated client for itself.
  *
- * @param action what audit events call the grant
- * @param proven `until`: what it was proven with ends then, in seconds since the Unix epoch;
- *   `boundTo`: the key that whoever presents it must prove
+ * @param action action of the audit event
  * @throws StatusError UNAUTHORIZED_CLIENT, INVALID_SCOPE, TOO_MANY_GRANTS, BINDING_REQUIRED, INVALID_GRANT
  */
 export async function grantToClient(
@@ -37,9 +37,9 @@ export async function grantToClient(
   await grantLimit.count(client.name);
   const confirmation = await binding.of(context);
   checkBinding(client, confirmation, { confirmation: boundTo });
-  // No other proof names the client: with another key than this one, a stolen token would do.
+  // The key is the only proof of the client: without this check, a stolen token would be enough.
   if (boundTo !== undefined && toText(boundTo) !== toText(confirmation)) {
-    throw TokenErrors.INVALID_GRANT({ cause: "it is bound to another key" });
+    throw TokenErrors.INVALID_GRANT({ cause: "bound to another key" });
   }
   const { name, epoch } = client;
   const response = issuing.issue({

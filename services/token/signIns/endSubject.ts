@@ -3,6 +3,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { Errors } from "#shared/errors.ts";
 import type { TokenDependencies } from "../index.ts";
 
+/** Ends every sign-in of a subject below an epoch, for the identity service only. */
 export const endSubject =
   ({ families }: TokenDependencies) =>
   async ({ subject, epoch }: EndSubjectRequest, context: Context): Promise<EndSubjectResponse> => {

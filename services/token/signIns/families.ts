@@ -20,16 +20,16 @@ import {
 } from "./sql/outbox.ts";
 import { type Presented, type Redeemed, redeem } from "./sql/redeem.ts";
 
-/** How long families and what descends from them may live, in seconds. */
+/** Lifetimes in seconds. */
 export interface FamilyLives {
-  /** Without being refreshed. */
+  /** Longest time between two refreshes. */
   readonly idleS: number;
   readonly absoluteS: number;
-  /** The longest that a token or a session that descends from one may live: the feed's memory. */
+  /** Longest life of a token or session of a family: the feed keeps a revocation that long. */
   readonly descendantS: number;
 }
 
-/** The sign-ins, and how they end. Every end is on the feed before it is answered. */
+/** Stores sign-ins as families of refresh tokens. An end is on the feed before a call returns. */
 export class Families {
   readonly #db: Pool;
   readonly #audit: AuditLog;
@@ -38,7 +38,7 @@ export class Families {
   readonly #log: Pick<Logger, "warn"> | undefined;
   readonly #redemptions: Groups<Presented, Redeemed | undefined>;
 
-  /** @param log where the alarm of a reuse is raised; undefined: on the record alone */
+  /** @param log gets a warning for each reuse; undefined: only an audit event */
   constructor(
     db: Pool,
     audit: AuditLog,
@@ -54,7 +54,7 @@ export class Families {
     this.#redemptions = new Groups((tokens) => this.#redeem(tokens));
   }
 
-  /** Begins a family. @returns false when its subject's sign-ins have been ended meanwhile */
+  /** Begins a family. @returns false when the subject's sign-ins have been ended concurrently */
   begin(family: NewFamily): Promise<boolean> {
     const { idleS, absoluteS } = this.#lives;
     return transaction(this.#db, async (tx) => {
@@ -72,20 +72,23 @@ export class Families {
     });
   }
 
-  /** Presents a refresh token. Undefined: there is no such family. */
-  async present(token: Omit<Presented, "eventId">): Promise<Redeemed | undefined> {
+  /** Redeems a refresh token. @returns undefined when the family does not exist */
+  async redeem(token: Omit<Presented, "eventId">): Promise<Redeemed | undefined> {
     const redeemed = await this.#redemptions.add({ ...token, eventId: newUuid() });
     const { revocationId: id } = redeemed ?? {};
     if (redeemed && id) {
       const { family, subject, client } = redeemed;
       const { address } = token;
-      this.#log?.warn({ family, subject, client, address }, "a refresh token was used again");
+      this.#log?.warn(
+        { family, subject, client, address },
+        "refresh token reused: its family was ended; the token may be stolen",
+      );
       await this.#deliver([{ id, family }]);
     }
     return redeemed;
   }
 
-  /** Ends families of a subject. @returns how many were alive */
+  /** Ends families of a subject. @returns the number of active families that it ended */
   async end(subject: string, which: Which, reason: string, context: Context): Promise<number> {
     const left = await transaction(this.#db, async (tx) => {
       const ended = await endFamilies(tx, subject, which, reason);
@@ -101,13 +104,13 @@ export class Families {
       await this.#audit.writeWith(tx, ...entries);
       return rows;
     });
-    // Who asks again, because the feed was not told the first time, waits for that too.
-    const isAgain = left.length === 0 && "only" in which;
-    await this.#deliver(isAgain ? await readOutboxOf(this.#db, which.only) : left);
+    // A retry, after a delivery that failed, delivers the entries of the first call.
+    const isRetry = left.length === 0 && "only" in which;
+    await this.#deliver(isRetry ? await readOutboxOf(this.#db, which.only) : left);
     return left.length;
   }
 
-  /** Ends every family of a subject below an epoch. The feed knows of the epoch already. */
+  /** Ends every family of a subject below an epoch. The feed has the epoch already. */
   async endSubject(subject: string, epoch: number, context: Context): Promise<void> {
     await transaction(this.#db, async (tx) => {
       await lockSubject(tx, subject);
@@ -118,7 +121,7 @@ export class Families {
     });
   }
 
-  /** Delivers what a replica that has ended, or could not reach the feed, has left behind. */
+  /** Delivers the entries of replicas that stopped, or failed to deliver. */
   async deliverLeftOvers(): Promise<void> {
     await this.#deliver(await readOutbox(this.#db));
   }
@@ -135,7 +138,7 @@ export class Families {
     );
   }
 
-  /** One statement judges each family once: tokens of the same family go one after another. */
+  /** Redeems tokens in as few statements as possible: a statement has one token of each family. */
   async #redeem(tokens: Presented[]): Promise<(Redeemed | undefined)[]> {
     const results = new Map<Presented, Redeemed>();
     for (let left = tokens; left.length > 0; ) {

@@ -13,9 +13,9 @@ export const listSignIns =
     context: Context,
   ): Promise<ListSignInsResponse> => {
     const { method, token } = context;
-    const question = Buffer.from(token.subject);
+    const query = Buffer.from(token.subject);
     const before = pageToken
-      ? Buffer.from(await cursors.open(method, question, pageToken)).toString("utf8")
+      ? Buffer.from(await cursors.open(method, query, pageToken)).toString("utf8")
       : undefined;
     const size = pageSize(asked);
     const rows = await listFamilies(during(db, context), token.subject, before, size + 1);
@@ -31,6 +31,6 @@ export const listSignIns =
         expireTime: row.endsAt,
         current: row.id === token.family,
       })),
-      nextPageToken: last ? cursors.seal(method, question, Buffer.from(last.id)) : "",
+      nextPageToken: last ? cursors.seal(method, query, Buffer.from(last.id)) : "",
     };
   };

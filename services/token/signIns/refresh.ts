@@ -8,25 +8,26 @@ import { toText } from "../tokens/binding.ts";
 import { deriveRefreshToken, readRefreshToken } from "./refreshTokens.ts";
 
 /**
- * A family of refresh tokens is a number, its generation: tokens before it are spent, that one is
- * good, none comes after. A token of generation `g`, presented to a family of generation `n`:
+ * Issues an access token and the next refresh token for a refresh token (RFC 9700 section 4.14).
  *
- * | token        | presented                                                     | becomes |
+ * A family has a generation `n`. The token of generation `n` is unused; earlier tokens are spent. For a
+ * token of generation `g`:
+ *
+ * | token        | condition                                                     | outcome |
  * |--------------|---------------------------------------------------------------|---------|
- * | any          | by another client, or without the key that it is bound to     | foreign: refused |
- * | any          | when the family has ended, or is too old                      | ended, expired: refused |
+ * | any          | another client, or not the key that the token is bound to     | foreign: refused |
+ * | any          | the family has ended or expired                               | ended, expired: refused |
  * | g = n        |                                                               | next: n + 1 |
- * | g = n - 1    | by a client or key that is proven                             | same: n, again |
- * | g = n - 1    | with the idempotency key that n was made for                  | same: n, again |
- * | g = n - 1    | n was made without one, less than 10 s ago, nor is one here   | early: n, again |
+ * | g = n - 1    | the client has proven its secret or key                       | same: n again |
+ * | g = n - 1    | the idempotency key that n was issued for                     | same: n again |
+ * | g = n - 1    | no idempotency key, then or now, and n was issued < 10 s ago  | early: n again |
  * | g = n - 1    | otherwise                                                     | reuse: the family ends |
  * | g < n - 1    |                                                               | reuse: the family ends |
  *
- * That n is unused shows in its being the newest. `early` is all that a client without a key of any
- * kind can be given, and a thief who goes in step with him looks just like him: so it is given in at
- * most four generations running, and the fifth is a reuse.
+ * `early` serves clients without any key that lost a response. A thief who refreshes in step with the
+ * client looks the same, so `early` is allowed in at most four consecutive generations.
  *
- * One statement does it, with the family's row locked (sql/redeem.ts).
+ * One statement decides and updates under the family's row lock (`sql/redeem.ts`).
  */
 export const refresh =
   ({ clients, binding, keys, families, issuing, feed }: TokenDependencies) =>
@@ -37,12 +38,13 @@ export const refresh =
     const client = await clients.identify(given);
     const confirmation = await binding.of(context);
     const position = await readRefreshToken(refreshToken, (id) => keys.refreshKey(id));
-    if (position === undefined) throw TokenErrors.INVALID_GRANT({ cause: "not one of ours" });
+    if (position === undefined)
+      throw TokenErrors.INVALID_GRANT({ cause: "not a refresh token of this system" });
     const { family, generation } = position;
-    // Who is revoked must not go on until the end of his family is heard of here too.
+    // A stale feed may lack the revocation of this family.
     feed.revocations.assertFresh();
     const isBound = confirmation !== undefined;
-    const redeemed = await families.present({
+    const redeemed = await families.redeem({
       family,
       generation,
       redemption: idempotencyKey ? createHash("sha256").update(idempotencyKey).digest() : null,
@@ -51,16 +53,16 @@ export const refresh =
       isProven: isBound || (client !== undefined && !client.isPublic),
       address: context.origin.address,
     });
-    if (redeemed === undefined) throw TokenErrors.INVALID_GRANT({ cause: "no such family" });
+    if (redeemed === undefined) throw TokenErrors.INVALID_GRANT({ cause: "unknown family" });
     const { outcome, subject, epoch } = redeemed;
     if (outcome !== "next" && outcome !== "same" && outcome !== "early") {
       throw TokenErrors.INVALID_GRANT({ cause: outcome });
     }
     if (feed.revocations.has({ subject, epoch, family })) {
-      throw TokenErrors.INVALID_GRANT({ cause: "it is revoked" });
+      throw TokenErrors.INVALID_GRANT({ cause: "revoked" });
     }
     const key = await keys.refreshKey(redeemed.keyId);
-    if (key === undefined) throw TokenErrors.INVALID_GRANT({ cause: "its key is gone" });
+    if (key === undefined) throw TokenErrors.INVALID_GRANT({ cause: "the key was deleted" });
     const until = redeemed.expiresAtS;
     return issuing.issue(
       {

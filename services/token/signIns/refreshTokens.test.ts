@@ -18,7 +18,7 @@ const positions = fc.record({
   keyId: fc.constantFrom("AAAAAAAAAAA", "BBBBBBBBBBA"),
 });
 
-test("a refresh token reads as the position that it was derived for, always as the same text", async () => {
+test("reads the position of a derived token, and derives the same token again", async () => {
   await fc.assert(
     fc.asyncProperty(positions, async (position) => {
       const key = keys.find(({ id }) => id === position.keyId)!;
@@ -30,7 +30,7 @@ test("a refresh token reads as the position that it was derived for, always as t
   );
 });
 
-test("a refresh token with any bit changed is none", async () => {
+test("refuses a refresh token with any bit changed", async () => {
   const position = {
     family: "0198f7a0-0000-7000-8000-000000000000",
     generation: 7,
@@ -46,6 +46,6 @@ test("a refresh token with any bit changed is none", async () => {
   for (const none of ["", "wbr_", token.slice(4), `${token}A`, token.slice(0, -1), ` ${token}`]) {
     expect(await read(none)).toBeUndefined();
   }
-  // The same position under another key is another token.
+  // A token of the same position under another key.
   expect(await read(deriveRefreshToken(position, keys[1]!))).toBeUndefined();
 });

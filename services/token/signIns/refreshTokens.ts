@@ -2,25 +2,25 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { uuidFromBytes, uuidToBytes } from "#shared/runtime/uuid.ts";
 import type { SigningKey } from "../signingKeys/signingKeys.ts";
 
-/** Where a refresh token stands in its family. */
+/** Position of a refresh token in its family. */
 export interface RefreshPosition {
   /** UUID. */
   readonly family: string;
   /** Counts from 1. */
   readonly generation: number;
-  /** The key that it is derived with. */
+  /** Id of the key that derives the token. */
   readonly keyId: string;
 }
 
-/** By it people and scanners know one that has got where it must not be. */
+/** Lets people and secret scanners recognize a leaked token. */
 const PREFIX = "wbr_";
 const HEAD_BYTES = 16 + 4 + 8;
 const MAC_BYTES = 32;
 const FORM = /^wbr_[A-Za-z0-9_-]{80}$/;
 
 /**
- * The refresh token of a position: family, generation and key id, with an HMAC over them. It is
- * derived, so the same can be answered again, and nothing of it rests anywhere.
+ * Derives the refresh token of a position: family, generation and key id, with an HMAC over them. A
+ * retry gets the same token, and nothing of it is stored.
  */
 export function deriveRefreshToken(position: RefreshPosition, key: SigningKey): string {
   const head = encodeHead(position);
@@ -28,10 +28,10 @@ export function deriveRefreshToken(position: RefreshPosition, key: SigningKey): 
 }
 
 /**
- * Reads a refresh token.
+ * Verifies a refresh token and returns its position.
  *
  * @param keyOf finds a key by its id
- * @returns undefined when it is none of this system's
+ * @returns undefined when the token is invalid
  */
 export async function readRefreshToken(
   token: string,

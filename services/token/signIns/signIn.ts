@@ -10,6 +10,7 @@ import { toText } from "../tokens/binding.ts";
 import { checkBinding } from "../tokens/issuing.ts";
 import { deriveRefreshToken } from "./refreshTokens.ts";
 
+/** Signs a user in: begins a family, and issues an access token and a refresh token. */
 export const signIn =
   ({ clients, identity, assertions, binding, families, keys, issuing }: TokenDependencies) =>
   async (
@@ -24,7 +25,7 @@ export const signIn =
     const user = await askIdentity(
       identity.verifyUser({ username, secret, address }, { metadata, context }),
     );
-    if (user.name === "") throw TokenErrors.INVALID_GRANT({ cause: "username or secret" });
+    if (user.name === "") throw TokenErrors.INVALID_GRANT({ cause: "wrong username or secret" });
     const reach = narrow(wanted, client === undefined ? user : common(user, client));
     const key = keys.current("refresh");
     const family = {
@@ -39,7 +40,7 @@ export const signIn =
       keyId: key.id,
     };
     if (!(await families.begin(family))) {
-      throw TokenErrors.INVALID_GRANT({ cause: "the user's sign-ins were ended meanwhile" });
+      throw TokenErrors.INVALID_GRANT({ cause: "the user's sign-ins were ended concurrently" });
     }
     const position = { family: family.id, generation: 1, keyId: key.id };
     return issuing.issue(

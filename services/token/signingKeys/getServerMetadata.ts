@@ -5,7 +5,10 @@ import { json } from "./getJwks.ts";
 
 const SERVICE = "/waybill.token.v1.TokenService";
 
-/** RFC 8414. Its endpoints are gRPC methods: what is sent there is a message of the proto. */
+/**
+ * Returns the authorization server metadata (RFC 8414). The endpoints are gRPC methods and take messages
+ * of the proto.
+ */
 export const getServerMetadata =
   ({ issuer }: Pick<TokenDependencies, "issuer">) =>
   async (): Promise<HttpBody> =>

@@ -18,20 +18,20 @@ import { lockSigningKeys } from "./sql/lockSigningKeys.ts";
 import { readSigningKeys, type SigningKeyRow } from "./sql/readSigningKeys.ts";
 import { rewrapSigningKey } from "./sql/rewrapSigningKey.ts";
 
-/** How keys live. All in seconds. */
+/** Life of the keys, in seconds. */
 export interface KeySchedule {
-  /** What keys are made for when nobody says otherwise. */
+  /** Default algorithm of new keys. */
   readonly algorithm: SigningAlgorithm;
-  /** How long a key is published before it signs: twice the slowest cache of the keys. */
+  /** How long a key is published before it signs: twice the longest cache life of the keys. */
   readonly publishS: number;
   /** How long a key signs. */
   readonly rotateS: number;
-  /** How long access tokens, and families of refresh tokens, may live after it signs no more. */
+  /** How long a retired key is kept: the longest life of its access tokens and of its families. */
   readonly accessKeepS: number;
   readonly refreshKeepS: number;
 }
 
-/** A key that access tokens are signed with, or refresh tokens derived. */
+/** A key that signs access tokens or derives refresh tokens. */
 export interface SigningKey {
   readonly id: string;
   readonly algorithm: SigningKeyRow["algorithm"];
@@ -48,8 +48,8 @@ type Use = "access" | "refresh";
 const RELOAD_INTERVAL_MS = 1000;
 
 /**
- * The keys of this cluster, the same on every replica: they rest wrapped in Postgres. By the
- * database's clock each begins to sign at one moment, whatever replicas' clocks say.
+ * Loads, creates and rotates the signing keys of the cluster, which Postgres stores wrapped. The
+ * database's clock decides when a key starts to sign, so all replicas change keys together.
  */
 export class SigningKeys {
   readonly #db: Pool;
@@ -59,11 +59,11 @@ export class SigningKeys {
   /** Newest first. */
   #keys: readonly (SigningKey & { readonly activeFrom: number })[] = [];
   #reloadedAt = Number.NEGATIVE_INFINITY;
-  /** Why the last reload for an unknown key failed; undefined when it succeeded. */
+  /** Error of the last reload for an unknown key; undefined when it succeeded. */
   #failure: unknown;
   #reloading: Promise<void> | undefined;
 
-  /** @param audit where it is noted that a key was made of itself; undefined: nowhere */
+  /** @param audit gets an event for each key that `maintain` creates; undefined: none */
   constructor(
     db: Pool,
     wrapping: Wrapping,
@@ -76,10 +76,10 @@ export class SigningKeys {
     this.#schedule = schedule;
   }
 
-  /** Reads the keys; makes those that are missing, or due. Call it at start, and now and then. */
+  /** Creates missing and due keys, rewraps and deletes old ones, and reloads. Call it at start and periodically. */
   async maintain(): Promise<void> {
     await transaction(this.#db, async (tx) => {
-      // One replica after another: who comes second finds that it is done.
+      // One replica at a time: the second one finds the work done.
       await lockSigningKeys(tx);
       const rows = await readSigningKeys(tx);
       for (const use of ["access", "refresh"] as const) {
@@ -109,7 +109,7 @@ export class SigningKeys {
     await this.reload();
   }
 
-  /** Publishes another key: it signs when every cache has had time to see it. */
+  /** Publishes a new key. It starts to sign after `publishS`. */
   async rotate(algorithm: SigningAlgorithm = this.#schedule.algorithm): Promise<SigningKey> {
     const made = this.#make(algorithm);
     await transaction(this.#db, async (tx) => {
@@ -146,19 +146,19 @@ export class SigningKeys {
     return this.#keys.filter(({ algorithm }) => useOf(algorithm) === "access");
   }
 
-  /** The key of new tokens: the newest whose time has come. */
+  /** Returns the active key. @throws Error before the first key is loaded */
   current(use: Use): SigningKey {
     const now = performance.now();
     const key = this.#keys.find((each) => useOf(each.algorithm) === use && each.activeFrom <= now);
-    if (key === undefined) throw new Error(`there is no key for ${use} tokens yet`);
+    if (key === undefined) throw new Error(`no active key for ${use} tokens`);
     return key;
   }
 
   /**
-   * The key of a refresh token. Reads Postgres for one not known here, at most once a second.
+   * Finds the key of a refresh token. Reloads for an unknown key, at most once a second.
    *
-   * Rejects when Postgres cannot be read, also for all who ask before the next attempt: a key that is
-   * missing here may be there, and a client that is told otherwise drops its sign-in.
+   * Rejects when a reload fails, and with the same error until the next attempt: the key may exist, and a
+   * client that gets INVALID_GRANT drops its sign-in.
    */
   async refreshKey(id: string): Promise<SigningKey | undefined> {
     const find = () => this.#keys.find((key) => key.id === id && key.algorithm === "HMAC");
@@ -190,7 +190,7 @@ export class SigningKeys {
 
   #make(algorithm: SigningKeyRow["algorithm"]) {
     const { secret, publicJwk } = makeKey(algorithm);
-    // Eight bytes, because a refresh token names its key in so many.
+    // A refresh token has eight bytes for the id of its key.
     const id = randomBytes(8).toString("base64url");
     const wrapped = this.#wrapping.wrap(toWrap(id, algorithm), secret);
     return { id, algorithm, publicJwk, wrappingKeyId: this.#wrapping.id, wrapped };
@@ -216,7 +216,7 @@ function makeKey(algorithm: SigningKeyRow["algorithm"]): { secret: Buffer; publi
   };
 }
 
-/** What a wrapped key is bound to: a row that is moved, or given another algorithm, is refused. */
+/** Returns the authenticated data of a wrapped key, so that a changed row does not unwrap. */
 function toWrap(id: string, algorithm: string) {
   return { id, audience: "token", state: algorithm };
 }

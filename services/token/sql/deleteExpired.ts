@@ -9,7 +9,7 @@ const STATEMENTS = [
   "DELETE FROM token.grant_window WHERE ends_at < now() - interval '1 hour'",
 ];
 
-/** Removes what is of no use any more: 10,000 rows of a kind at most. */
+/** Deletes expired rows: at most 10,000 of `spent` and of `family`. */
 export async function deleteExpired(db: Db): Promise<void> {
   for (const statement of STATEMENTS) await db.query(statement);
 }

@@ -5,7 +5,7 @@ export interface Spend {
   lifeS: number;
 }
 
-/** Notes that things were used. @returns the digests of those that had not been before */
+/** Records digests as used. @returns those that were not used before */
 export async function spend(db: Db, items: Spend[]): Promise<Buffer[]> {
   const { rows } = await db.query<{ digest: Buffer }>(
     `INSERT INTO token.spent (digest, expires_at)

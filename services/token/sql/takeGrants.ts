@@ -1,10 +1,10 @@
 import type { Db } from "#shared/pg/pool.ts";
 
 /**
- * Takes some of what a client may be granted in this minute.
+ * Takes a batch of grants from a client's limit in the current minute.
  *
- * @param most grants a minute; the last batch may go over it
- * @returns until when it is for, in ms from now; undefined when there is nothing left
+ * @param most limit in a minute; the last batch may exceed it
+ * @returns milliseconds until the minute ends; undefined when the limit is reached
  */
 export async function takeGrants(
   db: Db,

@@ -7,7 +7,7 @@ import { singleValue } from "#shared/waybill/metadata.ts";
 import { TokenErrors } from "../errors.ts";
 import type { Spending } from "../spending.ts";
 
-/** Finds out which key a caller of a grant proves: what he is given is bound to it. */
+/** Verifies the key that a call proves. The issued tokens are bound to it. */
 export class Binding {
   readonly #authentication: Pick<TokenAuthentication, "proofs" | "urlsOf">;
   readonly #spending: Spending;
@@ -18,10 +18,10 @@ export class Binding {
   }
 
   /**
-   * The key of the call's DPoP proof, which is good for this one call (RFC 9449 section 11.1), or else
-   * the certificate that the caller has shown (RFC 8705 section 3).
+   * Returns the key of the call's DPoP proof, which is accepted once (RFC 9449 section 11.1), or of its
+   * client certificate (RFC 8705 section 3).
    *
-   * @returns undefined when there is neither
+   * @returns undefined when the call has neither
    * @throws StatusError INVALID_DPOP_PROOF
    */
   async of({ metadata, method, origin }: Context): Promise<Confirmation | undefined> {
@@ -36,7 +36,7 @@ export class Binding {
       const { thumbprint, id } = await proofs.verify(proof, urls, undefined);
       const use = JSON.stringify(["dpop", thumbprint, id]);
       if (!(await this.#spending.once(use, 2 * PROOF_LIFE_S))) {
-        throw new Error("the proof was used before");
+        throw new Error("replayed proof");
       }
       return { method: "jkt", thumbprint };
     } catch (cause) {
@@ -46,7 +46,7 @@ export class Binding {
   }
 }
 
-/** A binding as a family keeps it. Empty: none. */
+/** Formats a binding as `jkt:` or `x5t#S256:` and the thumbprint. Empty: none. */
 export function toText(confirmation: Confirmation | undefined): string {
   return confirmation === undefined ? "" : `${confirmation.method}:${confirmation.thumbprint}`;
 }

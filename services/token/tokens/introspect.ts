@@ -12,14 +12,14 @@ export const introspect =
   ({ token }: IntrospectRequest, context: Context): Promise<Introspection> =>
     explain(dependencies, token, context);
 
-/** Of what is not in force, whatever the reason, only that (RFC 7662 section 2.2). */
+/** Describes an active token. Returns only `active: false` for any other (RFC 7662 section 2.2). */
 export async function explain(
   dependencies: TokenDependencies,
   token: string,
   { token: caller }: Context,
 ): Promise<Introspection> {
   const inactive = Introspection.create();
-  // A client learns of its own refresh tokens, and nobody of another's.
+  // A client may introspect only its own refresh tokens.
   const position = await readRefreshToken(token, (id) => dependencies.keys.refreshKey(id));
   if (position !== undefined) {
     const family = await readFamily(dependencies.db, position.family);

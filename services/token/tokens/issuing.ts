@@ -5,14 +5,14 @@ import { TokenErrors } from "../errors.ts";
 import type { SigningKeys } from "../signingKeys/signingKeys.ts";
 import { type Claims, mint } from "./mint.ts";
 
-/** What an access token is to say; the rest follows from it. */
+/** Claims that a grant decides. */
 export type Issue = Pick<Claims, "subject" | "client" | "scopes" | "audiences" | "epoch"> &
   Partial<Pick<Claims, "family" | "actors" | "mayAct" | "confirmation">> & {
-    /** It must not outlive this: seconds since the Unix epoch. */
+    /** Latest expiry, in seconds since the Unix epoch. */
     readonly until?: number;
   };
 
-/** Makes access tokens, and the answer that they go in. */
+/** Issues access tokens. */
 export class Issuing {
   readonly #issuer: string;
   readonly #keys: SigningKeys;
@@ -20,7 +20,7 @@ export class Issuing {
   readonly #now: () => number;
 
   /**
-   * @param lifeS how long an access token lives
+   * @param lifeS life of an access token, in seconds
    * @param now milliseconds since the Unix epoch
    */
   constructor(issuer: string, keys: SigningKeys, lifeS: number, now: () => number = Date.now) {
@@ -30,11 +30,11 @@ export class Issuing {
     this.#now = now;
   }
 
-  /** @throws StatusError INVALID_GRANT when what it is made from ends now */
+  /** Issues an access token. @throws StatusError INVALID_GRANT when `until` has passed */
   issue({ until, ...claims }: Issue, refreshToken = ""): TokenResponse {
     const nowS = Math.floor(this.#now() / 1000);
     const expiresAt = Math.min(nowS + this.#lifeS, Math.floor(until ?? Number.POSITIVE_INFINITY));
-    if (expiresAt <= nowS) throw TokenErrors.INVALID_GRANT({ cause: "it ends now" });
+    if (expiresAt <= nowS) throw TokenErrors.INVALID_GRANT({ cause: "expired" });
     const complete: Claims = {
       family: undefined,
       actors: [],
@@ -55,11 +55,11 @@ export class Issuing {
 }
 
 /**
- * Refuses to issue a token that is bound to no key, where the client's tokens must be, or one of those
- * that it is made from is: otherwise an exchange would make a stolen bound token usable without its key.
+ * Requires a bound token where the client's account or one of the source tokens requires it. Otherwise an
+ * exchange would turn a stolen bound token into a bearer token.
  *
- * @param bound what the new token is bound to
- * @param sources the tokens that it is made from
+ * @param bound key that the new token is bound to
+ * @param sources tokens that the new token is issued for
  * @throws StatusError BINDING_REQUIRED
  */
 export function checkBinding(

@@ -3,14 +3,14 @@ import type { AccessToken } from "#shared/auth/tokens/claims.ts";
 import { newRandomId } from "#shared/runtime/ids.ts";
 import type { SigningKey } from "../signingKeys/signingKeys.ts";
 
-/** What goes into a token besides what the mint knows. */
+/** Claims of a token, without those that `mint` sets. */
 export type Claims = Omit<AccessToken, "id" | "issuer" | "issuedAt">;
 
 const headers = new Map<string, string>();
 
 /**
- * Makes an access token (RFC 9068). Signed with `node:crypto`, in a third of the time that WebCrypto
- * takes for it; jose checks it in tests.
+ * Signs an access token (RFC 9068). Uses `node:crypto`, which takes a third of the time of WebCrypto;
+ * tests verify the result with jose.
  *
  * @param nowS seconds since the Unix epoch
  */
@@ -49,7 +49,7 @@ function headerOf({ id, algorithm }: SigningKey): string {
   return header;
 }
 
-/** RFC 8693 section 4.1: the last one to act is outermost. */
+/** Nests actors, the most recent outermost (RFC 8693 section 4.1). */
 function actChain(actors: readonly string[]): object | undefined {
   const [last, ...before] = actors;
   if (last === undefined) return undefined;

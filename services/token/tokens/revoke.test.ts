@@ -17,7 +17,7 @@ const token = await new SignJWT({ client_id: "", epoch: 1 })
   .setExpirationTime("60s")
   .sign(privateKey);
 
-test("fails while the token's key cannot be fetched, and succeeds for an unknown one", async () => {
+test("fails while keys are unavailable, and succeeds for an unknown key", async () => {
   const revokeWith = (refresh: () => Promise<void>) => {
     const tokens = new AccessTokens("https://a", { find: () => undefined, refresh });
     const clients = { identify: async () => undefined };
@@ -26,8 +26,8 @@ test("fails while the token's key cannot be fetched, and succeeds for an unknown
       {} as Context,
     );
   };
-  // RFC 7009 section 2.2: what is no token of this system is not in force.
+  // RFC 7009 section 2.2: an invalid token counts as revoked.
   expect(await revokeWith(async () => {})).toEqual({});
-  const unreachable = () => Promise.reject(new Error("nobody answers"));
+  const unreachable = () => Promise.reject(new Error("unreachable"));
   await expect(revokeWith(unreachable)).rejects.toMatchObject({ reason: "KEYS_UNAVAILABLE" });
 });

@@ -7,7 +7,7 @@ import type { TokenDependencies } from "../index.ts";
 import { readRefreshToken } from "../signIns/refreshTokens.ts";
 import { readFamilyOwner } from "../signIns/sql/readFamilyOwner.ts";
 
-/** Whatever the token is, the answer is the same (RFC 7009 section 2.2): it is not in force any more. */
+/** Revokes a token. An invalid token, or one of another client, gets the same response (RFC 7009 section 2.2). */
 export const revoke =
   (dependencies: TokenDependencies) =>
   async ({ client: given, token }: RevokeRequest, context: Context): Promise<RevokeResponse> => {
@@ -34,7 +34,7 @@ export const revoke =
     return {};
   };
 
-/** @throws StatusError KEYS_UNAVAILABLE: it may be in force, and would stay so */
+/** @throws StatusError KEYS_UNAVAILABLE: the token may be valid, and would stay so */
 async function verified(
   { tokens }: TokenDependencies,
   jwt: string,

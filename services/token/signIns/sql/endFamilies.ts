@@ -1,9 +1,9 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Which families of a subject: one, or all but one. */
+/** Selects families of a subject: one, or all except one. */
 export type Which = { readonly only: string } | { readonly except: string | undefined };
 
-/** Ends families. @returns the ids of those that were alive until now */
+/** Ends active families. @returns their ids */
 export async function endFamilies(
   tx: Db,
   subject: string,

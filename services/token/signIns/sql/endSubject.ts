@@ -1,6 +1,9 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Ends the families of a subject below an epoch, and any that is being begun. @returns how many */
+/**
+ * Ends the families of a subject below an epoch. Records the epoch, so that concurrent sign-ins below it
+ * fail too. @returns the number of families that it ended
+ */
 export async function endSubject(tx: Db, subject: string, epoch: number): Promise<number> {
   await tx.query(
     `INSERT INTO token.ended_subject AS ended (subject, epoch) VALUES ($1::text, $2::integer)

@@ -14,10 +14,10 @@ export interface NewFamily {
 }
 
 /**
- * Begins a family, unless its subject's sign-ins have been ended since its epoch was read. Call it
- * under `lockSubject`: an end that is under way is waited for.
+ * Inserts a family, unless the subject's sign-ins have been ended since its epoch was read. Call it
+ * under `lockSubject`, which waits for a concurrent end.
  *
- * @returns whether it was begun
+ * @returns false when the sign-ins have been ended
  */
 export async function insertFamily(
   tx: Db,

@@ -1,7 +1,7 @@
 import type { Db } from "#shared/pg/pool.ts";
 import { FAMILY_COLUMNS, type FamilyRow, IS_ALIVE } from "./readFamily.ts";
 
-/** A page of a subject's families that are alive, newest first. */
+/** Reads a page of a subject's active families, newest first. @param before id of the last one of the page before */
 export async function listFamilies(
   db: Db,
   subject: string,

@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Begins and ends of one subject's families take turns: held until the transaction ends. */
+/** Serializes changes of a subject's families until the transaction ends. */
 export async function lockSubject(tx: Db, subject: string): Promise<void> {
   await tx.query("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 5071))", [subject]);
 }

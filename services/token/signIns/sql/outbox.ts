@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** A family whose end the feed has not acknowledged yet. */
+/** An ended family that the feed has not acknowledged. */
 export interface OutboxRow {
   /** 16 bytes. */
   id: Buffer;
@@ -14,7 +14,7 @@ export async function insertOutbox(tx: Db, rows: OutboxRow[]): Promise<void> {
   );
 }
 
-/** What has waited for five seconds: longer than whoever wrote it takes to deliver it himself. */
+/** Reads rows older than five seconds: the replica that wrote a newer row still delivers it. */
 export async function readOutbox(db: Db): Promise<OutboxRow[]> {
   const { rows } = await db.query<OutboxRow>(
     `SELECT id, family FROM token.outbox
@@ -24,7 +24,7 @@ export async function readOutbox(db: Db): Promise<OutboxRow[]> {
   return rows;
 }
 
-/** What waits of one family. */
+/** Reads the rows of one family. */
 export async function readOutboxOf(db: Db, family: string): Promise<OutboxRow[]> {
   const { rows } = await db.query<OutboxRow>(
     "SELECT id, family FROM token.outbox WHERE family = $1::uuid",

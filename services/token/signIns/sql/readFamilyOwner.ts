@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Whose a family is, or was. */
+/** Reads the subject and client of a family, active or ended. */
 export async function readFamilyOwner(
   db: Db,
   id: string,

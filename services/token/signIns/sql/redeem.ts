@@ -1,23 +1,23 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** A refresh token that is presented. */
+/** A refresh token that a client sends. */
 export interface Presented {
-  /** Id of the audit event that it leaves. */
+  /** Id of the audit event: UUID. */
   eventId: string;
   family: string;
   generation: number;
-  /** Digest of its idempotency key; null: none was sent. */
+  /** Digest of the idempotency key; null: none was sent. */
   redemption: Buffer | null;
-  /** The client that presents it; empty: none. */
+  /** The calling client; empty: none. */
   client: string;
-  /** The key that is proven with it, as the family keeps it; empty: none. */
+  /** The key that the call proves, in the format of the family row; empty: none. */
   confirmation: string;
-  /** The client has proven to be it, by more than the token. */
+  /** The call proves a client secret or a key. */
   isProven: boolean;
   address: string;
 }
 
-/** What became of it, and the family as it stands now. */
+/** Outcome of a redemption, and the current family. */
 export interface Redeemed {
   outcome: "next" | "same" | "early" | "foreign" | "ended" | "expired" | "reuse";
   family: string;
@@ -32,11 +32,11 @@ export interface Redeemed {
   /** Seconds since the Unix epoch, by the database's clock. */
   nowS: number;
   expiresAtS: number;
-  /** Of a reuse: the revocation to deliver. */
+  /** Id of the outbox entry to deliver, after a reuse. */
   revocationId: Buffer | null;
 }
 
-/** How early somebody who has sent no idempotency key may come back, and in how many generations running. */
+/** Limits of `early`: seconds since the last redemption, and consecutive generations. */
 const EARLY_S = 10;
 const MOST_EARLY_IN_A_ROW = 4;
 
@@ -105,14 +105,12 @@ const REDEEM = `WITH given AS (
    FROM judged`;
 
 /**
- * Presents refresh tokens of different families: the state machine of refresh.ts, in one statement.
- * The family's row is locked, so of many that come at once each finds what the one before has left.
- * Whatever becomes of a token, an audit event says so; a reuse also ends the family, and leaves the
- * revocation that the feed must hear of.
+ * Redeems refresh tokens of different families in one statement, by the table in refresh.ts. The row
+ * lock orders concurrent redemptions of a family. Writes an audit event for each token. A reuse also
+ * ends the family and adds an outbox entry.
  *
- * Families that do not exist have no row in the answer.
- *
- * @param idleS how long a family lives without being refreshed
+ * @param idleS longest time between two refreshes, in seconds
+ * @returns no row for a family that does not exist
  */
 export async function redeem(db: Db, tokens: Presented[], idleS: number): Promise<Redeemed[]> {
   const { rows } = await db.query<Redeemed>(REDEEM, [

@@ -1,6 +1,6 @@
 import type { Db } from "#shared/pg/pool.ts";
 
-/** Removes keys whose successor has signed for so long that nothing of theirs can be alive. */
+/** Deletes keys whose successor has been active so long that all their tokens have expired. */
 export async function deleteSigningKeys(
   tx: Db,
   accessKeepS: number,

@@ -1,7 +1,7 @@
 import type { Db } from "#shared/pg/pool.ts";
 import type { SigningKeyRow } from "./readSigningKeys.ts";
 
-/** @param publishS seconds from now until it signs */
+/** Inserts a key. @param publishS seconds until the key signs */
 export async function insertSigningKey(
   tx: Db,
   key: Pick<SigningKeyRow, "id" | "algorithm" | "publicJwk" | "wrappingKeyId" | "wrapped">,

@@ -9,13 +9,13 @@ export interface SigningKeyRow {
   wrapped: Buffer;
   createdAt: Date;
   activatesAt: Date;
-  /** By the database's clock. */
+  /** Seconds since creation, by the database's clock. */
   ageS: number;
-  /** How long until it signs; 0 or less: it does, or did. */
+  /** Milliseconds until the key signs; 0 or less: it is active or retired. */
   activeInMs: number;
 }
 
-/** All keys, newest first. */
+/** Reads all keys, newest first. */
 export async function readSigningKeys(db: Db): Promise<SigningKeyRow[]> {
   const { rows } = await db.query<SigningKeyRow>(
     `SELECT id, algorithm, public_jwk AS "publicJwk", wrapping_key_id AS "wrappingKeyId", wrapped,
