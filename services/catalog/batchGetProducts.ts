@@ -8,6 +8,7 @@ import type { CatalogDependencies } from "./index.ts";
 import { CatalogErrors, productId, toProduct } from "./product.ts";
 import { readProducts } from "./sql/readProducts.ts";
 
+/** Reads up to 100 products, and fails when one does not exist (AIP-231). */
 export const batchGetProducts =
   ({ db }: CatalogDependencies) =>
   async (

@@ -5,6 +5,7 @@ import type { CatalogDependencies } from "./index.ts";
 import { CatalogErrors, productId, toProduct } from "./product.ts";
 import { readProducts } from "./sql/readProducts.ts";
 
+/** Reads one product. */
 export const getProduct =
   ({ db }: CatalogDependencies) =>
   async ({ name }: GetProductRequest, context: Context): Promise<Product> => {

@@ -18,6 +18,7 @@ const COLUMNS: Record<string, Order["column"]> = {
   release_date: "release_date",
 };
 
+/** Lists products by filter and order, in pages. */
 export const listProducts =
   ({ db, cursors }: CatalogDependencies) =>
   async (request: ListProductsRequest, context: Context): Promise<ListProductsResponse> => {

@@ -17,7 +17,7 @@ const COLUMNS: Readonly<Record<string, string>> = {
   price: "price_cents",
 };
 
-/** Answers with the number of the change, once it is committed. */
+/** Changes a product. Sends the number of the committed change in the metadata `change`. */
 export const updateProduct =
   ({ db, feed }: CatalogDependencies) =>
   async ({ product, updateMask }: UpdateProductRequest, context: Context): Promise<Product> => {

@@ -24,6 +24,7 @@ export function changesFeed(db: Pool, pollMs?: number): ChangesFeed {
   return new Feed(read, pollMs);
 }
 
+/** Streams the changes after a number, and each later one. */
 export const watchChanges =
   ({ feed }: CatalogDependencies) =>
   (

@@ -3,6 +3,7 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Context } from "#shared/contract/handlers.ts";
 import { toCheckout } from "./view.ts";
 
+/** Begins a checkout with an empty basket. */
 export async function beginCheckout(
   _request: BeginCheckoutRequest,
   { session: { state } }: Context<CheckoutState>,

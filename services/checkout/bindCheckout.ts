@@ -4,6 +4,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { CheckoutErrors } from "./errors.ts";
 import { toCheckout } from "./view.ts";
 
+/** Continues an anonymous checkout as the caller's, in a new session. */
 export async function bindCheckout(
   _request: BindCheckoutRequest,
   { session: { state } }: Context<CheckoutState>,

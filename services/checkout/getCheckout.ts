@@ -3,6 +3,7 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Context } from "#shared/contract/handlers.ts";
 import { toCheckout } from "./view.ts";
 
+/** Reads the checkout. */
 export async function getCheckout(
   _request: GetCheckoutRequest,
   { session: { state } }: Context<CheckoutState>,

@@ -3,6 +3,7 @@ import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts
 import type { Context } from "#shared/contract/handlers.ts";
 import { toCheckout } from "./view.ts";
 
+/** Resumes one of the caller's checkouts without its waybill. */
 export async function resumeCheckout(
   _request: ResumeCheckoutRequest,
   { session: { state } }: Context<CheckoutState>,

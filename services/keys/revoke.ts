@@ -10,12 +10,13 @@ import { countSessionRevocations } from "./sql/countSessionRevocations.ts";
 import { insertRevocations, type NewRevocation } from "./sql/insertRevocations.ts";
 import { lockFeed } from "./sql/lockFeed.ts";
 
-/** Who knows of accounts and sign-ins. Sessions may be revoked by every service. */
+/** Services that may revoke subjects, families and tokens. Every service may revoke sessions. */
 const REVOKERS = new Set(["identity", "token"]);
-/** Ended sessions of one owner that the feed remembers. */
+/** Limit of revoked sessions of one owner on the feed. */
 const MOST_SESSIONS = 1000;
 const MAX_TTL_S = 400 * 24 * 60 * 60;
 
+/** Puts revocations on the feed. Returns once they are durable. */
 export const revoke =
   ({ db, feed, audit }: KeysDependencies) =>
   async ({ revocations }: RevokeRequest, context: Context): Promise<RevokeResponse> => {
@@ -31,10 +32,10 @@ export const revoke =
       ...(kind === "subjectEpoch" && { details: { epoch: `${epoch}` } }),
     }));
     const sessions = rows.filter(({ kind }) => kind === "session");
-    // Who has no room left is refused before he could keep others waiting for the feed.
+    // Refuses an owner over the limit before taking the lock that other callers wait for.
     await assertRoom(during(db, context), sessions);
     const number = await transaction(db, async (tx) => {
-      // The events first: the feed's row is locked from the next statement until the commit.
+      // Audit events first: the next statement locks the feed's row until the commit.
       await audit.writeWith(tx, ...events);
       if (sessions.length > 0) {
         await lockFeed(tx);
@@ -47,7 +48,7 @@ export const revoke =
   };
 
 /**
- * Everything on the feed is in every replica's memory: nobody fills it alone.
+ * Limits the revoked sessions of one owner, because every replica holds the whole feed in memory.
  *
  * @throws StatusError TOO_MANY_SESSIONS_ENDED
  */

@@ -2,6 +2,7 @@ import type { Revocations, WatchRevocationsRequest } from "#proto/waybill/keys/v
 import type { Context } from "#shared/contract/handlers.ts";
 import type { KeysDependencies } from "./index.ts";
 
+/** Streams the revocations after a number, and each later one. */
 export const watchRevocations =
   ({ feed }: KeysDependencies) =>
   ({ afterNumber }: WatchRevocationsRequest, { signal }: Context): AsyncGenerator<Revocations> =>

@@ -7,6 +7,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { letGo } from "#shared/waybill/state/unknownFields.ts";
 import { view } from "./view.ts";
 
+/** Replaces a session's state. */
 export async function advanceSession(
   { state }: AdvanceSessionRequest,
   { session }: Context<SessionState>,

@@ -7,6 +7,7 @@ import type {
 import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
+/** Begins a session with a first state. */
 export async function beginSession(
   { state, mode, checkpointEvery }: BeginSessionRequest,
   { session }: Context<SessionState>,

@@ -6,6 +6,7 @@ import type {
 import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
+/** Continues an anonymous session as the caller's, in a new session with the same state. */
 export async function bindSession(
   _request: BindSessionRequest,
   { session }: Context<SessionState>,

@@ -6,6 +6,7 @@ import type {
 import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
+/** Saves a checkpoint of the caller's session, so that ResumeSession can resume it. */
 export async function checkpointSession(
   _request: CheckpointSessionRequest,
   context: Context<SessionState>,

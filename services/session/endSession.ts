@@ -6,6 +6,7 @@ import type {
 import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
+/** Ends a session and tells the client to drop its waybill. */
 export async function endSession(
   _request: EndSessionRequest,
   { session }: Context<SessionState>,

@@ -6,6 +6,7 @@ import type {
 import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
+/** Reads a session's state. */
 export async function openSession(
   _request: OpenSessionRequest,
   { session }: Context<SessionState>,

@@ -6,6 +6,7 @@ import type {
 import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
+/** Resumes one of the caller's sessions without its waybill. */
 export async function resumeSession(
   _request: ResumeSessionRequest,
   { session }: Context<SessionState>,

@@ -1,6 +1,6 @@
 /**
  * A ring, its key service and two replicas, in discrete time: everything that may happen next from a
- * state, and what must hold in each. The key service's steps are `services/keys/transitions.ts`, the
+ * state, and what must hold in each. The key service's steps are `services/keys/rings/transitions.ts`, the
  * replicas' `shared/rings/holding.ts`: what runs is what is checked.
  */
 import { type Holding, hear, isLeased, NOTHING, sealingOf, take } from "#shared/rings/holding.ts";

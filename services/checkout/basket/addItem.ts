@@ -6,6 +6,7 @@ import { toCheckout } from "../view.ts";
 import { addedQuantity, beginChange } from "./basket.ts";
 import { putItem } from "./items.ts";
 
+/** Adds a quantity of a product to the basket. */
 export const addItem =
   ({ catalog }: CheckoutDependencies) =>
   async (

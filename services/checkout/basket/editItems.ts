@@ -5,6 +5,7 @@ import type { CheckoutDependencies } from "../index.ts";
 import { toCheckout } from "../view.ts";
 import { setItem } from "./items.ts";
 
+/** Sets a quantity for each request of the stream, and advances after each change. */
 export const editItems = ({ catalog }: CheckoutDependencies) =>
   async function* (
     requests: AsyncIterable<EditItemsRequest>,

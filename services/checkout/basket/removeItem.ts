@@ -4,6 +4,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { toCheckout } from "../view.ts";
 import { beginChange, itemOf } from "./basket.ts";
 
+/** Removes a product from the basket. */
 export async function removeItem(
   { product }: RemoveItemRequest,
   { session: { state } }: Context<CheckoutState>,

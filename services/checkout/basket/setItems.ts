@@ -4,6 +4,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import type { CheckoutDependencies } from "../index.ts";
 import { setItem } from "./items.ts";
 
+/** Sets the quantities of several products, and advances after each change. */
 export const setItems = ({ catalog }: CheckoutDependencies) =>
   async function* (
     { items }: SetItemsRequest,

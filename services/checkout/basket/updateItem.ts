@@ -4,6 +4,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { toCheckout } from "../view.ts";
 import { beginChange, checkQuantity, itemOf } from "./basket.ts";
 
+/** Sets the quantity of a product in the basket. */
 export async function updateItem(
   { product, quantity }: UpdateItemRequest,
   { session: { state } }: Context<CheckoutState>,

@@ -6,6 +6,7 @@ import { toCheckout } from "../view.ts";
 import { addedQuantity, beginChange } from "./basket.ts";
 import { putItem } from "./items.ts";
 
+/** Adds every item of the stream, or none. */
 export const uploadItems =
   ({ catalog }: CheckoutDependencies) =>
   async (

@@ -4,6 +4,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { beginChange } from "../basket/basket.ts";
 import { toCheckout } from "../view.ts";
 
+/** Chooses the delivery speed. */
 export async function chooseDelivery(
   { deliverySpeed }: ChooseDeliveryRequest,
   { session: { state } }: Context<CheckoutState>,

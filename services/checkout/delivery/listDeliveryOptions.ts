@@ -7,6 +7,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { CheckoutErrors } from "../errors.ts";
 import { deliveryOptions } from "./delivery.ts";
 
+/** Lists the delivery options for the basket and address. */
 export async function listDeliveryOptions(
   _request: ListDeliveryOptionsRequest,
   { session: { state } }: Context<CheckoutState>,

@@ -9,6 +9,7 @@ import { toCheckout } from "../view.ts";
 /** What the recipient's name is worth waiting for: without it the address is good as well. */
 const NAME_TIMEOUT_MS = 1000;
 
+/** Sets the delivery address; by default the recipient is the signed-in caller. */
 export const setAddress =
   (dependencies: CheckoutDependencies) =>
   async ({ address }: SetAddressRequest, context: Context<CheckoutState>): Promise<Checkout> => {

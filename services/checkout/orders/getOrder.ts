@@ -7,6 +7,7 @@ import type { CheckoutDependencies } from "../index.ts";
 import { readOrder } from "../sql/readOrder.ts";
 import { toOrder } from "../view.ts";
 
+/** Reads an order of the checkout's owner. */
 export const getOrder =
   ({ db }: CheckoutDependencies) =>
   async ({ name }: GetOrderRequest, context: Context<CheckoutState>): Promise<Order> => {

@@ -7,6 +7,7 @@ import type { CheckoutDependencies } from "../index.ts";
 import { listOrders as list, type Position } from "../sql/listOrders.ts";
 import { toOrder } from "../view.ts";
 
+/** Lists the orders of the checkout's owner, newest first. */
 export const listOrders =
   ({ db, cursors }: CheckoutDependencies) =>
   async (

@@ -4,7 +4,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { Errors } from "#shared/errors.ts";
 
 /**
- * A service is handed the rings of its own audiences and no others.
+ * Checks that the calling service serves an audience, so that it gets the rings of its own audiences only.
  *
  * @returns the calling service
  * @throws StatusError ACCESS_DENIED
@@ -24,7 +24,7 @@ export async function authorize(
   return service;
 }
 
-/** @throws StatusError CREDENTIAL_INVALID when the assertion vouched for no one-time key */
+/** Returns the one-time key of the caller's assertion. @throws StatusError CREDENTIAL_INVALID */
 export function oneTimeKeyOf(context: Context): JWK {
   const { oneTimeKey } = context.caller;
   if (oneTimeKey === undefined) throw Errors.CREDENTIAL_INVALID({ cause: "no cnf.jwk" });

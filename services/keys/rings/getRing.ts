@@ -5,6 +5,7 @@ import { actorOf } from "../../auditLog/auditLog.ts";
 import type { KeysDependencies } from "../index.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
 
+/** Returns the ring of an audience, encrypted to the one-time key of the call. */
 export const getRing =
   ({ rings, credentials }: KeysDependencies) =>
   async ({ audience }: GetRingRequest, context: Context): Promise<SealedRing> => {

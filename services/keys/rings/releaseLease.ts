@@ -4,6 +4,7 @@ import { actorOf } from "../../auditLog/auditLog.ts";
 import type { KeysDependencies } from "../index.ts";
 import { authorize } from "./authorize.ts";
 
+/** Ends a lease, so that rotations do not wait for its holder. */
 export const releaseLease =
   ({ rings, credentials }: KeysDependencies) =>
   async (

@@ -6,6 +6,7 @@ import type { KeysDependencies } from "../index.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
 import { liveLeases } from "./transitions.ts";
 
+/** Grants or renews a lease, and returns the ring as of that moment. */
 export const renewLease =
   ({ rings, credentials }: KeysDependencies) =>
   async (request: RenewLeaseRequest, context: Context): Promise<RenewLeaseResponse> => {

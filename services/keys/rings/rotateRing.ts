@@ -8,10 +8,11 @@ import { KeysErrors } from "./ringStore.ts";
 import type { Actor, RingChange, Rings } from "./rings.ts";
 import { liveLeases, waitedFor } from "./transitions.ts";
 
-/** Replicas hear of a change within milliseconds, and within a second or two where word of it got lost. */
+/** Replicas see a change within milliseconds, or within two seconds when a notification is lost. */
 const PATIENCE_MS = 3000;
 const LOOK_MS = 50;
 
+/** Promotes a pending key once every lease has acknowledged it, or destroys a leaked key. */
 export const rotateRing =
   ({ rings, credentials }: KeysDependencies) =>
   async (
@@ -50,7 +51,7 @@ async function rotate(
   }
 }
 
-/** Waits for those who have not acknowledged a version; names those who do not in time. */
+/** Waits for leases to acknowledge a version. @returns the holders that did not in time */
 async function unaware(
   rings: Rings,
   audience: string,

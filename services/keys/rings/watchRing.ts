@@ -5,6 +5,7 @@ import { actorOf } from "../../auditLog/auditLog.ts";
 import type { KeysDependencies } from "../index.ts";
 import { authorize, oneTimeKeyOf } from "./authorize.ts";
 
+/** Streams the ring of an audience now, and after each change. */
 export const watchRing = ({ rings, credentials, versions }: KeysDependencies) =>
   async function* (
     { audience }: WatchRingRequest,
@@ -24,7 +25,7 @@ export const watchRing = ({ rings, credentials, versions }: KeysDependencies) =>
 
     try {
       for (let sent = 0; !signal.aborted; ) {
-        // Each version told of is one read more: it may never have been, or be lost again.
+        // Each notification causes one read: the version may not exist, or be lost in a failover.
         newest = 0;
         const ring = await rings.get(audience, actorOf(context));
         if (ring.version > sent) {

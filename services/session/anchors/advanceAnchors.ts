@@ -7,6 +7,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 
+/** Advances sessions by compare-and-set, each on its own. */
 export const advanceAnchors =
   (of: AnchorsOf) =>
   async (

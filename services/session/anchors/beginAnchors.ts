@@ -8,6 +8,7 @@ import { Errors } from "#shared/errors.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 
+/** Anchors sessions at their first version. */
 export const beginAnchors =
   (of: AnchorsOf, keepS: number) =>
   async (

@@ -3,6 +3,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 
+/** Reads the fingerprint of the call that made a version. */
 export const getAdvance =
   (of: AnchorsOf) =>
   async (

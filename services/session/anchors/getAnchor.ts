@@ -3,6 +3,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 
+/** Reads the current version of a session. */
 export const getAnchor =
   (of: AnchorsOf) =>
   async ({ sessionId }: GetAnchorRequest, context: Context): Promise<GetAnchorResponse> => ({

@@ -6,6 +6,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 
+/** Lists the saved responses of versions after one. */
 export const listSavedResponses =
   (of: AnchorsOf) =>
   async (

@@ -11,6 +11,7 @@ import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import type { SessionDependencies } from "../index.ts";
 import { type EntryRow, listEntries } from "../sql/listEntries.ts";
 
+/** Lists the caller's stored sessions, newest first. */
 export const listSessions =
   ({ db, cursors, feed }: SessionDependencies) =>
   async (

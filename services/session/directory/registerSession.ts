@@ -6,6 +6,7 @@ import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { SessionDependencies } from "../index.ts";
 
+/** Adds a session of the calling service to its owner's list. */
 export const registerSession =
   ({ directory }: Pick<SessionDependencies, "directory">) =>
   async (

@@ -9,6 +9,7 @@ import { Errors } from "#shared/errors.ts";
 import type { SessionDependencies } from "../index.ts";
 import { readEntry } from "../sql/readEntry.ts";
 
+/** Revokes one of the caller's sessions without its waybill. */
 export const revokeSession =
   ({ db, feed }: SessionDependencies) =>
   async (
