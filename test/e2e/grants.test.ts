@@ -149,7 +149,7 @@ test("private_key_jwt: an assertion is for this issuer, this purpose, and once",
   for (const [what, assertion] of Object.entries(bad)) {
     expect(await refusal(authenticate(assertion)), what).toMatchObject({
       reason: "INVALID_CLIENT",
-      message: "The client has not proven to be one.",
+      message: "The client authentication failed.",
     });
   }
   const grant = (assertion: string) =>
