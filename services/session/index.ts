@@ -3,7 +3,7 @@ import type { SessionServiceService, SessionState } from "#proto/waybill/session
 import { Anchors } from "#shared/anchors/anchors.ts";
 import type { Context, Handlers } from "#shared/contract/handlers.ts";
 import type { Pool } from "#shared/pg/pool.ts";
-import type { SessionRevocations } from "#shared/session/sessionRevocations.ts";
+import type { SessionRevocations } from "#shared/session/options.ts";
 import type { Cursors } from "#shared/waybill/cursors.ts";
 import { advanceSession } from "./advanceSession.ts";
 import { advanceAnchors } from "./anchors/advanceAnchors.ts";
