@@ -90,6 +90,11 @@ const steps: Step[] = [
     "deploy/kubernetes/files",
     command("", ".", "node", "deploy/kubernetes/make.ts"),
   ),
+  unchanged(
+    "demo data",
+    "services/catalog/import",
+    command("", ".", "node", "services/catalog/import/makeFilms.ts"),
+  ),
 ];
 
 const chosen = process.argv.slice(2);

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { SIGNING_ALGORITHMS, type SigningAlgorithm } from "#shared/auth/tokens/verificationKeys.ts";
 import { type Argon2Cost, DEFAULT_COST, parseCost } from "../identity/secretHasher.ts";
-import { readSecretFile, readVariables, requireVariable } from "./environment.ts";
+import { readChoice, readSecretFile, readVariables, requireVariable } from "./environment.ts";
 import { ConfigError } from "./failure.ts";
 
 export const ROLES = ["keys", "identity", "token", "session", "catalog", "checkout"] as const;
@@ -148,12 +148,6 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
     }
     return value;
   };
-  /** One of some words; the first by default. */
-  const readChoice = (name: string, choices: readonly string[]): string => {
-    const value = env[name] ?? choices[0]!;
-    if (choices.includes(value)) return value;
-    throw new ConfigError(`${name}=${value}: expected ${choices.join(" or ")}`);
-  };
   const has = (role: Role) => roles.includes(role);
   const databaseUrls: Partial<Record<Role, string>> = {};
   for (const role of ROLES) {
@@ -225,11 +219,8 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
     frontDoorSecret: readFrontDoorSecret(env["WAYBILL_FRONT_DOOR_SECRET_FILE"]),
     revocationBoundMs: whole("WAYBILL_REVOCATION_BOUND_MS", 30_000, 1000, 300_000),
     argon2: readCost(env["WAYBILL_ARGON2"]),
-    openSignUp: readChoice("WAYBILL_SIGN_UP", ["open", "closed"]) === "open",
-    signingAlgorithm: readChoice(
-      "WAYBILL_SIGNING_ALGORITHM",
-      SIGNING_ALGORITHMS,
-    ) as SigningAlgorithm,
+    openSignUp: readChoice(env, "WAYBILL_SIGN_UP", ["open", "closed"]) === "open",
+    signingAlgorithm: readChoice(env, "WAYBILL_SIGNING_ALGORITHM", SIGNING_ALGORITHMS),
     accessTokenLifeS: whole("WAYBILL_ACCESS_TOKEN_LIFE_S", 300, 10, 3600),
     keyPublishS: whole("WAYBILL_KEY_PUBLISH_S", 1200, 0, 86_400),
     ringRotateS: whole("WAYBILL_RING_ROTATE_S", 30 * 24 * 60 * 60, 60, 365 * 24 * 60 * 60),
@@ -238,7 +229,7 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
     grantsPerMinute: whole("WAYBILL_GRANTS_PER_MINUTE", 6000, 1, 2 ** 31 - 1),
     databaseUrls: Object.freeze(databaseUrls),
     databaseConnections,
-    databasePrepare: readChoice("WAYBILL_DATABASE_PREPARE", ["on", "off"]) === "on",
+    databasePrepare: readChoice(env, "WAYBILL_DATABASE_PREPARE", ["on", "off"]) === "on",
     cacheBytes: whole("WAYBILL_CACHE_BYTES", 16 * 1024 * 1024, 0, 64 * 1024 ** 3),
     maxConnectionAgeMs: whole("WAYBILL_MAX_CONNECTION_AGE_MS", 300_000, 1000, 2 ** 31 - 1),
     drainDelayMs: whole("WAYBILL_DRAIN_DELAY_MS", 0, 0, 60_000),

@@ -31,6 +31,18 @@ export function requireVariable(variables: Variables, name: string, why?: string
   throw new ConfigError(`${name} is not set${why === undefined ? "" : `: ${why}`}`);
 }
 
+/** Reads one of some words; the first by default. @throws ConfigError naming the variable */
+export function readChoice<const Choice extends string>(
+  variables: Variables,
+  name: string,
+  choices: readonly [Choice, ...Choice[]],
+): Choice {
+  const value = variables[name] ?? choices[0];
+  const chosen = choices.find((choice) => choice === value);
+  if (chosen !== undefined) return chosen;
+  throw new ConfigError(`${name}=${value}: expected ${choices.join(" or ")}`);
+}
+
 /**
  * Reads a file with one secret, as `readVariables` reads a value.
  *

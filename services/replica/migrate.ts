@@ -9,7 +9,7 @@ import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "../catalog/seed.ts";
 import { seedIdentity } from "../identity/seed.ts";
 import { ROLES } from "./config.ts";
-import { readSecretFile, readVariables, requireVariable } from "./environment.ts";
+import { readChoice, readSecretFile, readVariables, requireVariable } from "./environment.ts";
 import { fail } from "./failure.ts";
 
 const CONTRACT = new URL("../../proto/gen/image.binpb", import.meta.url);
@@ -19,7 +19,7 @@ const WAIT_MS = 60_000;
 
 const USAGE = `Usage: node services/replica/migrate.ts
 
-Brings the database up to date: schemas, login roles, tables, the catalogue's data, the first
+Brings the database up to date: schemas, login roles, tables, the catalogue's demo data, the first
 administrator. Can be run again, and by several programs at once. Exits with 0 when all is done.
 
 Environment:
@@ -32,6 +32,8 @@ Environment:
   WAYBILL_DATABASE_PASSWORD_CHECKOUT   … of waybill_checkout
   WAYBILL_ADMIN_SECRET_FILE            the secret of serviceAccounts/admin, used when there is no such
                                        account yet: 32 characters or more; default: none is made
+  WAYBILL_DEMO_DATA                    on or off; default: on. Off: imports no demo products; products
+                                       that are in the catalogue stay
 `;
 
 /** Waits for a database that is starting; another error than that is final. */
@@ -76,6 +78,7 @@ async function main(): Promise<void> {
   const adminSecretFile = env["WAYBILL_ADMIN_SECRET_FILE"];
   const adminSecret =
     adminSecretFile && readSecretFile("WAYBILL_ADMIN_SECRET_FILE", adminSecretFile);
+  const hasDemo = readChoice(env, "WAYBILL_DEMO_DATA", ["on", "off"]) === "on";
   const client = await connect(requireVariable(env, "DATABASE_URL"));
   try {
     await withMigrationLock(client, async () => {
@@ -87,7 +90,7 @@ async function main(): Promise<void> {
         for (const name of names) console.log(`migrated ${schema}: ${name}`);
         await grantTables(client, schema);
       }
-      const products = await seedCatalog(client);
+      const products = hasDemo ? await seedCatalog(client) : 0;
       if (products > 0) console.log(`imported ${products} products`);
       if (await seedIdentity(client, loadContract(CONTRACT), adminSecret)) {
         console.log("made the first administrator: serviceAccounts/admin");

@@ -50,6 +50,16 @@ test.skipIf(!helm)("every pod runs without root on a read-only file system (need
   }
 });
 
+test.skipIf(!helm)("the demo data is the migration's, and can be left out (needs helm)", () => {
+  const demo = (...args: string[]) =>
+    render(...args)
+      .find(({ kind }) => kind === "Job")
+      ?.spec?.template?.spec.containers[0]?.env?.find(({ name }) => name === "WAYBILL_DEMO_DATA")
+      ?.value;
+  expect(demo()).toBe("on");
+  expect(demo("--set", "migration.demoData=off")).toBe("off");
+});
+
 /**
  * `kubectl apply` copies each object into an annotation of it, and annotations may have 262,144 bytes. etcd
  * takes 1.5 MB for all of an object.

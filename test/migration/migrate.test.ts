@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -94,6 +95,31 @@ test("the program itself, four at once, then again: schemas, roles and 3,201 pro
   expect((await client.query("SELECT count(*)::int AS n FROM catalog.product")).rows).toEqual([
     { n: 3201 },
   ]);
+});
+
+test("the program imports the demo data unless it is told not to", async () => {
+  const fresh = await startTestPostgres();
+  const program = join(import.meta.dirname, "../../services/replica/migrate.ts");
+  const run = (demo: string) => {
+    const names = Object.entries(PASSWORDS).map(
+      ([role, password]) => [`WAYBILL_DATABASE_PASSWORD_${role.toUpperCase()}`, password] as const,
+    );
+    const env = { DATABASE_URL: fresh.url, WAYBILL_DEMO_DATA: demo, ...Object.fromEntries(names) };
+    return spawnSync(process.execPath, [program], { env, encoding: "utf8" });
+  };
+  const refused = run("false");
+  expect(refused.status).toBe(2);
+  expect(refused.stderr).toContain("WAYBILL_DEMO_DATA=false: expected on or off");
+  expect(run("off").status).toBe(0);
+  const connected = await connect(fresh.url);
+  const products = async () =>
+    (await connected.query("SELECT count(*)::int AS n FROM catalog.product")).rows[0].n;
+  expect(await products()).toBe(0);
+  expect(run("on").stdout).toContain("imported 3201 products");
+  expect(run("off").status).toBe(0);
+  expect(await products()).toBe(3201);
+  await connected.end();
+  await fresh.remove();
 });
 
 test("E5 a service's role reads and writes its own schema and no other", async () => {

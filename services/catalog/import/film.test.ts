@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { type RawFilm, toFilm } from "./film.ts";
-import { mendMacRoman } from "./macRoman.ts";
+import { mendMacRoman, type RawFilm, toFilm } from "./film.ts";
 
 const file = new URL("../data/movies.json", import.meta.resolve("vega-datasets"));
 const films = (JSON.parse(readFileSync(file, "utf8")) as RawFilm[]).map((raw, index) =>

@@ -1,5 +1,3 @@
-import { mendMacRoman } from "./macRoman.ts";
-
 /** A film as the data set has it. Anything may be null or of another type. */
 export type RawFilm = Record<string, unknown>;
 
@@ -27,7 +25,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
  * Makes a product of a film. Its number is its position in the data set, from 1.
  *
  * - A title that is a number (`300`) is its text; one that is missing becomes `Untitled film 7`.
- * - Texts are mended (see macRoman.ts) and trimmed; empty ones are missing.
+ * - Texts are mended (see mendMacRoman) and trimmed; empty ones are missing.
  * - Years were written with two digits and read into the wrong century: one after 2011 is a hundred
  *   years too late (`Aug 15 2046` is 1946).
  * - Numbers that can't be (a running time of 0, a rating above 10) are missing.
@@ -85,4 +83,25 @@ function price(releaseDate: string | null, imdbRatingTenths: number | null): num
   if (imdbRatingTenths === null) return cents;
   if (imdbRatingTenths >= 80) return cents + 100;
   return imdbRatingTenths < 50 ? cents - 100 : cents;
+}
+
+// The characters of Mac OS Roman from 0x80 to 0xFF.
+const MAC_ROMAN =
+  "ÄÅÇÉÑÖÜáàâäãåçéèêëíìîïñóòôöõúùûü†°¢£§•¶ß®©™´¨≠ÆØ∞±≤≥¥µ∂∑∏π∫ªºΩæø¿¡¬√ƒ≈∆«»…\u00a0ÀÃÕŒœ–—“”‘’÷◊ÿŸ⁄€‹›ﬁﬂ‡·‚„‰ÂÊÁËÈÍÎÏÌÓÔ\uf8ffÒÚÛÙıˆ˜¯˘˙˚¸˝˛ˇ";
+const windows1252 = new TextDecoder("windows-1252");
+
+/**
+ * Mends a text that was written as Windows-1252 and read as Mac OS Roman: `AstÈrix` is `Astérix`.
+ * A text with a character that Mac OS Roman lacks was not read that way, and stays as it is.
+ */
+export function mendMacRoman(text: string): string {
+  const bytes: number[] = [];
+  for (const character of text) {
+    const code = character.codePointAt(0)!;
+    const index = MAC_ROMAN.indexOf(character);
+    if (code < 0x80) bytes.push(code);
+    else if (index >= 0) bytes.push(0x80 + index);
+    else return text;
+  }
+  return windows1252.decode(Uint8Array.from(bytes));
 }

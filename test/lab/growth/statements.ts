@@ -14,7 +14,6 @@ import { newUuid } from "#shared/runtime/ids.ts";
 import { insertAuditEvents } from "../../../services/auditLog/sql/insertAuditEvents.ts";
 import { listAuditEvents } from "../../../services/auditLog/sql/listAuditEvents.ts";
 import { parseFilter } from "../../../services/catalog/filter.ts";
-import { insertProducts } from "../../../services/catalog/sql/insertProducts.ts";
 import { listProducts, type Order } from "../../../services/catalog/sql/listProducts.ts";
 import { readChanges } from "../../../services/catalog/sql/readChanges.ts";
 import { readProducts } from "../../../services/catalog/sql/readProducts.ts";
@@ -309,7 +308,6 @@ export const NOT_HOT: ReadonlyMap<Run, string> = new Map<Run, string>([
   [rewrapSigningKey, JOB],
   // By a call, too, for a refresh token of a key not known yet: once a second, and all of the few.
   [readSigningKeys, JOB],
-  [insertProducts, START],
   [insertRing, START],
   [listAuditEvents, ADMIN],
   [listRows, ADMIN],
@@ -323,6 +321,7 @@ export const NOT_HOT: ReadonlyMap<Run, string> = new Map<Run, string>([
 
 /** Where else Postgres is asked: not on the way of calls, or with what others give it. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
+  "services/catalog/seed.ts": START,
   "services/identity/seed.ts": START,
   "shared/anchors/migrate.ts": START,
   "shared/pg/migrate.ts": START,

@@ -1,0 +1,17 @@
+/**
+ * Makes `films.ndjson`, the catalogue's demo data: one film a line, as the migration imports it. Columns
+ * without a value are left out. The source is `data/movies.json` of the package `vega-datasets`
+ * (https://github.com/vega/vega-datasets, BSD-3-Clause), a development dependency.
+ *
+ * Usage: node services/catalog/import/makeFilms.ts
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { type RawFilm, toFilm } from "./film.ts";
+
+// The package exports only its code; the data lies beside it.
+const source = new URL("../data/movies.json", import.meta.resolve("vega-datasets"));
+const films = JSON.parse(readFileSync(source, "utf8")) as RawFilm[];
+const lines = films.map((film, index) =>
+  JSON.stringify(toFilm(film, index + 1), (_key, value) => value ?? undefined),
+);
+writeFileSync(new URL("films.ndjson", import.meta.url), `${lines.join("\n")}\n`);
