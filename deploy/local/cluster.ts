@@ -12,14 +12,13 @@ import { CONNECTIONS_A_ROLE, checkReplicas, readBudget } from "./connections.ts"
 import { type Command, isRunning, listenForCommands } from "./control.ts";
 import { databaseUrls, makeSecrets, type Secrets } from "./credentials.ts";
 import { Endpoints } from "./endpoints.ts";
-import { LOCAL_CHANNEL } from "./environment.ts";
+import { LOCAL_CHANNEL, writeClusterEnvironment } from "./environment.ts";
 import { type Envoy, startEnvoy } from "./envoy.ts";
 import { envoyBinary } from "./envoyBinary.ts";
 import { Failure } from "./failure.ts";
 import { CONTRACT_IMAGE } from "./paths.ts";
 import { freePort, takePort } from "./ports.ts";
 import { startPostgres } from "./postgres.ts";
-import { type AnchorPlace, audit, type Rotated, rotate } from "./programs.ts";
 import { Replicas, type RunningReplica } from "./replicas.ts";
 import { runMigrations } from "./runMigrations.ts";
 
@@ -84,10 +83,6 @@ export interface Cluster {
   readonly databaseUrl: string;
   /** Adds or takes away replicas until there are so many; no call fails by it. */
   scale(replicas: number, progress?: (line: string) => void): Promise<ClusterStatus>;
-  /** Rotates the ring of an audience. */
-  rotate(audience: string, destroyKeyId?: string): Promise<Rotated>;
-  /** Holds waybills against the lines of their sessions' advances: JSON a line. */
-  audit(audience: string, waybills: readonly string[], anchor?: AnchorPlace): Promise<string>;
   /** Drains and ends everything. */
   stop(): Promise<void>;
 }
@@ -168,7 +163,11 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
 
   const served = clusters.filter((name) => name === ANY_CLUSTER || options.roles.includes(name));
   const current = () => replicas.serving.map(({ address }) => ({ address, clusters: served }));
-  const writeEndpoints = () => endpoints.write(current());
+  const writeEndpoints = () => {
+    endpoints.write(current());
+    const keys = replicas.serving.map(({ address }) => address).join(",");
+    writeClusterEnvironment(dataDir, { ...env, WAYBILL_KEYS_ADDRESS: `ipv4:${keys}` });
+  };
   const replicas = new Replicas(
     children,
     {
@@ -229,10 +228,6 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
       turn = scaled.catch(() => {});
       return scaled;
     },
-    rotate: (audience, destroyKeyId) =>
-      rotate(audience, { children, replicas: replicas.serving, env }, destroyKeyId),
-    audit: (audience, waybills, anchor) =>
-      audit(audience, waybills, { children, replicas: replicas.serving, env }, anchor),
     stop: async () => {
       await turn;
       const failures = await releasers.release();
@@ -258,18 +253,8 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     return cluster.status();
   }
 
-  const run = async (command: Command, progress: (line: string) => void): Promise<unknown> => {
-    switch (command.command) {
-      case "scale":
-        return cluster.scale(command.replicas, progress);
-      case "rotate":
-        return cluster.rotate(command.audience, command.destroyKeyId);
-      case "audit":
-        return cluster.audit(command.audience, command.waybills, command.anchor);
-      case "status":
-        return cluster.status();
-    }
-  };
+  const run = async (command: Command, progress: (line: string) => void) =>
+    command.command === "scale" ? cluster.scale(command.replicas, progress) : cluster.status();
   const control: NetServer = await listenForCommands(dataDir, run);
   releasers.push("the control socket", () => new Promise((done) => control.close(done)));
   return cluster;

@@ -5,14 +5,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { shortName } from "./credentials.ts";
 import { Failure } from "./failure.ts";
-import type { AnchorPlace } from "./programs.ts";
 
 /** What the running cluster can be asked. */
-export type Command =
-  | { command: "scale"; replicas: number }
-  | { command: "rotate"; audience: string; destroyKeyId?: string }
-  | { command: "audit"; audience: string; waybills: string[]; anchor: AnchorPlace }
-  | { command: "status" };
+export type Command = { command: "scale"; replicas: number } | { command: "status" };
 
 /** A line of its answer; the last one has `result` or `error`. */
 export type Answer = { progress: string } | { result: unknown } | { error: string };

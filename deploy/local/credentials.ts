@@ -125,8 +125,11 @@ function readJson(file: string): Record<string, unknown> {
   return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
 }
 
-/** What is there already is not written again: a start that is cut off must lose nothing. */
-function writePrivate(file: string, content: string): void {
+/**
+ * Writes a file that only its owner can read. It is replaced as a whole: a start that is cut off loses
+ * nothing, and no reader finds half a file.
+ */
+export function writePrivate(file: string, content: string): void {
   if (existsSync(file) && readFileSync(file, "utf8") === content) return;
   writeFileSync(`${file}.new`, content, { mode: 0o600 });
   renameSync(`${file}.new`, file);

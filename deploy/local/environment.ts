@@ -1,3 +1,7 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { writePrivate } from "./credentials.ts";
+
 /**
  * The environment of the programs that the runner starts. A program gets what this file lists from the
  * caller's environment, and what the runner sets; nothing else. The caller may have variables of another
@@ -63,4 +67,20 @@ export function dropForeignVariables(env: NodeJS.ProcessEnv = process.env): stri
     .sort();
   for (const name of names) delete env[name];
   return names;
+}
+
+/** The file with the environment of programs that call the running cluster. */
+const clusterFile = (dataDir: string) => join(dataDir, "secrets", "environment.json");
+
+/** Leaves the environment that `npm run rotate` and `npm run audit` reach the cluster by. */
+export function writeClusterEnvironment(
+  dataDir: string,
+  env: Readonly<Record<string, string>>,
+): void {
+  writePrivate(clusterFile(dataDir), JSON.stringify(env));
+}
+
+/** Reads the environment that `writeClusterEnvironment` has left. */
+export function readClusterEnvironment(dataDir: string): Record<string, string> {
+  return JSON.parse(readFileSync(clusterFile(dataDir), "utf8"));
 }

@@ -1,18 +1,24 @@
-import { createReadStream } from "node:fs";
 import { join, resolve } from "node:path";
-import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { savedAudience } from "#shared/anchors/savedResponses.ts";
+import { auditWaybills, readWaybills } from "../../services/replica/audit.ts";
 import { ROLES } from "../../services/replica/config.ts";
+import { readVariables, type Variables } from "../../services/replica/environment.ts";
+import { causes } from "../../services/replica/failure.ts";
+import { printWaiting, rotateRing } from "../../services/replica/rotate.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
 import { makeSecrets, writeDatabaseSecret } from "./credentials.ts";
-import { dropForeignVariables, SETTINGS } from "./environment.ts";
+import {
+  dropForeignVariables,
+  programEnvironment,
+  readClusterEnvironment,
+  SETTINGS,
+} from "./environment.ts";
 import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
 import { blockingFolder, postgresUser } from "./postgresUser.ts";
 import { commands, table, tell } from "./print.ts";
-import type { Rotated } from "./programs.ts";
 import { installTools, TOOL_NAMES, type Tool } from "./tools.ts";
 
 const USAGE = `Usage: npm start -- [options]           run a cluster on this machine
@@ -160,11 +166,11 @@ async function rotate(args: string[], flags: Flags): Promise<void> {
   if (audience === undefined || more.length > 0 || !audiences.includes(audience)) {
     throw new Failure(`rotate ${args.join(" ")}: expected one of ${audiences.join(", ")}`, 2);
   }
-  const rotated = (await sendCommand(
-    dataDir(flags),
-    { command: "rotate", audience, ...(flags.destroy && { destroyKeyId: flags.destroy }) },
-    tell,
-  )) as Rotated;
+  const { destroy = "" } = flags;
+  const work = `rotate ${audience}${destroy && ` --destroy=${destroy}`}`;
+  const rotated = await inCluster(work, flags, (env) =>
+    rotateRing(env, audience, destroy, printWaiting),
+  );
   const { version, activeKeyId, unaware } = rotated;
   if (flags.json) {
     console.log(JSON.stringify(rotated));
@@ -187,17 +193,33 @@ async function audit(args: string[], flags: Flags): Promise<void> {
   if (audience === undefined || more.length > 0 || !isKnown) {
     throw new Failure(`audit ${args.join(" ")}: expected a service, and a file of waybills`, 2);
   }
-  const lines = (await text(file === undefined ? process.stdin : createReadStream(file))).split(
-    /\s+/,
+  const waybills = readWaybills(file === undefined ? [] : [file]);
+  const print = (line: string) => process.stdout.write(line);
+  const hasFork = await inCluster(`audit ${audience} --anchor ${anchor}`, flags, (env) =>
+    auditWaybills(env, audience, anchor, waybills, print),
   );
-  const waybills = lines.filter((line) => line !== "");
-  const findings = await sendCommand(
-    dataDir(flags),
-    { command: "audit", audience, waybills, anchor },
-    tell,
-  );
-  process.stdout.write(String(findings));
-  if (/"verdict":"(fork|forged)"/.test(String(findings))) throw new Failure("there is a fork", 3);
+  if (hasFork) throw new Failure("there is a fork", 3);
+}
+
+/**
+ * Does the work of a program of the running cluster, with that program's environment in the place of this
+ * process's own: the caller's proxies and the caller's variables of other databases do not apply.
+ *
+ * @throws Failure when no cluster runs, or naming the work when it fails
+ */
+async function inCluster<T>(
+  work: string,
+  flags: Flags,
+  run: (env: Variables) => Promise<T>,
+): Promise<T> {
+  const folder = dataDir(flags);
+  await sendCommand(folder, { command: "status" }, tell);
+  process.env = programEnvironment(readClusterEnvironment(folder));
+  try {
+    return await run(readVariables(process.env));
+  } catch (error) {
+    throw new Failure(`${work}: ${causes(error)}`);
+  }
 }
 
 async function credentials(args: string[]): Promise<void> {

@@ -1,9 +1,16 @@
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import type { Children } from "./children.ts";
 import type { Passwords } from "./credentials.ts";
+import { programEnvironment } from "./environment.ts";
 import { Failure } from "./failure.ts";
-import { runProgram } from "./programs.ts";
+import { COMPILE_CACHE, PROJECT } from "./paths.ts";
 
-/** Runs the migrations as the program of their own that they are. */
+/**
+ * Runs the migrations as the program of their own that they are. It ends with the runner if the runner
+ * stops before.
+ */
 export async function runMigrations(
   children: Children,
   databaseUrl: string,
@@ -11,8 +18,11 @@ export async function runMigrations(
   tell: (line: string) => void,
   adminSecretFile?: string,
 ): Promise<void> {
-  const { code, complaint } = await runProgram(children, "migrate", {
-    env: {
+  const program = join(PROJECT, "services", "replica", "migrate.ts");
+  const child = await children.start(process.execPath, [program], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: programEnvironment({
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
       DATABASE_URL: databaseUrl,
       WAYBILL_DATABASE_PASSWORD_KEYS: passwords.keys,
       WAYBILL_DATABASE_PASSWORD_IDENTITY: passwords.identity,
@@ -21,8 +31,13 @@ export async function runMigrations(
       WAYBILL_DATABASE_PASSWORD_CATALOG: passwords.catalog,
       WAYBILL_DATABASE_PASSWORD_CHECKOUT: passwords.checkout,
       ...(adminSecretFile && { WAYBILL_ADMIN_SECRET_FILE: adminSecretFile }),
-    },
-    hear: (line) => tell(`  ${line}`),
+    }),
   });
+  const { stdout, stderr } = child.process;
+  const lines = createInterface({ input: stdout! });
+  lines.on("line", (line) => tell(`  ${line}`));
+  const printed = new Promise((resolve) => lines.once("close", resolve));
+  const [said, { code }] = await Promise.all([text(stderr!), child.exited, printed]);
+  const complaint = said.trim().replace(/^waybill migrate: /, "");
   if (code !== 0) throw new Failure(complaint || `the migration ended with ${code}`);
 }

@@ -6,7 +6,7 @@ import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { loadTls } from "#shared/auth/credentials/tls.ts";
 import { createPool } from "#shared/pg/pool.ts";
 import { RingWatcher } from "#shared/rings/ringWatcher.ts";
-import { readVariables, requireVariable } from "./environment.ts";
+import { readVariables, required, type Variables } from "./environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
 const USAGE = `Usage: node services/replica/audit.ts AUDIENCE [--anchor own|session] [FILE…]
@@ -27,15 +27,62 @@ Environment:
   WAYBILL_TLS_DIR                   folder with ca.crt, tls.crt, tls.key; default: plaintext
 `;
 
-async function* linesOf(files: readonly string[]): AsyncGenerator<string> {
-  for (const input of files.length === 0
-    ? [process.stdin]
-    : files.map((f) => createReadStream(f))) {
-    for await (const line of createInterface({ input })) if (line.trim() !== "") yield line.trim();
+/** Where the sessions of an audience stand. */
+export type AnchorPlace = "own" | "session";
+
+/** Reads waybills, with white space between them, from files, or without any from stdin. */
+export async function* readWaybills(files: readonly string[]): AsyncGenerator<string> {
+  const inputs = files.length === 0 ? [process.stdin] : files.map((file) => createReadStream(file));
+  for (const input of inputs) {
+    for await (const line of createInterface({ input })) {
+      yield* line.split(/\s+/).filter((word) => word !== "");
+    }
   }
 }
 
-async function main(): Promise<number> {
+/**
+ * Holds waybills against the lines of their sessions' advances.
+ *
+ * @param env the variables that `--help` lists
+ * @param found called with each waybill's finding, as a line of JSON
+ * @returns whether there is a fork or a forgery among them
+ */
+export async function auditWaybills(
+  env: Variables,
+  audience: string,
+  anchor: AnchorPlace,
+  waybills: AsyncIterable<string> | Iterable<string>,
+  found: (line: string) => void,
+): Promise<boolean> {
+  const isOwn = anchor === "own";
+  const schema = isOwn ? audience : "session";
+  const url = required(env, `WAYBILL_DATABASE_URL_${schema.toUpperCase()}`);
+  const tlsDir = env["WAYBILL_TLS_DIR"];
+  const ring = new RingWatcher({
+    target: required(env, "WAYBILL_KEYS_ADDRESS"),
+    client: tlsDir ? loadTls(tlsDir).client : undefined,
+    service: audience,
+    audience,
+    credentials: loadCredentials(required(env, "WAYBILL_CREDENTIALS_DIR")),
+  });
+  const pool = createPool(url, { max: 1, name: "waybill-audit" });
+  let hasFork = false;
+  try {
+    await ring.refresh();
+    const audit = new Audit(pool, schema, audience, ring, isOwn ? undefined : audience);
+    for await (const waybill of waybills) {
+      const finding = await audit.examine(waybill);
+      hasFork ||= finding.verdict === "fork" || finding.verdict === "forged";
+      found(`${JSON.stringify(finding)}\n`);
+    }
+  } finally {
+    await ring.close();
+    await pool.end();
+  }
+  return hasFork;
+}
+
+async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: {
       anchor: { type: "string", default: "own" },
@@ -45,45 +92,17 @@ async function main(): Promise<number> {
   });
   if (values.help) {
     process.stdout.write(USAGE);
-    return 0;
+    return;
   }
   const [audience, ...files] = positionals;
   if (audience === undefined) throw new ConfigError("expected an audience");
-  if (values.anchor !== "own" && values.anchor !== "session") {
-    throw new ConfigError(`--anchor ${values.anchor}: expected own or session`);
-  }
-  const isOwn = values.anchor === "own";
-  const schema = isOwn ? audience : "session";
   const env = readVariables(process.env);
-  const tlsDir = env["WAYBILL_TLS_DIR"];
-  const ring = new RingWatcher({
-    target: requireVariable(env, "WAYBILL_KEYS_ADDRESS"),
-    client: tlsDir ? loadTls(tlsDir).client : undefined,
-    service: audience,
-    audience,
-    credentials: loadCredentials(requireVariable(env, "WAYBILL_CREDENTIALS_DIR")),
-  });
-  const url = requireVariable(env, `WAYBILL_DATABASE_URL_${schema.toUpperCase()}`);
-  const pool = createPool(url, { max: 1, name: "waybill-audit" });
-  let forks = 0;
-  try {
-    await ring.refresh();
-    const audit = new Audit(pool, schema, audience, ring, isOwn ? undefined : audience);
-    for await (const waybill of linesOf(files)) {
-      const finding = await audit.examine(waybill);
-      if (finding.verdict === "fork" || finding.verdict === "forged") forks += 1;
-      process.stdout.write(`${JSON.stringify(finding)}\n`);
-    }
-  } finally {
-    await ring.close();
-    await pool.end();
+  const { anchor } = values;
+  if (anchor !== "own" && anchor !== "session") {
+    throw new ConfigError(`--anchor ${anchor}: expected own or session`);
   }
-  return forks === 0 ? 0 : 3;
+  const print = (line: string) => process.stdout.write(line);
+  if (await auditWaybills(env, audience, anchor, readWaybills(files), print)) process.exitCode = 3;
 }
 
-main().then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error: unknown) => fail("audit", error),
-);
+if (import.meta.main) main().catch((error: unknown) => fail("audit", error));

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { SIGNING_ALGORITHMS, type SigningAlgorithm } from "#shared/auth/tokens/verificationKeys.ts";
 import { type Argon2Cost, DEFAULT_COST, parseCost } from "../identity/secretHasher.ts";
-import { readChoice, readSecretFile, readVariables, requireVariable } from "./environment.ts";
+import { readChoice, readSecretFile, readVariables, required } from "./environment.ts";
 import { ConfigError } from "./failure.ts";
 
 export const ROLES = ["keys", "identity", "token", "session", "catalog", "checkout"] as const;
@@ -140,7 +140,6 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
     if (/^(\[[0-9a-f:]+\]|[\w.-]+):\d{1,5}$/i.test(text)) return text;
     throw new ConfigError(`${flag} ${text}: expected HOST:PORT`);
   };
-  const required = (name: string, why: string) => requireVariable(env, name, why);
   const whole = (name: string, fallback: number, min: number, max: number): number => {
     const value = env[name] === undefined ? fallback : Number(env[name]);
     if (!Number.isInteger(value) || value < min || value > max) {
@@ -153,7 +152,7 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
   for (const role of ROLES) {
     if (!has(role)) continue;
     const name = `WAYBILL_DATABASE_URL_${role.toUpperCase()}`;
-    databaseUrls[role] = required(name, `the role ${role} keeps its data in Postgres`);
+    databaseUrls[role] = required(env, name, `the role ${role} keeps its data in Postgres`);
   }
   const keysAddress = env["WAYBILL_KEYS_ADDRESS"];
   if (!keysAddress && !has("keys")) {
@@ -183,7 +182,7 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
   }
   const origins = roles.every((role) => role === "keys")
     ? []
-    : readOrigins(required("WAYBILL_ORIGINS", "it names the addresses that callers use"));
+    : readOrigins(required(env, "WAYBILL_ORIGINS", "it names the addresses that callers use"));
   const databaseConnections = whole("WAYBILL_DATABASE_CONNECTIONS", 5, 1, 100);
   if (databaseConnections < 2 && has("keys")) {
     throw new ConfigError(
@@ -203,6 +202,7 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
     tlsDir: env["WAYBILL_TLS_DIR"],
     logLevel,
     credentialsDir: required(
+      env,
       "WAYBILL_CREDENTIALS_DIR",
       "it names the folder of the services' keys",
     ),
@@ -212,7 +212,11 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
     catalogAddress,
     sessionAddress,
     keyEncryptionKeyFile: roles.some((role) => WRAPPING_ROLES.includes(role))
-      ? required("WAYBILL_KEY_ENCRYPTION_KEY_FILE", "the roles keys and token wrap keys with it")
+      ? required(
+          env,
+          "WAYBILL_KEY_ENCRYPTION_KEY_FILE",
+          "the roles keys and token wrap keys with it",
+        )
       : undefined,
     origins,
     issuer: env["WAYBILL_ISSUER"] ?? origins[0] ?? "",

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
 import { type Config, readConfig } from "./config.ts";
-import { readSecretFile, readVariables, requireVariable } from "./environment.ts";
+import { readSecretFile, readVariables, required } from "./environment.ts";
 import { ConfigError } from "./failure.ts";
 
 let folder: string;
@@ -21,7 +21,7 @@ const INSIDE = ["a\nb", "a\n\n", "\na", "a\r", "a\tb", "a\u0000", "a\u007f", "a\
 test("one line break at the end of a variable is dropped", () => {
   for (const end of ["", "\n", "\r\n"]) {
     const variables = readVariables({ DATABASE_URL: `postgres://db${end}` });
-    expect(requireVariable(variables, "DATABASE_URL")).toBe("postgres://db");
+    expect(required(variables, "DATABASE_URL")).toBe("postgres://db");
   }
 });
 

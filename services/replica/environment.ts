@@ -25,7 +25,7 @@ export function readVariables(env: NodeJS.ProcessEnv): Variables {
 }
 
 /** @throws ConfigError naming the variable, and why it is required */
-export function requireVariable(variables: Variables, name: string, why?: string): string {
+export function required(variables: Variables, name: string, why?: string): string {
   const value = variables[name];
   if (value) return value;
   throw new ConfigError(`${name} is not set${why === undefined ? "" : `: ${why}`}`);

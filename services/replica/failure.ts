@@ -17,8 +17,8 @@ export function fail(program: string, error: unknown): never {
   process.exit(isUsage ? 2 : 1);
 }
 
-/** An error's message, and those of what caused it. */
-function causes(error: unknown): string {
+/** Joins an error's message and those of its causes. */
+export function causes(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause === undefined ? error.message : `${error.message}: ${causes(error.cause)}`;
 }

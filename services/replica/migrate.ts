@@ -9,7 +9,7 @@ import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "../catalog/seed.ts";
 import { seedIdentity } from "../identity/seed.ts";
 import { ROLES } from "./config.ts";
-import { readChoice, readSecretFile, readVariables, requireVariable } from "./environment.ts";
+import { readChoice, readSecretFile, readVariables, required } from "./environment.ts";
 import { fail } from "./failure.ts";
 
 const CONTRACT = new URL("../../proto/gen/image.binpb", import.meta.url);
@@ -72,14 +72,14 @@ async function main(): Promise<void> {
   const passwords = new Map(
     ROLES.map((schema) => [
       schema,
-      requireVariable(env, `WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`),
+      required(env, `WAYBILL_DATABASE_PASSWORD_${schema.toUpperCase()}`),
     ]),
   );
   const adminSecretFile = env["WAYBILL_ADMIN_SECRET_FILE"];
   const adminSecret =
     adminSecretFile && readSecretFile("WAYBILL_ADMIN_SECRET_FILE", adminSecretFile);
   const hasDemo = readChoice(env, "WAYBILL_DEMO_DATA", ["on", "off"]) === "on";
-  const client = await connect(requireVariable(env, "DATABASE_URL"));
+  const client = await connect(required(env, "DATABASE_URL"));
   try {
     await withMigrationLock(client, async () => {
       for (const [schema, password] of passwords) {

@@ -6,7 +6,7 @@ import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { loadTls } from "#shared/auth/credentials/tls.ts";
 import { createClient } from "#shared/client/client.ts";
 import { readError } from "#shared/errors.ts";
-import { readVariables, requireVariable } from "./environment.ts";
+import { readVariables, required, type Variables } from "./environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
 /** Longer than a lease lasts, and is kept, by default. */
@@ -31,9 +31,53 @@ Environment:
   WAYBILL_TLS_DIR           folder with ca.crt, tls.crt, tls.key; default: plaintext
 `;
 
+/**
+ * Rotates the ring of an audience. Retries while a replica has not acknowledged the ring's keys.
+ *
+ * @param env the variables that `--help` lists
+ * @param destroyKeyId key to destroy; "" destroys none
+ * @param waiting called with the replicas that have not acknowledged, whenever they change
+ */
+export async function rotateRing(
+  env: Variables,
+  audience: string,
+  destroyKeyId: string,
+  waiting: (holders: string) => void,
+): Promise<RotateRingResponse> {
+  const credentials = loadCredentials(required(env, "WAYBILL_CREDENTIALS_DIR"));
+  const target = required(env, "WAYBILL_KEYS_ADDRESS");
+  const tlsDir = env["WAYBILL_TLS_DIR"];
+  const client = createClient(KeysServiceService, target, tlsDir ? loadTls(tlsDir).client : {});
+  const { path } = KeysServiceService.rotateRing;
+  const service = audience.replace(/-saved$/, "");
+  const until = Date.now() + PATIENCE_MS;
+  try {
+    for (let waited = ""; ; ) {
+      const metadata = new Metadata();
+      metadata.set("authorization", await assertService(credentials, service, path));
+      try {
+        return await client.rotateRing({ audience, destroyKeyId }, { metadata });
+      } catch (error) {
+        const { reason, metadata: details } = readError(error as ServiceError);
+        if (reason !== "ROTATION_PENDING" || Date.now() > until) throw error;
+        const holders = details["holders"] ?? "";
+        if (holders !== waited) waiting(holders);
+        waited = holders;
+      }
+    }
+  } finally {
+    client.close();
+  }
+}
+
+/** Tells a person which replicas a rotation waits for. */
+export function printWaiting(holders: string): void {
+  process.stderr.write(`waiting for ${holders}\n`);
+}
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
-    options: { help: { type: "boolean", short: "h" }, destroy: { type: "string" } },
+    options: { help: { type: "boolean", short: "h" }, destroy: { type: "string", default: "" } },
     allowPositionals: true,
   });
   if (values.help) {
@@ -43,42 +87,8 @@ async function main(): Promise<void> {
   const [audience, ...rest] = positionals;
   if (audience === undefined || rest.length > 0) throw new ConfigError("expected one audience");
   const env = readVariables(process.env);
-  const credentials = loadCredentials(requireVariable(env, "WAYBILL_CREDENTIALS_DIR"));
-  const target = requireVariable(env, "WAYBILL_KEYS_ADDRESS");
-  const tlsDir = env["WAYBILL_TLS_DIR"];
-  const client = createClient(KeysServiceService, target, tlsDir ? loadTls(tlsDir).client : {});
-  try {
-    const { path } = KeysServiceService.rotateRing;
-    const service = audience.replace(/-saved$/, "");
-    const rotate = async (): Promise<RotateRingResponse> => {
-      const metadata = new Metadata();
-      metadata.set("authorization", await assertService(credentials, service, path));
-      return client.rotateRing({ audience, destroyKeyId: values.destroy ?? "" }, { metadata });
-    };
-    const until = Date.now() + PATIENCE_MS;
-    const rotated = await repeating(rotate, until);
-    process.stdout.write(`${JSON.stringify(rotated)}\n`);
-  } finally {
-    client.close();
-  }
+  const rotated = await rotateRing(env, audience, values.destroy, printWaiting);
+  process.stdout.write(`${JSON.stringify(rotated)}\n`);
 }
 
-/** Repeats what was not done because somebody has not acknowledged yet. */
-async function repeating(
-  rotate: () => Promise<RotateRingResponse>,
-  until: number,
-): Promise<RotateRingResponse> {
-  for (let waited = ""; ; ) {
-    try {
-      return await rotate();
-    } catch (error) {
-      const { reason, metadata } = readError(error as ServiceError);
-      if (reason !== "ROTATION_PENDING" || Date.now() > until) throw error;
-      const holders = metadata["holders"] ?? "";
-      if (holders !== waited) process.stderr.write(`waiting for ${holders}\n`);
-      waited = holders;
-    }
-  }
-}
-
-main().catch((error: unknown) => fail("rotate", error));
+if (import.meta.main) main().catch((error: unknown) => fail("rotate", error));

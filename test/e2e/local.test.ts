@@ -13,6 +13,7 @@ import { startTestCluster } from "../support/cluster.ts";
 import { startTestPostgres } from "../support/postgres.ts";
 import { family, living } from "../support/processes.ts";
 import { shop } from "../support/shopper.ts";
+import { step } from "../support/step.ts";
 
 let dataDir: string;
 beforeEach(() => {
@@ -72,9 +73,9 @@ test("kill -9 of the runner: the watchdog ends its children", async () => {
   while (living(started).length > 0) await delay(50);
 });
 
-test("npm run scale, status and rotate talk to the running cluster", async () => {
-  const { npm, ready } = npmStart("--replicas", "1");
-  await ready;
+test("npm run scale, status, rotate and audit reach the running cluster", async () => {
+  const { npm, ready } = npmStart("--replicas", "1", "--replica-tls");
+  const lines = await ready;
   const run = (...args: string[]) =>
     JSON.parse(
       execFileSync("npm", ["run", "-s", ...args, "--data-dir", dataDir, "--json"], {
@@ -87,8 +88,33 @@ test("npm run scale, status and rotate talk to the running cluster", async () =>
   expect(run("scale", "--", "3").replicas).toHaveLength(3);
   expect(run("status", "--").replicas).toHaveLength(3);
   expect(run("rotate", "--", "checkout")).toMatchObject({ version: 2 });
+
+  const [, target] = lines.map((line) => /^front door +(\S+)/.exec(line)).find(Boolean)!;
+  const clients = makeClients(target!, { withJar: false });
+  const { waybill } = await step(clients.checkout.beginCheckout, {});
+  clients.close();
+  const main = join(PROJECT, "deploy", "local", "main.ts");
+  // Variables of the caller's that would lead elsewhere.
+  const env = { ...process.env, WAYBILL_KEYS_ADDRESS: "x", PGOPTIONS: "-c x=y", grpc_proxy: "x:1" };
+  const program = (...words: string[]) =>
+    spawnSync(process.execPath, [main, ...words, "--data-dir", dataDir], {
+      env,
+      encoding: "utf8",
+      input: `${waybill}\nnonsense\n`,
+    });
+  const { status, stdout } = program("audit", "checkout");
+  const findings = stdout.trim().split("\n");
+  expect(findings.map((line) => JSON.parse(line).verdict)).toEqual(["genuine", "invalid"]);
+  expect(status).toBe(0);
+  expect(program("rotate", "checkout").stdout).toMatch(/^version 3 of the ring of checkout: key /);
+  const unknown = program("rotate", "checkout", "--destroy", "AAAAAAAAAAA");
+  expect(unknown.stderr).toMatch(/^waybill: rotate checkout --destroy=AAAAAAAAAAA: \S/);
+  expect(unknown.status).toBe(1);
   npm.kill("SIGTERM");
   await once(npm, "exit");
+  const late = program("audit", "checkout");
+  expect(late.stderr).toContain(`no cluster runs on ${dataDir}: start one with npm start`);
+  expect(late.status).toBe(1);
 });
 
 test("without Envoy the replicas serve gRPC's own round robin", async () => {
