@@ -1,5 +1,11 @@
 import { once } from "node:events";
-import { constants, createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import {
+  constants,
+  createServer,
+  type Http2Server,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Stream,
+} from "node:http2";
 import type { AddressInfo } from "node:net";
 import { inspect } from "node:util";
 import {
@@ -21,7 +27,7 @@ import { Jar } from "./jar/jar.ts";
 import { MemoryStore } from "./jar/stores.ts";
 import { retrying } from "./retry.ts";
 
-/** A server that answers, or breaks off, as it is told: attempt by attempt. */
+/** Responds to each attempt as `attempts` says. */
 let server: Http2Server;
 let attempts: ((stream: ServerHttp2Stream) => void)[];
 let seen = 0;
@@ -36,12 +42,12 @@ const whole = (stream: ServerHttp2Stream) => {
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": 0 }));
   stream.end(framed);
 };
-/** The head, half of the answer, and then it breaks off. */
+/** Sends the headers and half of the response, and breaks off. */
 const half = (breakOff: (stream: ServerHttp2Stream) => void) => (stream: ServerHttp2Stream) => {
   stream.respond(HEAD);
   stream.write(framed.subarray(0, 8), () => breakOff(stream));
 };
-/** The client hears of them as UNAVAILABLE or INTERNAL. */
+/** The client sees them as UNAVAILABLE or INTERNAL. */
 const halves = [
   half((stream) => stream.session?.destroy()),
   half((stream) => stream.close(constants.NGHTTP2_INTERNAL_ERROR)),
@@ -57,7 +63,7 @@ const refusing =
     );
   };
 
-/** A contract in which nothing may be repeated. */
+/** A contract in which no method is safe to repeat. */
 const onceOnly: Contract = {
   ...contract,
   find: (path) => {
@@ -92,7 +98,7 @@ function get(from: Contract | undefined, settings = {}): Promise<Product> {
   return client.getProduct({ name: "products/1" }, settings);
 }
 
-test("half an answer is asked for again where the contract allows it, and only there", async () => {
+test("retries a response that broke off, where the contract allows it", async () => {
   attempts = [...halves, whole];
   expect((await get(contract)).name).toBe("products/1");
   expect(seen).toBe(4);
@@ -110,7 +116,7 @@ test("half an answer is asked for again where the contract allows it, and only t
   expect(codes).toEqual(new Set([status.UNAVAILABLE, status.INTERNAL]));
 });
 
-test("what a service refuses with a reason is not asked again, unless it was not begun, or undone", async () => {
+test("retries a refusal with a reason only if nothing was done", async () => {
   attempts = [refusing(Errors.INTERNAL()), whole];
   expect((await refusal(get(contract))).reason).toBe("INTERNAL");
   expect(seen).toBe(1);
@@ -129,19 +135,53 @@ test("what a service refuses with a reason is not asked again, unless it was not
   }
 });
 
-test("it gives up after five attempts, with what the last one said", async () => {
+const answering = (headers: OutgoingHttpHeaders, body?: string) => (stream: ServerHttp2Stream) => {
+  stream.respond(headers, { endStream: body === undefined });
+  if (body !== undefined) stream.end(body);
+};
+
+test.each([429, 502, 503, 504])(
+  "retries a call that HTTP status %i refused",
+  async (httpStatus) => {
+    attempts = [answering({ ":status": httpStatus, "content-type": "text/html" }), whole];
+    expect((await get(contract)).name).toBe("products/1");
+    expect(seen).toBe(2);
+  },
+);
+
+test("does not write to the caller's metadata", async () => {
+  const empty = Buffer.alloc(5);
+  attempts = [
+    (stream) => {
+      stream.respond(HEAD, { waitForTrailers: true });
+      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": 0 }));
+      stream.end(empty);
+    },
+  ];
+  const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const interceptors = [new Jar({ contract }).interceptor()];
+  client = createClient(CatalogServiceService, target);
+  const checkout = createClient(CheckoutServiceService, target, { interceptors });
+  const metadata = new Metadata();
+  await checkout.placeOrder({}, { metadata });
+  // A second call with the same idempotency key would get the first one's response.
+  expect(metadata.getMap()).toEqual({});
+  checkout.close();
+});
+
+test("gives up after five attempts, with the last one's error", async () => {
   attempts = [refusing(Errors.KEYS_UNAVAILABLE({ retryAfterMs: 1 }))];
   expect((await refusal(get(contract))).reason).toBe("KEYS_UNAVAILABLE");
   expect(seen).toBe(5);
 });
 
-test("it does not wait for an attempt past the deadline", async () => {
+test("does not wait for an attempt past the deadline", async () => {
   attempts = [refusing(Errors.OVERLOADED({ retryAfterMs: 60_000 }))];
   expect((await refusal(get(contract, { timeoutMs: 5000 }))).reason).toBe("OVERLOADED");
   expect(seen).toBe(1);
 });
 
-test("what came with an answer comes through once, and nothing of the attempts before it", async () => {
+test("passes on the metadata of the last attempt alone", async () => {
   const withHeader = (value: string) => (stream: ServerHttp2Stream) => {
     stream.respond({ ...HEAD, "x-attempt": value }, { waitForTrailers: true });
     stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": value === "2" ? 0 : 14 }));
@@ -154,7 +194,7 @@ test("what came with an answer comes through once, and nothing of the attempts b
   expect(heard).toEqual([["2"]]);
 });
 
-test.each([1, 2])("a call that is cancelled in attempt %i ends that attempt", async (number) => {
+test.each([1, 2])("cancelling a call ends its attempt %i", async (number) => {
   const controller = new AbortController();
   const [begun, closed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const hanging = (stream: ServerHttp2Stream) => {
@@ -170,7 +210,7 @@ test.each([1, 2])("a call that is cancelled in attempt %i ends that attempt", as
   expect(seen).toBe(number);
 });
 
-test("a call that is cancelled between two attempts makes no more of them", async () => {
+test("a call cancelled between two attempts is not retried", async () => {
   const controller = new AbortController();
   const refuse = refusing(Errors.OVERLOADED({ retryAfterMs: 4000 }));
   const first = Promise.withResolvers<void>();
@@ -187,7 +227,7 @@ test("a call that is cancelled between two attempts makes no more of them", asyn
   expect(seen).toBe(1);
 });
 
-test("C3 a call cancelled between two attempts does not give its own metadata back", async () => {
+test("C3 a call cancelled between two attempts does not return its own metadata", async () => {
   attempts = [refusing(Errors.OVERLOADED({ retryAfterMs: 5_000 }))];
   const { promise: waiting, resolve: wait } = Promise.withResolvers<void>();
   // Between the retries and the wire.
@@ -234,7 +274,7 @@ test("C3 a call cancelled between two attempts does not give its own metadata ba
   }
 });
 
-test("C3 a secret that no metadata can carry is not repeated by the error", async () => {
+test("C3 the error about a secret that metadata cannot carry does not contain it", async () => {
   attempts = [whole];
   const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   for (const secret of ["Bearer a-token\n", "Bearer a-tok\u00e9n", "Bearer\ta-token"]) {

@@ -13,10 +13,8 @@ import { Turns } from "../../runtime/keyedQueue.ts";
 import { fieldToMetadataValue, SESSION_KEY, WAYBILL_KEY } from "../../waybill/carriers.ts";
 import { setSecret } from "../../waybill/metadata.ts";
 import { retrying } from "../retry.ts";
-import { authorizing } from "./authorizing.ts";
-import { recovering } from "./recovering.ts";
-import { reopening } from "./reopening.ts";
-import { SignIn, type SignInOptions } from "./signIn.ts";
+import type { AttemptOptions } from "../retryPlan.ts";
+import { authorizing, SignIn, type SignInOptions } from "./signIn.ts";
 import { MemoryStore, type Store } from "./stores.ts";
 
 /** After these the waybill that was sent is of no more use. */
@@ -98,14 +96,13 @@ export class Jar {
   interceptor(session = "default"): Interceptor {
     const parts = [
       this.#taking(session),
-      recovering(this.#contract, {
-        newest: (audience) => this.peek(audience, session),
+      retrying(this.#contract, {
+        newestWaybill: (audience) => this.peek(audience, session),
         isSignedIn: () => this.isSignedIn,
+        renewToken: async (refused) => this.#signedIn().replace(refused),
       }),
-      reopening(this.#contract),
       this.#waybills(session),
       ...(this.#signIn === undefined ? [] : [authorizing(this.#contract, this.#signIn)]),
-      retrying(this.#contract),
     ];
     return parts.reduceRight((inner, outer) => (options, nextCall) => {
       return outer(options, (passed) => inner({ ...options, ...passed }, nextCall));
@@ -118,11 +115,12 @@ export class Jar {
   }
 
   #waybills(session: string): Interceptor {
-    return (options, nextCall) => {
+    return (options: AttemptOptions, nextCall) => {
       const method = this.#contract.find(options.method_definition.path);
       const call = nextCall(options);
       if (method?.session === undefined) return new InterceptingCall(call);
-      return this.#intercept(call, method, `${method.session.audience}/${session}`);
+      const key = `${method.session.audience}/${session}`;
+      return this.#intercept(call, method, key, options.attempt?.freshWaybill ?? true);
     };
   }
 
@@ -157,11 +155,14 @@ export class Jar {
     call: ConstructorParameters<typeof InterceptingCall>[0],
     method: MethodContract,
     key: string,
+    isFresh: boolean,
   ): InterceptingCall {
     const isStream = method.kind !== "unary";
     return new InterceptingCall(call, {
       start: (metadata, _listener, next) => {
-        const sent = this.#store.get(key);
+        // With another waybill a repeated call could advance the session a second time.
+        const repeated = isFresh ? undefined : lastOf(metadata);
+        const sent = repeated ?? this.#store.get(key);
         let received: string | undefined;
         metadata.remove(WAYBILL_KEY);
         // Who names his session goes on from where it stands, whatever this waybill says.

@@ -1,15 +1,25 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from "node:crypto";
-import { Metadata } from "@grpc/grpc-js";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  InterceptingCall,
+  type Interceptor,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import type { JWK } from "jose";
+import { Access, Step } from "../../../proto/gen/waybill/options/v1/options.ts";
 import {
   type ClientAuthentication,
   type TokenResponse,
   TokenServiceService,
 } from "../../../proto/gen/waybill/token/v1/token.ts";
 import { makeProof } from "../../auth/tokens/dpop.ts";
+import type { Contract } from "../../contract/contract.ts";
 import { readError } from "../../errors.ts";
 import { setSecret } from "../../waybill/metadata.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../client.ts";
+import { type AttemptOptions, backoffMs, MAX_ATTEMPTS } from "../retryPlan.ts";
 import type { Store } from "./stores.ts";
 
 const STORE_KEY = "sign-in/tokens";
@@ -136,6 +146,12 @@ export class SignIn {
     await this.#renewing;
   }
 
+  /** Renews an access token that a service refused. Rejects when the sign-in has ended. */
+  async replace(refused: string): Promise<void> {
+    await this.renew(refused);
+    if (!this.isSignedIn) throw new Error("the sign-in has ended");
+  }
+
   close(): void {
     this.#token.close();
   }
@@ -161,11 +177,12 @@ export class SignIn {
         this.#keep(await this.#token.refresh(request, { metadata }), kept.key);
         return;
       } catch (error) {
-        const { reason } = readError(error as Parameters<typeof readError>[0]);
-        if (reason === "INVALID_GRANT") this.forget();
-        const isFinal = reason !== "" && !TRANSIENT.has(reason);
-        if (isFinal || attempt === MAX_ATTEMPTS) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** attempt * Math.random()));
+        const failure = error as ServiceError;
+        if (readError(failure).reason === "INVALID_GRANT") this.forget();
+        const timedOut = failure.code === status.DEADLINE_EXCEEDED;
+        const afterMs = timedOut ? 0 : backoffMs(failure, attempt);
+        if (afterMs === undefined || attempt >= MAX_ATTEMPTS) throw error;
+        await delay(afterMs);
       }
     }
   }
@@ -226,15 +243,29 @@ export class SignIn {
   }
 }
 
-const MAX_ATTEMPTS = 5;
-/** Reasons that pass. Those without one failed on their way. */
-const TRANSIENT = new Set([
-  "DATABASE_UNAVAILABLE",
-  "KEYS_UNAVAILABLE",
-  "REVOCATIONS_STALE",
-  "CONFLICT",
-  "OVERLOADED",
-]);
+/**
+ * Sends the access token of the signed-in person with the calls that look at it. A repeated attempt sends
+ * the same one, unless that was refused.
+ */
+export function authorizing(contract: Contract, signIn: SignIn): Interceptor {
+  return (options: AttemptOptions, nextCall) => {
+    const { path } = options.method_definition;
+    const method = contract.find(path);
+    const isOwned =
+      method?.access === Access.ACCESS_PUBLIC && method.step !== Step.STEP_UNSPECIFIED;
+    const looksAtToken = isOwned || method?.access === Access.ACCESS_AUTHENTICATED;
+    const isFresh = options.attempt?.freshToken ?? true;
+    const call = nextCall(options);
+    if (!looksAtToken || !isFresh) return new InterceptingCall(call);
+    return new InterceptingCall(call, {
+      start(metadata, listener, next) {
+        const begin = () => next(metadata, listener);
+        // Without a token the service decides.
+        signIn.authorize(path, metadata).then(begin, begin);
+      },
+    });
+  };
+}
 
 function makeKey(): JWK {
   return generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as JWK;
