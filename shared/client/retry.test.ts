@@ -140,6 +140,21 @@ const answering = (headers: OutgoingHttpHeaders, body?: string) => (stream: Serv
   if (body !== undefined) stream.end(body);
 };
 
+test.each([400, 409, 412, 413, 415, 431, 500, 505])(
+  "does not retry a call that HTTP status %i refused",
+  async (httpStatus) => {
+    for (const body of [undefined, "<html>No</html>"]) {
+      seen = 0;
+      attempts = [answering({ ":status": httpStatus, "content-type": "text/html" }, body), whole];
+      const { code, message } = await refusal(get(contract));
+      expect([status.INTERNAL, status.UNKNOWN]).toContain(code);
+      expect(message).toBe(`Received HTTP status code ${httpStatus}`);
+      expect(seen).toBe(1);
+      client.close();
+    }
+  },
+);
+
 test.each([429, 502, 503, 504])(
   "retries a call that HTTP status %i refused",
   async (httpStatus) => {
@@ -148,6 +163,16 @@ test.each([429, 502, 503, 504])(
     expect(seen).toBe(2);
   },
 );
+
+test.each([
+  [status.INTERNAL, "a bug"],
+  [status.UNKNOWN, "a bug"],
+  [status.INTERNAL, "Received RST_STREAM with code 2 (Internal server error)"],
+])("does not retry a service's own status %i: %s", async (code, message) => {
+  attempts = [answering({ ...HEAD, "grpc-status": code, "grpc-message": message }), whole];
+  expect(await refusal(get(contract))).toMatchObject({ code, message });
+  expect(seen).toBe(1);
+});
 
 test("does not write to the caller's metadata", async () => {
   const empty = Buffer.alloc(5);

@@ -7,6 +7,8 @@ import { WAYBILL_KEY } from "../waybill/carriers.ts";
 export const MAX_ATTEMPTS = 5;
 const MIN_BACKOFF_MS = 20;
 const MAX_BACKOFF_MS = 1000;
+/** grpc-js's words for a stream that ended before its status, with any code of RFC 9113 section 7. */
+const BROKEN_STREAM = /^Received RST_STREAM with code \d+/;
 
 /** Which of its credentials the jar adds anew to an attempt. The others are sent as before. */
 export interface Attempt {
@@ -124,12 +126,15 @@ export function backoffMs(
   return (retryAfterMs ?? usualMs) * (0.8 + Math.random() * 0.4);
 }
 
-/** A service says why it fails. A failure without a reason failed on its way. */
+/**
+ * Whether the connection broke before the status. grpc-js says so in words alone, with no metadata; a
+ * service that answers INTERNAL or UNKNOWN, and an HTTP status such as 400, would be the same again.
+ */
 function isBroken({
   code,
   details,
   metadata,
 }: Pick<StatusObject, "code" | "details" | "metadata">): boolean {
   if (code !== status.INTERNAL && code !== status.UNKNOWN) return false;
-  return readError({ code, details, metadata }).reason === "";
+  return BROKEN_STREAM.test(details) && Object.keys(metadata.getMap()).length === 0;
 }
