@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Changes } from "#shared/cache/changes.ts";
 import { CachedCatalog, LIFE_MS, METHODS, type Question } from "../support/cachedCatalog.ts";
-import { seededRandom } from "../support/random.ts";
+import { runs, seededRandom } from "../support/random.ts";
 
 const PRODUCTS = 3;
 const CALLERS = ["ada", "bob"];
@@ -162,6 +162,6 @@ test("whatever is read and written, and whenever what is heard: no answer is old
       // At the end all is asked twice.
       expect(hits).toBeGreaterThan(0);
     }),
-    { seed, numRuns: 2000 },
+    { seed, numRuns: runs(2000) },
   );
 });

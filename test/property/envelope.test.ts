@@ -3,10 +3,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Envelope, type EnvelopeV1 } from "#proto/waybill/envelope/v1/envelope.ts";
 import { decodeEnvelope, encodeEnvelope } from "#shared/waybill/envelopeCodec.ts";
+import { runs } from "../support/random.ts";
 
 const seed = Number(process.env["SEED"] ?? randomInt(2 ** 31));
 console.log(`envelopes: SEED=${seed}`);
-const parameters = { seed, numRuns: 2000 };
+const parameters = { seed, numRuns: runs(2000) };
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((each) => Buffer.from(each));
 const uint32 = fc.oneof(

@@ -21,10 +21,11 @@ import { type WireTable, wireTable } from "#shared/validation/wireTable.ts";
 import { contract } from "../support/clients.ts";
 import { Encodings } from "../support/encodings.ts";
 import { FormsGenerator, OWN_OPTIONS } from "../support/generatedForms.ts";
-import { seededRandom } from "../support/random.ts";
+import { runs, seededRandom } from "../support/random.ts";
 
 /** Encodings that are tried of all types together. More: READINGS=1000000. */
-const READINGS = Number(process.env["READINGS"] ?? 60_000);
+const USUAL_READINGS = 60_000;
+const READINGS = Number(process.env["READINGS"] ?? runs(USUAL_READINGS));
 
 interface Type {
   readonly message: DescMessage;
@@ -219,7 +220,8 @@ test("V1 no accepted message is read differently by two decoders", () => {
   console.log(counts, Object.fromEntries(refusals));
   expect(counts.accepted).toBeGreaterThan(READINGS / 10);
   expect(counts.caught).toBeGreaterThan(READINGS / 100);
-  // Each rule has refused something: none is out of the generator's reach.
+  // Each rule has refused something: none is out of the generator's reach. Some need many encodings.
+  if (READINGS < USUAL_READINGS) return;
   for (const rule of [
     /wire type N instead/,
     /set more than once/,
