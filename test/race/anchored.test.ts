@@ -1,9 +1,12 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Checkout } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState, DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
+import { Anchors } from "#shared/anchors/anchors.ts";
 import { readError } from "#shared/errors.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
@@ -11,15 +14,18 @@ import { refusal } from "../support/refusal.ts";
 import { type Stolen, stealRing } from "../support/ringThief.ts";
 import { ADDRESS } from "../support/shopper.ts";
 import { type Stepped, step } from "../support/step.ts";
+import { withoutGuard } from "../support/withoutGuard.ts";
 
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
+let pool: Pool | undefined;
 /** One client of each replica: which one a call lands on is the test's choice. */
 let [a, b]: Clients[] = [];
 let stolen: Stolen<CheckoutState>;
 beforeAll(async () => {
   cluster = await startTestCluster();
   [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
+  pool = createPool(cluster.databaseUrl, { max: 4, name: "race" });
   [a, b] = cluster
     .status()
     .replicas.map(({ address }) => makeClients(address, { withJar: false, retries: false }));
@@ -29,7 +35,7 @@ beforeAll(async () => {
 afterAll(async () => {
   a?.close();
   b?.close();
-  await Promise.all([gate?.end(), watcher?.end()]);
+  await Promise.all([gate?.end(), watcher?.end(), pool?.end()]);
   await cluster?.remove();
 });
 
@@ -88,16 +94,31 @@ const newest = async () =>
     )
   ).rows[0]!;
 
-test("the anomaly: who looks at the version and then sets it loses one of two updates", async () => {
-  await gate!.query("CREATE TEMP TABLE unguarded AS SELECT 1 AS version, '' AS state");
-  const look = async () => (await gate!.query("SELECT version FROM unguarded")).rows[0].version;
-  const set = (version: number, state: string) =>
-    gate!.query("UPDATE unguarded SET version = $1, state = $2", [version + 1, state]);
-  // Both have looked before either writes, and both are told that they have made version 2.
-  const [seenByA, seenByB] = [await look(), await look()];
-  await set(seenByA, "a");
-  await set(seenByB, "b");
-  expect((await gate!.query("SELECT * FROM unguarded")).rows).toEqual([{ version: 2, state: "b" }]);
+/** Advances one session twice at once, as two replicas do. @returns whether each advance succeeded */
+async function advanceTwice(db: Pool): Promise<boolean[]> {
+  const [one, other] = ["a", "b"].map((replica) => new Anchors(db, "checkout", replica));
+  const from = { sessionId: newUuid(), version: 1, digest: randomBytes(32) };
+  await one!.create({ ...from, answer: Buffer.of(1), expiresAt: Date.now() + 60_000 });
+  const next = () => ({
+    digest: randomBytes(32),
+    identity: { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) },
+    answer: Buffer.of(2),
+    ended: false,
+  });
+  const made = await heldBack(() => [one!.advance(from, next()), other!.advance(from, next())], 2);
+  await release();
+  return Promise.all(made);
+}
+
+test("without the version predicate two advances of one version succeed", async () => {
+  const predicate = /AND anchor\.version = move\.version\s+AND anchor\.head = move\.head/;
+  expect(await withoutGuard(pool!, [[predicate]], advanceTwice)).toEqual([true, true]);
+  expect((await newest()).version).toBe(3);
+});
+
+test("with the version predicate one of two advances succeeds", async () => {
+  expect((await advanceTwice(pool!)).sort()).toEqual([false, true]);
+  expect((await newest()).version).toBe(2);
 });
 
 test("of two different calls at once, on two replicas, one wins and the other is told", async () => {

@@ -11,6 +11,7 @@ import { RING_CHANNEL } from "../../services/keys/rings/sql/updateVersion.ts";
 import { Versions } from "../../services/keys/versions.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
+import { type Guard, withoutGuard } from "../support/withoutGuard.ts";
 
 const wrap = wrapping(randomBytes(32));
 
@@ -27,10 +28,10 @@ beforeAll(async () => {
   [gate, watcher] = await Promise.all([connect(postgres.url), connect(postgres.url)]);
 });
 
-function ringsWith(by = wrap): Rings {
+function ringsWith(by = wrap, db = pool): Rings {
   const versions = { tell() {} };
   const audit = new AuditLog(pool, "keys");
-  return new Rings({ db: pool, wrapping: by, terms: TERMS, versions, audit });
+  return new Rings({ db, wrapping: by, terms: TERMS, versions, audit });
 }
 const ringOf = (audience: string, by = wrap) => ringsWith(by).get(audience, ME);
 const statesOf = async (audience: string, by = wrap) =>
@@ -43,18 +44,6 @@ const destroy = (audience: string, id: string) => ringsWith().destroy(audience, 
 afterAll(async () => {
   await Promise.all([gate?.end(), watcher?.end(), pool?.end()]);
   await postgres?.remove();
-});
-
-test("the anomaly: who looks for a ring and then makes it makes two, with different keys", async () => {
-  await gate!.query("CREATE TEMP TABLE unguarded (audience text, key bytea)");
-  const look = async () => (await gate!.query("SELECT key FROM unguarded")).rows;
-  const make = () => gate!.query("INSERT INTO unguarded VALUES ('a', $1)", [randomBytes(32)]);
-  // Both have looked before either makes it.
-  const [seenByA, seenByB] = [await look(), await look()];
-  if (seenByA.length === 0) await make();
-  if (seenByB.length === 0) await make();
-  const [first, second] = await look();
-  expect(first.key).not.toEqual(second.key);
 });
 
 test("replicas that all ask for a ring that is not there get the same one", async () => {
@@ -90,6 +79,27 @@ test("a change that one key service makes is heard of by another, which was not 
   versions.close();
 });
 
+/** Rotates a ring twice at once: each rotation comes to its write, or to the lock of the other. */
+async function rotateTwice(audience: string, db: Pool): Promise<number[]> {
+  await ringOf(audience);
+  // Rows may be locked, but not written.
+  await gate!.query("BEGIN; LOCK TABLE keys.ring IN SHARE MODE");
+  const rotations = [1, 2].map(() => ringsWith(wrap, db).rotate(audience, ME));
+  await untilBlocked(watcher!, 2);
+  await gate!.query("COMMIT");
+  return (await Promise.all(rotations)).map(({ after }) => after.version).sort();
+}
+
+test("without the ring's lock one of two concurrent rotations is lost", async () => {
+  const guards: Guard[] = [[/ FOR NO KEY UPDATE/], [/ AND version < \$2::integer/]];
+  const versions = await withoutGuard(pool, guards, (db) => rotateTwice("unlocked", db));
+  expect(versions).toEqual([2, 2]);
+});
+
+test("with the ring's lock two concurrent rotations make two versions", async () => {
+  expect(await rotateTwice("locked", pool)).toEqual([2, 3]);
+});
+
 test("rotations at once come one after another, and each promotes a key that stood by", async () => {
   const before = await ringOf("b");
   await gate!.query("BEGIN; SELECT FROM keys.ring WHERE audience = 'b' FOR UPDATE");
@@ -105,19 +115,20 @@ test("rotations at once come one after another, and each promotes a key that sto
   expect(after.keys).toHaveLength(6);
 });
 
-test("the anomaly: a lease granted without the ring's lock comes with a ring older than its sealer", async () => {
-  await ringOf("unguarded");
-  // Whoever grants has read the ring, and a rotation comes before he has written the lease.
-  const read = await ringOf("unguarded");
-  const { after } = await rotate("unguarded");
-  await gate!.query(
-    `INSERT INTO keys.lease (audience, holder, acknowledged_version, reads_revision, expires_at)
-     VALUES ('unguarded', 'late', $1, 1, now() + interval '1 minute')`,
-    [read.version],
-  );
-  // The holder takes what was read for the ring, and knows another sealer.
-  expect(sealerOf(read)).not.toBe(sealerOf(after));
-  expect(after.keys.map(({ id }) => id)).not.toEqual(read.keys.map(({ id }) => id));
+test("without the ring's lock a lease comes with a ring older than its sealer", async () => {
+  const before = await ringOf("unguarded");
+  const lease = { holder: "late", acknowledged: 0, reads: 1 };
+  const { ring, after } = await withoutGuard(pool, [[/ FOR NO KEY UPDATE/]], async (db) => {
+    await gate!.query("BEGIN; LOCK TABLE keys.lease IN SHARE MODE");
+    const granted = ringsWith(wrap, db).grant("unguarded", lease, ME);
+    // It has read the ring, and waits to write its lease.
+    await untilBlocked(watcher!, 1);
+    const rotated = await rotate("unguarded");
+    await gate!.query("COMMIT");
+    return { ring: (await granted).ring, after: rotated.after };
+  });
+  expect(sealerOf(ring)).toBe(sealerOf(before));
+  expect(sealerOf(ring)).not.toBe(sealerOf(after));
 });
 
 test("a grant and a rotation wait for each other: the lease comes with the ring that it counts for", async () => {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { takeStock } from "../../services/checkout/sql/takeStock.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
+import { type Guard, withoutGuard } from "../support/withoutGuard.ts";
 
 const LINE = [{ productId: 7n, quantity: 3 }];
 
@@ -29,35 +30,33 @@ const available = async () =>
   (await watcher!.query("SELECT available FROM checkout.stock WHERE product_id = 7")).rows[0]
     .available;
 
-test("the anomaly: who reads and then writes sells six of five", async () => {
-  const read = async (client: Client) => {
-    await client.query("BEGIN");
-    const { rows } = await client.query(
-      "SELECT available FROM checkout.stock WHERE product_id = 7",
-    );
-    return rows[0].available as number;
-  };
-  const write = async (client: Client, seen: number) => {
-    if (seen < 3) return "too small";
-    await client.query("UPDATE checkout.stock SET available = $1 WHERE product_id = 7", [seen - 3]);
-    await client.query("COMMIT");
-    return "sold";
-  };
-  // Both have read before either writes.
-  const [seenByA, seenByB] = [await read(a!), await read(b!)];
-  expect([await write(a!, seenByA), await write(b!, seenByB)]).toEqual(["sold", "sold"]);
-  expect(await available()).toBe(2);
-});
-
-test("in one statement the second waits for the first, and finds too little", async () => {
+/** Takes three of five twice at once. @returns what the second, which waits for the first, gets */
+async function takeTwice(second: Client): Promise<number[]> {
   await a!.query("BEGIN");
   await b!.query("BEGIN");
   expect(await take(a!, LINE)).toEqual([7]);
-  const second = take(b!, LINE);
+  const taken = take(second, LINE);
   await untilBlocked(watcher!, 1);
   await a!.query("COMMIT");
-  expect(await second).toEqual([]);
-  await b!.query("ROLLBACK");
+  return taken.finally(() => b!.query("ROLLBACK"));
+}
+
+test("without its condition the second sale is stopped by the table's check alone", async () => {
+  const condition: Guard = [/WHERE stock\.available\s+>= .*excluded\.available/];
+  const sale = withoutGuard(b!, [condition], (db) =>
+    takeTwice(db).catch((error: unknown) => error),
+  );
+  expect(await sale).toMatchObject({ constraint: "stock_available_check" });
+  expect(await available()).toBe(2);
+});
+
+test("a guard that no statement has fails its test", async () => {
+  const taken = withoutGuard(b!, [[/no such text/]], (db) => take(db, LINE));
+  await expect(taken).rejects.toThrow("no statement has the guard /no such text/");
+});
+
+test("a second sale waits for the first, and finds too little", async () => {
+  expect(await takeTwice(b!)).toEqual([]);
   expect(await available()).toBe(2);
 });
 

@@ -1,20 +1,27 @@
+import { randomBytes } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { Anchors } from "#shared/anchors/anchors.ts";
+import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
 import { Callers } from "../support/callers.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
 import { refusal } from "../support/refusal.ts";
 import { step } from "../support/step.ts";
+import { withoutGuard } from "../support/withoutGuard.ts";
 
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
+let pool: Pool | undefined;
 /** One client of each replica: which one a call lands on is the test's choice. */
 let [a, b]: Clients[] = [];
 let [hers, his]: string[] = [];
 beforeAll(async () => {
   cluster = await startTestCluster();
   [gate, watcher] = await Promise.all([connect(cluster.databaseUrl), connect(cluster.databaseUrl)]);
+  pool = createPool(cluster.databaseUrl, { max: 4, name: "race" });
   [a, b] = cluster
     .status()
     .replicas.map(({ address }) => makeClients(address, { withJar: false, retries: false }));
@@ -27,7 +34,7 @@ beforeAll(async () => {
 afterAll(async () => {
   a?.close();
   b?.close();
-  await Promise.all([gate?.end(), watcher?.end()]);
+  await Promise.all([gate?.end(), watcher?.end(), pool?.end()]);
   await cluster?.remove();
 });
 
@@ -78,15 +85,35 @@ async function together<T>(...calls: (() => Promise<T>)[]): Promise<string[]> {
   );
 }
 
-test("the anomaly: who takes a session up as it was read sets back what was advanced meanwhile", async () => {
-  await gate!.query("CREATE TEMP TABLE unguarded AS SELECT 2 AS version, '1' AS state");
-  const read = (await gate!.query("SELECT version, state FROM unguarded")).rows[0];
-  await gate!.query("UPDATE unguarded SET version = 3, state = '1, 2'");
-  await gate!.query("UPDATE unguarded SET version = $1, state = $2", [
-    read.version + 1,
-    read.state,
-  ]);
-  expect((await gate!.query("SELECT state FROM unguarded")).rows).toEqual([{ state: "1" }]);
+/** Advances a session between the read and the advance of a resume. @returns whether the resume succeeded */
+async function resumeLate(db: Pool): Promise<boolean> {
+  const anchors = new Anchors(db, "checkout", "race");
+  const from = { sessionId: newUuid(), version: 1, digest: randomBytes(32) };
+  const to = (state: string) => ({
+    digest: randomBytes(32),
+    identity: { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) },
+    answer: Buffer.from(state),
+    ended: false,
+  });
+  await anchors.create({ ...from, answer: Buffer.from("1"), expiresAt: Date.now() + 60_000 });
+  const read = (await anchors.read(from.sessionId))!;
+  expect(await anchors.advance(from, to("1, 2"))).toBe(true);
+  const isResumed = await anchors.advance(
+    { ...from, version: read.version },
+    to(`${read.answer}, resumed`),
+  );
+  const { answer } = (await anchors.read(from.sessionId))!;
+  expect(`${answer}`).toBe(isResumed ? "1, resumed" : "1, 2");
+  return isResumed;
+}
+
+test("without the version predicate a resume overwrites a concurrent advance", async () => {
+  const predicate = /AND anchor\.version = move\.version\s+AND anchor\.head = move\.head/;
+  expect(await withoutGuard(pool!, [[predicate]], resumeLate)).toBe(true);
+});
+
+test("with the version predicate a resume does not overwrite a concurrent advance", async () => {
+  expect(await resumeLate(pool!)).toBe(false);
 });
 
 test("of an advance and a resume that has read already one comes about, and nothing is lost", async () => {

@@ -31,6 +31,7 @@ import { startCuttable } from "../support/cuttable.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import { refusal } from "../support/refusal.ts";
+import { type Guard, withoutGuard } from "../support/withoutGuard.ts";
 
 let postgres: TestPostgres;
 let gate: Client;
@@ -47,11 +48,7 @@ beforeAll(async () => {
   watcher = await connect(postgres.url);
   const pool = () => createPool(postgres.url, { max: 8, name: "race" });
   pools = [pool(), pool()];
-  const feed = { send: async (sent: readonly unknown[]) => void told.push(...sent) };
-  const lives = { idleS: 3600, absoluteS: 7200, descendantS: 7200 };
-  const make = (db: Pool) => new Families(db, new AuditLog(db, "token"), feed, lives);
-  families = [make(pools[0]), make(pools[1])];
-  await gate.query("CREATE TABLE unguarded (id text PRIMARY KEY, generation int, ended boolean)");
+  families = [familiesOn(pools[0]), familiesOn(pools[1])];
 });
 afterAll(async () => {
   await Promise.all(pools.map((pool) => pool.end()));
@@ -63,16 +60,26 @@ beforeEach(() => {
   told.length = 0;
 });
 
+function familiesOn(db: Pool): Families {
+  const feed = { send: async (sent: readonly unknown[]) => void told.push(...sent) };
+  const lives = { idleS: 3600, absoluteS: 7200, descendantS: 7200 };
+  return new Families(db, new AuditLog(db, "token"), feed, lives);
+}
+
 const context = { caller: {}, origin: { address: "", certificate: undefined } } as Context;
 
-async function begin(changes: Partial<NewFamily> = {}): Promise<string> {
+function newFamily(changes: Partial<NewFamily> = {}): NewFamily {
   const id = newUuid();
-  const family = {
+  return {
     ...{ id, subject: `users/${id}`, client: "", scopes: [], audiences: [], epoch: 1 },
     ...{ device: "", address: "", confirmation: "", keyId: "k", ...changes },
   };
+}
+
+async function begin(changes: Partial<NewFamily> = {}): Promise<string> {
+  const family = newFamily(changes);
   expect(await families[0].begin(family)).toBe(true);
-  return id;
+  return family.id;
 }
 
 const presented = (family: string, generation: number, key: string | null, isProven = false) => ({
@@ -94,18 +101,16 @@ async function meeting<T>(
   return Promise.all(made);
 }
 
-test("without the guard: two refreshes that have both looked make two successors", async () => {
-  await gate.query("INSERT INTO unguarded VALUES ('a', 1, false)");
-  const look = async () =>
-    (await gate.query("SELECT generation FROM unguarded WHERE id = 'a'")).rows[0].generation;
-  const [seenByA, seenByB] = [await look(), await look()];
-  const successors: Buffer[] = [];
-  for (const seen of [seenByA, seenByB]) {
-    if (seen !== 1) continue;
-    await gate.query("UPDATE unguarded SET generation = 2 WHERE id = 'a'");
-    successors.push(randomBytes(8));
-  }
-  expect(new Set(successors.map(String)).size).toBe(2);
+const FAMILY_LOCK: Guard = [/ORDER BY id FOR UPDATE/];
+
+test("without the family's lock two concurrent refreshes make two successors", async () => {
+  const family = await begin();
+  const answers = await withoutGuard(pools[0], [FAMILY_LOCK], (db) =>
+    meeting(family, 2, () =>
+      ["owner", "thief"].map((key) => familiesOn(db).redeem(presented(family, 1, key))),
+    ),
+  );
+  expect(answers.map((answer) => answer?.outcome)).toEqual(["next", "next"]);
 });
 
 test("G2 of N refreshes at once over two replicas one makes the successor, and all get that one", async () => {
@@ -140,23 +145,28 @@ test("G4 of two refreshes at once with different keys the second is a reuse, and
   expect(later?.outcome).toBe("ended");
 });
 
-test("without the guard: a refresh that has looked before a revocation goes on after it", async () => {
-  await gate.query("INSERT INTO unguarded VALUES ('b', 1, false)");
-  const { rows } = await gate.query("SELECT ended FROM unguarded WHERE id = 'b'");
-  await gate.query("UPDATE unguarded SET ended = true WHERE id = 'b'");
-  if (!rows[0].ended) await gate.query("UPDATE unguarded SET generation = 2 WHERE id = 'b'");
-  const after = await gate.query("SELECT generation, ended FROM unguarded WHERE id = 'b'");
-  expect(after.rows).toEqual([{ generation: 2, ended: true }]);
+/** Presents a refresh token while its family is being ended. */
+async function refreshDuringEnd(family: string, on: Families) {
+  await gate.query("BEGIN");
+  await gate.query("UPDATE token.family SET ended_at = now() WHERE id = $1", [family]);
+  const refreshed = on.redeem(presented(family, 1, "key"));
+  await untilBlocked(watcher, 1);
+  await gate.query("COMMIT");
+  return (await refreshed)?.outcome;
+}
+
+test("without the family's lock a refresh revives a family that has ended", async () => {
+  const family = await begin();
+  const outcome = await withoutGuard(pools[0], [FAMILY_LOCK], (db) =>
+    refreshDuringEnd(family, familiesOn(db)),
+  );
+  expect(outcome).toBe("next");
+  const later = await families[0].redeem(presented(family, 2, "key"));
+  expect(later?.outcome).toBe("next");
 });
 
 test("a refresh that meets a revocation comes before it, or is refused", async () => {
-  const family = await begin();
-  await gate.query("BEGIN");
-  await gate.query("UPDATE token.family SET ended_at = now() WHERE id = $1", [family]);
-  const refreshed = families[0].redeem(presented(family, 1, "key"));
-  await untilBlocked(watcher, 1);
-  await gate.query("COMMIT");
-  expect((await refreshed)?.outcome).toBe("ended");
+  expect(await refreshDuringEnd(await begin(), families[0])).toBe("ended");
 
   const other = await begin();
   const [outcome, ended] = await meeting<unknown>(other, 2, () => [
@@ -220,35 +230,25 @@ test("what identity could not deliver waits in its outbox, and is delivered by w
   expect(sent).toHaveLength(2);
 });
 
-test("without the lock: a sign-in that is under way when all sign-ins end outlives them", async () => {
-  const subject = "users/unlocked";
+test("without the subject's lock a concurrent sign-in outlives the end of all", async () => {
+  const family = newFamily();
   await gate.query("BEGIN");
-  // The sign-in looks before the end commits, and the end before the sign-in does.
-  expect(await endSubject(gate, subject, 2)).toBe(0);
-  await watcher.query(
-    `INSERT INTO token.family (id, subject, client, scopes, audiences, epoch, device, address,
-                               confirmation, key_id, idle_expires_at, expires_at)
-     SELECT $1, $2, '', '{}', '{}', 1, '', '', '', 'k', 'infinity', 'infinity'
-      WHERE NOT EXISTS (SELECT FROM token.ended_subject WHERE subject = $2 AND epoch > 1)`,
-    [newUuid(), subject],
+  // The sign-in reads before the end commits, and the end has read before the sign-in commits.
+  expect(await endSubject(gate, family.subject, 2)).toBe(0);
+  const isBegun = await withoutGuard(pools[0], [[/pg_advisory_xact_lock/, "concat"]], (db) =>
+    familiesOn(db).begin(family),
   );
   await gate.query("COMMIT");
-  const { rows } = await gate.query(
-    "SELECT ended_at FROM token.family WHERE subject = $1 AND epoch < 2",
-    [subject],
-  );
-  expect(rows).toEqual([{ ended_at: null }]);
+  expect(isBegun).toBe(true);
+  const answer = await families[0].redeem(presented(family.id, 1, "key"));
+  expect(answer?.outcome).toBe("next");
 });
 
 test("G7 a sign-in that is under way when all sign-ins of its subject end is refused", async () => {
-  const subject = `users/${newUuid()}`;
+  const family = newFamily();
   await gate.query("BEGIN");
-  await lockSubject(gate, subject);
-  await endSubject(gate, subject, 2);
-  const family = {
-    ...{ id: newUuid(), subject, client: "", scopes: [], audiences: [], epoch: 1 },
-    ...{ device: "", address: "", confirmation: "", keyId: "k" },
-  };
+  await lockSubject(gate, family.subject);
+  await endSubject(gate, family.subject, 2);
   const begun = families[0].begin(family);
   await untilBlocked(watcher, 1);
   await gate.query("COMMIT");
@@ -257,22 +257,27 @@ test("G7 a sign-in that is under way when all sign-ins of its subject end is ref
   expect(await families[0].begin({ ...family, id: newUuid(), epoch: 2 })).toBe(true);
 });
 
-test("without the guard: two uses that have both looked are both the first", async () => {
-  const seen: string[] = [];
-  const look = () => seen.includes("id");
-  const [a, b] = [look(), look()];
-  expect([a, b]).toEqual([false, false]);
+/** Uses one thing many times at once, over two replicas. @returns how many uses were told to be the first */
+async function firstUses(id: string, [one, other]: readonly [Pool, Pool]): Promise<number> {
+  const spending = [new Spending(one), new Spending(other)] as const;
+  await gate.query("BEGIN; LOCK TABLE token.spent IN SHARE MODE");
+  const uses = Array.from({ length: 20 }, (_, n) => spending[n % 2]!.once(id, 60));
+  await untilBlocked(watcher, 2);
+  await gate.query("COMMIT");
+  return (await Promise.all(uses)).filter((first) => first).length;
+}
+
+test("without the row count two replicas each have a first use", async () => {
+  const guard: Guard = [/DO NOTHING/, "DO UPDATE SET expires_at = excluded.expires_at"];
+  const firsts = withoutGuard(pools[0], [guard], (db) => firstUses("unguarded", [db, db]));
+  expect(await firsts).toBe(2);
 });
 
 test("P2 of many uses of one thing at once, over two replicas, one is the first", async () => {
-  const spending = [new Spending(pools[0]), new Spending(pools[1])] as const;
-  await gate.query("BEGIN; LOCK TABLE token.spent IN SHARE MODE");
-  const uses = Array.from({ length: 20 }, (_, n) => spending[n % 2]!.once("id", 60));
-  await untilBlocked(watcher, 2);
-  await gate.query("COMMIT");
-  expect((await Promise.all(uses)).filter((first) => first)).toHaveLength(1);
-  expect(await spending[0].once("id", 60)).toBe(false);
-  expect(await spending[0].once("another id", 60)).toBe(true);
+  expect(await firstUses("id", pools)).toBe(1);
+  const spending = new Spending(pools[0]);
+  expect(await spending.once("id", 60)).toBe(false);
+  expect(await spending.once("another id", 60)).toBe(true);
 });
 
 const schedule = { algorithm: "EdDSA", rotateS: 1e6, accessKeepS: 1e6, refreshKeepS: 1e6 } as const;
@@ -378,19 +383,22 @@ const revocation = () => ({
   kind: "family" as const,
 });
 
-test("numbers from a sequence appear out of order: who reads meanwhile misses one for ever", async () => {
-  await gate.query(
-    "CREATE SEQUENCE feed_sequence; CREATE TABLE feed_table (number bigint DEFAULT nextval('feed_sequence'))",
-  );
-  await gate.query("BEGIN; INSERT INTO feed_table DEFAULT VALUES");
-  await watcher.query("INSERT INTO feed_table DEFAULT VALUES");
-  const read = async (after: number) =>
-    (await watcher.query("SELECT number FROM feed_table WHERE number > $1", [after])).rows.map(
-      ({ number }) => Number(number),
-    );
-  expect(await read(0)).toEqual([2]);
+test("without the feed's row lock a reader misses a revocation that commits late", async () => {
+  const { number: start } = await readRevocations(pools[0], 0n);
+  await gate.query(`CREATE SEQUENCE feed_sequence START ${start + 1n}`);
+  const head: Guard = [
+    /UPDATE keys\.feed .* RETURNING number/,
+    "SELECT nextval('feed_sequence') AS number",
+  ];
+  await gate.query("BEGIN");
+  await withoutGuard(gate, [head], (db) => insertRevocations(db, [revocation()]));
+  await withoutGuard(pools[1], [head], (db) => insertRevocations(db, [revocation()]));
+  const read = async (after: bigint) =>
+    (await readRevocations(pools[0], after)).rows.map((row) => row.number);
+  expect(await read(start)).toEqual([start + 2n]);
   await gate.query("COMMIT");
-  expect(await read(2)).toEqual([]);
+  expect(await read(start + 2n)).toEqual([]);
+  await gate.query("DROP SEQUENCE feed_sequence; UPDATE keys.feed SET number = number + 2");
 });
 
 test("X4 the feed's numbers appear in order: who has read one has read all before it", async () => {
