@@ -18,6 +18,7 @@ export default defineConfig({
             "{shared,services,deploy}/**/*.test.ts",
             "test/{conformance,property,vectors}/**/*.test.ts",
             "test/*.test.ts",
+            "test/support/**/*.test.ts",
           ],
           maxWorkers: 2,
           sequence: { groupOrder: 0 },

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 /** Fails in a replica when it is told to. */
 const FAULTS = `data:text/javascript,
@@ -27,16 +28,14 @@ const logged = (text: string) =>
     .filter((line) => line.includes(text))
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-/** Calls until something has happened. */
-async function callUntil(happened: () => boolean): Promise<void> {
-  while (!happened()) await clients.catalog.getProduct({ name: "products/1" });
-}
-
 test("R8 a replica serves on after an unhandled rejection, and leaves after an exception", async () => {
   const { pid } = cluster.status().replicas[0]!;
   for (const count of [1, 2]) {
     process.kill(pid, "SIGUSR2");
-    await callUntil(() => logged("planted rejection").length === count);
+    await waitFor("the rejection to be logged", async () => {
+      await clients.catalog.getProduct({ name: "products/1" });
+      return logged("planted rejection").length === count;
+    });
   }
   expect(logged("planted rejection")).toMatchObject([
     { level: 50, rejections: 1, pid },
@@ -47,9 +46,10 @@ test("R8 a replica serves on after an unhandled rejection, and leaves after an e
   process.kill(pid, "SIGPWR");
   const isReplaced = () => cluster.status().replicas.some((replica) => replica.pid !== pid);
   // Calls that find no replica are made again, until its successor serves.
-  while (!isReplaced()) {
+  await waitFor("the replica's successor", async () => {
     await clients.catalog.getProduct({ name: "products/1" }).catch(() => {});
-  }
+    return isReplaced();
+  });
   expect(logged("planted exception")).toMatchObject([{ level: 60, pid }]);
   await clients.catalog.getProduct({ name: "products/1" });
 });

@@ -15,6 +15,7 @@ import {
 } from "../support/callers.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 let callers: Callers;
@@ -564,7 +565,8 @@ test("a signing key is published, then signs, then retires; tokens of each are g
   const kid = made.name.slice("signingKeys/".length);
   for (const each of direct) {
     // Every replica publishes it, within seconds.
-    while (!(await each.token.getJwks({})).data.toString().includes(kid));
+    const isPublished = async () => (await each.token.getJwks({})).data.toString().includes(kid);
+    await waitFor("every replica to publish the key", isPublished);
   }
   expect(kidOf((await replica.grant(client)).accessToken)).toBe(old.name);
 

@@ -5,7 +5,6 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { makeClients } from "../support/clients.ts";
@@ -14,6 +13,7 @@ import { startTestPostgres } from "../support/postgres.ts";
 import { family, living } from "../support/processes.ts";
 import { shop } from "../support/shopper.ts";
 import { step } from "../support/step.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 let dataDir: string;
 beforeEach(() => {
@@ -70,7 +70,7 @@ test("kill -9 of the runner: the watchdog ends its children", async () => {
   const runner = started.findLast(({ args }) => args.includes("deploy/local/main.ts"));
   process.kill(runner!.pid, "SIGKILL");
   await once(npm, "exit");
-  while (living(started).length > 0) await delay(50);
+  await waitFor("the children to end", () => living(started).length === 0);
 });
 
 test("npm run scale, status, rotate and audit reach the running cluster", async () => {

@@ -33,6 +33,7 @@ import { refusal, untilRefused } from "../support/refusal.ts";
 import { shop } from "../support/shopper.ts";
 import { crowd } from "../support/shoppers.ts";
 import { step } from "../support/step.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 const pgbouncer = debianProgram("pgbouncer");
 /** The role `keys` listens, which takes a connection of its own. */
@@ -203,14 +204,13 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect(numbers(some)).toEqual([1, 2]);
     const last = fieldToMetadataValue(some[1]!.waybill)!;
     // The first one may go on for a while. Where the two have met, this one is made again.
-    let rest: SetItemsResponse[] | undefined;
-    while (rest === undefined) {
-      rest = await setItems(b!, last).catch((error) => {
+    const rest = await waitFor("the first call to end", () =>
+      setItems(b!, last).catch((error) => {
         const { reason, metadata } = readError(error);
         if (reason !== "WAYBILL_STALE" || metadata["served"] !== "true") throw error;
         return undefined;
-      });
-    }
+      }),
+    );
     expect(numbers(rest)).toEqual([3, 4, 5]);
     // All of them, from what is kept of each.
     for (const clients of [a!, b!, a!, b!]) {

@@ -6,6 +6,7 @@ import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
 import { shop } from "../support/shopper.ts";
 import { crowd } from "../support/shoppers.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 
@@ -43,7 +44,7 @@ test("kill -9 of replicas, many times, while clients shop: no order fails, none 
       const victim = replicas[kill % replicas.length]!;
       process.kill(victim.pid, "SIGKILL");
       // The next one dies when the successor of this one serves.
-      while (!cluster.status().replicas.some(isSuccessorOf(victim))) await delay(20);
+      await untilReplaced(victim);
     }
   })();
   const { orders, failures } = await crowd(cluster.target, 8, kills);
@@ -52,9 +53,10 @@ test("kill -9 of replicas, many times, while clients shop: no order fails, none 
   await expectExactlyOnce(orders);
 });
 
-const isSuccessorOf =
-  (gone: { number: number; pid: number }) => (replica: { number: number; pid: number }) =>
-    replica.number === gone.number && replica.pid !== gone.pid;
+const untilReplaced = (gone: { number: number; pid: number }) =>
+  waitFor(`the successor of replica ${gone.number}`, () =>
+    cluster.status().replicas.some(({ number, pid }) => number === gone.number && pid !== gone.pid),
+  );
 
 test("kill -9 of a replica between two calls: the other one serves the next step", async () => {
   const clients = makeClients(cluster.target);
@@ -62,7 +64,7 @@ test("kill -9 of a replica between two calls: the other one serves the next step
     if (step % 3 !== 0) return;
     const before = cluster.status().replicas[step % 2]!;
     process.kill(before.pid, "SIGKILL");
-    while (!cluster.status().replicas.some(isSuccessorOf(before))) await delay(20);
+    await untilReplaced(before);
   });
   clients.close();
   await expectExactlyOnce([order.name]);
@@ -71,9 +73,12 @@ test("kill -9 of a replica between two calls: the other one serves the next step
 test("scale 2, 4, 1 under load: not one call fails", async () => {
   const scaling = (async () => {
     await cluster.scale(4);
-    await delay(500);
+    const serving = "SELECT DISTINCT replica FROM checkout.advance";
+    await waitFor("four replicas to serve", async () => (await query(serving)).length === 4);
     await cluster.scale(1);
-    await delay(500);
+    const placed = async () => (await query('SELECT FROM checkout."order"')).length;
+    const before = await placed();
+    await waitFor("orders after the scaling", async () => (await placed()) >= before + 16);
   })();
   const { orders, failures, calls } = await crowd(cluster.target, 8, scaling);
   expect(failures).toEqual([]);
@@ -89,8 +94,7 @@ test("the database is down: sessions are served, orders are refused as unavailab
 
   const database = cluster.embeddedDatabase()!;
   await database.stop();
-  const started = delay(10_000).then(() => database.start());
-  // The call's own deadline is longer than the database is away, so only one attempt is looked at.
+  // Retries would go on until the call's deadline.
   const bare = makeClients(cluster.target, { withJar: false, retries: false });
   const { code, reason } = await refusal(bare.catalog.getProduct({ name: "products/9" }));
   expect({ code, reason }).toEqual({ code: 14, reason: "DATABASE_UNAVAILABLE" });
@@ -100,7 +104,7 @@ test("the database is down: sessions are served, orders are refused as unavailab
   }
   const { state } = await clients.session.openSession({ waybill: undefined });
   expect(state).toMatchObject(json({ step: 49 }));
-  await started;
+  await database.start();
 
   const order = await shop(makeClients(cluster.target), 700);
   expect(order.name).toMatch(/^orders\//);

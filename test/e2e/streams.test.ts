@@ -14,6 +14,7 @@ import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
 import { refusal } from "../support/refusal.ts";
 import { step } from "../support/step.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
@@ -120,14 +121,13 @@ test("a caller who stops reading goes on from there", async () => {
   expect(names(some.messages)).toEqual(["products/1", "products/2"]);
   // The first call may have gone on for a while. What it has made, the second one is answered; where the
   // two have met, it is told that it was served, and is made again, as the jar does by itself.
-  let rest: Awaited<ReturnType<typeof setItems>> | undefined;
-  while (rest === undefined) {
-    rest = await setItems(b!, some.waybill!).catch((error) => {
+  const rest = await waitFor("the first call to end", () =>
+    setItems(b!, some.waybill!).catch((error) => {
       const { reason, metadata } = readError(error);
       if (reason !== "WAYBILL_STALE" || metadata["served"] !== "true") throw error;
       return undefined;
-    });
-  }
+    }),
+  );
   expect(names(rest.messages)).toEqual(["products/3", "products/4", "products/5"]);
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
 });

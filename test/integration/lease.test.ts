@@ -25,6 +25,7 @@ import { startReplica } from "../../services/replica/replica.ts";
 import { type ReplicasApart, startReplicasApart } from "../support/apart.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
 import { step } from "../support/step.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 let apart: ReplicasApart;
 const sessions: ServiceClient<typeof SessionServiceService>[] = [];
@@ -61,10 +62,7 @@ async function* healthOf(address: string): AsyncGenerator<string> {
 }
 
 async function until(health: AsyncGenerator<string>, wanted: string): Promise<void> {
-  for (;;) {
-    const { value } = await health.next();
-    if (value === wanted) return;
-  }
+  await waitFor(`the health ${wanted}`, async () => (await health.next()).value === wanted);
 }
 
 /** Rotates the sessions' ring, or destroys a key of it. */
@@ -101,25 +99,29 @@ test("a replica that cannot reach the key service seals nothing once another key
   const still = await begin(0);
   expect(keyOf(still)).toBe(keyOf(before));
   await open(1, still);
-  let after = await begin(1);
-  while (keyOf(after) !== first.activeKeyId) after = await begin(1);
+  /** Begins sessions until one is sealed with a key. */
+  const beginWith = (keyId: string) =>
+    waitFor(`replica 1 to seal with ${keyId}`, async () => {
+      const waybill = await begin(1);
+      return keyOf(waybill) === keyId && waybill;
+    });
+  let after = await beginWith(first.activeKeyId);
   await open(0, after);
   // The next one is not: as long as the replica may seal, and so is called, that seals nothing.
   const pending = await refusal(rotate());
   expect(pending.reason).toBe("ROTATION_PENDING");
   expect(pending.metadata["holders"]).toContain(`/${process.pid}/`);
-  let rotated: Awaited<ReturnType<typeof rotate>> | undefined;
-  while (rotated === undefined) {
-    rotated = await rotate().catch((error) => {
+  let rotated = await waitFor("the lease to expire", () =>
+    rotate().catch((error) => {
       if (readError(error).reason !== "ROTATION_PENDING") throw error;
       return undefined;
-    });
-  }
+    }),
+  );
   await until(health, "NOT_SERVING");
   expect((await refusal(begin(0))).reason).toBe("KEYS_UNAVAILABLE");
   // Nor does it open anything, under a key that it has or under one that it cannot know.
   for (let n = 0; n < 2; n += 1) rotated = await rotate();
-  while (keyOf(after) !== rotated.activeKeyId) after = await begin(1);
+  after = await beginWith(rotated.activeKeyId);
   for (const waybill of [before, still, after]) {
     expect((await refusal(open(0, waybill))).reason).toBe("KEYS_UNAVAILABLE");
   }

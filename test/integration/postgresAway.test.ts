@@ -15,6 +15,7 @@ import { contract, makeClients } from "../support/clients.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import { refusal } from "../support/refusal.ts";
 import { step } from "../support/step.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 const UNAVAILABLE = { code: 14, reason: "DATABASE_UNAVAILABLE", retryAfterMs: 1000 };
 
@@ -108,7 +109,7 @@ test("a handler whose Postgres is stopped is answered DATABASE_UNAVAILABLE, and 
   const waiting = await serve(() => pool.query("SELECT pg_sleep(60)"));
   const cut = refusal(call(waiting));
   const isSleeping = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-  while ((await owner.query(isSleeping)).rowCount === 0);
+  await waitFor("the statement to run", async () => (await owner.query(isSleeping)).rowCount);
   await postgres.stop();
   try {
     expect(await cut).toMatchObject(UNAVAILABLE);

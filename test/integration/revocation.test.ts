@@ -5,6 +5,7 @@ import { createClient, type ServiceClient } from "#shared/client/client.ts";
 import { ISSUER, type ReplicasApart, startReplicasApart } from "../support/apart.ts";
 import { type Account, bearer, Callers } from "../support/callers.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 const BOUND_MS = 2000;
 
@@ -71,13 +72,12 @@ test("X4 a replica that is cut off from the feed fails closed, and catches up", 
   // Who needs no token is served.
   await use(0);
   apart.replicas[0]!.way.mend();
-  for (;;) {
-    const isServed = await use(0, other).then(
+  await waitFor("the replica to catch up with the feed", () =>
+    use(0, other).then(
       () => true,
       () => false,
-    );
-    if (isServed) break;
-  }
+    ),
+  );
   expect(await refusal(use(0, jwt))).toMatchObject(REVOKED);
 });
 
@@ -147,11 +147,9 @@ test("a revocation that the key service was not told of at once is delivered whe
     [id, person.name, rows[0]!.epoch],
   );
   expect(await untilRefused(() => use(1, second))).toMatchObject(REVOKED);
-  for (;;) {
-    const left = await database.query(
-      "SELECT FROM identity.outbox UNION ALL SELECT FROM token.outbox",
-    );
-    if (left.rowCount === 0) break;
-  }
+  const left = "SELECT FROM identity.outbox UNION ALL SELECT FROM token.outbox";
+  await waitFor("the outboxes to be empty", async () => {
+    return (await database.query(left)).rowCount === 0;
+  });
   await database.end();
 });

@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { Metadata } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -15,6 +14,7 @@ import { makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
 import { step } from "../support/step.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 let credentials: Credentials;
@@ -132,6 +132,6 @@ test("K6 the key-encryption key is rotated by three starts, and a waybill from b
     after.close();
     const isTaking = keys.startsWith(newer);
     if (!isTaking) expect(await foreign()).toBeGreaterThan(0);
-    while (isTaking && (await foreign()) > 0) await delay(500);
+    if (isTaking) await waitFor("all keys to be rewrapped", async () => (await foreign()) === 0);
   }
 }, 240_000);

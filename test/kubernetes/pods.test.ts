@@ -1,7 +1,6 @@
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import {
   credentials as grpcCredentials,
   makeGenericClientConstructor,
@@ -21,6 +20,7 @@ import { Callers, ProofKey } from "../support/callers.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { shop } from "../support/shopper.ts";
+import { waitFor } from "../support/waitFor.ts";
 import { install, type Secret } from "./install.ts";
 import type { Container, Manifest, Pod } from "./render.ts";
 
@@ -149,8 +149,9 @@ async function untilReady(name: string, address: string): Promise<void> {
         resolve(error === null && said?.status === "SERVING"),
       );
     });
-  while (!ended && !(await probe())) await delay(50);
-  client.close();
+  await waitFor(`${name} to be ready`, async () => ended || (await probe())).finally(() =>
+    client.close(),
+  );
   if (ended) throw new Error(readFileSync(join(folder, `${name}.log`), "utf8"));
 }
 

@@ -2,7 +2,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { credentials } from "@grpc/grpc-js";
 import { afterAll, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
@@ -16,6 +15,7 @@ import { toolPath } from "../../deploy/local/tools.ts";
 import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
 import { contract, makeClients } from "../support/clients.ts";
 import { refusal } from "../support/refusal.ts";
+import { waitFor } from "../support/waitFor.ts";
 import { render } from "./render.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waybill-readiness-"));
@@ -89,7 +89,7 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
     },
   );
   const port = ports.get(containerPort)!;
-  while ((await probe(port, path)) !== 200) await delay(50);
+  await waitFor("the front proxy to be ready", async () => (await probe(port, path)) === 200);
 
   const clients = makeClients(`localhost:${ports.get(8443)}`, {
     credentials: credentials.createSsl(readFileSync(join(tlsDir, "ca.crt"))),

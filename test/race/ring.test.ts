@@ -9,7 +9,7 @@ import { AuditLog } from "../../services/auditLog/auditLog.ts";
 import { Rings } from "../../services/keys/rings/rings.ts";
 import { RING_CHANNEL } from "../../services/keys/rings/sql/updateVersion.ts";
 import { Versions } from "../../services/keys/versions.ts";
-import { connect, untilBlocked } from "../support/gate.ts";
+import { connect, untilBlocked, untilListening } from "../support/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import { type Guard, withoutGuard } from "../support/withoutGuard.ts";
 
@@ -67,12 +67,7 @@ test("a change that one key service makes is heard of by another, which was not 
   });
   const heard = Promise.withResolvers<number>();
   versions.watch("heard", heard.resolve);
-  for (let isListening = false; !isListening; ) {
-    const { rows } = await watcher!.query(
-      "SELECT FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND state = 'idle'",
-    );
-    isListening = rows.length > 0;
-  }
+  await untilListening(watcher!);
   const { after } = await rotate("heard");
   expect(await heard.promise).toBe(after.version);
   notifications.close();

@@ -28,7 +28,7 @@ import { SigningKeys } from "../../services/token/signingKeys/signingKeys.ts";
 import { Spending } from "../../services/token/spending.ts";
 import { mint } from "../../services/token/tokens/mint.ts";
 import { startCuttable } from "../support/cuttable.ts";
-import { connect, untilBlocked } from "../support/gate.ts";
+import { connect, untilBlocked, untilListening } from "../support/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import { refusal } from "../support/refusal.ts";
 import { type Guard, withoutGuard } from "../support/withoutGuard.ts";
@@ -425,14 +425,6 @@ test("what one key service puts on the feed wakes the watchers of another, also 
   // It never wakes by itself.
   const other = revocationsFeed(pools[1], 2 ** 30);
   const heard = new Notifications(pools[1], log, { [FEED_CHANNEL]: () => other.wake() });
-  const listening = async (): Promise<number> => {
-    for (;;) {
-      const { rows } = await watcher.query<{ pid: number }>(
-        "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND state = 'idle'",
-      );
-      if (rows[0] !== undefined) return rows[0].pid;
-    }
-  };
   const woken = () =>
     new Promise<void>((resolve) => {
       const stop = other.watch(() => {
@@ -440,12 +432,12 @@ test("what one key service puts on the feed wakes the watchers of another, also 
         resolve();
       });
     });
-  const pid = await listening();
+  const pid = await untilListening(watcher);
   const first = woken();
   await insertRevocations(pools[0], [revocation()]);
   await first;
   await gate.query("SELECT pg_terminate_backend($1)", [pid]);
-  while ((await listening()) === pid);
+  await untilListening(watcher, pid);
   const second = woken();
   await insertRevocations(pools[0], [revocation()]);
   await second;

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CacheScope } from "#shared/cache/cacheScope.ts";
 import { followChanges } from "#shared/cache/followChanges.ts";
@@ -18,6 +17,7 @@ import {
 } from "../../services/catalog/sql/updateProduct.ts";
 import { changesFeed } from "../../services/catalog/watchChanges.ts";
 import { contract } from "./clients.ts";
+import { waitFor } from "./waitFor.ts";
 
 export const CATALOG = "waybill.catalog.v1.CatalogService";
 /** Longest wait for something that takes milliseconds: less than answers are kept for. */
@@ -88,11 +88,11 @@ export async function startCatalogReplica(
 
 /** Settles when a cache has heard of a change. */
 export async function untilHeard(scope: CacheScope, number: bigint): Promise<void> {
-  const until = performance.now() + WAIT.timeout;
-  while (scope.position < number) {
-    if (performance.now() > until) throw new Error(`change ${number} was not heard of`);
-    await delay(5);
-  }
+  await waitFor(
+    `change ${number} to reach the cache`,
+    () => scope.position >= number,
+    WAIT.timeout,
+  );
 }
 
 export const VALUES: ProductValues = {

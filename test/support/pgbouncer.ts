@@ -4,10 +4,10 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { freePort } from "../../deploy/local/ports.ts";
 import { postgresUser } from "../../deploy/local/postgresUser.ts";
 import type { Program } from "./debian.ts";
+import { waitFor } from "./waitFor.ts";
 
 /** Connections a role. A prime, so that calls that take turns do not come round to the same one. */
 export const POOL_SIZE = 3;
@@ -65,10 +65,10 @@ server_round_robin = 1
   child.stderr.on("data", (bytes) => {
     said += bytes;
   });
-  while (!(await listens(port))) {
+  await waitFor("PgBouncer to listen", () => {
     if (child.exitCode !== null) throw new Error(`PgBouncer ended: ${said}`);
-    await delay(20);
-  }
+    return listens(port);
+  });
   return {
     port,
     consoleUrl: `postgres://observer:observer-1@127.0.0.1:${port}/pgbouncer`,
