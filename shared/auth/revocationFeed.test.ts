@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
+import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
-import { makeCredentials } from "../../test/support/credentials.ts";
-import { REST_OF_KEYS } from "../../test/support/keysHandlers.ts";
+import { REST_OF_KEYS } from "../../test/support/servers/keysHandlers.ts";
 import { Server } from "../server/server.ts";
 import { serviceAuthentication } from "./credentials/assertion.ts";
 import { RevocationFeed } from "./revocationFeed.ts";

@@ -6,8 +6,8 @@ import {
   TokenResponse,
   TokenServiceService,
 } from "../../proto/gen/waybill/token/v1/token.ts";
+import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
-import { makeCredentials } from "../../test/support/credentials.ts";
 import type { BoundAuthorization } from "../client/client.ts";
 import type { Context, Handlers } from "../contract/handlers.ts";
 import { vocabulary } from "../errors.ts";

@@ -13,14 +13,14 @@ import { makeCertificates } from "../../deploy/local/authority.ts";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { TokenResponse, TokenServiceService } from "../../proto/gen/waybill/token/v1/token.ts";
-import { makeSigner } from "../../test/support/callers.ts";
-import { REST_OF_CATALOG } from "../../test/support/catalogHandlers.ts";
+import { makeSigner } from "../../test/support/callers/callers.ts";
 import {
   type AlternativeName,
   makeServerCertificate,
-} from "../../test/support/clientCertificate.ts";
+} from "../../test/support/callers/clientCertificate.ts";
+import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
-import { makeCredentials } from "../../test/support/credentials.ts";
+import { REST_OF_CATALOG } from "../../test/support/servers/catalogHandlers.ts";
 import { serviceAuthentication } from "../auth/credentials/assertion.ts";
 import { JwksWatcher } from "../auth/jwksWatcher.ts";
 import { RevocationFeed } from "../auth/revocationFeed.ts";

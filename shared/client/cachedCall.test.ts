@@ -2,9 +2,9 @@ import { InterceptingCall, type Interceptor, Metadata, status } from "@grpc/grpc
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
-import { REST_OF_CATALOG } from "../../test/support/catalogHandlers.ts";
 import { contract } from "../../test/support/clients.ts";
 import { refusal } from "../../test/support/refusal.ts";
+import { REST_OF_CATALOG } from "../../test/support/servers/catalogHandlers.ts";
 import { ResponseCache } from "../cache/responseCache.ts";
 import type { Contract, MethodContract } from "../contract/contract.ts";
 import type { Caller, Context } from "../contract/handlers.ts";

@@ -8,9 +8,9 @@ import {
   RingKey_State,
   type Ring as RingMessage,
 } from "../../proto/gen/waybill/keys/v1/keys.ts";
+import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
-import { makeCredentials } from "../../test/support/credentials.ts";
-import { REST_OF_KEYS } from "../../test/support/keysHandlers.ts";
+import { REST_OF_KEYS } from "../../test/support/servers/keysHandlers.ts";
 import { serviceAuthentication } from "../auth/credentials/assertion.ts";
 import { Server } from "../server/server.ts";
 import { RingWatcher } from "./ringWatcher.ts";

@@ -6,9 +6,9 @@ import {
   RingKey_State,
   type Ring as RingMessage,
 } from "../../proto/gen/waybill/keys/v1/keys.ts";
+import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
-import { makeCredentials } from "../../test/support/credentials.ts";
-import { REST_OF_KEYS } from "../../test/support/keysHandlers.ts";
+import { REST_OF_KEYS } from "../../test/support/servers/keysHandlers.ts";
 import { serviceAuthentication } from "../auth/credentials/assertion.ts";
 import { createClient } from "../client/client.ts";
 import type { Context } from "../contract/handlers.ts";

@@ -1,8 +1,8 @@
 import { CompactEncrypt, compactDecrypt, importJWK } from "jose";
 import { expect, test } from "vitest";
 import { Ring, RingKey_State } from "../../proto/gen/waybill/keys/v1/keys.ts";
-import { makeCredentials } from "../../test/support/credentials.ts";
-import { nonCanonical } from "../../test/support/nonCanonical.ts";
+import { makeCredentials } from "../../test/support/callers/credentials.ts";
+import { nonCanonical } from "../../test/support/wire/nonCanonical.ts";
 import { makeOneTimeKey, openRing, sealRing } from "./sealedRing.ts";
 
 const credentials = await makeCredentials();

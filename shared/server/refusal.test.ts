@@ -13,8 +13,8 @@ import {
   carriedWaybill,
   KINDS,
   requestOf,
-} from "../../test/support/carriedCheckout.ts";
-import { type Field, type RawResponse, rawCall } from "../../test/support/rawCall.ts";
+} from "../../test/support/servers/carriedCheckout.ts";
+import { type Field, type RawResponse, rawCall } from "../../test/support/wire/rawCall.ts";
 import type { Context } from "../contract/handlers.ts";
 import { Errors, StatusError } from "../errors.ts";
 import type { Call } from "./call.ts";

@@ -16,11 +16,11 @@ import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/
 import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { Access } from "../../proto/gen/waybill/options/v1/options.ts";
 import { SessionServiceService, SessionState } from "../../proto/gen/waybill/session/v1/session.ts";
-import { REST_OF_CATALOG } from "../../test/support/catalogHandlers.ts";
 import { contract } from "../../test/support/clients.ts";
-import { REST_OF_KEYS } from "../../test/support/keysHandlers.ts";
 import { refusal } from "../../test/support/refusal.ts";
 import { makeRingSource } from "../../test/support/rings.ts";
+import { REST_OF_CATALOG } from "../../test/support/servers/catalogHandlers.ts";
+import { REST_OF_KEYS } from "../../test/support/servers/keysHandlers.ts";
 import { createClient, type ServiceClient } from "../client/client.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { Context } from "../contract/handlers.ts";

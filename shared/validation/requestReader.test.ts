@@ -13,8 +13,8 @@ import {
   BeginSessionRequest,
   SessionServiceService,
 } from "../../proto/gen/waybill/session/v1/session.ts";
+import { ADDRESS } from "../../test/support/callers/shopper.ts";
 import { contract } from "../../test/support/clients.ts";
-import { ADDRESS } from "../../test/support/shopper.ts";
 import { MAX_VIOLATIONS, StatusError } from "../errors.ts";
 import { type Decode, requestReader } from "./requestReader.ts";
 

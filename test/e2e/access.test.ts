@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Access } from "#proto/waybill/options/v1/options.ts";
 import type { MethodContract } from "#shared/contract/contract.ts";
 import { type ErrorReport, readError } from "#shared/errors.ts";
-import { bearer, Callers, makeSigner } from "../support/callers.ts";
+import { bearer, Callers, makeSigner } from "../support/callers/callers.ts";
 import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 

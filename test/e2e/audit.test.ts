@@ -5,11 +5,11 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { Finding } from "#shared/anchors/audit.ts";
 import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
+import { stealRing } from "../support/callers/ringThief.ts";
+import { ADDRESS } from "../support/callers/shopper.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { stealRing } from "../support/ringThief.ts";
-import { ADDRESS } from "../support/shopper.ts";
 import { step } from "../support/step.ts";
 
 let cluster: TestCluster;

@@ -10,11 +10,11 @@ import { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import { uuidFromBytes, uuidToBytes } from "#shared/runtime/uuid.ts";
 import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
-import { Callers } from "../support/callers.ts";
+import { Callers } from "../support/callers/callers.ts";
+import { type Stolen, stealRing } from "../support/callers/ringThief.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { type Stolen, stealRing } from "../support/ringThief.ts";
 import { step } from "../support/step.ts";
 
 const OPEN = "/waybill.session.v1.SessionService/OpenSession";

@@ -14,11 +14,11 @@ import {
   type ServiceClient,
   scopeName,
 } from "#shared/client/client.ts";
-import { bearer, Callers } from "../support/callers.ts";
+import { bearer, Callers } from "../support/callers/callers.ts";
+import { ADDRESS } from "../support/callers/shopper.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { ADDRESS } from "../support/shopper.ts";
 
 type Catalog = ServiceClient<typeof CatalogServiceService>;
 

@@ -5,10 +5,10 @@ import { Metadata } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Order } from "#proto/waybill/checkout/v1/checkout.ts";
+import { shop } from "../support/callers/shopper.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { shop } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { bearer, Callers, type Person } from "../support/callers.ts";
+import { bearer, Callers, type Person } from "../support/callers/callers.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";

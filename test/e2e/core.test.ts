@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { shop } from "../support/callers/shopper.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { shop } from "../support/shopper.ts";
 import { step } from "../support/step.ts";
 
 // Covers the core of the product for `npm run test:fast`. The other files test each subject in depth.

@@ -21,12 +21,12 @@ import {
 } from "#proto/waybill/session/v1/session.ts";
 import { SignInRequest } from "#proto/waybill/token/v1/token.ts";
 import type { ErrorReport } from "#shared/errors.ts";
+import { ADDRESS } from "../support/callers/shopper.ts";
 import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { Encodings } from "../support/encodings.ts";
 import { seededRandom } from "../support/random.ts";
-import { frame, rawCall } from "../support/rawCall.ts";
-import { ADDRESS } from "../support/shopper.ts";
+import { Encodings } from "../support/wire/encodings.ts";
+import { frame, rawCall } from "../support/wire/rawCall.ts";
 
 const CHECKOUT = "/waybill.checkout.v1.CheckoutService";
 const CATALOG = "/waybill.catalog.v1.CatalogService";

@@ -20,17 +20,17 @@ import {
   claimsOf,
   makeSigner,
   ProofKey,
-} from "../support/callers.ts";
-import { makeClientCertificate } from "../support/clientCertificate.ts";
-import { contract, makeClients } from "../support/clients.ts";
-import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+} from "../support/callers/callers.ts";
+import { makeClientCertificate } from "../support/callers/clientCertificate.ts";
 import {
   type ExternalIssuer,
   SERVICE_ACCOUNT,
   startExternalIssuer,
-} from "../support/externalIssuer.ts";
+} from "../support/callers/externalIssuer.ts";
+import { ADDRESS } from "../support/callers/shopper.ts";
+import { contract, makeClients } from "../support/clients.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
-import { ADDRESS } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

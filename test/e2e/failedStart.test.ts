@@ -7,10 +7,10 @@ import { createInterface } from "node:readline";
 import pg from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
+import { shop } from "../support/callers/shopper.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestCluster } from "../support/cluster.ts";
 import { family, living, type Process } from "../support/processes.ts";
-import { shop } from "../support/shopper.ts";
 
 const MAIN = join(PROJECT, "deploy", "local", "main.ts");
 /** Longer than a replica or an Envoy takes to start on a busy machine, where it can. */

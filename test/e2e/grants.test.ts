@@ -12,7 +12,7 @@ import {
   makeSigner,
   ProofKey,
   SECRET,
-} from "../support/callers.ts";
+} from "../support/callers/callers.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
 import { waitFor } from "../support/waitFor.ts";

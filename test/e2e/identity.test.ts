@@ -10,7 +10,7 @@ import {
   User,
 } from "#proto/waybill/identity/v1/identity.ts";
 import { FRONT_DOOR_KEY } from "#shared/server/frontProxy.ts";
-import { bearer, Callers, claimsOf, makeSigner, SECRET } from "../support/callers.ts";
+import { bearer, Callers, claimsOf, makeSigner, SECRET } from "../support/callers/callers.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
 

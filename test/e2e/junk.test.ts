@@ -11,10 +11,10 @@ import {
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import { Callers, type Person } from "../support/callers.ts";
+import { Callers, type Person } from "../support/callers/callers.ts";
 import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { type Field, frame, rawCall } from "../support/rawCall.ts";
+import { type Field, frame, rawCall } from "../support/wire/rawCall.ts";
 
 const IDENTITY = "/waybill.identity.v1.IdentityService/";
 const TOKEN = "/waybill.token.v1.TokenService/";

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { shop } from "../support/callers/shopper.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { shop } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 let clients: Clients;

@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
+import { shop } from "../support/callers/shopper.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestCluster } from "../support/cluster.ts";
 import { startTestPostgres } from "../support/postgres.ts";
 import { family, living } from "../support/processes.ts";
-import { shop } from "../support/shopper.ts";
 import { step } from "../support/step.ts";
 import { waitFor } from "../support/waitFor.ts";
 

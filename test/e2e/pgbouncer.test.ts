@@ -21,19 +21,19 @@ import { readError } from "#shared/errors.ts";
 import { newKey, newUuid } from "#shared/runtime/ids.ts";
 import { fieldToMetadataValue } from "#shared/waybill/carriers.ts";
 import { makeSecrets } from "../../deploy/local/credentials.ts";
-import { bearer, Callers, type Person, ProofKey } from "../support/callers.ts";
+import { bearer, Callers, type Person, ProofKey } from "../support/callers/callers.ts";
+import { shop } from "../support/callers/shopper.ts";
+import { crowd } from "../support/callers/shoppers.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { startCuttable } from "../support/cuttable.ts";
-import { debianProgram } from "../support/debian.ts";
 import { connect } from "../support/gate.ts";
-import { type PgBouncer, POOL_SIZE, startPgBouncer } from "../support/pgbouncer.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
-import { shop } from "../support/shopper.ts";
-import { crowd } from "../support/shoppers.ts";
+import { debianProgram } from "../support/servers/debian.ts";
+import { type PgBouncer, POOL_SIZE, startPgBouncer } from "../support/servers/pgbouncer.ts";
 import { step } from "../support/step.ts";
 import { waitFor } from "../support/waitFor.ts";
+import { startCuttable } from "../support/wire/cuttable.ts";
 
 const pgbouncer = debianProgram("pgbouncer");
 /** The role `keys` listens, which takes a connection of its own. */

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { httpMethods } from "../../deploy/envoy/transcoder.ts";
 import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { http1, http2, type PlainRequest, type PlainResponse } from "../support/plainHttp.ts";
+import { http1, http2, type PlainRequest, type PlainResponse } from "../support/wire/plainHttp.ts";
 
 /** Methods with an HTTP route, asked as browsers, caches and curl do. */
 let cluster: TestCluster;

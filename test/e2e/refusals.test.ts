@@ -9,10 +9,10 @@ import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { toMetadataValue } from "#shared/waybill/carriers.ts";
 import type { SessionContract } from "#shared/waybill/session.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
+import { ADDRESS, shop } from "../support/callers/shopper.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { ADDRESS, shop } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 let byHand: Clients;

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { shop } from "../support/callers/shopper.ts";
+import { crowd } from "../support/callers/shoppers.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { shop } from "../support/shopper.ts";
-import { crowd } from "../support/shoppers.ts";
 import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;

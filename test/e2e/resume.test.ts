@@ -2,11 +2,11 @@ import { status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Jar } from "#shared/client/jar/jar.ts";
-import { bearer, Callers, type Person } from "../support/callers.ts";
+import { bearer, Callers, type Person } from "../support/callers/callers.ts";
+import { ADDRESS } from "../support/callers/shopper.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
-import { ADDRESS } from "../support/shopper.ts";
 import { step } from "../support/step.ts";
 
 let cluster: TestCluster;

@@ -2,11 +2,11 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import { bearer, Callers, ProofKey } from "../support/callers.ts";
+import { bearer, Callers, ProofKey } from "../support/callers/callers.ts";
+import { ADDRESS, shop } from "../support/callers/shopper.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
-import { ADDRESS, shop } from "../support/shopper.ts";
 
 test("K8 nothing that a run writes holds a waybill, a key, a password or what a state said", async () => {
   const cluster = await startTestCluster({ replicaEnv: { WAYBILL_LOG_LEVEL: "debug" } });

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { readError } from "#shared/errors.ts";
-import { bearer, Callers } from "../support/callers.ts";
+import { bearer, Callers } from "../support/callers/callers.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";

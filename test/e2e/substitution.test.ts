@@ -18,11 +18,11 @@ import {
   makeSigner,
   type Person,
   ProofKey,
-} from "../support/callers.ts";
+} from "../support/callers/callers.ts";
+import { type ExternalIssuer, startExternalIssuer } from "../support/callers/externalIssuer.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { type ExternalIssuer, startExternalIssuer } from "../support/externalIssuer.ts";
-import { nonCanonical } from "../support/nonCanonical.ts";
+import { nonCanonical } from "../support/wire/nonCanonical.ts";
 
 let cluster: TestCluster;
 let callers: Callers;

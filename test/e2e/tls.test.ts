@@ -5,9 +5,9 @@ import { credentials, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { loadTls } from "#shared/auth/credentials/tls.ts";
 import { makeCertificates } from "../../deploy/local/authority.ts";
+import { shop } from "../support/callers/shopper.ts";
 import { type ClientsOptions, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { shop } from "../support/shopper.ts";
 
 let cluster: TestCluster;
 const stranger = mkdtempSync(join(tmpdir(), "waybill-stranger-"));

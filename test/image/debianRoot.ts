@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { CACHE } from "../../deploy/local/paths.ts";
-import { debianProgram } from "../support/debian.ts";
+import { debianProgram } from "../support/servers/debian.ts";
 
 const SUITE = "bookworm";
 

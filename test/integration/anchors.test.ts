@@ -12,10 +12,10 @@ import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import type { Server } from "#shared/server/server.ts";
 import { startLossyProxy } from "../lab/fleet/lossyProxy.ts";
-import { makeRings, serveSessions } from "../support/anchoredServer.ts";
 import { contract, makeClients } from "../support/clients.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import { refusal } from "../support/refusal.ts";
+import { makeRings, serveSessions } from "../support/servers/anchoredServer.ts";
 import { step } from "../support/step.ts";
 
 const DIGEST = Buffer.alloc(32, 7);

@@ -3,14 +3,14 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
 import { makeClients } from "../support/clients.ts";
-import { http2 } from "../support/plainHttp.ts";
+import { refusal } from "../support/refusal.ts";
+import { http2 } from "../support/wire/plainHttp.ts";
 import {
   type Header,
   type RawResponse,
   type RawUpstream,
   startRawUpstream,
-} from "../support/rawUpstream.ts";
-import { refusal } from "../support/refusal.ts";
+} from "../support/wire/rawUpstream.ts";
 
 /** The real front proxy before upstreams that break the rules of HTTP/2 and gRPC. */
 const UPSTREAMS = 3;

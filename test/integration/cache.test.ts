@@ -6,6 +6,10 @@ import { followChanges } from "#shared/cache/followChanges.ts";
 import { ResponseCache } from "#shared/cache/responseCache.ts";
 import { createClient, type ServiceClient, scopeName } from "#shared/client/client.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
+import { makeCredentials } from "../support/callers/credentials.ts";
+import { contract } from "../support/clients.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
+import { refusal } from "../support/refusal.ts";
 import {
   CATALOG,
   type CatalogReplica,
@@ -13,12 +17,8 @@ import {
   startCatalogReplica,
   untilHeard,
   WAIT,
-} from "../support/catalogReplica.ts";
-import { contract } from "../support/clients.ts";
-import { makeCredentials } from "../support/credentials.ts";
-import { type Cuttable, startCuttable } from "../support/cuttable.ts";
-import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
-import { refusal } from "../support/refusal.ts";
+} from "../support/servers/catalogReplica.ts";
+import { type Cuttable, startCuttable } from "../support/wire/cuttable.ts";
 
 const NAME = "products/1";
 

@@ -15,9 +15,9 @@ import { type Envoy, startEnvoy } from "../../deploy/local/envoy.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";
 import { refusal } from "../support/refusal.ts";
+import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
 
 /** A real Envoy with the cluster's configuration, before a server that shows what arrives at it. */
 const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));

@@ -6,11 +6,11 @@ import { Access } from "#proto/waybill/options/v1/options.ts";
 import { readError } from "#shared/errors.ts";
 import { Server } from "#shared/server/server.ts";
 import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
-import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
 import { contract } from "../support/clients.ts";
-import { http1, onSession, type PlainResponse } from "../support/plainHttp.ts";
 import { seededRandom } from "../support/random.ts";
-import { startRawUpstream } from "../support/rawUpstream.ts";
+import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
+import { http1, onSession, type PlainResponse } from "../support/wire/plainHttp.ts";
+import { startRawUpstream } from "../support/wire/rawUpstream.ts";
 
 /** The front proxy's own responses to gRPC callers, and requests that only it may refuse. */
 const GET_PRODUCT = "/waybill.catalog.v1.CatalogService/GetProduct";

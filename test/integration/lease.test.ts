@@ -22,8 +22,8 @@ import { readError } from "#shared/errors.ts";
 import { makeOneTimeKey } from "#shared/rings/sealedRing.ts";
 import { type Config, readConfig } from "../../services/replica/config.ts";
 import { startReplica } from "../../services/replica/replica.ts";
-import { type ReplicasApart, startReplicasApart } from "../support/apart.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
+import { type ReplicasApart, startReplicasApart } from "../support/servers/apart.ts";
 import { step } from "../support/step.ts";
 import { waitFor } from "../support/waitFor.ts";
 

@@ -9,11 +9,11 @@ import { Errors, type StatusError } from "#shared/errors.ts";
 import { createPool, type Db, type Pool, type PoolOptions } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { Server, type ServerOptions } from "#shared/server/server.ts";
-import { makeRings, serveSessions } from "../support/anchoredServer.ts";
-import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
 import { contract, makeClients } from "../support/clients.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import { refusal } from "../support/refusal.ts";
+import { makeRings, serveSessions } from "../support/servers/anchoredServer.ts";
+import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
 import { step } from "../support/step.ts";
 import { waitFor } from "../support/waitFor.ts";
 

@@ -2,9 +2,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
 import { createClient, type ServiceClient } from "#shared/client/client.ts";
-import { ISSUER, type ReplicasApart, startReplicasApart } from "../support/apart.ts";
-import { type Account, bearer, Callers } from "../support/callers.ts";
+import { type Account, bearer, Callers } from "../support/callers/callers.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
+import { ISSUER, type ReplicasApart, startReplicasApart } from "../support/servers/apart.ts";
 import { waitFor } from "../support/waitFor.ts";
 
 const BOUND_MS = 2000;

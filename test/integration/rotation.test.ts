@@ -9,7 +9,7 @@ import { assertService } from "#shared/auth/credentials/assertion.ts";
 import { type Credentials, loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { wrapping } from "#shared/auth/credentials/wrapping.ts";
 import { createClient } from "#shared/client/client.ts";
-import { Callers } from "../support/callers.ts";
+import { Callers } from "../support/callers/callers.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";

@@ -12,9 +12,9 @@ import { Children } from "../../deploy/local/children.ts";
 import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { REST_OF_CATALOG } from "../support/catalogHandlers.ts";
 import { contract, makeClients } from "../support/clients.ts";
 import { refusal } from "../support/refusal.ts";
+import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
 import { waitFor } from "../support/waitFor.ts";
 import { render } from "./render.ts";
 

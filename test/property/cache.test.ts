@@ -1,8 +1,13 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Changes } from "#shared/cache/changes.ts";
-import { CachedCatalog, LIFE_MS, METHODS, type Question } from "../support/cachedCatalog.ts";
 import { runs, seededRandom } from "../support/random.ts";
+import {
+  CachedCatalog,
+  LIFE_MS,
+  METHODS,
+  type Question,
+} from "../support/servers/cachedCatalog.ts";
 
 const PRODUCTS = 3;
 const CALLERS = ["ada", "bob"];

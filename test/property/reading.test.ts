@@ -19,9 +19,9 @@ import { MAX_ELEMENTS_CHECKED_TO_THE_END } from "#shared/validation/rules.ts";
 import { strictScan } from "#shared/validation/strictScan.ts";
 import { type WireTable, wireTable } from "#shared/validation/wireTable.ts";
 import { contract } from "../support/clients.ts";
-import { Encodings } from "../support/encodings.ts";
-import { FormsGenerator, OWN_OPTIONS } from "../support/generatedForms.ts";
 import { runs, seededRandom } from "../support/random.ts";
+import { Encodings } from "../support/wire/encodings.ts";
+import { FormsGenerator, OWN_OPTIONS } from "../support/wire/generatedForms.ts";
 
 /** Encodings that are tried of all types together. More: READINGS=1000000. */
 const USUAL_READINGS = 60_000;

@@ -7,12 +7,12 @@ import { Anchors } from "#shared/anchors/anchors.ts";
 import { readError } from "#shared/errors.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
+import { type Stolen, stealRing } from "../support/callers/ringThief.ts";
+import { ADDRESS } from "../support/callers/shopper.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { connect, untilBlocked } from "../support/gate.ts";
 import { refusal } from "../support/refusal.ts";
-import { type Stolen, stealRing } from "../support/ringThief.ts";
-import { ADDRESS } from "../support/shopper.ts";
 import { type Stepped, step } from "../support/step.ts";
 import { withoutGuard } from "../support/withoutGuard.ts";
 

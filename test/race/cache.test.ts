@@ -4,6 +4,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { readChanges } from "../../services/catalog/sql/readChanges.ts";
 import { updateProduct } from "../../services/catalog/sql/updateProduct.ts";
+import { connect, untilBlocked } from "../support/gate.ts";
+import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import {
   type CatalogReplica,
   retitle,
@@ -11,9 +13,7 @@ import {
   untilHeard,
   VALUES,
   WAIT,
-} from "../support/catalogReplica.ts";
-import { connect, untilBlocked } from "../support/gate.ts";
-import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
+} from "../support/servers/catalogReplica.ts";
 
 let postgres: TestPostgres;
 let pool: Pool;

@@ -19,10 +19,10 @@ import { createPool } from "#shared/pg/pool.ts";
 import { Server } from "#shared/server/server.ts";
 import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { type Cuttable, startCuttable } from "../support/cuttable.ts";
 import { refusal } from "../support/refusal.ts";
 import { makeRingSource } from "../support/rings.ts";
 import { step } from "../support/step.ts";
+import { type Cuttable, startCuttable } from "../support/wire/cuttable.ts";
 
 // A handler judges the state that the call's waybill carries. An old waybill carries an old state, so the
 // handler's error may be wrong: the caller must see that the waybill is stale.

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { Anchors } from "#shared/anchors/anchors.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
-import { Callers } from "../support/callers.ts";
+import { Callers } from "../support/callers/callers.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { connect, untilBlocked } from "../support/gate.ts";

@@ -27,10 +27,10 @@ import { getJwks } from "../../services/token/signingKeys/getJwks.ts";
 import { SigningKeys } from "../../services/token/signingKeys/signingKeys.ts";
 import { Spending } from "../../services/token/spending.ts";
 import { mint } from "../../services/token/tokens/mint.ts";
-import { startCuttable } from "../support/cuttable.ts";
 import { connect, untilBlocked, untilListening } from "../support/gate.ts";
 import { migratedPostgres, type TestPostgres } from "../support/postgres.ts";
 import { refusal } from "../support/refusal.ts";
+import { startCuttable } from "../support/wire/cuttable.ts";
 import { type Guard, withoutGuard } from "../support/withoutGuard.ts";
 
 let postgres: TestPostgres;

@@ -3,7 +3,11 @@ import { createValidator } from "@bufbuild/protovalidate";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { StatusError } from "#shared/errors.ts";
 import { type Decode, requestReader } from "#shared/validation/requestReader.ts";
-import { FormsGenerator, type GeneratedForms, OWN_OPTIONS } from "../support/generatedForms.ts";
+import {
+  FormsGenerator,
+  type GeneratedForms,
+  OWN_OPTIONS,
+} from "../support/wire/generatedForms.ts";
 
 let forms: FormsGenerator;
 let generated: GeneratedForms;

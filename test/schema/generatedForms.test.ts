@@ -2,7 +2,7 @@ import { create, type DescMessage, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { StatusError } from "#shared/errors.ts";
 import { type Decode, requestReader } from "#shared/validation/requestReader.ts";
-import { FormsGenerator, OWN_OPTIONS } from "../support/generatedForms.ts";
+import { FormsGenerator, OWN_OPTIONS } from "../support/wire/generatedForms.ts";
 
 let forms: FormsGenerator;
 let message: DescMessage;

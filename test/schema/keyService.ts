@@ -8,8 +8,8 @@ import { Server } from "#shared/server/server.ts";
 import { AuditLog } from "../../services/auditLog/auditLog.ts";
 import { keysHandlers } from "../../services/keys/index.ts";
 import { Rings } from "../../services/keys/rings/rings.ts";
+import { makeCredentials } from "../support/callers/credentials.ts";
 import { contract } from "../support/clients.ts";
-import { makeCredentials } from "../support/credentials.ts";
 import { migratedPostgres } from "../support/postgres.ts";
 
 /** A key service on a Postgres of its own, with leases that are short. */

@@ -3,7 +3,7 @@ import type { Ring } from "#proto/waybill/keys/v1/keys.ts";
 import type { Credentials } from "#shared/auth/credentials/credentials.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { makeOneTimeKey, openRing } from "#shared/rings/sealedRing.ts";
-import { makeCredentials } from "../../../test/support/credentials.ts";
+import { makeCredentials } from "../../../test/support/callers/credentials.ts";
 import type { KeysDependencies } from "../index.ts";
 import { watchRing } from "./watchRing.ts";
 

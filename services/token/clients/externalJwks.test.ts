@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type ExternalIssuer, startExternalIssuer } from "../../../test/support/externalIssuer.ts";
+import {
+  type ExternalIssuer,
+  startExternalIssuer,
+} from "../../../test/support/callers/externalIssuer.ts";
 import { ExternalJwks } from "./externalJwks.ts";
 
 let issuer: ExternalIssuer;

@@ -5,11 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { makeCertificates } from "../../../deploy/local/authority.ts";
-import { makeSigner } from "../../../test/support/callers.ts";
+import { makeSigner } from "../../../test/support/callers/callers.ts";
 import {
   type AlternativeName,
   makeServerCertificate,
-} from "../../../test/support/clientCertificate.ts";
+} from "../../../test/support/callers/clientCertificate.ts";
 import { ExternalJwks } from "./externalJwks.ts";
 
 let folder: string;

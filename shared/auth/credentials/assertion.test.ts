@@ -1,8 +1,8 @@
 import { createHmac, generateKeyPairSync } from "node:crypto";
 import { type CryptoKey, exportJWK, SignJWT } from "jose";
 import { beforeAll, expect, test } from "vitest";
-import { makeCredentials } from "../../../test/support/credentials.ts";
-import { nonCanonical } from "../../../test/support/nonCanonical.ts";
+import { makeCredentials } from "../../../test/support/callers/credentials.ts";
+import { nonCanonical } from "../../../test/support/wire/nonCanonical.ts";
 import { assertService, serviceAuthentication } from "./assertion.ts";
 
 const METHOD = "/waybill.keys.v1.KeysService/GetRing";

@@ -1,8 +1,8 @@
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { exportJWK, type JWK } from "jose";
 import { beforeEach, expect, test } from "vitest";
-import { nonCanonical, withUnusedBit } from "../../../test/support/nonCanonical.ts";
 import { refusal } from "../../../test/support/refusal.ts";
+import { nonCanonical, withUnusedBit } from "../../../test/support/wire/nonCanonical.ts";
 import type { StatusError } from "../../errors.ts";
 import { AccessTokens } from "./accessTokens.ts";
 import { importKeys, type VerificationKey } from "./verificationKeys.ts";

@@ -8,7 +8,7 @@ import {
 } from "node:crypto";
 import { exportJWK, type JWK } from "jose";
 import { beforeEach, expect, test } from "vitest";
-import { nonCanonical, withUnusedBit } from "../../../test/support/nonCanonical.ts";
+import { nonCanonical, withUnusedBit } from "../../../test/support/wire/nonCanonical.ts";
 import { makeProof, Proofs } from "./dpop.ts";
 
 const URL_HERE = "https://a.example/p.S/M";

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
-const PROGRAM = new URL("../../../test/support/loggedCalls.ts", import.meta.url).pathname;
+const PROGRAM = new URL("../../../test/support/wire/loggedCalls.ts", import.meta.url).pathname;
 
 /** Runs calls with a secret in a program of their own, and gives the lines that it has written. */
 async function run(setup: string, env: Record<string, string> = {}): Promise<string[]> {

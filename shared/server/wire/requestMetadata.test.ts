@@ -6,15 +6,15 @@ import {
   EditItemsResponse,
   SetItemsResponse,
 } from "../../../proto/gen/waybill/checkout/v1/checkout.ts";
+import { contract } from "../../../test/support/clients.ts";
 import {
   carriedCheckout,
   carriedWaybill,
   KINDS,
   requestOf,
-} from "../../../test/support/carriedCheckout.ts";
-import { REST_OF_CATALOG } from "../../../test/support/catalogHandlers.ts";
-import { contract } from "../../../test/support/clients.ts";
-import { type Field, frame, rawCall } from "../../../test/support/rawCall.ts";
+} from "../../../test/support/servers/carriedCheckout.ts";
+import { REST_OF_CATALOG } from "../../../test/support/servers/catalogHandlers.ts";
+import { type Field, frame, rawCall } from "../../../test/support/wire/rawCall.ts";
 import type { Call } from "../call.ts";
 import type { Server } from "../server.ts";
 import { keysOf, MAX_METADATA_BYTES, MAX_METADATA_KEYS } from "./requestMetadata.ts";

@@ -9,8 +9,8 @@ import { advanceAnchors } from "#shared/anchors/sql/advanceAnchors.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import { fingerprint } from "#shared/waybill/chain.ts";
-import { debianProgram, type Program } from "../../support/debian.ts";
 import { migratedPostgres, type TestPostgres } from "../../support/postgres.ts";
+import { debianProgram, type Program } from "../../support/servers/debian.ts";
 import type { Suite } from "./bench.ts";
 import { ratios } from "./results/figures.ts";
 

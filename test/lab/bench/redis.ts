@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { Children } from "../../../deploy/local/children.ts";
 import { freePort } from "../../../deploy/local/ports.ts";
-import { debianProgram } from "../../support/debian.ts";
+import { debianProgram } from "../../support/servers/debian.ts";
 
 const START_LIMIT_MS = 10_000;
 

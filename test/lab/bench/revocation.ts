@@ -3,7 +3,7 @@ import type { ServiceError } from "@grpc/grpc-js";
 import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
 import { createClient } from "#shared/client/client.ts";
 import { readError } from "#shared/errors.ts";
-import { bearer, Callers } from "../../support/callers.ts";
+import { bearer, Callers } from "../../support/callers/callers.ts";
 import { startTestCluster } from "../../support/cluster.ts";
 import type { Suite } from "./bench.ts";
 

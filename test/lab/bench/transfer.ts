@@ -2,10 +2,10 @@ import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { Waybill } from "#proto/waybill/options/v1/options.ts";
 import { toField, toMetadataValue, WAYBILL_KEY } from "#shared/waybill/carriers.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
+import { ADDRESS } from "../../support/callers/shopper.ts";
 import { contract, makeClients } from "../../support/clients.ts";
 import { startTestCluster } from "../../support/cluster.ts";
 import { makeRingSource } from "../../support/rings.ts";
-import { ADDRESS } from "../../support/shopper.ts";
 import type { Bench, Suite } from "./bench.ts";
 
 /** How HTTP/2 peers count a header: its name, its value and 32 bytes (RFC 7541 section 4.1). */

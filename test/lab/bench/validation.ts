@@ -6,8 +6,8 @@ import { BeginSessionRequest } from "#proto/waybill/session/v1/session.ts";
 import { requestReader } from "#shared/validation/requestReader.ts";
 import { strictScan } from "#shared/validation/strictScan.ts";
 import { wireTable } from "#shared/validation/wireTable.ts";
+import { ADDRESS } from "../../support/callers/shopper.ts";
 import { contract } from "../../support/clients.ts";
-import { ADDRESS } from "../../support/shopper.ts";
 import type { Suite } from "./bench.ts";
 
 const CALLS = 5000;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { Callers } from "../../support/callers.ts";
+import { Callers } from "../../support/callers/callers.ts";
 import { makeClients } from "../../support/clients.ts";
 import { startTestCluster } from "../../support/cluster.ts";
 import { seededRandom } from "../../support/random.ts";

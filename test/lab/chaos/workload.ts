@@ -5,8 +5,8 @@ import { DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { readError } from "#shared/errors.ts";
+import { ADDRESS } from "../../support/callers/shopper.ts";
 import type { Clients } from "../../support/clients.ts";
-import { ADDRESS } from "../../support/shopper.ts";
 import { type Stepped, step } from "../../support/step.ts";
 import type { Call, Line, Outcome } from "./history.ts";
 

@@ -5,9 +5,9 @@ import { calculateJwkThumbprint } from "jose";
 import { type ClientAuthentication, TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { createClient, type ServiceClient } from "#shared/client/client.ts";
 import { readError } from "#shared/errors.ts";
-import { type Account, Callers, ProofKey } from "../../support/callers.ts";
+import { type Account, Callers, ProofKey } from "../../support/callers/callers.ts";
+import { makeFamilies } from "../../support/callers/families.ts";
 import { startTestCluster } from "../../support/cluster.ts";
-import { makeFamilies } from "../../support/families.ts";
 import { seededRandom } from "../../support/random.ts";
 import { startLossyProxy } from "./lossyProxy.ts";
 

@@ -7,9 +7,9 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
+import { crowd } from "../../support/callers/shoppers.ts";
 import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
 import { seededRandom } from "../../support/random.ts";
-import { crowd } from "../../support/shoppers.ts";
 
 const SHOPPERS = 8;
 const AUDIENCES = ["session", "catalog", "checkout"];

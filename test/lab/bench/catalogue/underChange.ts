@@ -7,7 +7,7 @@ import {
 } from "#proto/waybill/catalog/v1/catalog.ts";
 import { CHANGE_KEY, changeIn } from "#shared/cache/changeNumbers.ts";
 import type { CallSettings } from "#shared/client/client.ts";
-import { bearer, Callers } from "../../../support/callers.ts";
+import { bearer, Callers } from "../../../support/callers/callers.ts";
 import { type CatalogueClient, cachedClient, plainClient } from "./clients.ts";
 import type { Random } from "./reads.ts";
 import { type RunningCatalogue, untilHeard } from "./startCatalogue.ts";

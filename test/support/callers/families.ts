@@ -2,9 +2,9 @@ import { join } from "node:path";
 import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
 import { createPool } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
-import { deriveRefreshToken } from "../../services/token/signIns/refreshTokens.ts";
-import { SigningKeys } from "../../services/token/signingKeys/signingKeys.ts";
-import type { TestCluster } from "./cluster.ts";
+import { deriveRefreshToken } from "../../../services/token/signIns/refreshTokens.ts";
+import { SigningKeys } from "../../../services/token/signingKeys/signingKeys.ts";
+import type { TestCluster } from "../cluster.ts";
 
 /** A sign-in to be made. */
 export interface FamilyWish {

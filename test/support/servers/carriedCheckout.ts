@@ -6,9 +6,9 @@ import type { Handlers } from "#shared/contract/handlers.ts";
 import { Server, type ServerOptions } from "#shared/server/server.ts";
 import { toMetadataValue } from "#shared/waybill/carriers.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { contract } from "./clients.ts";
-import { frame } from "./rawCall.ts";
-import { makeRingSource } from "./rings.ts";
+import { contract } from "../clients.ts";
+import { makeRingSource } from "../rings.ts";
+import { frame } from "../wire/rawCall.ts";
 
 const CHECKOUT = "/waybill.checkout.v1.CheckoutService/";
 

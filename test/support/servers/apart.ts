@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLog } from "#shared/runtime/log.ts";
-import { databaseUrls, makeSecrets } from "../../deploy/local/credentials.ts";
-import { type Config, readConfig } from "../../services/replica/config.ts";
-import { type Replica, startReplica } from "../../services/replica/replica.ts";
-import { type Cuttable, startCuttable } from "./cuttable.ts";
-import { startTestPostgres } from "./postgres.ts";
+import { databaseUrls, makeSecrets } from "../../../deploy/local/credentials.ts";
+import { type Config, readConfig } from "../../../services/replica/config.ts";
+import { type Replica, startReplica } from "../../../services/replica/replica.ts";
+import { startTestPostgres } from "../postgres.ts";
+import { type Cuttable, startCuttable } from "../wire/cuttable.ts";
 
 /** The issuer of the tokens that are taken here. */
 export const ISSUER = "http://127.0.0.1:1";

@@ -7,8 +7,8 @@ import { fromCompact } from "#shared/waybill/jwe.ts";
 import { Opener } from "#shared/waybill/opener.ts";
 import type { StateCodec } from "#shared/waybill/session.ts";
 import { Sessions } from "#shared/waybill/sessions.ts";
-import { contract } from "./clients.ts";
-import type { TestCluster } from "./cluster.ts";
+import { contract } from "../clients.ts";
+import type { TestCluster } from "../cluster.ts";
 
 /** What whoever has stolen the ring of an audience opens, and seals as he likes. */
 export interface Stolen<State> {

@@ -16,7 +16,7 @@ import {
 } from "#proto/waybill/token/v1/token.ts";
 import { makeProof } from "#shared/auth/tokens/dpop.ts";
 import { type CallSettings, createClient, type ServiceClient } from "#shared/client/client.ts";
-import { contract } from "./clients.ts";
+import { contract } from "../clients.ts";
 
 export const SECRET = "correct horse battery staple";
 

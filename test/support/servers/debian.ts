@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { CACHE } from "../../deploy/local/paths.ts";
+import { CACHE } from "../../../deploy/local/paths.ts";
 
 /** Programs of Debian that tests and benchmarks run, each with the packages that it takes to run, and where it lies. */
 const PROGRAMS = {

@@ -15,7 +15,7 @@ import type { MethodContract } from "#shared/contract/contract.ts";
 import { caching, noting } from "#shared/server/caching.ts";
 import { Call, type Handler } from "#shared/server/call.ts";
 import { revalidation } from "#shared/server/revalidation.ts";
-import { contract } from "./clients.ts";
+import { contract } from "../clients.ts";
 
 /** One resource; all, by language; some, and of the caller's own. */
 export const METHODS = ["getProduct", "listProducts", "batchGetProducts"] as const;

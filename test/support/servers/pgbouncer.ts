@@ -4,10 +4,10 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../deploy/local/ports.ts";
-import { postgresUser } from "../../deploy/local/postgresUser.ts";
+import { freePort } from "../../../deploy/local/ports.ts";
+import { postgresUser } from "../../../deploy/local/postgresUser.ts";
+import { waitFor } from "../waitFor.ts";
 import type { Program } from "./debian.ts";
-import { waitFor } from "./waitFor.ts";
 
 /** Connections a role. A prime, so that calls that take turns do not come round to the same one. */
 export const POOL_SIZE = 3;

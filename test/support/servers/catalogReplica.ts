@@ -9,15 +9,15 @@ import type { Pool } from "#shared/pg/pool.ts";
 import { createLog } from "#shared/runtime/log.ts";
 import type { Authenticate } from "#shared/server/access.ts";
 import { Server } from "#shared/server/server.ts";
-import { catalogHandlers } from "../../services/catalog/index.ts";
+import { catalogHandlers } from "../../../services/catalog/index.ts";
 import {
   CHANGE_CHANNEL,
   type ProductValues,
   updateProduct,
-} from "../../services/catalog/sql/updateProduct.ts";
-import { changesFeed } from "../../services/catalog/watchChanges.ts";
-import { contract } from "./clients.ts";
-import { waitFor } from "./waitFor.ts";
+} from "../../../services/catalog/sql/updateProduct.ts";
+import { changesFeed } from "../../../services/catalog/watchChanges.ts";
+import { contract } from "../clients.ts";
+import { waitFor } from "../waitFor.ts";
 
 export const CATALOG = "waybill.catalog.v1.CatalogService";
 /** Longest wait for something that takes milliseconds: less than answers are kept for. */

@@ -1,7 +1,7 @@
 /**
  * Makes calls with a secret in their metadata, in both directions, legally and illegally, and says "done".
  *
- * Usage: node test/support/loggedCalls.ts SECRET SETUP   of the server and its program, see below
+ * Usage: node test/support/wire/loggedCalls.ts SECRET SETUP   of the server and its program, see below
  */
 import { once } from "node:events";
 import { createServer, type ServerHttp2Stream } from "node:http2";
@@ -10,7 +10,7 @@ import { Metadata, setLogger } from "@grpc/grpc-js";
 import { Checkout, CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { createClient } from "#shared/client/client.ts";
 import { createLog } from "#shared/runtime/log.ts";
-import { carriedCheckout, carriedWaybill, KINDS, requestOf } from "./carriedCheckout.ts";
+import { carriedCheckout, carriedWaybill, KINDS, requestOf } from "../servers/carriedCheckout.ts";
 import { type Field, rawCall } from "./rawCall.ts";
 
 const [secret = "", setup] = process.argv.slice(2);

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Credentials, loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { makeSecrets } from "../../deploy/local/credentials.ts";
-import { ROLES } from "../../services/replica/config.ts";
+import { makeSecrets } from "../../../deploy/local/credentials.ts";
+import { ROLES } from "../../../services/replica/config.ts";
 
 /** Credentials of all services, as a cluster's first start makes them. */
 export async function makeCredentials(): Promise<Credentials> {

@@ -5,10 +5,10 @@ import type { Handlers } from "#shared/contract/handlers.ts";
 import type { Pool } from "#shared/pg/pool.ts";
 import { Server } from "#shared/server/server.ts";
 import { Cursors } from "#shared/waybill/cursors.ts";
-import { SessionDirectory } from "../../services/session/directory/sessionDirectory.ts";
-import { sessionHandlers } from "../../services/session/index.ts";
-import { contract } from "./clients.ts";
-import { makeRingSource } from "./rings.ts";
+import { SessionDirectory } from "../../../services/session/directory/sessionDirectory.ts";
+import { sessionHandlers } from "../../../services/session/index.ts";
+import { contract } from "../clients.ts";
+import { makeRingSource } from "../rings.ts";
 
 /** The keys that all replicas of one test have. */
 export interface Rings {

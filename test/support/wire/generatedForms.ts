@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { delimiter, join } from "node:path";
 import { parse } from "yaml";
 import { type Contract, loadContract } from "#shared/contract/contract.ts";
-import { CACHE, PROJECT } from "../../deploy/local/paths.ts";
+import { CACHE, PROJECT } from "../../../deploy/local/paths.ts";
 
 const PROTO = join(PROJECT, "proto");
 const BIN = join(PROJECT, "node_modules", ".bin");
