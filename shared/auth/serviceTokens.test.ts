@@ -8,6 +8,7 @@ import {
 } from "../../proto/gen/waybill/token/v1/token.ts";
 import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
+import { waitFor } from "../../test/support/waitFor.ts";
 import type { BoundAuthorization } from "../client/client.ts";
 import type { Context, Handlers } from "../contract/handlers.ts";
 import { vocabulary } from "../errors.ts";
@@ -67,7 +68,7 @@ afterEach(async () => {
 
 /** Settles when so many grants have been asked for. */
 async function untilGranted(count: number): Promise<void> {
-  while (granted.length < count) await new Promise((resolve) => setImmediate(resolve));
+  await waitFor(`${count} grants`, () => granted.length >= count);
 }
 
 test("many who wait for a token wait for the same one, and another audience has another", async () => {
@@ -90,11 +91,10 @@ test("a token is renewed in the background before it expires, and nobody waits f
   clock.now = 78_000;
   expect(await tokens.own("a")).toBe("own-1");
   await untilGranted(2);
-  let next = "own-1";
-  while (next === "own-1") {
-    await new Promise((resolve) => setImmediate(resolve));
-    next = await tokens.own("a");
-  }
+  const next = await waitFor("another token", async () => {
+    const token = await tokens.own("a");
+    return token !== "own-1" && token;
+  });
   expect(next).toBe("own-2");
   expect(granted).toHaveLength(2);
 });

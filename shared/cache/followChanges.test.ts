@@ -1,5 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
+import { waitFor } from "../../test/support/waitFor.ts";
 import { createLog } from "../runtime/log.ts";
 import type { CacheScope } from "./cacheScope.ts";
 import { type ChangesPiece, followChanges } from "./followChanges.ts";
@@ -29,7 +29,10 @@ function follow(pieces: ChangesPiece[][], warnAfterMs?: number): void {
   };
   stop = followChanges(scope, watch, log, warnAfterMs);
 }
-afterEach(() => stop());
+afterEach(() => {
+  stop();
+  vi.useRealTimers();
+});
 
 const change = (number: bigint) => ({ number, resources: [`r${number}`] });
 
@@ -48,22 +51,28 @@ test("what a feed says is taken over; when it ends or fails it is asked from the
 });
 
 test("a feed that is cut for long is warned of, once a cut", async () => {
+  // The test says when the time of a warning is over; the back-off has timers of its own.
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   const piece = { number: 1n, gap: true, changes: [] };
   follow([[piece], [], [], [{ ...piece, number: 2n }], []], 200);
   const untilCut = async (watch: number) => {
-    await expect.poll(() => watches.length).toBe(watch + 1);
+    await waitFor(`watch ${watch}`, () => watches.length === watch + 1);
     watches[watch]!.end.reject(new Error("cut"));
   };
   await untilCut(0);
-  expect(warned).toEqual([]);
-  await expect.poll(() => warned.length).toBe(1);
   await untilCut(1);
-  await untilCut(2);
-  await delay(400);
+  vi.advanceTimersByTime(199);
+  expect(warned).toEqual([]);
+  vi.advanceTimersByTime(1);
   expect(warned).toHaveLength(1);
-  await expect.poll(() => scope.position).toBe(2n);
+  await untilCut(2);
+  await waitFor("change 2", () => scope.position === 2n);
+  vi.advanceTimersByTime(400);
+  expect(warned).toHaveLength(1);
   await untilCut(3);
-  await expect.poll(() => warned.length).toBe(2);
+  await waitFor("watch 4", () => watches.length === 5);
+  vi.advanceTimersByTime(200);
+  expect(warned).toHaveLength(2);
 });
 
 test("it ends when it is told to", async () => {

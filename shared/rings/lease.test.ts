@@ -11,6 +11,7 @@ import {
 import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
 import { REST_OF_KEYS } from "../../test/support/servers/keysHandlers.ts";
+import { waitFor } from "../../test/support/waitFor.ts";
 import { serviceAuthentication } from "../auth/credentials/assertion.ts";
 import { Server } from "../server/server.ts";
 import { RingWatcher } from "./ringWatcher.ts";
@@ -131,9 +132,7 @@ function watch(holder: string, release?: () => Promise<unknown>): RingWatcher {
 const passes = (ms: number) => {
   now = { wall: now.wall + ms, monotonic: now.monotonic + ms };
 };
-const until = async (holds: () => boolean) => {
-  while (!holds()) await new Promise(setImmediate);
-};
+const until = (holds: () => boolean) => waitFor(`${holds}`, holds);
 
 test("who holds a lease seals, until it has run out; what it reads is told", async () => {
   expect(watcher.sealing()).toBeUndefined();
@@ -158,10 +157,10 @@ test("past its lease it opens by what the key service answers, and by nothing th
   isRefusing = false;
   newest = ring(2);
   const asked = watcher.refresh();
-  while (fetches < 2) {
+  await until(() => {
     for (const end of waits.splice(0)) end();
-    await new Promise(setImmediate);
-  }
+    return fetches >= 2;
+  });
   expect((await asked).version).toBe(2);
 });
 
@@ -212,10 +211,10 @@ test("a renewal that fails is tried again, and the lease is there again after it
   passes(30_000);
   expect(watcher.sealing()).toBeUndefined();
   isRefusing = false;
-  while (watcher.sealing() === undefined) {
+  await until(() => {
     for (const end of waits.splice(0)) end();
-    await new Promise(setImmediate);
-  }
+    return watcher.sealing() !== undefined;
+  });
 });
 
 test("a watcher that is closed seals nothing, and gives its lease back", async () => {

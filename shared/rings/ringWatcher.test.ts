@@ -9,6 +9,7 @@ import {
 import { makeCredentials } from "../../test/support/callers/credentials.ts";
 import { contract } from "../../test/support/clients.ts";
 import { REST_OF_KEYS } from "../../test/support/servers/keysHandlers.ts";
+import { waitFor } from "../../test/support/waitFor.ts";
 import { serviceAuthentication } from "../auth/credentials/assertion.ts";
 import { createClient } from "../client/client.ts";
 import type { Context } from "../contract/handlers.ts";
@@ -98,14 +99,14 @@ async function oneTurn(): Promise<void> {
 
 /** Settles when the watcher waits to open its stream again, and lets it. */
 async function reopen(): Promise<void> {
-  while (waits.length === 0) await new Promise(setImmediate);
+  await waitFor("the watcher to wait", () => waits.length > 0);
   waits = [];
   endWait();
 }
 
 /** Settles when the watcher has this version. */
 async function untilVersion(version: number): Promise<void> {
-  while (watcher.current()?.version !== version) await new Promise(setImmediate);
+  await waitFor(`version ${version}`, () => watcher.current()?.version === version);
 }
 
 beforeEach(async () => {
@@ -152,7 +153,7 @@ test("a ring of another audience is not taken, from the stream or from a fetch",
   send(ring(9, "session"));
   // Nothing more is believed of a stream that sent such a thing.
   await reopen();
-  while (streams < 2) await new Promise(setImmediate);
+  await waitFor("a second stream", () => streams >= 2);
   send(ring(2));
   await untilVersion(2);
   expect(watcher.current()?.audience).toBe("checkout");
@@ -174,7 +175,7 @@ test.each<[string, Partial<RingMessage>]>([
   send({ ...ring(9), ...change });
   await reopen();
   expect(watcher.current()).toBe(held);
-  while (streams < 2) await new Promise(setImmediate);
+  await waitFor("a second stream", () => streams >= 2);
   send(ring(2));
   await untilVersion(2);
 });
@@ -228,8 +229,8 @@ test("when the key service is away a fetch is refused, and what is held stays", 
   expect(watcher.current()?.version).toBe(1);
   await serve(target);
   send(ring(2));
-  while (watcher.current()?.version !== 2) {
+  await waitFor("version 2", () => {
     endWait();
-    await new Promise(setImmediate);
-  }
+    return watcher.current()?.version === 2;
+  });
 });

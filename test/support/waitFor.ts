@@ -17,17 +17,19 @@ export async function waitFor<Result>(
   check: () => Result | Promise<Result>,
   limitMs = 60_000,
 ): Promise<Exclude<Result, Falsy>> {
-  const limit = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    limit.reject(new Error(`waited ${limitMs} ms for ${what}`));
-  }, limitMs);
+  const stopping = new AbortController();
+  // Not the global timer: a test may have replaced it.
+  const limit = delay(limitMs, undefined, { signal: stopping.signal }).then(() => {
+    throw new Error(`waited ${limitMs} ms for ${what}`);
+  });
+  limit.catch(() => {});
   try {
     for (;;) {
-      const result = await Promise.race([limit.promise, check()]);
+      const result = await Promise.race([limit, check()]);
       if (result) return result as Exclude<Result, Falsy>;
       await delay(INTERVAL_MS);
     }
   } finally {
-    clearTimeout(timer);
+    stopping.abort();
   }
 }

@@ -4,6 +4,7 @@ import type { Credentials } from "#shared/auth/credentials/credentials.ts";
 import type { Context } from "#shared/contract/handlers.ts";
 import { makeOneTimeKey, openRing } from "#shared/rings/sealedRing.ts";
 import { makeCredentials } from "../../../test/support/callers/credentials.ts";
+import { waitFor } from "../../../test/support/waitFor.ts";
 import type { KeysDependencies } from "../index.ts";
 import { watchRing } from "./watchRing.ts";
 
@@ -79,7 +80,7 @@ test("a version that is told of and never was costs one read each time, and the 
 
 test("a version that is told of while the ring is read is not missed", async () => {
   const first = versions.next();
-  while (reads === 0) await oneTurn();
+  await waitFor("a read of the ring", () => reads > 0);
   // The read is of a moment before.
   tell(2);
   expect((await first).value).toBe(1);

@@ -1,6 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { Metadata } from "@grpc/grpc-js";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import {
   type Checkout,
   CheckoutServiceService,
@@ -460,12 +459,15 @@ test("a drain waits for a stream with a session, and does not disturb it", async
   const [settings, heard] = sending<SetItemsResponse>(waybill);
   const stream = client.setItems({ items: [ITEM] }, settings)[Symbol.asyncIterator]();
   await stream.next();
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   let isDrained = false;
   const drained = server.drain().then(() => {
     isDrained = true;
   });
   // Longer than a drain takes that waits for nobody.
-  await delay(700);
+  await vi.advanceTimersByTimeAsync(700);
+  vi.useRealTimers();
+  for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
   expect([isDrained, signal!.aborted]).toEqual([false, false]);
   gate.resolve();
   expect((await stream.next()).done).toBe(true);
