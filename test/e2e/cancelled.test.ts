@@ -1,8 +1,8 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { crowd } from "../support/callers/shoppers.ts";
 import { makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 
@@ -26,7 +26,8 @@ test("5,000 cancelled or timed-out calls beside steady ones: no steady call fail
       await Promise.allSettled(calls);
     }
   })();
-  const enough = Promise.all([cancelling, delay(3000)]);
+  const enough = (ordered: () => number) =>
+    Promise.all([cancelling, waitFor("11 orders", () => ordered() > 10)]);
   const { failures, calls } = await crowd(cluster.target, 4, enough, { retries: false });
   impatient.close();
   expect(failures).toEqual([]);

@@ -10,6 +10,7 @@ import { startTestCluster } from "../../support/cluster.ts";
 import { seededRandom } from "../../support/random.ts";
 import { refusal } from "../../support/refusal.ts";
 import { step } from "../../support/step.ts";
+import { waitFor } from "../../support/waitFor.ts";
 import { Faults } from "../chaos/faults.ts";
 
 /** A replica is killed once in so many rotations. */
@@ -93,8 +94,10 @@ export async function runRotations(
   for (let done = 0; done < rotations; done += 1) {
     const sealer = await rotate();
     // At once, under the key before or under this one, and until a replica has sealed under this one.
-    do await Promise.all([noting(begin()), noting(begin())]);
-    while (!byKey.has(sealer));
+    await waitFor(`a replica to seal under ${sealer}`, async () => {
+      await Promise.all([noting(begin()), noting(begin())]);
+      return byKey.has(sealer);
+    });
     const known = [...byKey.values()];
     await Promise.all(
       Array.from({ length: 4 }, () => noting(read(known[random.below(known.length)]!))),

@@ -5,11 +5,11 @@
  *
  * Usage: npm run soak [-- MINUTES]   default: 3; SEED in the environment repeats a run's choices
  */
-import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import { crowd } from "../../support/callers/shoppers.ts";
 import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
 import { seededRandom } from "../../support/random.ts";
+import { waitFor } from "../../support/waitFor.ts";
 
 const SHOPPERS = 8;
 const AUDIENCES = ["session", "catalog", "checkout"];
@@ -56,7 +56,7 @@ async function kill(): Promise<void> {
     cluster
       .status()
       .replicas.some(({ number, pid }) => number === victim.number && pid !== victim.pid);
-  while (!isBack()) await delay(20);
+  await waitFor(`replica ${victim.number} to be replaced`, isBack);
 }
 
 /** What is wrong with the orders and the stock in Postgres. */

@@ -7,6 +7,7 @@ import {
 } from "node:http2";
 import { Metadata } from "@grpc/grpc-js";
 import { type ErrorReport, readError } from "#shared/errors.ts";
+import { waitFor } from "../waitFor.ts";
 
 /** A message as gRPC frames it: not compressed. */
 export function frame(message: Uint8Array = new Uint8Array()): Buffer {
@@ -67,7 +68,8 @@ export async function rawCall(
     stream.on("data", (chunk: Buffer) => chunks.push(chunk));
     stream.on("error", () => {});
     stream.end(body);
-    await once(stream, "close");
+    const closed = once(stream, "close");
+    await waitFor(`the response to ${path}`, () => closed);
     const last = { ...headers, ...trailers };
     const code = Number(last["grpc-status"] ?? -1);
     const metadata = Metadata.fromHttp2Headers(last);
