@@ -78,6 +78,7 @@ const steps: Step[] = [
   command("types", ".", "tsc", "-p", "."),
   command("security requirements", ".", "node", "test/securityIds.ts"),
   command("files of RPCs", ".", "node", "test/rpcFiles.ts"),
+  command("imports", ".", "node", "test/imports.ts"),
   command("lockfile", ".", "node", "test/lockfile.ts"),
   command("proto format", "proto", "buf", "format", "-d", "--exit-code", ...NOT_OURS),
   command("proto lint", "proto", "buf", "lint"),

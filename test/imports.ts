@@ -54,7 +54,19 @@ const SHARED_WITH_PROTOCOL: Readonly<Record<string, string>> = {
 const MAX_SHARED_WITH_PROTOCOL = 20;
 
 /** Files of USERS that measure or test one layer, which no subpath exports. */
-const ONE_LAYER: Readonly<Record<string, string>> = {};
+const ONE_LAYER: Readonly<Record<string, string>> = {
+  "services/checkout/orders/newerFields.test.ts": "a state of a newer program, field by field",
+  "test/e2e/badSessions.test.ts": "forges waybills byte by byte",
+  "test/lab/bench/anchors.ts": "the statement of an advance, alone",
+  "test/lab/bench/bench.ts": "shutdown in reverse order of start",
+  "test/lab/bench/catalogue/clients.ts": "what a cache holds",
+  "test/lab/bench/catalogue/startCatalogue.ts": "change numbers in metadata",
+  "test/lab/bench/catalogue/underChange.ts": "change numbers in metadata",
+  "test/lab/bench/stores.ts": "the lock of migrations",
+  "test/lab/bench/tokens.ts": "keys of access tokens, without a token service",
+  "test/lab/bench/transfer.ts": "the carrier field, alone",
+  "test/lab/bench/validation.ts": "strict decoding and rules, alone",
+};
 
 interface Import {
   readonly specifier: string;

@@ -1,8 +1,8 @@
-import type { AccessToken } from "#shared/auth/tokens/claims.ts";
+import type { Context } from "waybill";
+import type { AccessToken } from "waybill/auth";
+import type { Db } from "waybill/postgres";
 import { Groups } from "#shared/pg/groups.ts";
-import type { Db } from "#shared/pg/pool.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
-import type { Origin } from "#shared/server/frontProxy.ts";
 import { type AuditRow, insertAuditEvents } from "./sql/insertAuditEvents.ts";
 
 /** A change to record. Must not contain a secret. */
@@ -23,7 +23,7 @@ export interface AuditEntry {
 /** Returns the actor, client and address of a call. */
 export function actorOf(context: {
   caller: { token?: AccessToken; service?: string };
-  origin: Origin;
+  origin: Context["origin"];
 }): Pick<AuditEntry, "actor" | "client" | "address"> {
   const { token, service } = context.caller;
   const { address } = context.origin;

@@ -1,12 +1,9 @@
+import { type Context, type Cursors, cutPage, pageSize } from "waybill";
+import { during, type Pool } from "waybill/postgres";
 import type {
   ListAuditEventsRequest,
   ListAuditEventsResponse,
 } from "#proto/waybill/audit/v1/audit.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import { cutPage, pageSize } from "#shared/server/pagination.ts";
-import type { Cursors } from "#shared/waybill/cursors.ts";
 import { listAuditEvents as list } from "./sql/listAuditEvents.ts";
 
 /** Lists the audit events of one schema, newest first. */

@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
+import { during } from "waybill/postgres";
 import type {
   BatchGetProductsRequest,
   BatchGetProductsResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
 import type { CatalogDependencies } from "./index.ts";
 import { CatalogErrors, productId, toProduct } from "./product.ts";
 import { readProducts } from "./sql/readProducts.ts";

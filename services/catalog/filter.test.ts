@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { StatusError } from "#shared/errors.ts";
+import { StatusError } from "waybill";
 import { parseFilter } from "./filter.ts";
 
 function refusal(filter: string): string {

@@ -1,4 +1,4 @@
-import { Errors } from "#shared/errors.ts";
+import { Errors } from "waybill";
 
 /** A filter as SQL: conditions over numbered values, joined by AND. */
 export interface Filter {

@@ -1,7 +1,6 @@
+import type { Cursors, Handlers } from "waybill";
+import type { Pool } from "waybill/postgres";
 import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Handlers } from "#shared/contract/handlers.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import type { Cursors } from "#shared/waybill/cursors.ts";
 import { batchGetProducts } from "./batchGetProducts.ts";
 import { getProduct } from "./getProduct.ts";
 import { listProducts } from "./listProducts.ts";

@@ -1,10 +1,9 @@
+import { type Context, cutPage, pageSize } from "waybill";
+import { during } from "waybill/postgres";
 import {
   ListProductsRequest,
   type ListProductsResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
-import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import { parseFilter } from "./filter.ts";
 import type { CatalogDependencies } from "./index.ts";
 import { toProduct } from "./product.ts";

@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
+import { vocabulary } from "waybill";
 import type { Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import { vocabulary } from "#shared/errors.ts";
 import type { ProductRow } from "./sql/product.ts";
 
 export const CatalogErrors = vocabulary("catalog.waybill", {

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** One film a line, made by `import/makeFilms.ts`. */
 const FILMS = new URL("import/films.ndjson", import.meta.url);

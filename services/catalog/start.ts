@@ -1,7 +1,7 @@
+import { Cursors } from "waybill";
+import { followChanges } from "waybill/client";
+import { Notifications } from "waybill/postgres";
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
-import { followChanges } from "#shared/cache/followChanges.ts";
-import { Notifications } from "#shared/pg/notifications.ts";
-import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { catalogHandlers } from "./index.ts";
 import { CHANGE_CHANNEL } from "./sql/updateProduct.ts";

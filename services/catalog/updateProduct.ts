@@ -1,8 +1,7 @@
+import { type Context, Errors } from "waybill";
+import { CHANGE_KEY } from "waybill/client";
+import { during } from "waybill/postgres";
 import type { Product, UpdateProductRequest } from "#proto/waybill/catalog/v1/catalog.ts";
-import { CHANGE_KEY } from "#shared/cache/changeNumbers.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
-import { during } from "#shared/pg/during.ts";
 import type { CatalogDependencies } from "./index.ts";
 import { CatalogErrors, productId, toProduct } from "./product.ts";
 import { updateProduct as update } from "./sql/updateProduct.ts";

@@ -1,10 +1,9 @@
+import type { Context } from "waybill";
+import { Feed, type Pool } from "waybill/postgres";
 import type {
   WatchChangesRequest,
   WatchChangesResponse,
 } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Feed } from "#shared/pg/feed.ts";
-import type { Pool } from "#shared/pg/pool.ts";
 import type { CatalogDependencies } from "./index.ts";
 import { readChanges } from "./sql/readChanges.ts";
 

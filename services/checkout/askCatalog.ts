@@ -1,6 +1,5 @@
 import { type ServiceError, status } from "@grpc/grpc-js";
-import { refusedValue } from "#shared/auth/passedOn.ts";
-import { readError } from "#shared/errors.ts";
+import { readError, refusedValue } from "waybill";
 import { CheckoutErrors } from "./errors.ts";
 
 const BUSY_OR_AWAY = new Set([

@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { vocabulary } from "#shared/errors.ts";
+import { vocabulary } from "waybill";
 
 export const CheckoutErrors = vocabulary("checkout.waybill", {
   PRODUCT_NOT_FOUND: [status.NOT_FOUND, "There is no such product in the catalogue."],

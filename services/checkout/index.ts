@@ -1,12 +1,11 @@
 import type { Logger } from "pino";
+import type { Cursors, Handlers } from "waybill";
+import type { ServiceClient } from "waybill/client";
+import type { Pool } from "waybill/postgres";
 import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import type { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
-import type { ServiceClient } from "#shared/client/client.ts";
-import type { Handlers } from "#shared/contract/handlers.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import type { Cursors } from "#shared/waybill/cursors.ts";
 import { addItem } from "./basket/addItem.ts";
 import { editItems } from "./basket/editItems.ts";
 import { removeItem } from "./basket/removeItem.ts";

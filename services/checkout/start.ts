@@ -1,12 +1,10 @@
+import { Cursors, RemoteDirectory } from "waybill";
+import { createClient, followChanges, type ServiceClient, scopeName } from "waybill/client";
+import { Spills } from "waybill/postgres";
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
-import { RemoteDirectory } from "#shared/anchors/remote/remoteDirectory.ts";
-import { Spills } from "#shared/anchors/spills.ts";
-import { followChanges } from "#shared/cache/followChanges.ts";
-import { createClient, type ServiceClient, scopeName } from "#shared/client/client.ts";
-import { Cursors } from "#shared/waybill/cursors.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { checkoutHandlers } from "./index.ts";
 

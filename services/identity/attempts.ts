@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Pool } from "#shared/pg/pool.ts";
+import type { Pool } from "waybill/postgres";
 import { IdentityErrors } from "./errors.ts";
 import { countAttempts } from "./sql/countAttempts.ts";
 import { refundAttempts } from "./sql/refundAttempts.ts";

@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { vocabulary } from "#shared/errors.ts";
+import { vocabulary } from "waybill";
 
 export const IdentityErrors = vocabulary("identity.waybill", {
   NOT_FOUND: [status.NOT_FOUND, "The resource does not exist."],

@@ -1,10 +1,9 @@
+import type { Cursors, Handlers } from "waybill";
+import type { Assertions } from "waybill/auth";
+import type { ServiceClient } from "waybill/client";
+import type { Pool } from "waybill/postgres";
 import type { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import type { Assertions } from "#shared/auth/assertions.ts";
-import type { ServiceClient } from "#shared/client/client.ts";
-import type { Handlers } from "#shared/contract/handlers.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import type { Cursors } from "#shared/waybill/cursors.ts";
 import type { AuditLog } from "../auditLog/auditLog.ts";
 import { listAuditEvents } from "../auditLog/listAuditEvents.ts";
 import type { Attempts } from "./attempts.ts";

@@ -1,10 +1,9 @@
+import { type Context, refusedValue } from "waybill";
 import type {
   ListAuditEventsRequest,
   ListAuditEventsResponse,
 } from "#proto/waybill/audit/v1/audit.ts";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import { refusedValue } from "#shared/auth/passedOn.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityDependencies } from "./index.ts";
 
 /** Lists the audit events of the key service, and seals its page tokens. */

@@ -1,9 +1,8 @@
 import { randomBytes } from "node:crypto";
+import type { Assertions, RevocationFeed } from "waybill/auth";
+import type { ServiceClient } from "waybill/client";
+import type { Db, Pool } from "waybill/postgres";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import type { Assertions } from "#shared/auth/assertions.ts";
-import type { RevocationFeed } from "#shared/auth/revocationFeed.ts";
-import type { ServiceClient } from "#shared/client/client.ts";
-import type { Db, Pool } from "#shared/pg/pool.ts";
 import { IdentityErrors } from "./errors.ts";
 import { deleteOutbox } from "./sql/deleteOutbox.ts";
 import { insertOutbox } from "./sql/insertOutbox.ts";

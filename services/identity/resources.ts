@@ -1,8 +1,6 @@
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
-import type { Db } from "#shared/pg/pool.ts";
+import { type Context, cutPage, pageSize } from "waybill";
+import { type Db, during } from "waybill/postgres";
 import { transaction } from "#shared/pg/transaction.ts";
-import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import { actorOf } from "../auditLog/auditLog.ts";
 import { IdentityErrors } from "./errors.ts";
 import type { IdentityDependencies } from "./index.ts";

@@ -1,6 +1,6 @@
 import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
-import { Errors } from "#shared/errors.ts";
+import { Errors } from "waybill";
 
 /** Cost of an Argon2id hash (RFC 9106). */
 export interface Argon2Cost {

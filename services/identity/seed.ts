@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { Contract } from "#shared/contract/contract.ts";
-import type { Db } from "#shared/pg/pool.ts";
+import type { Contract } from "waybill";
+import type { Db } from "waybill/postgres";
 import { AuditLog } from "../auditLog/auditLog.ts";
 
 /** Id of the service account that the operator of a new cluster uses first. */

@@ -1,9 +1,9 @@
+import { Cursors } from "waybill";
+import { createClient } from "waybill/client";
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import { createClient } from "#shared/client/client.ts";
 import { every } from "#shared/runtime/periodic.ts";
-import { Cursors } from "#shared/waybill/cursors.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";

@@ -1,6 +1,5 @@
+import { Feed, type Pool } from "waybill/postgres";
 import type { Revocation, Revocations } from "#proto/waybill/keys/v1/keys.ts";
-import { Feed } from "#shared/pg/feed.ts";
-import type { Pool } from "#shared/pg/pool.ts";
 import { type RevocationRow, readRevocations } from "./sql/readRevocations.ts";
 
 /** What is revoked, as one replica of the key service hands it out. */

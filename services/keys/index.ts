@@ -1,7 +1,7 @@
+import type { Handlers } from "waybill";
+import type { Credentials } from "waybill/auth";
+import type { Pool } from "waybill/postgres";
 import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
-import type { Credentials } from "#shared/auth/credentials/credentials.ts";
-import type { Handlers } from "#shared/contract/handlers.ts";
-import type { Pool } from "#shared/pg/pool.ts";
 import type { AuditLog } from "../auditLog/auditLog.ts";
 import { listAuditEvents } from "../auditLog/listAuditEvents.ts";
 import type { RevocationsFeed } from "./feed.ts";

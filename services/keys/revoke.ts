@@ -1,8 +1,6 @@
+import { type Context, Errors } from "waybill";
+import { type Db, during } from "waybill/postgres";
 import type { Revocation, RevokeRequest, RevokeResponse } from "#proto/waybill/keys/v1/keys.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
-import { during } from "#shared/pg/during.ts";
-import type { Db } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { actorOf } from "../auditLog/auditLog.ts";
 import type { KeysDependencies } from "./index.ts";

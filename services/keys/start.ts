@@ -1,6 +1,6 @@
+import { Notifications } from "waybill/postgres";
 import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
-import { Notifications } from "#shared/pg/notifications.ts";
 import { every, untilDone } from "#shared/runtime/periodic.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";

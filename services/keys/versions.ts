@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import type { Pool } from "#shared/pg/pool.ts";
+import type { Pool } from "waybill/postgres";
 import { readVersions } from "./sql/readVersions.ts";
 
 const POLL_MS = 1000;

@@ -1,5 +1,5 @@
+import type { Context } from "waybill";
 import type { Revocations, WatchRevocationsRequest } from "#proto/waybill/keys/v1/keys.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { KeysDependencies } from "./index.ts";
 
 /** Streams the revocations after a number, and each later one. */

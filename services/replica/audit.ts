@@ -1,11 +1,10 @@
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { RingWatcher } from "waybill";
+import { loadCredentials, loadTls } from "waybill/auth";
+import { createPool } from "waybill/postgres";
 import { Audit } from "#shared/anchors/audit.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { loadTls } from "#shared/auth/credentials/tls.ts";
-import { createPool } from "#shared/pg/pool.ts";
-import { RingWatcher } from "#shared/rings/ringWatcher.ts";
 import { readVariables, required, type Variables } from "./environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { ResponseCache } from "#shared/cache/responseCache.ts";
+import type { ResponseCache } from "waybill";
 import { cacheOf } from "./caches.ts";
 import type { Role } from "./config.ts";
 

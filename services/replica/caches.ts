@@ -1,4 +1,4 @@
-import { ResponseCache } from "#shared/cache/responseCache.ts";
+import { ResponseCache } from "waybill";
 import type { Config, Role } from "./config.ts";
 
 /** The roles that keep answers. */

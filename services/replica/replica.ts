@@ -1,23 +1,21 @@
 import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { Anchors } from "#shared/anchors/anchors.ts";
-import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
-import { Assertions } from "#shared/auth/assertions.ts";
-import { TokenAuthentication } from "#shared/auth/authentication.ts";
-import { serviceAuthentication } from "#shared/auth/credentials/assertion.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { loadTls } from "#shared/auth/credentials/tls.ts";
-import { JwksWatcher } from "#shared/auth/jwksWatcher.ts";
-import { RevocationFeed } from "#shared/auth/revocationFeed.ts";
-import { ServiceTokens } from "#shared/auth/serviceTokens.ts";
-import { AccessTokens } from "#shared/auth/tokens/accessTokens.ts";
-import { loadContract } from "#shared/contract/contract.ts";
-import { createPool } from "#shared/pg/pool.ts";
-import { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import { loadContract, RingWatcher, Server } from "waybill";
+import {
+  AccessTokens,
+  Assertions,
+  JwksWatcher,
+  loadCredentials,
+  loadTls,
+  RevocationFeed,
+  ServiceTokens,
+  serviceAuthentication,
+  TokenAuthentication,
+} from "waybill/auth";
+import { Anchors, createPool, SavedResponses, savedAudience } from "waybill/postgres";
 import { every, untilDone } from "#shared/runtime/periodic.ts";
 import { Releasers } from "#shared/runtime/releasers.ts";
-import { Server } from "#shared/server/server.ts";
 import { startCatalog } from "../catalog/start.ts";
 import { startCheckout } from "../checkout/start.ts";
 import { startIdentity } from "../identity/start.ts";

@@ -1,18 +1,16 @@
 import type { Logger } from "pino";
-import type { Assertions } from "#shared/auth/assertions.ts";
-import type { TokenAuthentication } from "#shared/auth/authentication.ts";
-import type { Credentials } from "#shared/auth/credentials/credentials.ts";
-import type { Tls } from "#shared/auth/credentials/tls.ts";
-import type { RevocationFeed } from "#shared/auth/revocationFeed.ts";
-import type { ServiceTokens } from "#shared/auth/serviceTokens.ts";
-import type { ResponseCache } from "#shared/cache/responseCache.ts";
-import type { ClientOptions } from "#shared/client/client.ts";
-import type { Contract } from "#shared/contract/contract.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import type { RingWatcher } from "#shared/rings/ringWatcher.ts";
+import type { Anchorage, Contract, ResponseCache, RingWatcher, Server } from "waybill";
+import type {
+  Assertions,
+  Credentials,
+  loadTls,
+  RevocationFeed,
+  ServiceTokens,
+  TokenAuthentication,
+} from "waybill/auth";
+import type { ClientOptions } from "waybill/client";
+import type { Pool } from "waybill/postgres";
 import type { Releasers } from "#shared/runtime/releasers.ts";
-import type { Server } from "#shared/server/server.ts";
-import type { Anchorage } from "#shared/session/options.ts";
 import type { Config, Role } from "./config.ts";
 
 /** What a replica gives each service that it starts. */
@@ -23,7 +21,7 @@ export interface ReplicaParts {
   readonly server: Server;
   readonly releasers: Releasers;
   readonly credentials: Credentials;
-  readonly tls: Tls | undefined;
+  readonly tls: ReturnType<typeof loadTls> | undefined;
   /** Where this replica listens. */
   readonly address: string;
   readonly feed: RevocationFeed;

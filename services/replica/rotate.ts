@@ -1,11 +1,10 @@
 import { parseArgs } from "node:util";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
+import { readError } from "waybill";
+import { loadCredentials, loadTls } from "waybill/auth";
+import { createClient } from "waybill/client";
 import { KeysServiceService, type RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import { assertService } from "#shared/auth/credentials/assertion.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { loadTls } from "#shared/auth/credentials/tls.ts";
-import { createClient } from "#shared/client/client.ts";
-import { readError } from "#shared/errors.ts";
 import { readVariables, required, type Variables } from "./environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 

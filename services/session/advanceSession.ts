@@ -1,10 +1,9 @@
+import { type Context, letGo } from "waybill";
 import {
   type AdvanceSessionRequest,
   type AdvanceSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { letGo } from "#shared/waybill/state/unknownFields.ts";
 import { view } from "./view.ts";
 
 /** Replaces a session's state. */

@@ -1,10 +1,10 @@
+import type { Context } from "waybill";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type {
   BeginSessionRequest,
   BeginSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
 /** Begins a session with a first state. */

@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
 import type {
   BindSessionRequest,
   BindSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
 /** Continues an anonymous session as the caller's, in a new session with the same state. */

@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
 import type {
   CheckpointSessionRequest,
   CheckpointSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
 /** Saves a checkpoint of the caller's session, so that ResumeSession can resume it. */

@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
 import type {
   EndSessionRequest,
   EndSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
 /** Ends a session and tells the client to drop its waybill. */

@@ -1,10 +1,7 @@
+import type { Context, Cursors, Handlers, SessionOptions } from "waybill";
+import { Anchors, type Pool } from "waybill/postgres";
 import type { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
 import type { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
-import { Anchors } from "#shared/anchors/anchors.ts";
-import type { Context, Handlers } from "#shared/contract/handlers.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import type { SessionRevocations } from "#shared/session/options.ts";
-import type { Cursors } from "#shared/waybill/cursors.ts";
 import { advanceSession } from "./advanceSession.ts";
 import { advanceAnchors } from "./anchors/advanceAnchors.ts";
 import { beginAnchors } from "./anchors/beginAnchors.ts";
@@ -25,7 +22,7 @@ export interface SessionDependencies {
   db: Pool;
   directory: SessionDirectory;
   cursors: Cursors;
-  feed: SessionRevocations;
+  feed: NonNullable<SessionOptions<SessionState>["revocations"]>;
 }
 
 export function sessionHandlers(

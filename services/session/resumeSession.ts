@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
 import type {
   ResumeSessionRequest,
   ResumeSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { view } from "./view.ts";
 
 /** Resumes one of the caller's sessions without its waybill. */

@@ -1,9 +1,8 @@
+import { Cursors } from "waybill";
+import { Checkpoints, Spills } from "waybill/postgres";
 import { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
-import { Checkpoints } from "#shared/anchors/checkpoints.ts";
-import { Spills } from "#shared/anchors/spills.ts";
-import { Cursors } from "#shared/waybill/cursors.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";
 import { registerSession } from "./directory/registerSession.ts";

@@ -1,6 +1,6 @@
+import type { Session } from "waybill";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState, Session as SessionView } from "#proto/waybill/session/v1/session.ts";
-import type { Session } from "#shared/waybill/session.ts";
 
 /** A session as its holder may see it. @param version as of the answer; a new one has a new waybill */
 export function view(session: Session<SessionState>, version = session.version): SessionView {

@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { vocabulary } from "#shared/errors.ts";
+import { vocabulary } from "waybill";
 
 /** Reasons of refusals; those of RFC 6749 section 5.2 are in upper case. */
 export const TokenErrors = vocabulary("token.waybill", {

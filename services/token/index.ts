@@ -1,13 +1,9 @@
+import type { Cursors, Handlers } from "waybill";
+import type { AccessTokens, Assertions, RevocationFeed, TokenAuthentication } from "waybill/auth";
+import type { ServiceClient } from "waybill/client";
+import type { Pool } from "waybill/postgres";
 import type { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import type { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import type { Assertions } from "#shared/auth/assertions.ts";
-import type { TokenAuthentication } from "#shared/auth/authentication.ts";
-import type { RevocationFeed } from "#shared/auth/revocationFeed.ts";
-import type { AccessTokens } from "#shared/auth/tokens/accessTokens.ts";
-import type { ServiceClient } from "#shared/client/client.ts";
-import type { Handlers } from "#shared/contract/handlers.ts";
-import type { Pool } from "#shared/pg/pool.ts";
-import type { Cursors } from "#shared/waybill/cursors.ts";
 import type { AuditLog } from "../auditLog/auditLog.ts";
 import { listAuditEvents } from "../auditLog/listAuditEvents.ts";
 import type { Clients } from "./clients/clients.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
+import type { Db } from "waybill/postgres";
 import { Groups } from "#shared/pg/groups.ts";
-import type { Db } from "#shared/pg/pool.ts";
 import { type Spend, spend } from "./sql/spend.ts";
 
 /** Accepts each id once, over all replicas: of concurrent uses, exactly one is the first. */

@@ -1,10 +1,10 @@
+import { Cursors } from "waybill";
+import { createClient } from "waybill/client";
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
 import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
-import { createClient } from "#shared/client/client.ts";
 import { every, untilDone } from "#shared/runtime/periodic.ts";
-import { Cursors } from "#shared/waybill/cursors.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
 import type { ReplicaParts } from "../replica/replicaParts.ts";

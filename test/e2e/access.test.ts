@@ -1,8 +1,7 @@
 import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { type ErrorReport, type MethodContract, readError } from "waybill";
 import { Access } from "#proto/waybill/options/v1/options.ts";
-import type { MethodContract } from "#shared/contract/contract.ts";
-import { type ErrorReport, readError } from "#shared/errors.ts";
 import { bearer, Callers, makeSigner } from "../support/callers/callers.ts";
 import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";

@@ -1,9 +1,9 @@
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createClient } from "waybill/client";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
-import { createClient } from "#shared/client/client.ts";
 import { bearer, Callers, type Person } from "../support/callers/callers.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";

@@ -2,9 +2,8 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { fromCompact, toCompact } from "waybill/testing";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Finding } from "#shared/anchors/audit.ts";
-import { fromCompact, toCompact } from "#shared/waybill/jwe.ts";
 import { stealRing } from "../support/callers/ringThief.ts";
 import { ADDRESS } from "../support/callers/shopper.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
@@ -22,6 +21,11 @@ afterAll(async () => {
   byHand?.close();
   await cluster?.remove();
 });
+
+/** A line that the audit prints. */
+interface Finding {
+  readonly [field: string]: unknown;
+}
 
 const audit = async (...waybills: string[]): Promise<Finding[]> => {
   const lines = (await cluster.audit("checkout", waybills)).trim().split("\n");

@@ -2,18 +2,17 @@ import { join } from "node:path";
 import { Metadata } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import { DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { Assertions } from "#shared/auth/assertions.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { followChanges } from "#shared/cache/followChanges.ts";
-import { ResponseCache } from "#shared/cache/responseCache.ts";
+import { ResponseCache } from "waybill";
+import { Assertions, loadCredentials } from "waybill/auth";
 import {
   type CallSettings,
   createClient,
+  followChanges,
   type ServiceClient,
   scopeName,
-} from "#shared/client/client.ts";
+} from "waybill/client";
+import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalog.ts";
+import { DeliverySpeed } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { bearer, Callers } from "../support/callers/callers.ts";
 import { ADDRESS } from "../support/callers/shopper.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ErrorReport } from "waybill";
 import { BatchGetProductsRequest } from "#proto/waybill/catalog/v1/catalog.ts";
 import {
   AddItemRequest,
@@ -20,7 +21,6 @@ import {
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
 import { SignInRequest } from "#proto/waybill/token/v1/token.ts";
-import type { ErrorReport } from "#shared/errors.ts";
 import { ADDRESS } from "../support/callers/shopper.ts";
 import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { credentials, type Metadata } from "@grpc/grpc-js";
 import { calculateJwkThumbprint, type JWK } from "jose";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { loadCredentials, ServiceTokens } from "waybill/auth";
+import { type CallSettings, createClient } from "waybill/client";
 import { CheckoutServiceService } from "#proto/waybill/checkout/v1/checkout.ts";
 import { Exchange } from "#proto/waybill/identity/v1/identity.ts";
 import {
@@ -10,9 +12,6 @@ import {
   TokenKind,
   TokenServiceService,
 } from "#proto/waybill/token/v1/token.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { ServiceTokens } from "#shared/auth/serviceTokens.ts";
-import { type CallSettings, createClient } from "#shared/client/client.ts";
 import {
   type Account,
   bearer,

@@ -9,7 +9,6 @@ import {
   ServiceAccount,
   User,
 } from "#proto/waybill/identity/v1/identity.ts";
-import { FRONT_DOOR_KEY } from "#shared/server/frontProxy.ts";
 import { bearer, Callers, claimsOf, makeSigner, SECRET } from "../support/callers/callers.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
@@ -313,7 +312,7 @@ test("a secret is changed by who knows it, and by an administrator", async () =>
 function from(address: string) {
   const secret = readFileSync(join(cluster.dataDir, "secrets", "front-door-secret"), "utf8").trim();
   const metadata = new Metadata();
-  metadata.set(FRONT_DOOR_KEY, secret);
+  metadata.set("x-waybill-front-door", secret);
   metadata.set("x-forwarded-for", address);
   return { metadata };
 }

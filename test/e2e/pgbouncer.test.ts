@@ -1,9 +1,14 @@
+import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Metadata } from "@grpc/grpc-js";
 import type { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RemoteAnchors, readError } from "waybill";
+import { Assertions, loadCredentials } from "waybill/auth";
+import { Jar } from "waybill/client";
+import { fieldToMetadataValue } from "waybill/testing";
 import type {
   EditItemsRequest,
   SetItemsResponse,
@@ -12,13 +17,6 @@ import type {
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
-import { Assertions } from "#shared/auth/assertions.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { Jar } from "#shared/client/jar/jar.ts";
-import { readError } from "#shared/errors.ts";
-import { newKey, newUuid } from "#shared/runtime/ids.ts";
-import { fieldToMetadataValue } from "#shared/waybill/carriers.ts";
 import { makeSecrets } from "../../deploy/local/credentials.ts";
 import { bearer, Callers, type Person, ProofKey } from "../support/callers/callers.ts";
 import { shop } from "../support/callers/shopper.ts";
@@ -369,12 +367,12 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       .status()
       .replicas.map(({ address }) => new RemoteAnchors(address, { contract }, own, "program"));
     const answer = Buffer.alloc(1000, 1);
-    const first = { sessionId: newUuid(), version: 1, digest: newKey() };
+    const first = { sessionId: randomUUID(), version: 1, digest: randomBytes(32) };
     await near!.create({ ...first, answer, expiresAt: Date.now() + 60_000 });
     let from = first;
     for (const version of [2, 3, 4, 5, 6]) {
-      const identity = { idempotencyDigest: newKey(), requestDigest: newKey() };
-      const next = { digest: newKey(), identity, answer, ended: false, isKept: true };
+      const identity = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
+      const next = { digest: randomBytes(32), identity, answer, ended: false, isKept: true };
       expect(await near!.advance(from, next)).toBe(true);
       expect(await far!.advance(from, next)).toBe(false);
       expect(await far!.wasServed(from, identity)).toBe(true);

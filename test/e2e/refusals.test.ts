@@ -2,17 +2,16 @@ import { join } from "node:path";
 import { Metadata, status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { fixedRing, RingWatcher } from "waybill";
+import { loadCredentials } from "waybill/auth";
+import { Sessions, toMetadataValue } from "waybill/testing";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { fixedRing } from "#shared/rings/ring.ts";
-import { RingWatcher } from "#shared/rings/ringWatcher.ts";
-import { toMetadataValue } from "#shared/waybill/carriers.ts";
-import type { SessionContract } from "#shared/waybill/session.ts";
-import { Sessions } from "#shared/waybill/sessions.ts";
 import { ADDRESS, shop } from "../support/callers/shopper.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
+
+type SessionContract = ConstructorParameters<typeof Sessions>[0];
 
 let cluster: TestCluster;
 let byHand: Clients;

@@ -1,7 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Jar } from "#shared/client/jar/jar.ts";
+import { Jar } from "waybill/client";
 import { bearer, Callers, type Person } from "../support/callers/callers.ts";
 import { ADDRESS } from "../support/callers/shopper.ts";
 import { type Clients, contract, makeClients } from "../support/clients.ts";

@@ -1,14 +1,14 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import type { Client } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { readError } from "waybill";
+import { fieldToMetadataValue } from "waybill/testing";
 import type {
   EditItemsRequest,
   EditItemsResponse,
   SetItemsResponse,
   UploadItemsRequest,
 } from "#proto/waybill/checkout/v1/checkout.ts";
-import { readError } from "#shared/errors.ts";
-import { fieldToMetadataValue } from "#shared/waybill/carriers.ts";
 import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { connect, untilBlocked } from "../support/gate.ts";

@@ -3,12 +3,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SignJWT } from "jose";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { loadCredentials } from "waybill/auth";
 import {
   type ClientAuthentication,
   TokenKind,
   TokenServiceService,
 } from "#proto/waybill/token/v1/token.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import {
   type Account,

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { credentials, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { loadTls } from "#shared/auth/credentials/tls.ts";
+import { loadTls } from "waybill/auth";
 import { makeCertificates } from "../../deploy/local/authority.ts";
 import { shop } from "../support/callers/shopper.ts";
 import { type ClientsOptions, makeClients } from "../support/clients.ts";

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { Filter } from "../filter.ts";
 import { PRODUCT_COLUMNS, type ProductRow } from "./product.ts";
 

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import { PRODUCT_COLUMNS, type ProductRow } from "./product.ts";
 
 /** The products with these ids, in any order. */

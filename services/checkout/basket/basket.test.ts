@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import type { Context } from "waybill";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { CheckoutDependencies } from "../index.ts";
 import { quoteCheckout } from "../orders/quoteCheckout.ts";
 import { addItem } from "./addItem.ts";

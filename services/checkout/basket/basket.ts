@@ -1,6 +1,5 @@
+import { Errors, letGo } from "waybill";
 import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import { Errors } from "#shared/errors.ts";
-import { letGo } from "#shared/waybill/state/unknownFields.ts";
 import { CheckoutErrors } from "../errors.ts";
 
 export const MAX_LINES = 30;

@@ -1,6 +1,6 @@
+import type { Context } from "waybill";
 import type { ItemQuantity } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { askCatalog } from "../askCatalog.ts";
 import { CheckoutErrors } from "../errors.ts";
 import type { CheckoutDependencies } from "../index.ts";

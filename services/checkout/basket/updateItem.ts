@@ -1,6 +1,6 @@
+import type { Context } from "waybill";
 import type { Checkout, UpdateItemRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { toCheckout } from "../view.ts";
 import { beginChange, checkQuantity, itemOf } from "./basket.ts";
 

@@ -1,6 +1,6 @@
+import type { Context } from "waybill";
 import type { Checkout, ChooseDeliveryRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { beginChange } from "../basket/basket.ts";
 import { toCheckout } from "../view.ts";
 

@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
 import type {
   ListDeliveryOptionsRequest,
   ListDeliveryOptionsResponse,
 } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { CheckoutErrors } from "../errors.ts";
 import { deliveryOptions } from "./delivery.ts";
 

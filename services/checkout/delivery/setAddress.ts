@@ -1,7 +1,6 @@
+import { type Context, letGo } from "waybill";
 import type { Checkout, SetAddressRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { letGo } from "#shared/waybill/state/unknownFields.ts";
 import { beginChange } from "../basket/basket.ts";
 import type { CheckoutDependencies } from "../index.ts";
 import { toCheckout } from "../view.ts";

@@ -1,7 +1,7 @@
+import type { Context } from "waybill";
+import { during } from "waybill/postgres";
 import type { GetOrderRequest, Order } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
 import { CheckoutErrors } from "../errors.ts";
 import type { CheckoutDependencies } from "../index.ts";
 import { readOrder } from "../sql/readOrder.ts";

@@ -1,8 +1,7 @@
+import { type Context, cutPage, pageSize } from "waybill";
+import { during } from "waybill/postgres";
 import type { ListOrdersRequest, ListOrdersResponse } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
-import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import type { CheckoutDependencies } from "../index.ts";
 import { listOrders as list, type Position } from "../sql/listOrders.ts";
 import { toOrder } from "../view.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
+import type { Context } from "waybill";
 import { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { keepUnknown, unknownOf } from "#shared/waybill/state/unknownFields.ts";
 import { setAddress } from "../delivery/setAddress.ts";
 import { quoteCheckout } from "./quoteCheckout.ts";

@@ -1,8 +1,7 @@
+import type { Context, Session } from "waybill";
+import type { Db } from "waybill/postgres";
 import type { Order, PlaceOrderRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import type { Db } from "#shared/pg/pool.ts";
-import type { Session } from "#shared/waybill/session.ts";
 import { CheckoutErrors } from "../errors.ts";
 import { insertOrder } from "../sql/insertOrder.ts";
 import { type OrderRow, readOrder } from "../sql/readOrder.ts";

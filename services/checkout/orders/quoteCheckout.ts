@@ -1,7 +1,7 @@
 import { Metadata } from "@grpc/grpc-js";
+import type { Context } from "waybill";
 import type { Checkout, QuoteCheckoutRequest } from "#proto/waybill/checkout/v1/checkout.ts";
 import type { CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { askCatalog } from "../askCatalog.ts";
 import { beginChange, checkQuantity } from "../basket/basket.ts";
 import { deliveryOptions } from "../delivery/delivery.ts";

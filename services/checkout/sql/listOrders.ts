@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import { ORDER_COLUMNS, type OrderRow } from "./readOrder.ts";
 
 /** Where a page starts: after this order. `createdAt` is Postgres's own text: it has microseconds. */

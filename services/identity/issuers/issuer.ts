@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
+import { Errors } from "waybill";
 import type { Issuer } from "#proto/waybill/identity/v1/identity.ts";
-import { Errors } from "#shared/errors.ts";
 import { commonFields, type Resource } from "../resources.ts";
 import type { IssuerRow } from "../sql/readIssuer.ts";
 

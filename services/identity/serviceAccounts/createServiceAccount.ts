@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   CreateServiceAccountRequest,
   ServiceAccount,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { createResource } from "../resources.ts";
 import { checkJwks, SERVICE_ACCOUNTS } from "./serviceAccount.ts";

@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   DeleteServiceAccountRequest,
   DeleteServiceAccountResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { deleteResource } from "../resources.ts";
 import { SERVICE_ACCOUNTS } from "./serviceAccount.ts";

@@ -1,11 +1,10 @@
+import { type Context, Errors } from "waybill";
+import { during } from "waybill/postgres";
 import type {
   Exchange,
   FindClientRequest,
   FindClientResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
-import { during } from "#shared/pg/during.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { readRow } from "../sql/rows.ts";
 import { SERVICE_ACCOUNTS, type ServiceAccountRow } from "./serviceAccount.ts";

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
+import type { Context } from "waybill";
 import type {
   RotateServiceAccountSecretRequest,
   RotateServiceAccountSecretResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { changeRow } from "../resources.ts";
 import { SERVICE_ACCOUNTS } from "./serviceAccount.ts";

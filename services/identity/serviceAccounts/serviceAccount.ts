@@ -1,6 +1,6 @@
+import { Errors } from "waybill";
 import type { Exchange, ServiceAccount } from "#proto/waybill/identity/v1/identity.ts";
 import { importKeys, SIGNING_ALGORITHMS } from "#shared/auth/tokens/verificationKeys.ts";
-import { Errors } from "#shared/errors.ts";
 import { commonFields, type Resource } from "../resources.ts";
 import type { ResourceRow } from "../sql/rows.ts";
 

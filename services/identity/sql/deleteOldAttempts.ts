@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Deletes counts whose window ended an hour ago, and addresses not seen for 90 days; at most 10,000 of each. */
 export async function deleteOldAttempts(db: Db): Promise<void> {

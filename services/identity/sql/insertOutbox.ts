@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { OutboxRow } from "./readOutbox.ts";
 
 export async function insertOutbox(tx: Db, { id, subject, epoch }: OutboxRow): Promise<void> {

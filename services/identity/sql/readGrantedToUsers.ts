@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Reads the scopes and audiences that every user may be granted. */
 export async function readGrantedToUsers(

@@ -1,5 +1,5 @@
+import type { Db } from "waybill/postgres";
 import type { IssuerBinding } from "#proto/waybill/identity/v1/identity.ts";
-import type { Db } from "#shared/pg/pool.ts";
 import type { ResourceRow } from "./rows.ts";
 
 export interface IssuerRow extends ResourceRow {

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { ResourceRow } from "./rows.ts";
 
 export interface UserRow extends ResourceRow {

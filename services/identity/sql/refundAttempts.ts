@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Removes a successful attempt from the counts, and records its address as known to the account. */
 export async function refundAttempts(db: Db, keys: Buffer[], known: Buffer): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Tables of resources. */
 export type Table = "service_account" | '"user"' | "issuer" | "scope" | "audience";

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Replaces a hash by one of the same secret at another cost, unless the hash has changed. */
 export async function upgradeSecretHash(

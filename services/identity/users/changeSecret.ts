@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
+import { during } from "waybill/postgres";
 import type {
   ChangeSecretRequest,
   ChangeSecretResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
 import { IdentityErrors } from "../errors.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { changeRow } from "../resources.ts";

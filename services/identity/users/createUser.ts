@@ -1,5 +1,5 @@
+import type { Context } from "waybill";
 import type { CreateUserRequest, User } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { createResource } from "../resources.ts";

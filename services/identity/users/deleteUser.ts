@@ -1,5 +1,5 @@
+import type { Context } from "waybill";
 import type { DeleteUserRequest, DeleteUserResponse } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { deleteResource } from "../resources.ts";
 import { USERS } from "./user.ts";

@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   EndUserSessionsRequest,
   EndUserSessionsResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { changeRow } from "../resources.ts";
 import { selfOrAdmin, USERS } from "./user.ts";

@@ -1,6 +1,5 @@
+import { type Context, Errors } from "waybill";
 import { type SignUpRequest, User } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { createResource } from "../resources.ts";

@@ -1,6 +1,5 @@
+import { type Context, Errors } from "waybill";
 import type { User } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
 import { IdentityErrors } from "../errors.ts";
 import { commonFields, type Resource } from "../resources.ts";
 import type { UserRow } from "../sql/readUserByName.ts";

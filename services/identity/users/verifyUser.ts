@@ -1,7 +1,6 @@
+import { type Context, Errors } from "waybill";
+import { during } from "waybill/postgres";
 import type { Subject, VerifyUserRequest } from "#proto/waybill/identity/v1/identity.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
-import { during } from "#shared/pg/during.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { readGrantedToUsers } from "../sql/readGrantedToUsers.ts";
 import { readUserByName } from "../sql/readUserByName.ts";

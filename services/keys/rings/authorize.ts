@@ -1,7 +1,6 @@
 import type { JWK } from "jose";
-import type { Credentials } from "#shared/auth/credentials/credentials.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
+import { type Context, Errors } from "waybill";
+import type { Credentials } from "waybill/auth";
 
 /**
  * Checks that the calling service serves an audience, so that it gets the rings of its own audiences only.

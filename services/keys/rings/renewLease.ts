@@ -1,5 +1,5 @@
+import type { Context } from "waybill";
 import type { RenewLeaseRequest, RenewLeaseResponse } from "#proto/waybill/keys/v1/keys.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { sealRing } from "#shared/rings/sealedRing.ts";
 import { actorOf } from "../../auditLog/auditLog.ts";
 import type { KeysDependencies } from "../index.ts";

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { status } from "@grpc/grpc-js";
+import { vocabulary } from "waybill";
+import type { Db } from "waybill/postgres";
 import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
-import { vocabulary } from "#shared/errors.ts";
-import type { Db } from "#shared/pg/pool.ts";
 import { deleteKeys } from "./sql/deleteKeys.ts";
 import { deleteLeases } from "./sql/deleteLeases.ts";
 import { insertKey } from "./sql/insertKey.ts";

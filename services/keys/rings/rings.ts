@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
+import type { Pool } from "waybill/postgres";
 import { type Ring, RingKey_State } from "#proto/waybill/keys/v1/keys.ts";
 import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
-import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import type { AuditEntry, AuditLog } from "../../auditLog/auditLog.ts";
 import type { Versions } from "../versions.ts";

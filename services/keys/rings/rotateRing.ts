@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { Context } from "waybill";
 import type { RotateRingRequest, RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { actorOf } from "../../auditLog/auditLog.ts";
 import type { KeysDependencies } from "../index.ts";
 import { authorize } from "./authorize.ts";

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Context } from "waybill";
+import type { Credentials } from "waybill/auth";
 import type { Ring } from "#proto/waybill/keys/v1/keys.ts";
-import type { Credentials } from "#shared/auth/credentials/credentials.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { makeOneTimeKey, openRing } from "#shared/rings/sealedRing.ts";
 import { makeCredentials } from "../../../test/support/callers/credentials.ts";
 import { waitFor } from "../../../test/support/waitFor.ts";

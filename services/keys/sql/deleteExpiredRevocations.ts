@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Removes what no token that is alive can be hit by. @returns how many, 10,000 at most */
 export async function deleteExpiredRevocations(db: Db): Promise<number> {

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Channel that tells other replicas of new revocations. */
 export const FEED_CHANNEL = "waybill_feed";

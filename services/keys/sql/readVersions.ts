@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** The versions of rings, by audience. */
 export async function readVersions(db: Db, audiences: string[]): Promise<Map<string, number>> {

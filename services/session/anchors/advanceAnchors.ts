@@ -1,9 +1,9 @@
+import type { Context } from "waybill";
 import {
   type AdvanceAnchorsRequest,
   type AdvanceAnchorsResponse,
   Outcome,
 } from "#proto/waybill/session/v1/anchors.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 

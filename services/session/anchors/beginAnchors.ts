@@ -1,10 +1,9 @@
+import { type Context, Errors } from "waybill";
 import {
   type BeginAnchorsRequest,
   type BeginAnchorsResponse,
   Outcome,
 } from "#proto/waybill/session/v1/anchors.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 

@@ -1,5 +1,5 @@
+import type { Context } from "waybill";
 import type { GetAnchorRequest, GetAnchorResponse } from "#proto/waybill/session/v1/anchors.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 

@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   ListSavedResponsesRequest,
   ListSavedResponsesResponse,
 } from "#proto/waybill/session/v1/anchors.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 

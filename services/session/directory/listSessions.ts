@@ -1,13 +1,12 @@
+import { type Context, cutPage, pageSize } from "waybill";
+import { during } from "waybill/postgres";
 import type {
   ListedSession,
   ListSessionsRequest,
   ListSessionsResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
 import { timeOf, uuidFromBytes, uuidToBytes } from "#shared/runtime/uuid.ts";
-import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import type { SessionDependencies } from "../index.ts";
 import { type EntryRow, listEntries } from "../sql/listEntries.ts";
 

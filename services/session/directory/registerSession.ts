@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   RegisterSessionRequest,
   RegisterSessionResponse,
 } from "#proto/waybill/session/v1/directory.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { SessionDependencies } from "../index.ts";
 

@@ -1,11 +1,10 @@
+import { type Context, Errors } from "waybill";
 import type {
   RevokeSessionRequest,
   RevokeSessionResponse,
   SessionState,
 } from "#proto/waybill/session/v1/session.ts";
 import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
 import type { SessionDependencies } from "../index.ts";
 import { readEntry } from "../sql/readEntry.ts";
 

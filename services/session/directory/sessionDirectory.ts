@@ -1,6 +1,6 @@
+import type { Pool } from "waybill/postgres";
 import type { Directory, Entry } from "#shared/anchors/sessionDirectory.ts";
 import { Groups } from "#shared/pg/groups.ts";
-import type { Pool } from "#shared/pg/pool.ts";
 import { insertEntries } from "../sql/insertEntries.ts";
 
 /** The directory, where it is kept. Entries are written in groups, each awaited by who needs it. */

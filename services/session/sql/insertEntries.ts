@@ -1,5 +1,5 @@
+import type { Db } from "waybill/postgres";
 import type { Entry } from "#shared/anchors/sessionDirectory.ts";
-import type { Db } from "#shared/pg/pool.ts";
 
 /** Puts sessions into the directory. One that is there already stays as it is. */
 export async function insertEntries(

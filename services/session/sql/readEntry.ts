@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { EntryRow } from "./listEntries.ts";
 
 /** One session of a subject. Undefined when he has no such session. */

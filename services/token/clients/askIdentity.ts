@@ -1,6 +1,5 @@
 import type { ServiceError } from "@grpc/grpc-js";
-import { refusedValue } from "#shared/auth/passedOn.ts";
-import { readError } from "#shared/errors.ts";
+import { readError, refusedValue } from "waybill";
 import { TokenErrors } from "../errors.ts";
 
 /**

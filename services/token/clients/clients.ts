@@ -1,23 +1,21 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { jwtVerify } from "jose";
+import { StatusError } from "waybill";
+import type { Assertions, Credentials, Revocations } from "waybill/auth";
+import type { ServiceClient } from "waybill/client";
 import {
   Exchange,
   type FindClientResponse,
   IdentityServiceService,
 } from "#proto/waybill/identity/v1/identity.ts";
 import type { ClientAuthentication } from "#proto/waybill/token/v1/token.ts";
-import type { Assertions } from "#shared/auth/assertions.ts";
-import type { Credentials } from "#shared/auth/credentials/credentials.ts";
 import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
 import { readHeader } from "#shared/auth/tokens/header.ts";
-import type { Revocations } from "#shared/auth/tokens/revocations.ts";
 import {
   importKeys,
   SIGNING_ALGORITHMS,
   type VerificationKey,
 } from "#shared/auth/tokens/verificationKeys.ts";
-import type { ServiceClient } from "#shared/client/client.ts";
-import { StatusError } from "#shared/errors.ts";
 import { TokenErrors } from "../errors.ts";
 import { Memo } from "../memo.ts";
 import type { Spending } from "../spending.ts";

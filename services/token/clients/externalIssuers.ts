@@ -1,11 +1,11 @@
 import { jwtVerify } from "jose";
+import { StatusError } from "waybill";
+import type { Assertions } from "waybill/auth";
+import type { ServiceClient } from "waybill/client";
 import { IdentityServiceService, type Issuer } from "#proto/waybill/identity/v1/identity.ts";
-import type { Assertions } from "#shared/auth/assertions.ts";
 import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
 import { type Confirmation, readConfirmation } from "#shared/auth/tokens/claims.ts";
 import { readHeader } from "#shared/auth/tokens/header.ts";
-import type { ServiceClient } from "#shared/client/client.ts";
-import { StatusError } from "#shared/errors.ts";
 import { TokenErrors } from "../errors.ts";
 import { Memo } from "../memo.ts";
 import { askIdentity } from "./askIdentity.ts";

@@ -1,12 +1,11 @@
+import { type Context, StatusError } from "waybill";
+import type { AccessToken } from "waybill/auth";
 import { Exchange } from "#proto/waybill/identity/v1/identity.ts";
 import {
   type ExchangeRequest,
   TokenKind,
   type TokenResponse,
 } from "#proto/waybill/token/v1/token.ts";
-import type { AccessToken } from "#shared/auth/tokens/claims.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { StatusError } from "#shared/errors.ts";
 import type { Client } from "../clients/clients.ts";
 import { TokenErrors } from "../errors.ts";
 import type { TokenDependencies } from "../index.ts";

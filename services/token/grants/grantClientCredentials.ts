@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   GrantClientCredentialsRequest,
   TokenResponse,
 } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { TokenDependencies } from "../index.ts";
 import { grantToClient } from "./grantToClient.ts";
 

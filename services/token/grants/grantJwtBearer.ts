@@ -1,6 +1,6 @@
 import { decodeProtectedHeader } from "jose";
+import type { Context } from "waybill";
 import type { GrantJwtBearerRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { TokenErrors } from "../errors.ts";
 import type { TokenDependencies } from "../index.ts";
 import { grantToClient, type Proven } from "./grantToClient.ts";

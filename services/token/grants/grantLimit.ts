@@ -1,5 +1,5 @@
-import type { StatusError } from "#shared/errors.ts";
-import type { Db } from "#shared/pg/pool.ts";
+import type { StatusError } from "waybill";
+import type { Db } from "waybill/postgres";
 import { TokenErrors } from "../errors.ts";
 import { takeGrants } from "../sql/takeGrants.ts";
 

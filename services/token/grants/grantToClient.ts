@@ -1,6 +1,6 @@
+import type { Context } from "waybill";
 import type { TokenResponse, Wanted } from "#proto/waybill/token/v1/token.ts";
 import type { Confirmation } from "#shared/auth/tokens/claims.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { Client } from "../clients/clients.ts";
 import { TokenErrors } from "../errors.ts";
 import type { TokenDependencies } from "../index.ts";

@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   EndOtherSignInsRequest,
   EndOtherSignInsResponse,
 } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { TokenDependencies } from "../index.ts";
 
 /** Ends every sign-in of the caller except the one that the call uses. */

@@ -1,5 +1,5 @@
+import type { Context } from "waybill";
 import type { EndSignInRequest, EndSignInResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { TokenErrors } from "../errors.ts";
 import type { TokenDependencies } from "../index.ts";
 

@@ -1,6 +1,5 @@
+import { type Context, Errors } from "waybill";
 import type { EndSubjectRequest, EndSubjectResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { Errors } from "#shared/errors.ts";
 import type { TokenDependencies } from "../index.ts";
 
 /** Ends every sign-in of a subject below an epoch, for the identity service only. */

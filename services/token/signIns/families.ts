@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
-import type { RevocationFeed } from "#shared/auth/revocationFeed.ts";
-import type { Context } from "#shared/contract/handlers.ts";
+import type { Context } from "waybill";
+import type { RevocationFeed } from "waybill/auth";
+import type { Pool } from "waybill/postgres";
 import { Groups } from "#shared/pg/groups.ts";
-import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import { type AuditLog, actorOf } from "../../auditLog/auditLog.ts";

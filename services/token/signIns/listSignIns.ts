@@ -1,7 +1,6 @@
+import { type Context, cutPage, pageSize } from "waybill";
+import { during } from "waybill/postgres";
 import type { ListSignInsRequest, ListSignInsResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { during } from "#shared/pg/during.ts";
-import { cutPage, pageSize } from "#shared/server/pagination.ts";
 import type { TokenDependencies } from "../index.ts";
 import { listFamilies } from "./sql/listFamilies.ts";
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
+import type { Context } from "waybill";
 import type { RefreshRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { TokenErrors } from "../errors.ts";
 import { narrow } from "../grants/wanted.ts";
 import type { TokenDependencies } from "../index.ts";

@@ -1,6 +1,6 @@
+import type { Context } from "waybill";
 import { IdentityServiceService } from "#proto/waybill/identity/v1/identity.ts";
 import type { SignInRequest, TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import { askIdentity } from "../clients/askIdentity.ts";
 import { TokenErrors } from "../errors.ts";

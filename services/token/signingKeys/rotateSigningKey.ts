@@ -1,6 +1,6 @@
+import type { Context } from "waybill";
 import type { RotateSigningKeyRequest, SigningKey } from "#proto/waybill/token/v1/token.ts";
 import type { SigningAlgorithm } from "#shared/auth/tokens/verificationKeys.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import { actorOf } from "../../auditLog/auditLog.ts";
 import type { TokenDependencies } from "../index.ts";
 import { toSigningKey } from "./listSigningKeys.ts";

@@ -7,9 +7,9 @@ import {
   randomBytes,
 } from "node:crypto";
 import type { JWK } from "jose";
+import type { Pool } from "waybill/postgres";
 import type { Wrapping } from "#shared/auth/credentials/wrapping.ts";
 import type { SigningAlgorithm } from "#shared/auth/tokens/verificationKeys.ts";
-import type { Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import type { AuditLog } from "../../auditLog/auditLog.ts";
 import { deleteSigningKeys } from "./sql/deleteSigningKeys.ts";

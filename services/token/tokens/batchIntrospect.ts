@@ -1,8 +1,8 @@
+import type { Context } from "waybill";
 import type {
   BatchIntrospectRequest,
   BatchIntrospectResponse,
 } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { TokenDependencies } from "../index.ts";
 import { explain } from "./introspect.ts";
 

@@ -1,8 +1,7 @@
-import type { TokenAuthentication } from "#shared/auth/authentication.ts";
+import { type Context, StatusError } from "waybill";
+import type { TokenAuthentication } from "waybill/auth";
 import type { Confirmation } from "#shared/auth/tokens/claims.ts";
 import { PROOF_LIFE_S } from "#shared/auth/tokens/dpop.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { StatusError } from "#shared/errors.ts";
 import { singleValue } from "#shared/waybill/metadata.ts";
 import { TokenErrors } from "../errors.ts";
 import type { Spending } from "../spending.ts";

@@ -1,6 +1,5 @@
+import { type Context, StatusError } from "waybill";
 import { Introspection, type IntrospectRequest } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { StatusError } from "#shared/errors.ts";
 import type { TokenDependencies } from "../index.ts";
 import { readRefreshToken } from "../signIns/refreshTokens.ts";
 import { readFamily } from "../signIns/sql/readFamily.ts";

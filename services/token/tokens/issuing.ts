@@ -1,5 +1,6 @@
+import type { AccessToken } from "waybill/auth";
 import type { TokenResponse } from "#proto/waybill/token/v1/token.ts";
-import type { AccessToken, Confirmation } from "#shared/auth/tokens/claims.ts";
+import type { Confirmation } from "#shared/auth/tokens/claims.ts";
 import type { Client } from "../clients/clients.ts";
 import { TokenErrors } from "../errors.ts";
 import type { SigningKeys } from "../signingKeys/signingKeys.ts";

@@ -1,5 +1,5 @@
 import { sign } from "node:crypto";
-import type { AccessToken } from "#shared/auth/tokens/claims.ts";
+import type { AccessToken } from "waybill/auth";
 import { newRandomId } from "#shared/runtime/ids.ts";
 import type { SigningKey } from "../signingKeys/signingKeys.ts";
 

@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from "node:crypto";
 import { SignJWT } from "jose";
 import { expect, test } from "vitest";
-import { AccessTokens } from "#shared/auth/tokens/accessTokens.ts";
-import type { Context } from "#shared/contract/handlers.ts";
+import type { Context } from "waybill";
+import { AccessTokens } from "waybill/auth";
 import type { TokenDependencies } from "../index.ts";
 import { revoke } from "./revoke.ts";
 

@@ -1,8 +1,7 @@
+import { type Context, StatusError } from "waybill";
+import type { AccessToken } from "waybill/auth";
 import type { RevokeRequest, RevokeResponse } from "#proto/waybill/token/v1/token.ts";
 import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
-import type { AccessToken } from "#shared/auth/tokens/claims.ts";
-import type { Context } from "#shared/contract/handlers.ts";
-import { StatusError } from "#shared/errors.ts";
 import type { TokenDependencies } from "../index.ts";
 import { readRefreshToken } from "../signIns/refreshTokens.ts";
 import { readFamilyOwner } from "../signIns/sql/readFamilyOwner.ts";

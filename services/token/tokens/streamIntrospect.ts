@@ -1,5 +1,5 @@
+import type { Context } from "waybill";
 import type { Introspection, IntrospectRequest } from "#proto/waybill/token/v1/token.ts";
-import type { Context } from "#shared/contract/handlers.ts";
 import type { TokenDependencies } from "../index.ts";
 import { explain } from "./introspect.ts";
 

@@ -5,13 +5,10 @@
  *
  * Usage: forked, with SESSION_SERVICE CREDENTIALS_DIR
  */
+import { type Contract, RemoteAnchors, Server } from "waybill";
+import { Assertions, loadCredentials } from "waybill/auth";
+import { SavedResponses, savedAudience } from "waybill/postgres";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
-import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
-import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
-import { Assertions } from "#shared/auth/assertions.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import type { Contract } from "#shared/contract/contract.ts";
-import { Server } from "#shared/server/server.ts";
 import type { SessionDependencies } from "../../../services/session/index.ts";
 import { sessionHandlers } from "../../../services/session/index.ts";
 import { contract } from "../../support/clients.ts";

@@ -1,7 +1,7 @@
 import { mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { loadContract } from "#shared/contract/contract.ts";
+import { loadContract } from "waybill";
 import { bootstrap } from "../../../deploy/envoy/bootstrap.ts";
 import { ANY_CLUSTER } from "../../../deploy/envoy/routes.ts";
 import type { Children } from "../../../deploy/local/children.ts";

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ServiceError } from "@grpc/grpc-js";
+import { readError } from "waybill";
+import { createClient } from "waybill/client";
 import { SessionServiceService } from "#proto/waybill/session/v1/session.ts";
-import { createClient } from "#shared/client/client.ts";
-import { readError } from "#shared/errors.ts";
 import { bearer, Callers } from "../../support/callers/callers.ts";
 import { startTestCluster } from "../../support/cluster.ts";
 import type { Suite } from "./bench.ts";

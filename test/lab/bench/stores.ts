@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
-import { migrateAnchors } from "#shared/anchors/migrate.ts";
+import { migrateAnchors } from "waybill/postgres";
 import { withMigrationLock } from "#shared/pg/migrate.ts";
 import { Children } from "../../../deploy/local/children.ts";
 import { freePort } from "../../../deploy/local/ports.ts";

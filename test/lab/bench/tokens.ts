@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { exportJWK, jwtVerify } from "jose";
 import pg from "pg";
-import { AccessTokens } from "#shared/auth/tokens/accessTokens.ts";
+import { AccessTokens } from "waybill/auth";
 import { importKeys } from "#shared/auth/tokens/verificationKeys.ts";
 import { toolPath } from "../../../deploy/local/tools.ts";
 import type { SigningKey } from "../../../services/token/signingKeys/signingKeys.ts";

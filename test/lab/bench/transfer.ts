@@ -1,7 +1,7 @@
+import { Sessions, toMetadataValue, WAYBILL_KEY } from "waybill/testing";
 import { CheckoutState } from "#proto/waybill/checkout/v1/checkout_state.ts";
 import { Waybill } from "#proto/waybill/options/v1/options.ts";
-import { toField, toMetadataValue, WAYBILL_KEY } from "#shared/waybill/carriers.ts";
-import { Sessions } from "#shared/waybill/sessions.ts";
+import { toField } from "#shared/waybill/carriers.ts";
 import { ADDRESS } from "../../support/callers/shopper.ts";
 import { contract, makeClients } from "../../support/clients.ts";
 import { startTestCluster } from "../../support/cluster.ts";

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Removes keys from a ring. */
 export async function deleteKeys(tx: Db, audience: string, ids: string[]): Promise<void> {

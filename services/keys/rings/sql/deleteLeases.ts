@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Ends leases on a ring. */
 export async function deleteLeases(tx: Db, audience: string, holders: string[]): Promise<void> {

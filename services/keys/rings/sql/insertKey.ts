@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { RingKeyRow } from "./readRing.ts";
 
 /** Adds a key to a ring. */

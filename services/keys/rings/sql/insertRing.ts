@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Makes an audience's ring, without keys, when there is none. */
 export async function insertRing(tx: Db, audience: string): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Locks a ring's row until the transaction ends. False: there is no such ring. */
 export async function lockRing(tx: Db, audience: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** The audiences that have rings. */
 export async function readAudiences(db: Db): Promise<string[]> {

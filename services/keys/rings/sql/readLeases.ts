@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** A lease as it is kept. */
 export interface LeaseRow {

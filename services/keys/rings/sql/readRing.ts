@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** A key as it is kept. Times are in seconds since 1970, by the database's clock. */
 export interface RingKeyRow {

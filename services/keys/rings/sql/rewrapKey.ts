@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { RingKeyRow } from "./readRing.ts";
 
 /** Replaces a key's wrapping, unless the row has changed since it was read. */

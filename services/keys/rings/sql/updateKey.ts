@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { RingKeyRow } from "./readRing.ts";
 
 /** Gives a key another state, with its times, and the wrapping that goes with it. */

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Channel that tells other replicas of a ring's new version. */
 export const RING_CHANNEL = "waybill_ring";

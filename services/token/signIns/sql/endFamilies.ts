@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Selects families of a subject: one, or all except one. */
 export type Which = { readonly only: string } | { readonly except: string | undefined };

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /**
  * Ends the families of a subject below an epoch. Records the epoch, so that concurrent sign-ins below it

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import { FAMILY_COLUMNS, type FamilyRow, IS_ALIVE } from "./readFamily.ts";
 
 /** Reads a page of a subject's active families, newest first. @param before id of the last one of the page before */

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Serializes changes of a subject's families until the transaction ends. */
 export async function lockSubject(tx: Db, subject: string): Promise<void> {

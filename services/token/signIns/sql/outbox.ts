@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** An ended family that the feed has not acknowledged. */
 export interface OutboxRow {

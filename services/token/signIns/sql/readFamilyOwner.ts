@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Reads the subject and client of a family, active or ended. */
 export async function readFamilyOwner(

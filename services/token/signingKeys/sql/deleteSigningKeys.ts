@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Deletes keys whose successor has been active so long that all their tokens have expired. */
 export async function deleteSigningKeys(

@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 import type { SigningKeyRow } from "./readSigningKeys.ts";
 
 /** Inserts a key. @param publishS seconds until the key signs */

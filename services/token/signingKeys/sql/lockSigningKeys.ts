@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Number of the advisory lock. */
 const LOCK = 5_071_000_002n;

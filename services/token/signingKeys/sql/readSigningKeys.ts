@@ -1,5 +1,5 @@
 import type { JWK } from "jose";
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 export interface SigningKeyRow {
   id: string;

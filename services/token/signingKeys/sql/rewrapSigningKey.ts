@@ -1,4 +1,4 @@
-import type { Db } from "#shared/pg/pool.ts";
+import type { Db } from "waybill/postgres";
 
 /** Replaces the wrapping of a signing key. */
 export async function rewrapSigningKey(

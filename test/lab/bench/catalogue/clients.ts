@@ -1,16 +1,16 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
-import { Assertions } from "#shared/auth/assertions.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import type { CacheScope } from "#shared/cache/cacheScope.ts";
-import { followChanges } from "#shared/cache/followChanges.ts";
-import { type CacheStats, ResponseCache } from "#shared/cache/responseCache.ts";
+import { ResponseCache } from "waybill";
+import { Assertions, loadCredentials } from "waybill/auth";
 import {
   type CallSettings,
   createClient,
+  followChanges,
   type ServiceClient,
   scopeName,
-} from "#shared/client/client.ts";
+} from "waybill/client";
+import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
+import type { CacheScope } from "#shared/cache/cacheScope.ts";
+import type { CacheStats } from "#shared/cache/responseCache.ts";
 import { contract } from "../../../support/clients.ts";
 
 /** What a replica's own cache has. */

@@ -4,9 +4,10 @@
  *
  * Usage: forked, with ADDRESS CREDENTIALS_DIR and `cache` or `none`
  */
+
 import { Metadata } from "@grpc/grpc-js";
+import type { CallSettings } from "waybill/client";
 import { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
-import type { CallSettings } from "#shared/client/client.ts";
 import { cachedClient, plainClient } from "./clients.ts";
 import type { Prepare, ReaderResult } from "./startReader.ts";
 

@@ -1,12 +1,12 @@
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import { Metadata } from "@grpc/grpc-js";
+import { type CallSettings, CHANGE_KEY } from "waybill/client";
 import {
   BatchGetProductsResponse,
   ListProductsResponse,
   Product,
 } from "#proto/waybill/catalog/v1/catalog.ts";
-import { CHANGE_KEY, changeIn } from "#shared/cache/changeNumbers.ts";
-import type { CallSettings } from "#shared/client/client.ts";
+import { changeIn } from "#shared/cache/changeNumbers.ts";
 import { bearer, Callers } from "../../../support/callers/callers.ts";
 import { type CatalogueClient, cachedClient, plainClient } from "./clients.ts";
 import type { Random } from "./reads.ts";

@@ -1,11 +1,11 @@
 import type { Metadata } from "@grpc/grpc-js";
+import { createClient } from "waybill/client";
+import { WAYBILL_KEY } from "waybill/testing";
 import {
   AnchoredServiceService,
   BasketRequest,
   CarriedServiceService,
 } from "#proto/waybill/bench/v1/bench.ts";
-import { createClient } from "#shared/client/client.ts";
-import { WAYBILL_KEY } from "#shared/waybill/carriers.ts";
 import { SESSION_KEY } from "./peer.ts";
 
 const IN_FLIGHT = 64;

@@ -1,5 +1,5 @@
 import { Metadata } from "@grpc/grpc-js";
-import { WAYBILL_KEY } from "#shared/waybill/carriers.ts";
+import { WAYBILL_KEY } from "waybill/testing";
 import { type Serve, servePlainly } from "./peer.ts";
 
 const NOTHING = { response: { waybill: undefined, changes: 1 } };

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { createPool } from "waybill/postgres";
 import { Basket } from "#proto/waybill/bench/v1/bench.ts";
-import { createPool } from "#shared/pg/pool.ts";
 import { naming, newBasket, type PeerSettings, servePlainly, sessionOf } from "./peer.ts";
 
 const CREATE = `

@@ -1,21 +1,21 @@
 import { join } from "node:path";
 import {
+  type Context,
+  type Contract,
+  fixedRing,
+  type Handlers,
+  loadContract,
+  RemoteAnchors,
+  Server,
+} from "waybill";
+import { Assertions, loadCredentials } from "waybill/auth";
+import { Anchors, createPool, SavedResponses, Spills, savedAudience } from "waybill/postgres";
+import {
   AnchoredServiceService,
   Basket,
   type BasketRequest,
   CarriedServiceService,
 } from "#proto/waybill/bench/v1/bench.ts";
-import { Anchors } from "#shared/anchors/anchors.ts";
-import { RemoteAnchors } from "#shared/anchors/remote/remoteAnchors.ts";
-import { SavedResponses, savedAudience } from "#shared/anchors/savedResponses.ts";
-import { Spills } from "#shared/anchors/spills.ts";
-import { Assertions } from "#shared/auth/assertions.ts";
-import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { type Contract, loadContract } from "#shared/contract/contract.ts";
-import type { Context, Handlers } from "#shared/contract/handlers.ts";
-import { createPool } from "#shared/pg/pool.ts";
-import { fixedRing } from "#shared/rings/ring.ts";
-import { Server } from "#shared/server/server.ts";
 import { newBasket, type PeerSettings } from "./peer.ts";
 
 export const PROTOSET = join(import.meta.dirname, "../../../../proto/gen/bench.binpb");
