@@ -47,7 +47,7 @@ export function compareSkips(listed: Skips, tests: readonly Ran[]) {
  * skipped test is not listed in skips.json.
  */
 export default class Summary implements Reporter {
-  /** Whether the run was asked for some tests by name: all others are skipped then. */
+  /** True when the run selects tests by name: all others are skipped then. */
   #isFiltered = false;
 
   onInit({ config }: { config: { testNamePattern?: RegExp } }): void {

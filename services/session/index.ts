@@ -61,7 +61,7 @@ export type AnchorsOf = (context: Pick<Context, "caller">) => Anchors;
 export function anchorsOf(db: Pool): AnchorsOf {
   const made = new Map<string, Anchors>();
   return ({ caller: { service } }) => {
-    // Who calls is one of the services that there is a key of: they are few.
+    // The caller is a service with a registered key: there are few, so the map stays small.
     let anchors = made.get(service!);
     if (anchors === undefined) {
       anchors = new Anchors(db, "session", service!, service!);

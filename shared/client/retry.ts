@@ -31,8 +31,8 @@ type MessageContext = Parameters<InterceptingCall["sendMessageWithContext"]>[0];
  *
  * Waits between attempts as long as the response asks (RetryInfo), or else twice as long each time,
  * with jitter, and never past the deadline. With a jar each call that advances a session gets an
- * idempotency key, which all its attempts share. Of two such interceptors around a call the outer one
- * retries.
+ * idempotency key, which all its attempts share. When a call has two such
+ * interceptors, only the outer one retries.
  */
 export function retrying(contract: Contract, jar?: JarState): Interceptor {
   return (options: AttemptOptions, nextCall) => {

@@ -127,8 +127,8 @@ export function backoffMs(
 }
 
 /**
- * Whether the connection broke before the status. grpc-js says so in words alone, with no metadata; a
- * service that answers INTERNAL or UNKNOWN, and an HTTP status such as 400, would be the same again.
+ * Returns whether the connection broke before the status arrived. grpc-js reports that in the details
+ * alone, without metadata. A status from the service or an HTTP error would be the same on a retry.
  */
 function isBroken({
   code,
