@@ -1,7 +1,7 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { TokenServiceService } from "../../proto/gen/waybill/token/v1/token.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../client/client.ts";
+import { reconnect } from "../runtime/reconnect.ts";
 import {
   importKeys,
   SIGNING_ALGORITHMS,
@@ -12,8 +12,7 @@ import {
 /** Far less than a key is published before it signs. */
 const POLL_MS = 60_000;
 const MIN_INTERVAL_MS = 1000;
-const MIN_BACKOFF_MS = 20;
-const MAX_BACKOFF_MS = 2000;
+const BACKOFF = { minBackoffMs: 20, maxBackoffMs: 2000 };
 
 /** Where the keys are asked for. */
 export interface JwksWatcherOptions {
@@ -80,23 +79,14 @@ export class JwksWatcher implements VerificationKeys {
     if (keys.size > 0) this.#first.resolve();
   }
 
-  async #poll(): Promise<void> {
+  #poll(): Promise<void> {
+    const poll = async () => {
+      await this.#fetch();
+      // Without keys the token service is about to make its first ones.
+      return this.#keys.size > 0 ? POLL_MS * (0.9 + Math.random() * 0.2) : undefined;
+    };
     const { signal } = this.#closing;
-    let backoffMs = MIN_BACKOFF_MS;
-    while (!signal.aborted) {
-      let waitMs = POLL_MS;
-      try {
-        await this.#fetch();
-        if (this.#keys.size > 0) backoffMs = MIN_BACKOFF_MS;
-        // The token service is about to make its first keys.
-        else waitMs = backoffMs;
-      } catch (error) {
-        const { message } = error as Error;
-        if (!signal.aborted) this.#log?.warn({ cause: message }, "cannot read the signing keys");
-        waitMs = backoffMs;
-      }
-      if (waitMs === backoffMs) backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
-      await delay(waitMs * (0.9 + Math.random() * 0.2), undefined, { signal }).catch(() => {});
-    }
+    const options = { ...BACKOFF, signal, log: this.#log };
+    return reconnect("signing key poll failed; will retry", poll, options);
   }
 }

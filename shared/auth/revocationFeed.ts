@@ -1,19 +1,18 @@
 import { randomBytes } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import type { ServiceError } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { KeysServiceService, type Revocation } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../client/client.ts";
 import { Errors, readError } from "../errors.ts";
 import { moment, systemClocks } from "../runtime/clocks.ts";
+import { reconnect } from "../runtime/reconnect.ts";
 import { Assertions } from "./assertions.ts";
 import type { Credentials } from "./credentials/credentials.ts";
 import { Revocations, type RevocationsOptions } from "./tokens/revocations.ts";
 
 const PING_MS = 1000;
 const PING_TIMEOUT_MS = 3000;
-const MIN_BACKOFF_MS = 50;
-const MAX_BACKOFF_MS = 1000;
+const PING_RETRY_MS = 250;
 
 /** Whose replica this is, and where the key service is. */
 export interface RevocationFeedOptions extends RevocationsOptions {
@@ -89,48 +88,39 @@ export class RevocationFeed {
     this.#client.close();
   }
 
-  /** One question at a time: how fresh the answer is counts from when the question was sent. */
-  async #ping(): Promise<void> {
+  /** Polls, one poll at a time: a response is as fresh as the moment when its request was sent. */
+  #ping(): Promise<void> {
+    const ping = async () => {
+      const metadata = await this.#assertions.to(KeysServiceService.readRevocations);
+      const sentAt = moment(this.#options.clocks ?? systemClocks);
+      const afterNumber = this.revocations.number;
+      const timeoutMs = PING_TIMEOUT_MS;
+      const piece = await this.#client.readRevocations({ afterNumber }, { metadata, timeoutMs });
+      this.revocations.apply(piece);
+      this.revocations.fresh(sentAt);
+      this.#first.resolve();
+      return PING_MS * (0.9 + Math.random() * 0.2);
+    };
     const { signal } = this.#closing;
-    while (!signal.aborted) {
-      let waitMs = PING_MS;
-      try {
-        const metadata = await this.#assertions.to(KeysServiceService.readRevocations);
-        const sentAt = moment(this.#options.clocks ?? systemClocks);
-        const afterNumber = this.revocations.number;
-        const timeoutMs = PING_TIMEOUT_MS;
-        const piece = await this.#client.readRevocations({ afterNumber }, { metadata, timeoutMs });
-        this.revocations.apply(piece);
-        this.revocations.fresh(sentAt);
-        this.#first.resolve();
-      } catch (error) {
-        const { message } = error as Error;
-        if (!signal.aborted) this.#options.log?.warn({ cause: message }, "revocations: no answer");
-        waitMs = MAX_BACKOFF_MS / 4;
-      }
-      await delay(waitMs * (0.9 + Math.random() * 0.2), undefined, { signal }).catch(() => {});
-    }
+    const backoff = { minBackoffMs: PING_RETRY_MS, maxBackoffMs: PING_RETRY_MS };
+    const { log } = this.#options;
+    return reconnect("revocation poll failed; will retry", ping, { ...backoff, signal, log });
   }
 
-  async #watch(): Promise<void> {
+  #watch(): Promise<void> {
     const { signal } = this.#closing;
-    let backoffMs = MIN_BACKOFF_MS;
-    while (!signal.aborted) {
-      try {
-        const metadata = await this.#assertions.to(KeysServiceService.watchRevocations);
-        const afterNumber = this.revocations.number;
-        const pieces = this.#client.watchRevocations({ afterNumber }, { signal, metadata });
-        for await (const piece of pieces) {
-          backoffMs = MIN_BACKOFF_MS;
-          // After a gap the stream is opened anew, from what is known here.
-          if (!this.revocations.apply(piece)) break;
-        }
-      } catch (error) {
-        const { message } = error as Error;
-        if (!signal.aborted) this.#options.log?.debug({ cause: message }, "revocations: cut off");
+    const follow = async (succeeded: () => void) => {
+      const metadata = await this.#assertions.to(KeysServiceService.watchRevocations);
+      const afterNumber = this.revocations.number;
+      const pieces = this.#client.watchRevocations({ afterNumber }, { signal, metadata });
+      for await (const piece of pieces) {
+        succeeded();
+        // After a gap the stream is opened again, from the last number applied here.
+        if (!this.revocations.apply(piece)) break;
       }
-      await delay(backoffMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
-      backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
-    }
+    };
+    // The poll warns when the key service is unavailable.
+    const options = { signal, log: this.#options.log, level: "debug" } as const;
+    return reconnect("revocation stream disconnected; reconnecting", follow, options);
   }
 }

@@ -1,10 +1,8 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
+import { reconnect } from "../runtime/reconnect.ts";
 import type { CacheScope } from "./cacheScope.ts";
 import type { Change } from "./changes.ts";
 
-const MIN_BACKOFF_MS = 50;
-const MAX_BACKOFF_MS = 1000;
 /** A restart takes seconds. */
 const WARN_AFTER_MS = 30_000;
 
@@ -18,9 +16,10 @@ export interface ChangesPiece {
 }
 
 /**
- * Has a cache hear of a service's changes as they are made, for as long as the program wants. While nothing is
- * heard, what is kept is used for as long as it is declared good, unless an answer tells of a change. What was
- * missed is caught up with, or else all is dropped. Who hears nothing for longer than `warnAfterMs` says so, once.
+ * Applies a service's changes to a cache as they are made, until stopped. While the stream is disconnected,
+ * cached responses are used for as long as their lifetime allows, unless a response tells of a change.
+ * Afterwards missed changes are read, or the cache is emptied where they are gone. A stream that is
+ * disconnected for longer than `warnAfterMs` is logged, once.
  *
  * @param watch the changes after a number, and each one more as it is made: `WatchChanges` of the service
  * @returns stops it
@@ -34,36 +33,27 @@ export function followChanges(
   const stopping = new AbortController();
   const { signal } = stopping;
   let warning: NodeJS.Timeout | undefined;
-  const heard = () => {
+  const connected = () => {
     clearTimeout(warning);
     warning = undefined;
   };
-  const cut = () => {
+  const follow = async (succeeded: () => void) => {
     warning ??= setTimeout(
-      () => log?.warn({ forMs: warnAfterMs }, "changes: nothing is heard of them"),
+      () =>
+        log?.warn(
+          { forMs: warnAfterMs },
+          "change stream disconnected; stale responses are possible",
+        ),
       warnAfterMs,
     ).unref();
-  };
-  const follow = async () => {
-    let backoffMs = MIN_BACKOFF_MS;
-    cut();
-    while (!signal.aborted) {
-      try {
-        for await (const { number, gap, changes } of watch(scope.position, signal)) {
-          backoffMs = MIN_BACKOFF_MS;
-          heard();
-          if (gap) scope.reset(number);
-          else scope.hear(number, changes);
-        }
-      } catch (error) {
-        const { message } = error as Error;
-        if (!signal.aborted) log?.debug({ cause: message }, "changes: cut off");
-      }
-      cut();
-      await delay(backoffMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
-      backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+    for await (const { number, gap, changes } of watch(scope.position, signal)) {
+      succeeded();
+      connected();
+      if (gap) scope.reset(number);
+      else scope.hear(number, changes);
     }
   };
-  void follow().then(heard);
+  const options = { signal, log, level: "debug" } as const;
+  void reconnect("change stream disconnected; reconnecting", follow, options).then(connected);
   return () => stopping.abort();
 }

@@ -1,5 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
-
 /** How often watchers are woken though nothing was heard of, in ms. */
 const POLL_MS = 1000;
 
@@ -15,8 +13,7 @@ export interface Piece {
  */
 export class Feed<P extends Piece> {
   readonly #read: (after: bigint) => Promise<P>;
-  readonly #pollMs: number;
-  readonly #closing = new AbortController();
+  readonly #polling: NodeJS.Timeout;
   readonly #watchers = new Set<() => void>();
   /** Reads that have not begun yet, by the number they start from. */
   readonly #next = new Map<bigint, Promise<P>>();
@@ -28,8 +25,7 @@ export class Feed<P extends Piece> {
    */
   constructor(read: (after: bigint) => Promise<P>, pollMs: number = POLL_MS) {
     this.#read = read;
-    this.#pollMs = pollMs;
-    void this.#keepAwake();
+    this.#polling = setInterval(() => this.wake(), pollMs);
   }
 
   /** Calls `wake` whenever there may be more; ends with the function returned. */
@@ -99,14 +95,6 @@ export class Feed<P extends Piece> {
   }
 
   close(): void {
-    this.#closing.abort();
-  }
-
-  async #keepAwake(): Promise<void> {
-    const { signal } = this.#closing;
-    while (!signal.aborted) {
-      await delay(this.#pollMs, undefined, { signal }).catch(() => {});
-      this.wake();
-    }
+    clearInterval(this.#polling);
   }
 }

@@ -1,47 +1,33 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { PoolClient } from "pg";
 import type { Logger } from "pino";
+import { reconnect } from "../runtime/reconnect.ts";
 import { withConnection } from "./connection.ts";
 import type { Pool } from "./pool.ts";
 
 const RETRY_MS = 1000;
 
-/** Who hears of what, by channel. */
+/** What is called with a notification's payload, by channel. */
 type Listeners = Readonly<Record<string, (payload: string) => void>>;
 
 /**
- * Hears what other replicas of a service have committed, on a connection of its own, which no pooler may lie
- * on the way of. What is said while that is broken gets lost: whoever listens looks for himself from time to
- * time.
+ * Receives the notifications that other replicas of a service commit, on a connection of its own, which
+ * must not pass through a pooler. Notifications are lost while it is disconnected: listeners must also
+ * poll.
  */
 export class Notifications {
-  readonly #db: Pool;
-  readonly #log: Logger;
   readonly #listeners: Listeners;
   readonly #closing = new AbortController();
 
   constructor(db: Pool, log: Logger, listeners: Listeners) {
-    this.#db = db;
-    this.#log = log;
     this.#listeners = listeners;
-    void this.#keepListening();
+    const listen = () => withConnection(db, (client) => this.#listen(client));
+    const { signal } = this.#closing;
+    const options = { signal, log, minBackoffMs: RETRY_MS, maxBackoffMs: RETRY_MS };
+    void reconnect("notification connection lost; reconnecting", listen, options);
   }
 
   close(): void {
     this.#closing.abort();
-  }
-
-  async #keepListening(): Promise<void> {
-    const { signal } = this.#closing;
-    while (!signal.aborted) {
-      try {
-        await withConnection(this.#db, (client) => this.#listen(client));
-      } catch (error) {
-        const { message } = error as Error;
-        if (!signal.aborted) this.#log.warn({ cause: message }, "cannot hear of other replicas");
-      }
-      await delay(RETRY_MS, undefined, { signal }).catch(() => {});
-    }
   }
 
   async #listen(client: PoolClient): Promise<void> {

@@ -7,6 +7,7 @@ import type { Credentials } from "../auth/credentials/credentials.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../client/client.ts";
 import { Errors } from "../errors.ts";
 import { type Clocks, type Moment, moment, systemClocks } from "../runtime/clocks.ts";
+import { reconnect } from "../runtime/reconnect.ts";
 import { drop, type Holding, hear, isLeased, NOTHING, sealingOf, take } from "./holding.ts";
 import { checkRing, type Ring, type RingSource, type Sealing } from "./ring.ts";
 import { makeOneTimeKey, openRing } from "./sealedRing.ts";
@@ -14,8 +15,7 @@ import { makeOneTimeKey, openRing } from "./sealedRing.ts";
 const REFRESH_INTERVAL_MS = 1000;
 const REFRESH_TIMEOUT_MS = 5000;
 const MAX_WAITING = 100;
-const MIN_BACKOFF_MS = 100;
-const MAX_BACKOFF_MS = 2000;
+const BACKOFF = { minBackoffMs: 100, maxBackoffMs: 2000 };
 const RELEASE_TIMEOUT_MS = 1000;
 /** A lease is renewed when so much of it is over: two renewals may get lost. */
 const RENEW_AFTER = 1 / 3;
@@ -65,6 +65,7 @@ export class RingWatcher implements RingSource {
   readonly #closing = new AbortController();
   readonly #first = Promise.withResolvers<void>();
   readonly #clocks: Clocks;
+  readonly #log: Logger | undefined;
   #holding: Holding = NOTHING;
   #sealing: Sealing | undefined;
   #wasLeased = false;
@@ -85,6 +86,7 @@ export class RingWatcher implements RingSource {
       timeoutMs: REFRESH_TIMEOUT_MS,
     });
     this.#clocks = options.clocks ?? systemClocks;
+    this.#log = options.log?.child({ audience: options.audience });
     void this.#watch();
     if (options.lease !== undefined) void this.#keepLease(options.lease);
   }
@@ -163,71 +165,47 @@ export class RingWatcher implements RingSource {
     }
   }
 
-  async #watch(): Promise<void> {
-    const { audience, service, credentials, log } = this.#options;
+  #watch(): Promise<void> {
+    const { audience, service, credentials } = this.#options;
     const { signal } = this.#closing;
-    let backoffMs = MIN_BACKOFF_MS;
-    while (!signal.aborted) {
-      try {
-        const oneTimeKey = await makeOneTimeKey();
-        const rings = this.#client.watchRing(
-          { audience },
-          {
-            signal,
-            metadata: await this.#authorization("watchRing", oneTimeKey.publicJwk),
-          },
-        );
-        for await (const { ring } of rings) {
-          if (ring) this.#accept(await openRing(ring, service, oneTimeKey, credentials));
-          backoffMs = MIN_BACKOFF_MS;
-        }
-      } catch (error) {
-        // No stack: while the key service is away this comes again and again.
-        const { message } = error as Error;
-        if (!signal.aborted) log?.warn({ audience, cause: message }, "the watch of the ring broke");
+    const follow = async (succeeded: () => void) => {
+      const oneTimeKey = await makeOneTimeKey();
+      const metadata = await this.#authorization("watchRing", oneTimeKey.publicJwk);
+      for await (const { ring } of this.#client.watchRing({ audience }, { signal, metadata })) {
+        if (ring) this.#accept(await openRing(ring, service, oneTimeKey, credentials));
+        succeeded();
       }
-      const jitter = 0.5 + Math.random() / 2;
-      await this.#wait(backoffMs * jitter, signal).catch(() => {});
-      backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
-    }
+    };
+    return reconnect("key ring stream disconnected; reconnecting", follow, {
+      ...BACKOFF,
+      signal,
+      log: this.#log,
+      wait: this.#wait,
+    });
   }
 
-  async #keepLease(lease: LeaseOptions): Promise<void> {
-    const { audience, log } = this.#options;
-    const { signal } = this.#closing;
-    let backoffMs = MIN_BACKOFF_MS;
-    while (!signal.aborted) {
+  #keepLease(lease: LeaseOptions): Promise<void> {
+    const renew = async () => {
       const acknowledged = this.#holding.ring?.version ?? 0;
-      let waitMs: number;
-      try {
-        const renewal = this.#renew(lease, acknowledged);
-        this.#renewal = renewal.then(
-          () => {},
-          () => {},
-        );
-        const { durationMs, version } = await renewal.finally(() => {
-          this.#renewal = undefined;
-        });
-        backoffMs = MIN_BACKOFF_MS;
-        // A first lease acknowledges the ring that it comes with; a later one what it was asked with.
-        if (this.#holding.ring?.version !== (acknowledged || version)) continue;
-        waitMs = durationMs * RENEW_AFTER;
-      } catch (error) {
-        const { message } = error as Error;
-        if (!signal.aborted) log?.warn({ audience, cause: message }, "cannot renew the lease");
-        waitMs = backoffMs;
-        backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
-      }
-      const woken = new Promise<void>((resolve) => {
-        this.#renewNow = resolve;
+      const renewal = this.#renew(lease, acknowledged);
+      this.#renewal = renewal.catch(() => {});
+      const { durationMs, version } = await renewal.finally(() => {
+        this.#renewal = undefined;
       });
-      const wait = new AbortController();
-      const ended = AbortSignal.any([signal, wait.signal]);
-      await Promise.race([woken, this.#wait(waitMs * (0.5 + Math.random() / 2), ended)]).catch(
-        () => {},
-      );
-      wait.abort();
-    }
+      // A first lease acknowledges the ring that it comes with; a later one the ring of its request.
+      const isAcknowledged = this.#holding.ring?.version === (acknowledged || version);
+      return isAcknowledged ? durationMs * RENEW_AFTER * (0.5 + Math.random() / 2) : 0;
+    };
+    return reconnect("key ring lease not renewed; will retry", renew, {
+      ...BACKOFF,
+      signal: this.#closing.signal,
+      log: this.#log,
+      wait: (ms, signal) => {
+        const woken = new AbortController();
+        this.#renewNow = () => woken.abort();
+        return this.#wait(ms, AbortSignal.any([signal, woken.signal]));
+      },
+    });
   }
 
   /** @returns how long the lease lasts, and the version of the ring that it came with */
@@ -268,7 +246,7 @@ export class RingWatcher implements RingSource {
 
   /** Tells of the lease's beginning and of its end, which nothing else would bring to mind. */
   #tell(leased: boolean, now: Moment): void {
-    const { lease, audience, log } = this.#options;
+    const { lease } = this.#options;
     if (lease === undefined) return;
     clearTimeout(this.#lapse);
     if (leased) {
@@ -282,7 +260,7 @@ export class RingWatcher implements RingSource {
     }
     if (leased === this.#wasLeased) return;
     this.#wasLeased = leased;
-    if (!leased) log?.error({ audience }, "the lease on the ring has run out: nothing is sealed");
+    if (!leased) this.#log?.error("key ring lease expired; sealing nothing until it is renewed");
     lease.changed?.(leased);
   }
 

@@ -2,9 +2,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 
 /**
- * Does something again and again, about so often, until told to stop. Replicas do not do it in step:
- * each wait is half to one and a half of the time given. What fails is tried again the next time.
+ * Runs work about once in each interval until stopped. Each wait is half to one and a half of the interval,
+ * so that replicas do not run in step. Work that fails is retried after the next wait.
  *
+ * @param what names the work in the log, as in `{what} failed; will retry`
  * @returns stops it
  */
 export function every(
@@ -19,14 +20,14 @@ export function every(
     while (!signal.aborted) {
       await delay(intervalMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
-      await work().catch((err: unknown) => log.warn({ err }, `failed, to be tried again: ${what}`));
+      await work().catch((err: unknown) => log.warn({ err }, `${what} failed; will retry`));
     }
   };
   void run();
   return () => stopping.abort();
 }
 
-/** Does something at once, and again until it succeeds or is told to stop. */
+/** Runs work at once, and again until it succeeds or the signal is aborted. */
 export async function untilDone(
   what: string,
   work: () => Promise<unknown>,
@@ -38,7 +39,7 @@ export async function untilDone(
       await work();
       return;
     } catch (err) {
-      log.warn({ err }, `failed, to be tried again: ${what}`);
+      log.warn({ err }, `${what} failed; will retry`);
       await delay(500 + Math.random() * 500, undefined, { signal }).catch(() => {});
     }
   }

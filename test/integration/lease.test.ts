@@ -185,7 +185,7 @@ test("a key service that can open none of the rings, for its key-encryption key 
     {
       write(line: string) {
         said.push(line);
-        if (said.filter((each) => each.includes("failed, to be tried again")).length > 1) {
+        if (said.filter((each) => each.includes("failed; will retry")).length > 1) {
           tries.resolve();
         }
       },
