@@ -1,54 +1,46 @@
-interface Entry<Value> {
-  readonly value: Value;
-  readonly until: number;
-}
+import { LRUCache } from "lru-cache";
 
+/** Most responses that are cached. */
 const MAX_ENTRIES = 10_000;
 
 /**
- * Keeps answers of another service for a short while. Those who ask for the same meanwhile share the
- * question; how many answers are kept is bounded.
+ * Caches another service's responses for a short while, also that something does not exist. Callers that
+ * ask for the same key at once share one request, which no other key can evict.
  */
 export class Memo<Value> {
   readonly #ask: (key: string) => Promise<Value>;
-  readonly #lifeMs: number;
   readonly #isGood: (value: Value) => boolean;
-  readonly #entries = new Map<string, Entry<Value>>();
+  readonly #entries: LRUCache<string, { readonly value: Value }>;
   readonly #asking = new Map<string, Promise<Value>>();
 
-  /** @param isGood whether an answer may still be used; looked at each time */
+  /** @param isGood whether a cached response may still be used; checked each time */
   constructor(
     ask: (key: string) => Promise<Value>,
     lifeMs: number,
     isGood: (value: Value) => boolean = () => true,
   ) {
     this.#ask = ask;
-    this.#lifeMs = lifeMs;
     this.#isGood = isGood;
+    this.#entries = new LRUCache({ max: MAX_ENTRIES, ttl: lifeMs });
   }
 
-  /** The answer at once where it is known, and otherwise a promise of it. */
+  /** The response at once where it is cached, and otherwise a promise of it. */
   get(key: string): Value | Promise<Value> {
     const entry = this.#entries.get(key);
-    if (entry !== undefined && performance.now() < entry.until && this.#isGood(entry.value)) {
-      return entry.value;
-    }
+    if (entry !== undefined && this.#isGood(entry.value)) return entry.value;
     let asking = this.#asking.get(key);
     if (asking === undefined) {
-      asking = this.#askAndKeep(key).finally(() => this.#asking.delete(key));
+      asking = this.#askAndCache(key).finally(() => this.#asking.delete(key));
       this.#asking.set(key, asking);
     }
     return asking;
   }
 
-  async #askAndKeep(key: string): Promise<Value> {
-    const until = performance.now() + this.#lifeMs;
+  async #askAndCache(key: string): Promise<Value> {
+    // A response is as fresh as the moment when it was asked for.
+    const start = performance.now();
     const value = await this.#ask(key);
-    if (this.#entries.size >= MAX_ENTRIES) {
-      const oldest = this.#entries.keys().next();
-      if (!oldest.done) this.#entries.delete(oldest.value);
-    }
-    this.#entries.set(key, { value, until });
+    this.#entries.set(key, { value }, { start });
     return value;
   }
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Metadata } from "@grpc/grpc-js";
 import { exportJWK, SignJWT } from "jose";
+import { LRUCache } from "lru-cache";
 import { Access, Step } from "../../proto/gen/waybill/options/v1/options.ts";
 import {
   type ClientAuthentication,
@@ -66,7 +67,7 @@ export class ServiceTokens {
   readonly #token: ServiceClient<typeof TokenServiceService>;
   readonly #monotonic: () => number;
   readonly #own = new Map<string, Held>();
-  readonly #exchanged = new Map<string, Held>();
+  readonly #exchanged = new LRUCache<string, Held>({ max: MAX_EXCHANGED });
 
   constructor(options: ServiceTokensOptions) {
     this.#options = options;
@@ -127,10 +128,6 @@ export class ServiceTokens {
     const key = `${audience}\0${jwt}`;
     let held = this.#exchanged.get(key);
     if (held === undefined) {
-      if (this.#exchanged.size >= MAX_EXCHANGED) {
-        const oldest = this.#exchanged.keys().next();
-        if (!oldest.done) this.#exchanged.delete(oldest.value);
-      }
       held = { current: undefined, fetching: undefined };
       this.#exchanged.set(key, held);
     }

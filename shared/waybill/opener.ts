@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import { Errors } from "../errors.ts";
 import { CheckedRingSource, type Ring, type RingSource } from "../rings/ring.ts";
 import { decrypt, type HeaderKey, headerKey, parseHeader, type Sealed } from "./jwe.ts";
@@ -10,9 +11,9 @@ export class Opener {
   readonly #type: TokenType;
   readonly #audience: string;
   readonly #ring: RingSource;
-  // By protected header. Holds only keys under which a tag was verified: a stranger can invent
-  // salts, but not tags, so he can evict nothing.
-  readonly #subkeys = new Map<string, HeaderKey>();
+  // By protected header. Holds only keys under which a tag was verified: an attacker can invent
+  // salts, but not tags, and so evicts nothing.
+  readonly #subkeys = new LRUCache<string, HeaderKey>({ max: MAX_CACHED_SUBKEYS });
   #cachedOf: Ring | undefined;
 
   constructor(type: TokenType, audience: string, ring: RingSource) {
@@ -68,15 +69,8 @@ export class Opener {
     const key = deriveSubkey(ringKey.key, named.salt, this.#type, this.#audience);
     const subkey = headerKey(key, sealed.header);
     const plaintext = decrypt(subkey, sealed);
-    if (plaintext !== undefined && ring === this.#cachedOf) this.#remember(subkey);
+    if (plaintext !== undefined && ring === this.#cachedOf)
+      this.#subkeys.set(subkey.header, subkey);
     return plaintext;
-  }
-
-  #remember(subkey: HeaderKey): void {
-    if (this.#subkeys.size >= MAX_CACHED_SUBKEYS) {
-      const oldest = this.#subkeys.keys().next();
-      if (!oldest.done) this.#subkeys.delete(oldest.value);
-    }
-    this.#subkeys.set(subkey.header, subkey);
   }
 }

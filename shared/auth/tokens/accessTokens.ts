@@ -1,4 +1,5 @@
 import { jwtVerify } from "jose";
+import { LRUCache } from "lru-cache";
 import { Errors, StatusError } from "../../errors.ts";
 import { type AccessToken, readClaims } from "./claims.ts";
 import { readHeader } from "./header.ts";
@@ -12,19 +13,22 @@ import {
 export const MAX_TOKEN_LENGTH = 8192;
 /** How far another clock may be off, in seconds. */
 export const MAX_SKEW_S = 60;
-const MAX_REMEMBERED = 10_000;
+/** Most tokens whose verification is cached. */
+const MAX_VERIFIED = 10_000;
 
 /**
- * Verifies the access tokens of one issuer (RFC 9068 section 4), without asking anybody.
+ * Verifies the access tokens of one issuer (RFC 9068 section 4), without a request to it.
  *
- * That a signature was good is remembered, for so many tokens; whether the key is still published and
- * the token still alive is looked at each time. What is not known yet is jose's to check.
+ * Caches the result of verifying a signature, for the most recently used tokens. Whether the key is still
+ * published and the token has not expired is checked each time.
  */
 export class AccessTokens {
   readonly issuer: string;
   readonly #keys: VerificationKeys;
   readonly #now: () => number;
-  readonly #remembered = new Map<string, { token: AccessToken; key: VerificationKey }>();
+  readonly #verified = new LRUCache<string, { token: AccessToken; key: VerificationKey }>({
+    max: MAX_VERIFIED,
+  });
 
   /**
    * @param issuer the `iss` that tokens must have
@@ -49,10 +53,10 @@ export class AccessTokens {
    *   is not known and nobody could be asked; or rejects with it
    */
   verify(jwt: string): AccessToken | Promise<AccessToken> {
-    const known = this.#remembered.get(jwt);
+    const known = this.#verified.get(jwt);
     if (known !== undefined) {
       if (this.#keys.find(known.key.id) === known.key) return this.#alive(known.token);
-      this.#remembered.delete(jwt);
+      this.#verified.delete(jwt);
     }
     return this.#verifyFirst(jwt);
   }
@@ -71,7 +75,7 @@ export class AccessTokens {
       });
       const token = readClaims(payload);
       this.#alive(token);
-      this.#remember(jwt, token, key);
+      this.#verified.set(jwt, { token, key });
       return token;
     } catch (cause) {
       if (cause instanceof StatusError) throw cause;
@@ -99,13 +103,5 @@ export class AccessTokens {
       throw Errors.CREDENTIAL_INVALID({ cause: "it was issued in the future" });
     }
     return token;
-  }
-
-  #remember(jwt: string, token: AccessToken, key: VerificationKey): void {
-    if (this.#remembered.size >= MAX_REMEMBERED) {
-      const oldest = this.#remembered.keys().next();
-      if (!oldest.done) this.#remembered.delete(oldest.value);
-    }
-    this.#remembered.set(jwt, { token, key });
   }
 }

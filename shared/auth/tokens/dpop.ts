@@ -7,12 +7,14 @@ import {
   jwtVerify,
   SignJWT,
 } from "jose";
+import { LRUCache } from "lru-cache";
 import { decodeBase64url, isCanonicalCompact } from "../../runtime/base64url.ts";
 
 /** How old a proof may be, and how far ahead of this clock, in seconds. */
 export const PROOF_LIFE_S = 60;
 const MAX_PROOF_LENGTH = 2048;
-const MAX_REMEMBERED = 10_000;
+/** Most proofs whose verification is cached. */
+const MAX_VERIFIED = 10_000;
 
 /** A proof that holds (RFC 9449 section 4.3). */
 export interface Proof {
@@ -29,10 +31,13 @@ interface ReadProof extends Proof {
   readonly tokenDigest: string | undefined;
 }
 
-/** Checks DPoP proofs (RFC 9449). A proof seen before is not verified anew, only compared anew. */
+/**
+ * Checks DPoP proofs (RFC 9449). The signature of a proof is verified once; its age, address and token are
+ * compared each time. An evicted proof is verified again.
+ */
 export class Proofs {
   readonly #now: () => number;
-  readonly #remembered = new Map<string, ReadProof>();
+  readonly #verified = new LRUCache<string, ReadProof>({ max: MAX_VERIFIED });
 
   /** @param now milliseconds since the Unix epoch */
   constructor(now: () => number = Date.now) {
@@ -46,14 +51,10 @@ export class Proofs {
    * @param token the access token that is presented with it, if any: `ath` must be its hash
    */
   async verify(jwt: string, urls: readonly string[], token: string | undefined): Promise<Proof> {
-    let proof = this.#remembered.get(jwt);
+    let proof = this.#verified.get(jwt);
     if (proof === undefined) {
       proof = await readProof(jwt);
-      if (this.#remembered.size >= MAX_REMEMBERED) {
-        const oldest = this.#remembered.keys().next();
-        if (!oldest.done) this.#remembered.delete(oldest.value);
-      }
-      this.#remembered.set(jwt, proof);
+      this.#verified.set(jwt, proof);
     }
     if (Math.abs(this.#now() / 1000 - proof.issuedAt) > PROOF_LIFE_S) {
       throw new Error("the proof is not of the last minute");
