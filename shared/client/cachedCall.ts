@@ -7,149 +7,195 @@ import type { MethodContract } from "../contract/contract.ts";
 import type { ServiceDefinition } from "../contract/handlers.ts";
 import { only, resourcesIn, valuesOf } from "../server/caching.ts";
 import { namesEtag } from "../server/revalidation.ts";
+import { HandlerTransaction } from "../session/handlerTransaction.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../waybill/carriers.ts";
 import { setSecret } from "../waybill/metadata.ts";
 import type { CallSettings } from "./client.ts";
+import { deadlineOf, FORWARDED, metadataOf, onAbort } from "./send.ts";
 
 /** A fetch's deadline, in ms: before the limit of its flight, so that it fails as any call does. */
 const FETCH_LIMIT_MS = FLIGHT_LIMIT_MS - 1000;
-/** Who sends these along takes care of what he has kept himself. */
+/** A caller that sends these has a cache of its own. */
 const BY_HAND = ["if-none-match", CHANGE_KEY];
-/** What says whose the answer is, whatever else it says. */
+/** A response with these belongs to its caller, whatever else it says. */
 const OWN_KEYS = [WAYBILL_KEY, SESSION_KEY, "set-cookie"];
 
-type Send = (request: unknown, settings: CallSettings) => Promise<unknown>;
+/** Makes a call with one response. */
+export type Send = (request: unknown, settings: CallSettings) => Promise<unknown>;
 
-/** What a cached call needs of its client. */
+/** The parts of a client that a cached call needs. */
 export interface CachedCallParts {
   readonly scope: CacheScope;
   /** Makes a call as if there were no cache. */
   readonly plain: Send;
-  /** Makes a call with nothing but what it is given. */
+  /** Makes a call with the given metadata alone. */
   readonly send: Send;
-  /** Who calls, where answers are not everybody's; undefined: it cannot be told. */
+  /** The deadline of calls that set none, in ms from their start. */
+  readonly timeoutMs: number;
+  /** Identifies the caller, where responses are not public; undefined: the caller is unknown. */
   readonly identity: (settings: CallSettings) => Promise<string | undefined>;
-  /** Metadata that a fetch takes from its call besides those that its answer varies by. */
-  readonly forwarded: readonly string[];
-  readonly metadataOf: (settings: CallSettings) => Metadata;
-  readonly deadline: (settings: CallSettings) => number;
-  readonly onAbort: (settings: CallSettings, cancel: () => void) => () => void;
+}
+
+/** A call whose response may be cached. */
+interface CacheableCall {
+  readonly bytes: Buffer;
+  /** The metadata that the response varies by, and trace context. */
+  readonly given: Metadata;
+  /** Empty where the response is public. */
+  readonly who: string;
+  readonly isFresh: boolean;
+  readonly resources: readonly string[] | undefined;
+  /** The newest change that the client knew of. */
+  readonly position: bigint;
+}
+
+/** The metadata that came with a response. */
+interface Received {
+  readonly reply: Metadata;
+  readonly trailers: Metadata;
 }
 
 /**
- * A call that is answered from what is kept, as long as that is good, and never from anything older than a
- * change that the cache was told of. What is kept but no longer good is validated by its ETag. Each answer
- * is a message of its own.
+ * Makes calls that are answered from a cache while a response there is fresh, and never from one that is
+ * older than a change which the cache was told of. A stale response is validated by its ETag. Each caller
+ * gets a message of its own.
  *
- * - Of a call's metadata a fetch sends those that the answer varies by, trace context, and `authorization`
- *   where the answer is the caller's own: nothing else can be in what another caller is given.
- * - Who sends `cache-control: no-cache` is answered by the handler; `no-store`, `if-none-match` and
- *   `change` pass the cache by, and so does `dpop` where the answer is the caller's own.
- * - What comes without `cache-control`, or with a waybill, is not kept.
+ * - Of a call's metadata a fetch sends those that the response varies by, trace context, and `authorization`
+ *   where the response is the caller's own: nothing else can be in what another caller gets.
+ * - With `cache-control: no-cache` the handler answers; `no-store`, `if-none-match` and `change` bypass the
+ *   cache, and so does `dpop` where the response is the caller's own.
+ * - A response without `cache-control`, or with a waybill, is not cached.
  */
 export function cachedCall(
   method: MethodContract,
   definition: ServiceDefinition[string],
-  { scope, plain, send, identity, forwarded, metadataOf, deadline, onAbort }: CachedCallParts,
+  parts: CachedCallParts,
 ): Send {
+  const { scope, plain, timeoutMs } = parts;
   const cache = method.cache!;
-  const keys = [...cache.vary, ...forwarded];
   const isValidatedEachTime =
     (cache.maxAge?.seconds ?? 0n) + (cache.staleWhileRevalidate?.seconds ?? 0n) === 0n;
-  const decode = (bytes: Buffer) => definition.responseDeserialize(Buffer.from(bytes));
 
-  return async (request, settings) => {
-    const metadata = metadataOf(settings);
-    const directives = directivesOf(metadata);
-    const isByHand = BY_HAND.some((key) => metadata.get(key).length > 0);
-    // The caller may change his metadata, and the fetch begin, when another has been waited for.
-    const given = only(metadata, keys);
-    const who = cache.public ? "" : await identity(settings);
-    // A proof is good for one call alone: a fetch has none of its own.
-    const isProven = !cache.public && metadata.get("dpop").length > 0;
-    if (who === undefined || isByHand || isProven || directives.has("no-store")) {
-      return plain(request, settings);
-    }
-
-    const bytes = definition.requestSerialize(request);
-    const resources = method.resource ? resourcesIn(request, method.resource) : undefined;
-    const asked = scope.seen;
-    const isFresh = directives.has("no-cache");
-    let own: { reply: Metadata; trailers: Metadata } | undefined;
-    const fetch: Fetch = async ({ known, signal }) => {
-      const base = given.clone();
-      if (who !== "") setSecret(base, "authorization", who.slice(who.indexOf(" ") + 1));
-      if (isFresh) base.set("cache-control", "no-cache");
-      if (asked > 0n) base.set(CHANGE_KEY, `${asked}`);
-      const attempt = async (kept: Answer | undefined): ReturnType<Fetch> => {
-        const sent = base.clone();
-        if (kept !== undefined) sent.set("if-none-match", kept.etag);
-        let [reply, trailers] = [new Metadata(), new Metadata()];
-        // The caller may change his request when he has been answered by another's.
-        const response = await send(definition.requestDeserialize(bytes), {
-          metadata: sent,
-          signal,
-          timeoutMs: FETCH_LIMIT_MS,
-          onMetadata: (received) => {
-            reply = received;
-          },
-          onTrailers: (received) => {
-            trailers = received;
-          },
-        });
-        const etag = `${reply.get("etag")[0] ?? ""}`;
-        const isSame = reply.get("not-modified").length > 0;
-        if (isSame && kept === undefined) {
-          throw new Error(`${method.path} was answered "not modified", but was not asked so`);
-        }
-        if (isSame && !namesEtag([etag], kept!.etag)) return attempt(undefined);
-        reply.remove("not-modified");
-        const told = seeChange(scope, reply);
-        const lifetime = lifetimeOf(reply);
-        const answer: Answer = {
-          bytes: isSame ? kept!.bytes : definition.responseSerialize(response),
-          etag,
-          cacheControl: `${reply.get("cache-control")[0] ?? ""}`,
-          lifetime: lifetime ?? { maxAgeMs: 0, staleMs: 0 },
-          resources,
-          position: told > asked ? told : asked,
-          ageMs: ageOf(reply),
-        };
-        own = { reply, trailers };
-        return { answer, isShared: lifetime !== undefined && isAnybodys(reply, method) };
-      };
-      return attempt(known !== undefined && known.etag !== "" ? known : undefined);
-    };
-
-    const waiting = patience(settings, deadline(settings), onAbort);
-    const varies = JSON.stringify([method.path, who, ...valuesOf(given, cache.vary)]);
+  return async (request, settings = {}) => {
+    HandlerTransaction.assertNone(method.path);
+    const call = await cacheableCall(method, definition, parts, request, settings);
+    if (call === undefined) return plain(request, settings);
+    const { fetch, received } = fetching(method, definition, parts, call);
+    const waiting = patience(settings, deadlineOf(settings, timeoutMs));
+    const varies = JSON.stringify([method.path, call.who, ...valuesOf(call.given, cache.vary)]);
     try {
       const found = await Promise.race([
         scope.ask({
-          key: `${varies}\n${bytes.toString("latin1")}`,
-          needs: asked,
-          position: asked,
-          resources,
-          fresh: isFresh || isValidatedEachTime,
+          key: `${varies}\n${call.bytes.toString("latin1")}`,
+          needs: call.position,
+          position: call.position,
+          resources: call.resources,
+          fresh: call.isFresh || isValidatedEachTime,
           signal: waiting.signal,
           fetch,
           refresh: () => fetch,
         }),
         waiting.gone,
       ]);
-      const isOwn = found.isOwn && own !== undefined;
-      settings.onMetadata?.(
-        isOwn ? own!.reply : replyOf(found.answer, found.ageMs, found.position),
-      );
-      settings.onTrailers?.(isOwn ? own!.trailers : new Metadata());
-      return decode(found.answer.bytes);
+      const own = found.isOwn ? received() : undefined;
+      settings.onMetadata?.(own?.reply ?? replyOf(found.answer, found.ageMs, found.position));
+      settings.onTrailers?.(own?.trailers ?? new Metadata());
+      return definition.responseDeserialize(Buffer.from(found.answer.bytes));
     } finally {
       waiting.end();
     }
   };
 }
 
-/** Whether an answer is what the contract here says: a newer service may have declared it otherwise. */
+/** Reads what a call asks for. Undefined: it bypasses the cache. */
+async function cacheableCall(
+  method: MethodContract,
+  definition: ServiceDefinition[string],
+  { scope, identity }: CachedCallParts,
+  request: unknown,
+  settings: CallSettings,
+): Promise<CacheableCall | undefined> {
+  const cache = method.cache!;
+  const metadata = metadataOf(settings);
+  const directives = directivesOf(metadata);
+  const isByHand = BY_HAND.some((key) => metadata.get(key).length > 0);
+  // The caller may change its metadata before the fetch begins.
+  const given = only(metadata, [...cache.vary, ...FORWARDED]);
+  const who = cache.public ? "" : await identity(settings);
+  // A proof is good for one call alone: a fetch has none of its own.
+  const isProven = !cache.public && metadata.get("dpop").length > 0;
+  if (who === undefined || isByHand || isProven || directives.has("no-store")) return undefined;
+  return {
+    bytes: definition.requestSerialize(request),
+    given,
+    who,
+    isFresh: directives.has("no-cache"),
+    resources: method.resource ? resourcesIn(request, method.resource) : undefined,
+    position: scope.seen,
+  };
+}
+
+/** Makes the fetch of a call. `received` returns the metadata of its response, once it has one. */
+function fetching(
+  method: MethodContract,
+  definition: ServiceDefinition[string],
+  { scope, send }: CachedCallParts,
+  call: CacheableCall,
+): { fetch: Fetch; received: () => Received | undefined } {
+  const { bytes, given, who, isFresh, resources, position } = call;
+  let received: Received | undefined;
+  const attempt = async (
+    base: Metadata,
+    signal: AbortSignal,
+    kept: Answer | undefined,
+  ): ReturnType<Fetch> => {
+    const sent = base.clone();
+    if (kept !== undefined) sent.set("if-none-match", kept.etag);
+    let [reply, trailers] = [new Metadata(), new Metadata()];
+    // Decoded again: the caller may change its request after a response to another caller.
+    const response = await send(definition.requestDeserialize(bytes), {
+      metadata: sent,
+      signal,
+      timeoutMs: FETCH_LIMIT_MS,
+      onMetadata: (metadata) => {
+        reply = metadata;
+      },
+      onTrailers: (metadata) => {
+        trailers = metadata;
+      },
+    });
+    const etag = `${reply.get("etag")[0] ?? ""}`;
+    const isSame = reply.get("not-modified").length > 0;
+    if (isSame && kept === undefined) {
+      throw new Error(`${method.path} was answered "not modified", but was not asked so`);
+    }
+    if (isSame && !namesEtag([etag], kept!.etag)) return attempt(base, signal, undefined);
+    reply.remove("not-modified");
+    const told = seeChange(scope, reply);
+    const lifetime = lifetimeOf(reply);
+    const answer: Answer = {
+      bytes: isSame ? kept!.bytes : definition.responseSerialize(response),
+      etag,
+      cacheControl: `${reply.get("cache-control")[0] ?? ""}`,
+      lifetime: lifetime ?? { maxAgeMs: 0, staleMs: 0 },
+      resources,
+      position: told > position ? told : position,
+      ageMs: ageOf(reply),
+    };
+    received = { reply, trailers };
+    return { answer, isShared: lifetime !== undefined && isAnybodys(reply, method) };
+  };
+  const fetch: Fetch = async ({ known, signal }) => {
+    const base = given.clone();
+    if (who !== "") setSecret(base, "authorization", who.slice(who.indexOf(" ") + 1));
+    if (isFresh) base.set("cache-control", "no-cache");
+    if (position > 0n) base.set(CHANGE_KEY, `${position}`);
+    return attempt(base, signal, known !== undefined && known.etag !== "" ? known : undefined);
+  };
+  return { fetch, received: () => received };
+}
+
+/** Whether a response is as public as this contract says: a newer service may declare it otherwise. */
 function isAnybodys(reply: Metadata, { cache }: MethodContract): boolean {
   if (OWN_KEYS.some((key) => reply.get(key).length > 0)) return false;
   if (cache!.public && !directivesOf(reply).has("public")) return false;
@@ -157,7 +203,7 @@ function isAnybodys(reply: Metadata, { cache }: MethodContract): boolean {
   return varies.every((key) => cache!.vary.includes(key.trim()));
 }
 
-/** What comes with an answer that was kept. */
+/** The metadata of a cached response. */
 function replyOf({ etag, cacheControl }: Answer, ageMs: number, position: bigint): Metadata {
   const reply = new Metadata();
   reply.set("etag", etag);
@@ -167,11 +213,10 @@ function replyOf({ etag, cacheControl }: Answer, ageMs: number, position: bigint
   return reply;
 }
 
-/** How long a call waits for what another may have asked for; set up when it has to wait at all. */
+/** Bounds a call's wait for another call's fetch. The timer starts when `signal` is called. */
 function patience(
   settings: CallSettings,
   deadline: number,
-  onAbort: CachedCallParts["onAbort"],
 ): { signal(): AbortSignal; gone: Promise<never>; end(): void } {
   const controller = new AbortController();
   const gone = Promise.withResolvers<never>();

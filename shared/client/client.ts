@@ -1,32 +1,22 @@
-import type { EventEmitter } from "node:events";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import {
-  type CallOptions,
   type ChannelCredentials,
   type ChannelOptions,
   Client,
-  type ClientReadableStream,
-  type ClientUnaryCall,
-  type ClientWritableStream,
   credentials as grpcCredentials,
   type Interceptor,
   Metadata,
-  type ServiceError,
-  type StatusObject,
 } from "@grpc/grpc-js";
-import { type KnownChanges, seeChange, seeWritten, withChange } from "../cache/changeNumbers.ts";
 import { Changes } from "../cache/changes.ts";
 import type { ResponseCache } from "../cache/responseCache.ts";
-import { type Contract, checkContract } from "../contract/contract.ts";
+import { type Contract, checkContract, type MethodContract } from "../contract/contract.ts";
 import type { Caller, ClientMethods, Context, ServiceDefinition } from "../contract/handlers.ts";
 import { MAX_TIMER_MS, wholeNumber } from "../runtime/wholeNumber.ts";
 import { redactGrpcLog } from "../server/wire/grpcLog.ts";
-import { HandlerTransaction } from "../session/handlerTransaction.ts";
 import { setSecret } from "../waybill/metadata.ts";
 import { allowingAddresses } from "./addressCredentials.ts";
-import { cachedCall } from "./cachedCall.ts";
+import { cachedCall, type Send } from "./cachedCall.ts";
 import { retrying } from "./retry.ts";
+import { type ClientMethod, callForResponse, openStream } from "./send.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 
@@ -90,9 +80,6 @@ export type ServiceClient<Definition> = ClientMethods<Definition, CallSettings> 
   close(): void;
 };
 
-/** W3C trace context goes with a call to the next service. */
-const FORWARDED = ["traceparent", "tracestate"];
-
 /**
  * Makes a client. Calls are spread over all addresses that the target resolves to, every call has a
  * deadline, and connections are kept alive. Failed calls reject with grpc-js's ServiceError; read
@@ -108,17 +95,12 @@ export function createClient<Definition extends ServiceDefinition>(
   target: string,
   options: ClientOptions = {},
 ): ServiceClient<Definition> {
-  const {
-    contract,
-    cache,
-    interceptors = [],
-    timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS,
-  } = options;
+  const { contract, cache, interceptors = [], timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   if (cache !== undefined && contract === undefined) {
     throw new Error("a client with a cache needs the contract, which says what may be kept");
   }
   if (contract !== undefined) checkContract("createClient: contract", contract);
-  wholeNumber("createClient: timeoutMs", defaultTimeoutMs, 1, MAX_TIMER_MS);
+  wholeNumber("createClient: timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
   redactGrpcLog();
   const clientId = ++clients;
   const credentials = options.credentials ?? grpcCredentials.createInsecure();
@@ -131,158 +113,73 @@ export function createClient<Definition extends ServiceDefinition>(
     ...options.channel,
   });
 
-  const callOptions = (settings: CallSettings): CallOptions => ({
-    deadline: Math.min(
-      Date.now() + (settings.timeoutMs ?? defaultTimeoutMs),
-      settings.context?.deadline ?? Number.POSITIVE_INFINITY,
-    ),
-  });
-  const metadataOf = ({ metadata, context }: CallSettings): Metadata => {
-    if (context === undefined) return metadata ?? new Metadata();
-    const merged = metadata?.clone() ?? new Metadata();
-    for (const key of FORWARDED)
-      for (const value of context.metadata.get(key)) merged.add(key, value);
-    return merged;
-  };
-
-  // What is remembered of changes where no cache does it.
+  // Remembers the changes that responses told of, where no cache does.
   const remembered = new Changes();
   const methods: Record<string, unknown> = { close: () => client.close() };
   for (const [name, method] of Object.entries(definition)) {
     const declared = contract?.find(method.path);
     const scope = declared && cache?.scope(scopeName(target, declared.service));
     const known = declared && (scope ?? remembered);
-    // What is asked again, or of a session that answers again, may tell of a change that was made before.
-    const writes =
-      declared?.kind === "unary" && !declared.cache && !declared.idempotent && !declared.session;
+    const calls = { client, definition: method, timeoutMs, declared, known };
     if (method.responseStream) {
-      methods[name] = (request: unknown, settings: CallSettings = {}) => {
-        HandlerTransaction.assertNone(method.path);
-        // A stream lives until it is cancelled, unless the call says otherwise.
-        const deadline =
-          settings.timeoutMs === undefined ? undefined : callOptions(settings).deadline;
-        const options = deadline === undefined ? {} : { deadline };
-        const { path, requestSerialize: serialize, responseDeserialize: deserialize } = method;
-        const metadata = metadataOf(settings);
-        let stream: ClientReadableStream<unknown>;
-        if (method.requestStream) {
-          const both = client.makeBidiStreamRequest(
-            path,
-            serialize,
-            deserialize,
-            metadata,
-            options,
-          );
-          // What breaks the stream is heard by its reader.
-          pipeline(Readable.from(request as AsyncIterable<unknown>), both).catch(() => {});
-          stream = both;
-        } else {
-          stream = client.makeServerStreamRequest(
-            path,
-            serialize,
-            deserialize,
-            request,
-            metadata,
-            options,
-          );
-        }
-        const stopListening = onAbort(settings, () => stream.cancel());
-        // Who stops reading destroys the stream; grpc-js by itself would leave the call open.
-        stream.once("close", () => {
-          stopListening();
-          stream.cancel();
-        });
-        listen(stream, settings, known && toldOf(known, false));
-        return stream;
-      };
+      methods[name] = (request: unknown, settings: CallSettings = {}) =>
+        openStream(calls, request, settings);
       continue;
     }
-    const call = (request: unknown, settings: CallSettings) =>
-      new Promise((resolve, reject) => {
-        HandlerTransaction.assertNone(method.path);
-        const { path, requestSerialize: serialize, responseDeserialize: deserialize } = method;
-        const given = metadataOf(settings);
-        const metadata = known && declared?.cache ? withChange(given, known) : given;
-        const told = known && toldOf(known, writes);
-        const done = (error: ServiceError | null, response?: unknown) => {
-          stopListening();
-          if (error) reject(error);
-          else resolve(response);
-        };
-        let call: ClientUnaryCall | ClientWritableStream<unknown>;
-        if (method.requestStream) {
-          const options = settings.timeoutMs === undefined ? {} : callOptions(settings);
-          const upload = client.makeClientStreamRequest(
-            path,
-            serialize,
-            deserialize,
-            metadata,
-            options,
-            done,
-          );
-          const requests = failing(request as AsyncIterable<unknown>, (error) => {
-            reject(error);
-            upload.cancel();
-          });
-          // What else breaks the stream is what the call fails with.
-          pipeline(Readable.from(requests), upload).catch(() => {});
-          call = upload;
-        } else {
-          const options = callOptions(settings);
-          call = client.makeUnaryRequest(
-            path,
-            serialize,
-            deserialize,
-            request,
-            metadata,
-            options,
-            done,
-          );
-        }
-        const stopListening = onAbort(settings, () => call.cancel());
-        listen(call, settings, told);
-      });
-    const { authorize } = options;
-    const plain =
-      authorize === undefined
-        ? (request: unknown, settings: CallSettings = {}) => call(request, settings)
-        : async (request: unknown, settings: CallSettings = {}) => {
-            const made = await authorize(method.path, settings.context?.caller);
-            if (made === undefined) return call(request, settings);
-            const metadata = settings.metadata?.clone() ?? new Metadata();
-            const credentials = typeof made === "string" ? { authorization: made } : made;
-            for (const [key, value] of Object.entries(credentials)) {
-              setSecret(metadata, key, value);
-            }
-            return call(request, { ...settings, metadata });
-          };
-    methods[name] = plain;
-    if (scope === undefined || declared?.cache === undefined || declared.session) continue;
-    const isAlike = declared.cache.public && declared.cache.vary.length === 0;
-    if (interceptors.length > 0 && !isAlike) continue;
-    const cached = cachedCall(declared, method, {
-      scope,
-      plain,
-      send: call,
-      forwarded: FORWARDED,
-      metadataOf,
-      deadline: (settings) => Number(callOptions(settings).deadline),
-      onAbort,
-      async identity(settings) {
-        const authorization = authorize
-          ? await authorize(method.path, settings.context?.caller)
-          : one(settings.metadata?.get("authorization"));
-        // A proof is good for its one call, so what comes with it passes the cache by.
-        if (typeof authorization !== "string") return undefined;
-        return authorization && `${clientId} ${authorization}`;
-      },
-    });
-    methods[name] = async (request: unknown, settings: CallSettings = {}) => {
-      HandlerTransaction.assertNone(method.path);
-      return cached(request, settings);
-    };
+    const plain = authorized(calls, options.authorize);
+    const isCacheable =
+      scope !== undefined && declared !== undefined && mayCache(declared, options);
+    methods[name] = isCacheable
+      ? cachedCall(declared, method, {
+          scope,
+          plain,
+          send: (request, settings) => callForResponse(calls, request, settings),
+          timeoutMs,
+          identity: identityOf(method, options, clientId),
+        })
+      : plain;
   }
   return methods as ServiceClient<Definition>;
+}
+
+/** Calls with one response, with the credentials that the client adds. */
+function authorized(calls: ClientMethod, authorize: ClientOptions["authorize"]): Send {
+  if (authorize === undefined) {
+    return (request, settings = {}) => callForResponse(calls, request, settings);
+  }
+  return async (request, settings = {}) => {
+    const made = await authorize(calls.definition.path, settings.context?.caller);
+    if (made === undefined) return callForResponse(calls, request, settings);
+    const metadata = settings.metadata?.clone() ?? new Metadata();
+    const credentials = typeof made === "string" ? { authorization: made } : made;
+    for (const [key, value] of Object.entries(credentials)) setSecret(metadata, key, value);
+    return callForResponse(calls, request, { ...settings, metadata });
+  };
+}
+
+/** A cache does not see the metadata that interceptors add, which may select the response. */
+function mayCache(
+  { cache, session }: MethodContract,
+  { interceptors = [] }: ClientOptions,
+): boolean {
+  if (cache === undefined || session !== undefined) return false;
+  return interceptors.length === 0 || (cache.public && cache.vary.length === 0);
+}
+
+/** Finds out whose response a call asks for; undefined: unknown. */
+function identityOf(
+  { path }: ServiceDefinition[string],
+  { authorize }: ClientOptions,
+  clientId: number,
+): (settings: CallSettings) => Promise<string | undefined> {
+  return async (settings) => {
+    const authorization = authorize
+      ? await authorize(path, settings.context?.caller)
+      : one(settings.metadata?.get("authorization"));
+    // A proof is good for its one call, so a call with one bypasses the cache.
+    if (typeof authorization !== "string") return undefined;
+    return authorization && `${clientId} ${authorization}`;
+  };
 }
 
 /** The name that a cache knows a service by, as a target answers for it. */
@@ -292,46 +189,4 @@ export function scopeName(target: string, service: string): string {
 
 function one(values: readonly (string | Buffer)[] = []): string | undefined {
   return values.length === 1 ? values[0]?.toString() : undefined;
-}
-
-/** An iterable that tells when it fails by itself. */
-async function* failing(
-  source: AsyncIterable<unknown>,
-  failed: (error: unknown) => void,
-): AsyncGenerator<unknown> {
-  try {
-    yield* source;
-  } catch (error) {
-    failed(error);
-    throw error;
-  }
-}
-
-/** What notes the change that an answer tells of. To be made before the call. */
-function toldOf(known: KnownChanges, writes: boolean): (metadata: Metadata) => void {
-  if (!writes) return (metadata) => seeChange(known, metadata);
-  const before = { seen: known.seen, era: known.era };
-  return (metadata) => seeWritten(known, before, metadata);
-}
-
-function listen(
-  call: EventEmitter,
-  { onMetadata, onTrailers }: CallSettings,
-  told: ((metadata: Metadata) => void) | undefined,
-): void {
-  // Before the answer: what the caller does next knows of the change.
-  if (told) call.on("metadata", told);
-  if (onMetadata) call.on("metadata", onMetadata);
-  if (onTrailers) call.on("status", ({ metadata }: StatusObject) => onTrailers(metadata));
-}
-
-function onAbort({ signal, context }: CallSettings, cancel: () => void): () => void {
-  const signals = [signal, context?.signal].filter((each) => each !== undefined);
-  for (const each of signals) {
-    if (each.aborted) cancel();
-    else each.addEventListener("abort", cancel, { once: true });
-  }
-  return () => {
-    for (const each of signals) each.removeEventListener("abort", cancel);
-  };
 }

@@ -189,10 +189,7 @@ export class CachedCatalog {
               scope,
               send: send(name),
               plain: send(name),
-              forwarded: [],
-              metadataOf: (settings) => settings.metadata ?? new Metadata(),
-              deadline: () => Number.POSITIVE_INFINITY,
-              onAbort: () => () => {},
+              timeoutMs: Number.POSITIVE_INFINITY,
               identity: async ({ metadata }) => `1 ${metadata?.get("authorization")[0]}`,
             })
           : send(name),
