@@ -20,7 +20,7 @@ import { type ClientMethod, callForResponse, openStream } from "./send.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 
-/** How many clients were made: each has callers of its own. */
+/** The number of clients made so far. Each has callers of its own. */
 let clients = 0;
 
 /** The credentials of one call with a token that is bound to a key (RFC 9449). */
@@ -39,23 +39,23 @@ export interface ClientOptions {
   timeoutMs?: number;
   interceptors?: Interceptor[];
   /**
-   * Makes the value of `authorization` of a call, and a DPoP proof where the token is bound to a key, from
-   * the path of its method and from the caller on whose behalf it is made. Undefined: none is sent.
+   * Makes the `authorization` of a call, and a DPoP proof where the token is bound to a key, from the path
+   * of its method and the caller on whose behalf it is made. Undefined: none is sent.
    */
   authorize?: (
     path: string,
     caller: Caller | undefined,
   ) => Promise<string | BoundAuthorization | undefined>;
   /**
-   * With it, calls that may be repeated are, when they fail on their way; and of what is kept, here or by the
-   * service, none is answered from before a change that an answer to this client has told of.
+   * With it, failed calls that are safe to repeat are retried, and no call gets a cached response, of this
+   * client's cache or of the service's, from before a change that a response to this client told of.
    */
   contract?: Contract;
   /**
-   * Where answers are kept that `contract` declares cacheable; needs `contract`. What is not public is kept
-   * for the caller that `authorize`, or the call's own metadata `authorization`, names. What `interceptors`
-   * add is not known when an answer is looked for: with any, what is not public or varies is not kept. Default:
-   * nothing is kept.
+   * Caches responses that `contract` declares cacheable; needs `contract`. A response that is not public is
+   * cached for the caller that `authorize`, or the call's own metadata `authorization`, names. The cache does
+   * not see what `interceptors` add: with any, only public responses that do not vary are cached. Default:
+   * no cache.
    */
   cache?: ResponseCache | undefined;
   channel?: ChannelOptions;
@@ -64,18 +64,18 @@ export interface ClientOptions {
 /** How one call is made. */
 export interface CallSettings {
   metadata?: Metadata;
-  /** How long to wait, in ms. Never longer than the call that `context` is of. */
+  /** The deadline, in ms from now. Never later than that of `context`. */
   timeoutMs?: number;
-  /** The call in whose course this one is made: its deadline, cancellation and trace go along. */
+  /** The call that is being served: its deadline, cancellation and trace apply to this call too. */
   context?: Pick<Context, "deadline" | "signal" | "metadata"> & Partial<Pick<Context, "caller">>;
   signal?: AbortSignal;
   /** Gets the response's initial metadata. */
   onMetadata?: (metadata: Metadata) => void;
-  /** Gets what the response ends with. */
+  /** Gets the response's trailers. */
   onTrailers?: (trailers: Metadata) => void;
 }
 
-/** A client with a method to a promise for each response, and to an iterable for each stream of them. */
+/** A client. A method returns a promise of its response, or an iterable of a stream of responses. */
 export type ServiceClient<Definition> = ClientMethods<Definition, CallSettings> & {
   close(): void;
 };
@@ -97,7 +97,9 @@ export function createClient<Definition extends ServiceDefinition>(
 ): ServiceClient<Definition> {
   const { contract, cache, interceptors = [], timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   if (cache !== undefined && contract === undefined) {
-    throw new Error("a client with a cache needs the contract, which says what may be kept");
+    throw new Error(
+      "createClient: cache needs the contract, which says which responses may be cached",
+    );
   }
   if (contract !== undefined) checkContract("createClient: contract", contract);
   wholeNumber("createClient: timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
@@ -108,7 +110,7 @@ export function createClient<Definition extends ServiceDefinition>(
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
-    // The last is nearest to the wire: a call holds its turn in the jar through all its attempts.
+    // The last is nearest to the wire: a call keeps its turn in the jar through all its attempts.
     interceptors: contract ? [...interceptors, retrying(contract)] : interceptors,
     ...options.channel,
   });
@@ -182,7 +184,7 @@ function identityOf(
   };
 }
 
-/** The name that a cache knows a service by, as a target answers for it. */
+/** The name of a service at a target, in a cache. */
 export function scopeName(target: string, service: string): string {
   return `${target} ${service}`;
 }

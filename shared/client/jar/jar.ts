@@ -17,14 +17,14 @@ import type { AttemptOptions } from "../retryPlan.ts";
 import { authorizing, SignIn, type SignInOptions } from "./signIn.ts";
 import { MemoryStore, type Store } from "./stores.ts";
 
-/** After these the waybill that was sent is of no more use. */
+/** After these errors the waybill that was sent cannot be used again. */
 const SPENT = new Set(["WAYBILL_INVALID", "WAYBILL_EXPIRED", "WAYBILL_ENDED", "WAYBILL_REVOKED"]);
 
 export interface JarOptions {
   contract: Contract;
-  /** Default: kept as long as the program runs. */
+  /** Default: memory. */
   store?: Store;
-  /** Where people sign in. Default: nobody can. */
+  /** Where people sign in. Default: `signIn` is an error. */
   signIn?: SignInOptions;
 }
 
@@ -60,17 +60,17 @@ export class Jar {
   }
 
   /**
-   * Signs a person in: from now on the calls of this jar's clients carry his access token, which is
-   * renewed by itself. A session that was begun before can be bound to him by a method with STEP_BIND.
+   * Signs a person in: from now on the calls of this jar's clients carry their access token, which the jar
+   * renews. A session that was begun before can be bound to them by a method with STEP_BIND.
    *
-   * @param device what he will know this sign-in by in a list
+   * @param device names this sign-in in the person's list of sign-ins
    * @throws Error when the jar has no option `signIn`; rejects with the service's error
    */
   signIn(username: string, secret: string, device?: string): Promise<void> {
     return this.#signedIn().signIn(username, secret, device);
   }
 
-  /** Ends the sign-in, everywhere, and forgets the sessions that were his. */
+  /** Ends the sign-in, everywhere, and forgets all sessions. */
   async signOut(): Promise<void> {
     const signIn = this.#signedIn();
     for (const { session } of this.#contract.methods) {
@@ -83,7 +83,7 @@ export class Jar {
     return this.#signIn?.isSignedIn ?? false;
   }
 
-  /** Lets connections of its own go. */
+  /** Closes the jar's own connections. */
   close(): void {
     this.#signIn?.close();
   }
@@ -111,7 +111,7 @@ export class Jar {
 
   #signedIn(): SignIn {
     if (this.#signIn !== undefined) return this.#signIn;
-    throw new Error("this jar has no option signIn: it does not know where people sign in");
+    throw new Error("this jar has no option signIn, which names the token service");
   }
 
   #waybills(session: string): Interceptor {
@@ -124,7 +124,7 @@ export class Jar {
     };
   }
 
-  /** A call that writes a session holds its turn through all its attempts. */
+  /** A call that writes a session keeps its turn through all its attempts. */
   #taking(session: string): Interceptor {
     return (options, nextCall) => {
       const method = this.#contract.find(options.method_definition.path);
@@ -136,12 +136,12 @@ export class Jar {
     };
   }
 
-  /** A session's newest waybill, to hand it on by other means. */
+  /** Returns a session's newest waybill, to pass it on by other means. */
   peek(audience: string, session = "default"): string | undefined {
     return this.#store.get(`${audience}/${session}`);
   }
 
-  /** Takes over a waybill that came by other means. */
+  /** Stores a waybill that was received by other means. */
   put(audience: string, waybill: string, session = "default"): void {
     this.#store.set(`${audience}/${session}`, waybill);
   }
@@ -165,13 +165,13 @@ export class Jar {
         const sent = repeated ?? this.#store.get(key);
         let received: string | undefined;
         metadata.remove(WAYBILL_KEY);
-        // Who names his session goes on from where it stands, whatever this waybill says.
+        // A call that names its session advances from its current version, not from this waybill.
         const isNamed = metadata.get(SESSION_KEY).length > 0;
         if (sent !== undefined && !isNamed) setSecret(metadata, WAYBILL_KEY, sent);
         next(metadata, {
           onReceiveMetadata: (reply, nextMetadata) => {
             received = lastOf(reply);
-            // A stream that breaks goes on from the last waybill that it has brought.
+            // A stream that breaks resumes from the last waybill that it brought.
             if (isStream) this.#keep(method, key, sent, received);
             nextMetadata(reply);
           },
@@ -185,7 +185,7 @@ export class Jar {
           onReceiveStatus: (result, nextStatus) => {
             received = lastOf(result.metadata) ?? received;
             if (result.code === status.OK) this.#keep(method, key, sent, received);
-            // Of a session that is named the error says nothing about the waybill that is here.
+            // The error of a call that names its session says nothing about the stored waybill.
             else if (!isNamed && method.step !== Step.STEP_RESUME) {
               this.#dropIfSpent(key, sent, result);
             }
@@ -265,7 +265,7 @@ export class Jar {
 
   #keep(method: MethodContract, key: string, sent: string | undefined, received?: string): void {
     if (received === undefined) return;
-    // A read may answer after an advance that began later: what it brings is then the older one.
+    // The response of a read may come after that of a later advance, with an older waybill.
     if (method.step === Step.STEP_READ && this.#store.get(key) !== sent) return;
     if (received === "") this.#store.delete(key);
     else this.#store.set(key, received);
@@ -278,7 +278,7 @@ export class Jar {
   }
 }
 
-/** What a stream's message brings. */
+/** The waybill in a stream's message. */
 function waybillOf({ responseCarrier }: MethodContract, message: unknown): string | undefined {
   if (responseCarrier === undefined) return undefined;
   const field = (message as Record<string, Waybill | undefined>)[responseCarrier];

@@ -23,40 +23,40 @@ import { type AttemptOptions, backoffMs, MAX_ATTEMPTS } from "../retryPlan.ts";
 import type { Store } from "./stores.ts";
 
 const STORE_KEY = "sign-in/tokens";
-/** A token is renewed when so much of its life is over, give or take a tenth. */
+/** A token is renewed after this part of its lifetime, give or take a tenth. */
 const RENEW_AT = 0.8;
 /** A proof is good for a minute; one is used for half of it. */
 const PROOF_REUSE_MS = 30_000;
 const MAX_PROOFS = 1000;
 
-/** Where a person signs in. */
+/** How a person signs in. */
 export interface SignInOptions {
-  /** gRPC target of the token service: the front door. */
+  /** gRPC target of the token service: the front proxy. */
   target: string;
   /** TLS and the like. Default: plaintext. */
   client?: Pick<ClientOptions, "credentials" | "channel" | "timeoutMs">;
   /**
-   * The address that the front door is known by, such as `https://api.example.com`. With it tokens are
-   * bound to a key of this jar's (DPoP, RFC 9449): whoever steals them has no use for them.
+   * The front proxy's public address, such as `https://api.example.com`. With it tokens are bound to a key
+   * of this jar (DPoP, RFC 9449): a stolen token cannot be used without the key.
    */
   origin?: string;
-  /** The client that people sign in with: `serviceAccounts/{id}`. Default: none that is registered. */
+  /** The registered client that people sign in with: `serviceAccounts/{id}`. Default: none. */
   clientName?: string;
 }
 
-/** What is kept of a sign-in. */
+/** A sign-in as it is stored. */
 interface Kept {
   refreshToken: string;
   accessToken: string;
   /** Milliseconds since the Unix epoch, by this machine's clock. */
   renewAt: number;
-  /** Made before a refresh is sent, and kept until its answer is: so a repeated one is known as such. */
+  /** Stored before a refresh is sent, until its response is: a repeated refresh has the same key. */
   idempotencyKey?: string;
   /** The private key that the tokens are bound to. */
   key?: JWK;
 }
 
-/** Keeps a person signed in: tokens are renewed before they expire, and nobody else sees them. */
+/** Keeps a person signed in: stores the tokens, and renews them before they expire. */
 export class SignIn {
   readonly #store: Store;
   readonly #options: SignInOptions;
@@ -71,7 +71,7 @@ export class SignIn {
     if (typeof target !== "string" || target === "") {
       throw new Error("Jar: signIn.target must be the gRPC target of the token service");
     }
-    // A proof for another address than callers use is refused, with every call.
+    // The service refuses every proof for another address than the one that callers use.
     if (origin !== undefined && !/^https?:\/\/[^/?#\s]+$/.test(origin)) {
       throw new Error("Jar: signIn.origin must be like https://host:port, without a path");
     }
@@ -84,7 +84,7 @@ export class SignIn {
     return this.#read() !== undefined;
   }
 
-  /** Rejects with the service's error when it refuses. @param device what the user will know it by */
+  /** Rejects with the service's error when it refuses. @param device names the sign-in in the user's list */
   async signIn(username: string, secret: string, device = ""): Promise<void> {
     const jwk = this.#options.origin === undefined ? undefined : makeKey();
     const { path } = TokenServiceService.signIn;
@@ -96,7 +96,7 @@ export class SignIn {
     this.#keep(answer, jwk);
   }
 
-  /** Ends the sign-in, everywhere. When the service can't be reached, only here. */
+  /** Ends the sign-in everywhere; where the service is unavailable, only in this jar. */
   async signOut(): Promise<void> {
     const kept = this.#read();
     this.forget();
@@ -111,18 +111,18 @@ export class SignIn {
   }
 
   /**
-   * Adds what a call proves itself with. Renews a token that is about to expire first; one that cannot be
-   * renewed now is sent as it is.
+   * Adds the access token and its proof to a call. First renews a token that is about to expire; one that
+   * cannot be renewed now is sent as it is.
    *
    * @param path `/package.Service/Method`
-   * @returns the access token used; undefined: nobody is signed in
+   * @returns the access token used; undefined: signed out
    */
   async authorize(path: string, metadata: Metadata): Promise<string | undefined> {
     let kept = this.#read();
     if (kept === undefined) return undefined;
     if (Date.now() >= kept.renewAt) {
-      // It may be good still. Without it the service would refuse the session instead, and the jar would
-      // drop a good waybill for a fault of the token service.
+      // The token may still be valid. Without it the service would refuse the session, and the jar would
+      // drop a valid waybill because of a failure of the token service.
       await this.renew(kept.accessToken).catch(() => {});
       kept = this.#read();
       if (kept === undefined) return undefined;
@@ -135,8 +135,8 @@ export class SignIn {
   }
 
   /**
-   * Renews the access token, once for all who wait. Does nothing when it is another one already.
-   * When the sign-in has ended, it is forgotten.
+   * Renews the access token, in one request for all waiting calls. Does nothing when it was replaced
+   * already. Forgets a sign-in that has ended.
    */
   async renew(accessToken: string): Promise<void> {
     if (this.#read()?.accessToken !== accessToken) return;
@@ -160,8 +160,8 @@ export class SignIn {
     const kept = this.#read();
     if (kept === undefined) return;
     const idempotencyKey = kept.idempotencyKey ?? randomBytes(16).toString("base64url");
-    // Written before it is sent: should the answer get lost, and this program with it, the next one
-    // repeats this very refresh.
+    // Stored before it is sent: if the response is lost, and this program ends, its next run repeats
+    // this very refresh.
     if (kept.idempotencyKey === undefined) this.#write({ ...kept, idempotencyKey });
     const { path } = TokenServiceService.refresh;
     const request = {
