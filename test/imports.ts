@@ -57,11 +57,13 @@ const MAX_SHARED_WITH_PROTOCOL = 20;
 const ONE_LAYER: Readonly<Record<string, string>> = {
   "services/checkout/orders/newerFields.test.ts": "a state of a newer program, field by field",
   "test/e2e/badSessions.test.ts": "forges waybills byte by byte",
+  "test/e2e/pgbouncer.test.ts": "anchors without a session, whose id tells its partition",
   "test/lab/bench/anchors.ts": "the statement of an advance, alone",
   "test/lab/bench/bench.ts": "shutdown in reverse order of start",
   "test/lab/bench/catalogue/clients.ts": "what a cache holds",
   "test/lab/bench/catalogue/startCatalogue.ts": "change numbers in metadata",
   "test/lab/bench/catalogue/underChange.ts": "change numbers in metadata",
+  "test/lab/bench/memory.ts": "anchors without a session, whose id tells its partition",
   "test/lab/bench/stores.ts": "the lock of migrations",
   "test/lab/bench/tokens.ts": "keys of access tokens, without a token service",
   "test/lab/bench/transfer.ts": "the carrier field, alone",

@@ -1,3 +1,4 @@
+import type { Logger } from "pino";
 import type { Context, Cursors, Handlers, SessionOptions } from "waybill";
 import { Anchors, type Pool } from "waybill/postgres";
 import type { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
@@ -41,14 +42,18 @@ export function sessionHandlers(
   };
 }
 
-/** @param keepS how long an anchor is kept from its begin, in seconds */
+/**
+ * @param keepS how long an anchor is stored after its session begins, in seconds
+ * @param log receives the cause of each outcome that is unknown
+ */
 export function anchorHandlers(
   of: AnchorsOf,
   keepS: number,
+  log: Logger,
 ): Handlers<typeof AnchorServiceService> {
   return {
-    beginAnchors: beginAnchors(of, keepS),
-    advanceAnchors: advanceAnchors(of),
+    beginAnchors: beginAnchors(of, keepS, log),
+    advanceAnchors: advanceAnchors(of, log),
     getAnchor: getAnchor(of),
     getAdvance: getAdvance(of),
     listSavedResponses: listSavedResponses(of),

@@ -29,6 +29,9 @@ export function startSession(replica: ReplicaParts): void {
     anchorage,
     checkpoints,
   });
-  server.add(AnchorServiceService, anchorHandlers(anchorsOf(db), longestSessionS(replica)));
+  server.add(
+    AnchorServiceService,
+    anchorHandlers(anchorsOf(db), longestSessionS(replica), replica.log),
+  );
   server.add(DirectoryServiceService, { registerSession: registerSession({ directory }) });
 }

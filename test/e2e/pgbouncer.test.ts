@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +17,7 @@ import type {
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
 import { makeSecrets } from "../../deploy/local/credentials.ts";
 import { bearer, Callers, type Person, ProofKey } from "../support/callers/callers.ts";
 import { shop } from "../support/callers/shopper.ts";
@@ -367,7 +368,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       .status()
       .replicas.map(({ address }) => new RemoteAnchors(address, { contract }, own, "program"));
     const answer = Buffer.alloc(1000, 1);
-    const first = { sessionId: randomUUID(), version: 1, digest: randomBytes(32) };
+    const first = { sessionId: newUuid(), version: 1, digest: randomBytes(32) };
     await near!.create({ ...first, answer, expiresAt: Date.now() + 60_000 });
     let from = first;
     for (const version of [2, 3, 4, 5, 6]) {

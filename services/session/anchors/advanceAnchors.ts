@@ -1,3 +1,4 @@
+import type { Logger } from "pino";
 import type { Context } from "waybill";
 import {
   type AdvanceAnchorsRequest,
@@ -9,7 +10,7 @@ import type { AnchorsOf } from "../index.ts";
 
 /** Advances sessions by compare-and-set, each on its own. */
 export const advanceAnchors =
-  (of: AnchorsOf) =>
+  (of: AnchorsOf, log: Logger) =>
   async (
     { replica, moves }: AdvanceAnchorsRequest,
     context: Context,
@@ -20,10 +21,16 @@ export const advanceAnchors =
         anchors.move({ ...move, sessionId: uuidFromBytes(sessionId), isKept, replica }),
       ),
     );
-    return { outcomes: made.map(outcomeOf) };
+    return { outcomes: made.map((move) => outcomeOf(move, log)) };
   };
 
-function outcomeOf(made: PromiseSettledResult<boolean>): Outcome {
-  if (made.status === "rejected") return Outcome.OUTCOME_UNKNOWN;
+function outcomeOf(made: PromiseSettledResult<boolean>, log: Logger): Outcome {
+  if (made.status === "rejected") {
+    log.error(
+      { err: made.reason },
+      "cannot advance another service's session: outcome unknown; its replica may retry",
+    );
+    return Outcome.OUTCOME_UNKNOWN;
+  }
   return made.value ? Outcome.OUTCOME_DONE : Outcome.OUTCOME_ELSEWHERE;
 }

@@ -1,3 +1,4 @@
+import type { Logger } from "pino";
 import { type Context, Errors } from "waybill";
 import {
   type BeginAnchorsRequest,
@@ -9,7 +10,7 @@ import type { AnchorsOf } from "../index.ts";
 
 /** Anchors sessions at their first version. */
 export const beginAnchors =
-  (of: AnchorsOf, keepS: number) =>
+  (of: AnchorsOf, keepS: number, log: Logger) =>
   async (
     { replica, beginnings }: BeginAnchorsRequest,
     context: Context,
@@ -25,8 +26,13 @@ export const beginAnchors =
       ),
     );
     return {
-      outcomes: begun.map(({ status }) =>
-        status === "fulfilled" ? Outcome.OUTCOME_DONE : Outcome.OUTCOME_UNKNOWN,
-      ),
+      outcomes: begun.map((beginning) => {
+        if (beginning.status === "fulfilled") return Outcome.OUTCOME_DONE;
+        log.error(
+          { err: beginning.reason },
+          "cannot begin another service's session: outcome unknown; its replica may retry",
+        );
+        return Outcome.OUTCOME_UNKNOWN;
+      }),
     };
   };

@@ -1,7 +1,8 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
 import { Anchors, createPool, type Pool } from "waybill/postgres";
 import { BasketRequest } from "#proto/waybill/bench/v1/bench.ts";
+import { newUuid } from "#shared/runtime/ids.ts";
 import { toolPath } from "../../../deploy/local/tools.ts";
 import type { Bench, Suite } from "./bench.ts";
 import type { Store } from "./contender.ts";
@@ -226,7 +227,7 @@ async function beginInGroups(bench: Bench, pool: Pool, count: number): Promise<v
     for (let done = 0; done < part; done += GROUP) {
       const group = Array.from({ length: Math.min(GROUP, part - done) }, () =>
         anchors.create({
-          ...{ sessionId: randomUUID(), digest: randomBytes(32), expiresAt: Date.now() },
+          ...{ sessionId: newUuid(), digest: randomBytes(32), expiresAt: Date.now() },
           answer: randomBytes(answerBytes),
         }),
       );
