@@ -1,6 +1,6 @@
 /**
  * Makes everything in proto/gen: the TypeScript of each proto, and the descriptor set that the
- * contract, reflection and the front door are read from.
+ * contract, reflection and the front proxy are read from.
  */
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -87,7 +87,7 @@ const steps: Step[] = [
   unchanged("public API", "shared", command("", ".", "node", "test/publicApi.ts")),
   unchanged("generated code", "proto/gen", command("", ".", "node", "proto/generate.ts")),
   unchanged(
-    "generated front door",
+    "generated front proxy",
     "deploy/kubernetes/files",
     command("", ".", "node", "deploy/kubernetes/make.ts"),
   ),

@@ -30,7 +30,7 @@ const PROTOCOL = ["keys", "token", "identity", "session", "auditLog", "replica"]
 
 /** Modules that the protocol's services import beside the subpaths, and why each is not public. */
 const SHARED_WITH_PROTOCOL: Readonly<Record<string, string>> = {
-  "anchors/audit.ts": "checks chains for the audit command",
+  "anchors/inspect.ts": "compares waybills with chains for the inspect command",
   "anchors/sessionDirectory.ts": "the session service stores what services register",
   "auth/credentials/assertion.ts": "the rotate command signs its own assertion",
   "auth/credentials/wrapping.ts": "rings and signing keys are wrapped at rest",
@@ -39,7 +39,7 @@ const SHARED_WITH_PROTOCOL: Readonly<Record<string, string>> = {
   "auth/tokens/dpop.ts": "the token service remembers proofs for as long as replicas do",
   "auth/tokens/header.ts": "the token service reads the header of foreign tokens",
   "auth/tokens/verificationKeys.ts": "the token service allows the same algorithms",
-  "pg/groups.ts": "group commit of rows that many calls write",
+  "pg/groupCommit.ts": "group commit of rows that many calls write",
   "pg/migrate.ts": "the migrate command",
   "pg/serviceRole.ts": "the migrate command",
   "pg/transaction.ts": "steps of several statements",
@@ -60,9 +60,9 @@ const ONE_LAYER: Readonly<Record<string, string>> = {
   "test/e2e/pgbouncer.test.ts": "anchors without a session, whose id tells its partition",
   "test/lab/bench/anchors.ts": "the statement of an advance, alone",
   "test/lab/bench/bench.ts": "shutdown in reverse order of start",
-  "test/lab/bench/catalogue/clients.ts": "what a cache holds",
-  "test/lab/bench/catalogue/startCatalogue.ts": "change numbers in metadata",
-  "test/lab/bench/catalogue/underChange.ts": "change numbers in metadata",
+  "test/lab/bench/catalog/clients.ts": "what a cache holds",
+  "test/lab/bench/catalog/startCatalog.ts": "change numbers in metadata",
+  "test/lab/bench/catalog/underChange.ts": "change numbers in metadata",
   "test/lab/bench/memory.ts": "anchors without a session, whose id tells its partition",
   "test/lab/bench/stores.ts": "the lock of migrations",
   "test/lab/bench/tokens.ts": "keys of access tokens, without a token service",

@@ -1,5 +1,5 @@
 import type { Contract } from "#shared/contract/contract.ts";
-import { FRONT_DOOR_KEY } from "#shared/server/frontProxy.ts";
+import { FRONT_PROXY_KEY } from "#shared/server/frontProxy.ts";
 import { cluster, type Discovery } from "./clusters.ts";
 import { programs } from "./programs.ts";
 import { header, refusals } from "./refusals.ts";
@@ -21,7 +21,7 @@ export interface Place {
   listen: { address: string; port: number };
   /** Where they come in by TLS, and the certificate that they see. */
   listenTls: { address: string; port: number; files: TlsFiles };
-  /** What replicas and the front door prove themselves to each other with; undefined: plaintext. */
+  /** What replicas and the front proxy prove themselves to each other with; undefined: plaintext. */
   replicaTls: TlsFiles | undefined;
   /** Envoy's admin port: loopback only. */
   admin: { address: string; port: number };
@@ -48,7 +48,7 @@ export function bootstrap(contract: Contract, place: Place): object {
   const clusters = [...publicServices(contract).map(clusterOf), ANY_CLUSTER];
   const way = sharedWay(contract, place);
   return {
-    node: { id: "front-door", cluster: "waybill" },
+    node: { id: "front-proxy", cluster: "waybill" },
     admin: { address: socket(place.admin) },
     overload_manager: {
       resource_monitors: [
@@ -64,8 +64,8 @@ export function bootstrap(contract: Contract, place: Place): object {
     },
     static_resources: {
       listeners: [
-        listener("front_door", place.listen, way),
-        listener("front_door_tls", place.listenTls, way, place.listenTls.files),
+        listener("front_proxy", place.listen, way),
+        listener("front_proxy_tls", place.listenTls, way, place.listenTls.files),
       ],
       clusters: [
         ...clusters.map((name) => cluster(name, place.discovery(name), place.replicaTls)),
@@ -103,7 +103,7 @@ function connectionManager(way: object, isTls: boolean): object {
   return {
     "@type":
       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-    stat_prefix: "front_door",
+    stat_prefix: "front_proxy",
     // gRPC is HTTP/2; what is read by everyone, such as the signing keys, may be asked for by any.
     codec_type: "AUTO",
     http2_protocol_options: {
@@ -175,7 +175,7 @@ function sharedWay(contract: Contract, { accessLog: log, issuer }: Place): objec
     ],
     local_reply_config: refusals(),
     route_config: {
-      name: "front_door",
+      name: "front_proxy",
       virtual_hosts: [
         {
           name: "waybill",
@@ -185,8 +185,8 @@ function sharedWay(contract: Contract, { accessLog: log, issuer }: Place): objec
           request_headers_to_add: [
             {
               header: {
-                key: FRONT_DOOR_KEY,
-                value: "%ENVIRONMENT(WAYBILL_FRONT_DOOR_SECRET)%",
+                key: FRONT_PROXY_KEY,
+                value: "%ENVIRONMENT(WAYBILL_FRONT_PROXY_SECRET)%",
               },
               append_action: "OVERWRITE_IF_EXISTS_OR_ADD",
             },

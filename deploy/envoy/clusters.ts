@@ -1,7 +1,7 @@
 import { INTERNAL_NAME } from "#shared/auth/credentials/tls.ts";
 import { type TlsFiles, toReplicas } from "./tls.ts";
 
-/** How the front door learns a cluster's replicas. */
+/** How the front proxy learns a cluster's replicas. */
 export type Discovery =
   /** From a file that is replaced when they change. */
   | { kind: "file"; file: string; folder: string }

@@ -56,9 +56,9 @@ end
  */
 const READY = `
 function envoy_on_request(handle)
-  local secret = os.getenv("WAYBILL_FRONT_DOOR_SECRET") or ""
+  local secret = os.getenv("WAYBILL_FRONT_PROXY_SECRET") or ""
   if #secret >= 32 and secret:find("^[!-~]+$") then return end
-  handle:logErr("WAYBILL_FRONT_DOOR_SECRET must be 32 or more visible ASCII characters, without a line break at the end: this front proxy is not ready")
+  handle:logErr("WAYBILL_FRONT_PROXY_SECRET must be 32 or more visible ASCII characters, without a line break at the end: this front proxy is not ready")
   handle:respond({ [":status"] = "503" }, "")
 end
 `;
@@ -82,7 +82,7 @@ export function programs(): object {
   };
 }
 
-/** Turns on a program of this file for a route. */
+/** KeyedQueue on a program of this file for a route. */
 export function runs(name: string, context?: Record<string, string>): object {
   return {
     [LUA]: {

@@ -45,7 +45,7 @@ export function clusterOf(service: string): string {
   return service.split(".")[1] ?? service;
 }
 
-/** The methods that the front door serves: those that others than services may call. */
+/** The methods that the front proxy serves: those that others than services may call. */
 function publicMethods(contract: Contract): MethodContract[] {
   const open: readonly Access[] = [Access.ACCESS_PUBLIC, Access.ACCESS_AUTHENTICATED];
   return contract.methods.filter((method) => open.includes(method.access));

@@ -9,7 +9,7 @@ const TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 const PROTOCOL = { tls_minimum_protocol_version: "TLSv1_2" };
 
 /**
- * How callers from outside reach the front door: it proves itself. A caller may show a certificate of
+ * How callers from outside reach the front proxy: it proves itself. A caller may show a certificate of
  * the authority; tokens can be bound to it.
  */
 export function fromCallers({ ca, chain, key }: TlsFiles): object {
@@ -28,7 +28,7 @@ export function fromCallers({ ca, chain, key }: TlsFiles): object {
   };
 }
 
-/** How the front door reaches replicas: each side proves that it belongs to the cluster. */
+/** How the front proxy reaches replicas: each side proves that it belongs to the cluster. */
 export function toReplicas({ ca, chain, key }: TlsFiles, name: string): object {
   return {
     name: "envoy.transport_sockets.tls",

@@ -3,8 +3,8 @@ import type { Contract } from "#shared/contract/contract.ts";
 
 export const TOKEN_CHECK = "envoy.filters.http.jwt_authn";
 const PROVIDER = "waybill";
-/** The front door itself, for what it asks as others do. */
-export const OWN_CLUSTER = "front_door_itself";
+/** The front proxy itself, for what it asks as others do. */
+export const OWN_CLUSTER = "front_proxy_itself";
 const JWKS_PATH = "/.well-known/jwks.json";
 
 /**
@@ -30,7 +30,11 @@ export function tokenCheck(contract: Contract, issuer: string): object {
           })),
           jwt_cache_config: { jwt_cache_size: 1000 },
           remote_jwks: {
-            http_uri: { uri: `http://front-door${JWKS_PATH}`, cluster: OWN_CLUSTER, timeout: "2s" },
+            http_uri: {
+              uri: `http://front-proxy${JWKS_PATH}`,
+              cluster: OWN_CLUSTER,
+              timeout: "2s",
+            },
             // Half of what a key is published before it signs.
             cache_duration: "600s",
             async_fetch: { fast_listener: true, failed_refetch_duration: "1s" },
@@ -45,7 +49,7 @@ export function tokenCheck(contract: Contract, issuer: string): object {
   };
 }
 
-/** The front door's own plaintext port, by which it reads the keys as everyone does. */
+/** The front proxy's own plaintext port, by which it reads the keys as everyone does. */
 export function jwksCluster(port: number): object {
   return {
     name: OWN_CLUSTER,

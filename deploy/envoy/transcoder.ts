@@ -52,7 +52,7 @@ export function httpMethods({ registry, methods }: Contract): HttpMethod[] {
   });
 }
 
-/** Turns plain HTTP requests for those methods into gRPC. Off, but on routes that turn it on. */
+/** KeyedQueue plain HTTP requests for those methods into gRPC. Off, but on routes that turn it on. */
 export function transcoder(contract: Contract): object {
   const { file } = fromBinary(FileDescriptorSetSchema, contract.image);
   const files = file.filter((each) => each.service.some(({ method }) => method.some(isForHttp)));

@@ -1,4 +1,4 @@
-/** Makes files/envoy.yaml: the front door's configuration, from the same source as the local one. */
+/** Makes files/envoy.yaml: the front proxy's configuration, from the same source as the local one. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Document, isMap, isSeq, visit } from "yaml";
@@ -17,7 +17,7 @@ function secret(folder: string): TlsFiles {
 
 const config = bootstrap(contract, {
   listen: { address: "0.0.0.0", port: 8080 },
-  listenTls: { address: "0.0.0.0", port: 8443, files: secret("/etc/waybill/front-door-tls") },
+  listenTls: { address: "0.0.0.0", port: 8443, files: secret("/etc/waybill/front-proxy-tls") },
   replicaTls: secret("/etc/waybill/tls"),
   issuer: "{{ include `waybill.issuer` . }}",
   admin: { address: "127.0.0.1", port: 9901 },

@@ -27,7 +27,7 @@ const MAX_CONNECTIONS = 200;
 
 /** How a local cluster is set up. */
 export interface ClusterOptions {
-  /** The front door's ports on 127.0.0.1, plaintext and TLS; 0 takes a free one. */
+  /** The front proxy's ports on 127.0.0.1, plaintext and TLS; 0 takes a free one. */
   port: number;
   tlsPort: number;
   replicas: number;
@@ -49,7 +49,7 @@ export interface ClusterOptions {
 
 /** What runs where. */
 export interface ClusterStatus {
-  frontDoor:
+  frontProxy:
     | {
         port: number;
         tlsPort: number;
@@ -148,17 +148,17 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
 
   const contract = loadContract(CONTRACT_IMAGE);
   const clusters = [...publicServices(contract).map(clusterOf), ANY_CLUSTER];
-  const edsFolder = join(dataDir, "front-door");
+  const edsFolder = join(dataDir, "front-proxy");
   mkdirSync(edsFolder, { recursive: true });
   const endpoints = new Endpoints(edsFolder, clusters);
-  const frontDoor = `127.0.0.1:${port}`;
+  const frontProxy = `127.0.0.1:${port}`;
   const tls = options.replicaTls ? loadTls(secrets.tlsDir) : undefined;
   const env = replicaEnvironment(secrets, databaseUrl);
   if (tls !== undefined) env["WAYBILL_TLS_DIR"] = secrets.tlsDir;
   env["WAYBILL_ORIGINS"] = origins(port, tlsPort).join(",");
   if (options.envoy) {
-    env["WAYBILL_FRONT_DOOR_SECRET_FILE"] = secrets.frontDoorSecretFile;
-    env["WAYBILL_CATALOG_ADDRESS"] = tls === undefined ? frontDoor : `127.0.0.1:${tlsPort}`;
+    env["WAYBILL_FRONT_PROXY_SECRET_FILE"] = secrets.frontProxySecretFile;
+    env["WAYBILL_CATALOG_ADDRESS"] = tls === undefined ? frontProxy : `127.0.0.1:${tlsPort}`;
   }
 
   const served = clusters.filter((name) => name === ANY_CLUSTER || options.roles.includes(name));
@@ -193,7 +193,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     const { tlsDir } = secrets;
     const { replicaTls } = options;
     const issuer = origins(port, tlsPort)[0]!;
-    const secret = readFileSync(secrets.frontDoorSecretFile, "utf8");
+    const secret = readFileSync(secrets.frontProxySecretFile, "utf8");
     const ports = { port, tlsPort };
     const identity = { issuer, secret, tlsDir, replicaTls };
     const { startLimitMs } = options;
@@ -202,7 +202,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     envoy = started;
     releasers.push("Envoy", () => started.child.end(10_000));
     await follow();
-    await callThrough(frontDoor);
+    await callThrough(frontProxy);
   }
 
   let turn: Promise<unknown> = Promise.resolve();
@@ -210,7 +210,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     databaseUrl,
     embeddedDatabase: () => database,
     status: () => ({
-      frontDoor: envoy && {
+      frontProxy: envoy && {
         port,
         tlsPort,
         caFile: join(secrets.tlsDir, "ca.crt"),
@@ -244,7 +244,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
     } else if (more < 0) {
       const end = replicas.leave(-more);
       writeEndpoints();
-      progress("waiting for the front door to send them no more calls");
+      progress("waiting for the front proxy to send them no more calls");
       await follow();
       progress(`draining ${-more} replicas`);
       await end();
@@ -260,7 +260,7 @@ async function start(options: ClusterOptions, releasers: Releasers): Promise<Clu
   return cluster;
 }
 
-/** The addresses that callers know the front door by. The first is the issuer of access tokens. */
+/** The addresses that callers know the front proxy by. The first is the issuer of access tokens. */
 function origins(port: number, tlsPort: number): string[] {
   return [
     `http://127.0.0.1:${port}`,
@@ -282,7 +282,7 @@ function replicaEnvironment(secrets: Secrets, databaseUrl: string): Record<strin
   return env;
 }
 
-/** One call the whole way: through the front door, a replica and Postgres. */
+/** One call the whole way: through the front proxy, a replica and Postgres. */
 async function callThrough(target: string): Promise<void> {
   const client = createClient(CatalogServiceService, target, {
     channel: LOCAL_CHANNEL,
@@ -290,7 +290,7 @@ async function callThrough(target: string): Promise<void> {
   try {
     await client.getProduct({ name: "products/1" }, { timeoutMs: 10_000 });
   } catch (error) {
-    throw new Failure(`a call through the front door failed: ${(error as Error).message}`);
+    throw new Failure(`a call through the front proxy failed: ${(error as Error).message}`);
   } finally {
     client.close();
   }

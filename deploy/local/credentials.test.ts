@@ -21,12 +21,12 @@ test("what is there already stays, and what a newer program needs besides is add
   writeFileSync(join(folder, jwks), JSON.stringify({ keys: known }));
   const { identity: _identity, token: _token, ...passwords } = first.passwords;
   writeFileSync(join(folder, "database-passwords.json"), JSON.stringify(passwords));
-  const secrets = ["key-encryption-key", "front-door-secret", "admin-secret"].map(read);
+  const secrets = ["key-encryption-key", "front-proxy-secret", "admin-secret"].map(read);
 
   const second = await makeSecrets(folder);
   expect(second.passwords).toMatchObject(passwords);
   expect(second.passwords.identity).toMatch(/^[\w-]{43}$/);
-  expect(["key-encryption-key", "front-door-secret", "admin-secret"].map(read)).toEqual(secrets);
+  expect(["key-encryption-key", "front-proxy-secret", "admin-secret"].map(read)).toEqual(secrets);
   const { keys: after } = JSON.parse(read(jwks)) as { keys: { kid: string; x: string }[] };
   expect(after).toEqual(expect.arrayContaining(known));
   expect(after.map(({ kid }) => kid).sort()).toEqual(keys.map(({ kid }) => kid).sort());
@@ -38,7 +38,7 @@ test("what is there already stays, and what a newer program needs besides is add
 
 test("no secret ends with a line break, also not one that an older version made", async () => {
   const first = await makeSecrets(folder);
-  const files = [first.keyEncryptionKeyFile, first.frontDoorSecretFile, first.adminSecretFile];
+  const files = [first.keyEncryptionKeyFile, first.frontProxySecretFile, first.adminSecretFile];
   const contents = files.map((file) => readFileSync(file, "utf8"));
   for (const content of contents) expect(content).toMatch(/^[\w-]{43}$/);
   for (const [index, file] of files.entries()) writeFileSync(file, `${contents[index]}\n`);
@@ -47,10 +47,10 @@ test("no secret ends with a line break, also not one that an older version made"
 });
 
 test("secrets are their owner's alone to read", async () => {
-  const { adminSecretFile, frontDoorSecretFile, credentialsDir } = await makeSecrets(folder);
+  const { adminSecretFile, frontProxySecretFile, credentialsDir } = await makeSecrets(folder);
   for (const file of [
     adminSecretFile,
-    frontDoorSecretFile,
+    frontProxySecretFile,
     join(credentialsDir, "token.jwk.json"),
   ]) {
     expect(statSync(file).mode & 0o777, file).toBe(0o600);

@@ -31,8 +31,8 @@ export interface Passwords {
 export interface Secrets {
   credentialsDir: string;
   keyEncryptionKeyFile: string;
-  /** What the front door proves to be it with. */
-  frontDoorSecretFile: string;
+  /** What the front proxy proves to be it with. */
+  frontProxySecretFile: string;
   /** The secret of `serviceAccounts/admin`. */
   adminSecretFile: string;
   /** Holds `ca.crt`, `tls.crt` and `tls.key`. */
@@ -56,7 +56,7 @@ export async function makeSecrets(folder: string): Promise<Secrets> {
   return {
     credentialsDir,
     keyEncryptionKeyFile: keepSecret(join(folder, "key-encryption-key")),
-    frontDoorSecretFile: keepSecret(join(folder, "front-door-secret")),
+    frontProxySecretFile: keepSecret(join(folder, "front-proxy-secret")),
     adminSecretFile: keepSecret(join(folder, "admin-secret")),
     tlsDir: await makeCertificates(folder),
     passwords,

@@ -1,7 +1,7 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** A replica as the front door sees it. */
+/** A replica as the front proxy sees it. */
 export interface Endpoint {
   /** Host and port. */
   readonly address: string;
@@ -10,7 +10,7 @@ export interface Endpoint {
 }
 
 /**
- * The files that the front door reads its replicas from (EDS) and follows: one for each cluster,
+ * The files that the front proxy reads its replicas from (EDS) and follows: one for each cluster,
  * because Envoy takes a file with exactly one.
  */
 export class Endpoints {
@@ -41,7 +41,7 @@ export class Endpoints {
           },
         ],
       };
-      // Moved into its place as a whole: the front door never reads half a file.
+      // Moved into its place as a whole: the front proxy never reads half a file.
       const temporary = `${this.file(cluster)}.new`;
       writeFileSync(temporary, JSON.stringify({ resources: [assignment] }));
       renameSync(temporary, this.file(cluster));

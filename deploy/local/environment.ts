@@ -72,7 +72,7 @@ export function dropForeignVariables(env: NodeJS.ProcessEnv = process.env): stri
 /** The file with the environment of programs that call the running cluster. */
 const clusterFile = (dataDir: string) => join(dataDir, "secrets", "environment.json");
 
-/** Leaves the environment that `npm run rotate` and `npm run audit` reach the cluster by. */
+/** Leaves the environment that `npm run rotate` and `npm run inspect` reach the cluster by. */
 export function writeClusterEnvironment(
   dataDir: string,
   env: Readonly<Record<string, string>>,

@@ -14,7 +14,7 @@ import { freePort } from "./ports.ts";
 const START_LIMIT_MS = 30_000;
 const APPLY_LIMIT_MS = 10_000;
 
-/** A running front door. */
+/** A running front proxy. */
 export interface Envoy {
   readonly adminPort: number;
   readonly child: Child;
@@ -22,7 +22,7 @@ export interface Envoy {
   follows(replicas: readonly Endpoint[]): Promise<void>;
 }
 
-/** How the front door is set up. */
+/** How the front proxy is set up. */
 export interface EnvoyOptions {
   binary: string;
   /** Where its configuration and logs go. */
@@ -36,7 +36,7 @@ export interface EnvoyOptions {
   replicaTls: boolean;
   /** `iss` of access tokens. */
   issuer: string;
-  /** What it proves to replicas to be the front door with. */
+  /** What it proves to replicas to be the front proxy with. */
   secret: string;
   endpoints: Endpoints;
   /** An Envoy that does not serve within this time of its start is ended; default: 30 s. */
@@ -74,7 +74,7 @@ export async function startEnvoy(children: Children, options: EnvoyOptions): Pro
     name: "Envoy",
     command: binary,
     args,
-    options: { env: programEnvironment({ WAYBILL_FRONT_DOOR_SECRET: options.secret }) },
+    options: { env: programEnvironment({ WAYBILL_FRONT_PROXY_SECRET: options.secret }) },
     logFile: join(folder, "envoy.log"),
     startLimitMs: options.startLimitMs ?? START_LIMIT_MS,
     ready: (_child, over) =>
@@ -98,7 +98,7 @@ export async function startEnvoy(children: Children, options: EnvoyOptions): Pro
           ),
         ),
       );
-      if (!follows) throw new Failure("the front door does not follow its replicas");
+      if (!follows) throw new Failure("the front proxy does not follow its replicas");
     },
   };
 }

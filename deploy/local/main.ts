@@ -1,10 +1,10 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { savedAudience } from "#shared/anchors/savedResponses.ts";
-import { auditWaybills, readWaybills } from "../../services/replica/audit.ts";
 import { ROLES } from "../../services/replica/config.ts";
 import { readVariables, type Variables } from "../../services/replica/environment.ts";
 import { causes } from "../../services/replica/failure.ts";
+import { inspectWaybills, readWaybills } from "../../services/replica/inspect.ts";
 import { printWaiting, rotateRing } from "../../services/replica/rotate.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
@@ -25,19 +25,19 @@ const USAGE = `Usage: npm start -- [options]           run a cluster on this mac
        npm run scale -- N [options]     change the number of replicas of the running one
        npm run status -- [options]      what runs where
        npm run rotate -- AUDIENCE       let another key seal its waybills; older ones stay good
-       npm run audit -- AUDIENCE [FILE] whether waybills, one a line, are what was sealed
+       npm run inspect -- AUDIENCE [FILE] whether waybills, one a line, are what was sealed
        npm run tools [-- NAME…]         build ${TOOL_NAMES.join(", ")}, or some of them
        npm run credentials -- DIR       make a cluster's secrets, for use elsewhere
 
-  --port N         the front door's port on 127.0.0.1; 0: a free one   [8080]
+  --port N         the front proxy's port on 127.0.0.1; 0: a free one   [8080]
   --tls-port N     its port for TLS   [8443; a free one where --port is given]
   --replicas N     how many replicas                                   [2]
   --data-dir DIR   where data, keys and logs are kept                  [.data]
   --roles R,…      what the replicas serve: ${ROLES.join(", ")}  [all]
-  --replica-tls    replicas speak TLS to each other and to the front door, as on Kubernetes
-  --no-envoy       no front door: replicas only, for gRPC's own round robin
+  --replica-tls    replicas speak TLS to each other and to the front proxy, as on Kubernetes
+  --no-envoy       no front proxy: replicas only, for gRPC's own round robin
   --destroy KEY    with rotate: destroy this key, and refuse what it has sealed
-  --anchor WHERE   with audit: where the sessions stand, own or session   [own]
+  --anchor WHERE   with inspect: where the sessions stand, own or session   [own]
   --json           for machines: one JSON object a line
   --help           this text
 
@@ -84,7 +84,7 @@ async function main(): Promise<void> {
   if (command === "scale") await scale(rest, flags);
   else if (command === "tools") tools(rest);
   else if (command === "rotate") await rotate(rest, flags);
-  else if (command === "audit") await audit(rest, flags);
+  else if (command === "inspect") await inspect(rest, flags);
   else if (command === "credentials") await credentials(rest);
   else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
   else if (command === "start") await start(flags);
@@ -182,7 +182,7 @@ async function rotate(args: string[], flags: Flags): Promise<void> {
 }
 
 /** Prints a finding a line. Ends with 3 when there is a fork or a forgery among them. */
-async function audit(args: string[], flags: Flags): Promise<void> {
+async function inspect(args: string[], flags: Flags): Promise<void> {
   const [audience, file, ...more] = args;
   const { anchor } = flags;
   if (anchor !== "own" && anchor !== "session") {
@@ -191,12 +191,12 @@ async function audit(args: string[], flags: Flags): Promise<void> {
   // Whose sessions stand at the session service may be no service of this cluster's own.
   const isKnown = anchor === "session" || ROLES.some((role) => role === audience);
   if (audience === undefined || more.length > 0 || !isKnown) {
-    throw new Failure(`audit ${args.join(" ")}: expected a service, and a file of waybills`, 2);
+    throw new Failure(`inspect ${args.join(" ")}: expected a service, and a file of waybills`, 2);
   }
   const waybills = readWaybills(file === undefined ? [] : [file]);
   const print = (line: string) => process.stdout.write(line);
-  const hasFork = await inCluster(`audit ${audience} --anchor ${anchor}`, flags, (env) =>
-    auditWaybills(env, audience, anchor, waybills, print),
+  const hasFork = await inCluster(`inspect ${audience} --anchor ${anchor}`, flags, (env) =>
+    inspectWaybills(env, audience, anchor, waybills, print),
   );
   if (hasFork) throw new Failure("there is a fork", 3);
 }

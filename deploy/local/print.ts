@@ -11,12 +11,12 @@ export function tell(line: string): void {
 
 /** What runs where, for a person. */
 export function table(status: ClusterStatus): string {
-  const { frontDoor, postgres, replicas, dataDir, adminSecretFile } = status;
+  const { frontProxy, postgres, replicas, dataDir, adminSecretFile } = status;
   const rows: [what: string, where: string, process: string][] = [];
-  if (frontDoor) {
-    rows.push(["front door", `127.0.0.1:${frontDoor.port}`, `${frontDoor.pid}`]);
-    rows.push(["  by TLS", `127.0.0.1:${frontDoor.tlsPort}`, ""]);
-    rows.push(["  admin", `http://127.0.0.1:${frontDoor.adminPort}`, ""]);
+  if (frontProxy) {
+    rows.push(["front proxy", `127.0.0.1:${frontProxy.port}`, `${frontProxy.pid}`]);
+    rows.push(["  by TLS", `127.0.0.1:${frontProxy.tlsPort}`, ""]);
+    rows.push(["  admin", `http://127.0.0.1:${frontProxy.adminPort}`, ""]);
   }
   for (const { number, address, pid } of replicas) {
     rows.push([`replica ${number}`, address, `${pid}`]);
@@ -36,12 +36,12 @@ export function table(status: ClusterStatus): string {
 }
 
 /** Commands to paste. */
-export function commands({ frontDoor, replicas, adminSecretFile }: ClusterStatus): string {
-  if (frontDoor === undefined) {
+export function commands({ frontProxy, replicas, adminSecretFile }: ClusterStatus): string {
+  if (frontProxy === undefined) {
     const addresses = replicas.map((replica) => replica.address).join(",");
     return `round robin over the replicas: ipv4:${addresses}`;
   }
-  const target = `127.0.0.1:${frontDoor.port}`;
+  const target = `127.0.0.1:${frontProxy.port}`;
   const path = toolPath("grpcurl");
   const isHere = path === undefined || path.startsWith(PROJECT);
   // Built here, it lies in the project, where npm's commands are given.
@@ -51,7 +51,7 @@ export function commands({ frontDoor, replicas, adminSecretFile }: ClusterStatus
     `${grpcurl} -plaintext ${target} list`,
     `${grpcurl} -plaintext -d '{"name":"products/1"}' ${target} waybill.catalog.v1.CatalogService/GetProduct`,
     `${grpcurl} -plaintext -v ${target} waybill.checkout.v1.CheckoutService/BeginCheckout`,
-    `${grpcurl} -cacert ${frontDoor.caFile} 127.0.0.1:${frontDoor.tlsPort} list`,
+    `${grpcurl} -cacert ${frontProxy.caFile} 127.0.0.1:${frontProxy.tlsPort} list`,
     `${grpcurl} -plaintext -d '{"client":{"client":"serviceAccounts/admin","secret":"'$(cat ${adminSecretFile})'"}}' ${target} waybill.token.v1.TokenService/GrantClientCredentials`,
     "npm run scale -- 4",
   ].join("\n");

@@ -109,7 +109,7 @@ export class Replicas {
   /**
    * Takes the newest replicas out of those that serve.
    *
-   * @returns ends them; to be called when the front door sends them no more calls
+   * @returns ends them; to be called when the front proxy sends them no more calls
    */
   leave(count: number): () => Promise<void> {
     const leaving = this.#staying.slice(-count);

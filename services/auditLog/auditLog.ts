@@ -1,7 +1,7 @@
 import type { Context } from "waybill";
 import type { AccessToken } from "waybill/auth";
 import type { Db } from "waybill/postgres";
-import { Groups } from "#shared/pg/groups.ts";
+import { GroupCommit } from "#shared/pg/groupCommit.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import { type AuditRow, insertAuditEvents } from "./sql/insertAuditEvents.ts";
 
@@ -34,11 +34,11 @@ export function actorOf(context: {
 /** Writes the audit events of one schema. Groups concurrent events into one statement. */
 export class AuditLog {
   readonly #schema: string;
-  readonly #groups: Groups<AuditRow, undefined>;
+  readonly #groups: GroupCommit<AuditRow, undefined>;
 
   constructor(db: Db, schema: string) {
     this.#schema = schema;
-    this.#groups = new Groups(async (rows) => {
+    this.#groups = new GroupCommit(async (rows) => {
       await insertAuditEvents(db, schema, rows);
       return rows.map(() => undefined);
     });

@@ -7,7 +7,7 @@ import type {
 import type { CatalogDependencies } from "./index.ts";
 import { readChanges } from "./sql/readChanges.ts";
 
-/** The changes of the catalogue, as one replica streams them to its watchers. */
+/** The changes of the catalog, as one replica streams them to its watchers. */
 export type ChangesFeed = Feed<WatchChangesResponse>;
 
 /** @param pollMs how often watchers are woken though nothing was heard of */

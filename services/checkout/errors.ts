@@ -2,8 +2,8 @@ import { status } from "@grpc/grpc-js";
 import { vocabulary } from "waybill";
 
 export const CheckoutErrors = vocabulary("checkout.waybill", {
-  PRODUCT_NOT_FOUND: [status.NOT_FOUND, "There is no such product in the catalogue."],
-  CATALOG_UNAVAILABLE: [status.UNAVAILABLE, "The catalogue does not answer. Try again."],
+  PRODUCT_NOT_FOUND: [status.NOT_FOUND, "There is no such product in the catalog."],
+  CATALOG_UNAVAILABLE: [status.UNAVAILABLE, "The catalog does not answer. Try again."],
   ITEM_NOT_FOUND: [status.NOT_FOUND, "The product is not in the basket."],
   TOO_MANY_ITEMS: [status.FAILED_PRECONDITION, "The basket holds no more of that."],
   CHECKOUT_PLACED: [

@@ -6,7 +6,7 @@ import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { every } from "#shared/runtime/periodic.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
-import type { ReplicaParts } from "../replica/replicaParts.ts";
+import type { ReplicaDependencies } from "../replica/replicaDependencies.ts";
 import { Attempts } from "./attempts.ts";
 import { identityHandlers } from "./index.ts";
 import { Outbox } from "./outbox.ts";
@@ -16,7 +16,7 @@ import { deleteOldAttempts } from "./sql/deleteOldAttempts.ts";
 const DELIVER_MS = 2000;
 const SWEEP_MS = 10 * 60_000;
 
-export function startIdentity(replica: ReplicaParts): void {
+export function startIdentity(replica: ReplicaDependencies): void {
   const { config, address, releasers, server, feed, log } = replica;
   const db = replica.database("identity");
   const assertions = replica.assertions("identity");

@@ -4,7 +4,7 @@ import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
 import { every, untilDone } from "#shared/runtime/periodic.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
-import type { ReplicaParts } from "../replica/replicaParts.ts";
+import type { ReplicaDependencies } from "../replica/replicaDependencies.ts";
 import { revocationsFeed } from "./feed.ts";
 import { keysHandlers } from "./index.ts";
 import { Rings } from "./rings/rings.ts";
@@ -38,7 +38,7 @@ export function startKeys({
   contract,
   database,
 }: Pick<
-  ReplicaParts,
+  ReplicaDependencies,
   "config" | "log" | "server" | "releasers" | "credentials" | "contract" | "database"
 >): Keys {
   const db = database("keys");

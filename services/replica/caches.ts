@@ -5,7 +5,7 @@ import type { Config, Role } from "./config.ts";
 const KEEPERS: readonly Role[] = ["catalog", "checkout"];
 
 /**
- * The cache of a role, which no other role shares: strangers who ask the catalogue for much drive nothing out of
+ * The cache of a role, which no other role shares: strangers who ask the catalog for much drive nothing out of
  * what checkout had from it. Together the roles served keep no more than the config allows.
  *
  * @returns undefined: the role keeps nothing

@@ -41,7 +41,7 @@ test("with the least that it needs it has every role, and its defaults", () => {
     keyEncryptionKeyFile: "/kek",
     origins: ["https://a.example", "http://b.example:8080"],
     issuer: "https://a.example",
-    frontDoorSecret: undefined,
+    frontProxySecret: undefined,
     revocationBoundMs: 30_000,
     argon2: { memoryKib: 19_456, passes: 2, lanes: 1 },
     openSignUp: true,
@@ -134,7 +134,7 @@ test("what is wrong is named, with what was expected", () => {
     ["WAYBILL_SIGNING_ALGORITHM", "none"],
     ["WAYBILL_SIGNING_ALGORITHM", "HS256"],
     ["WAYBILL_SIGN_UP", "perhaps"],
-    ["WAYBILL_FRONT_DOOR_SECRET_FILE", "/nowhere"],
+    ["WAYBILL_FRONT_PROXY_SECRET_FILE", "/nowhere"],
     ["WAYBILL_ACCESS_TOKEN_LIFE_S", "9"],
     ["WAYBILL_CACHE_BYTES", "-1"],
   ] as const) {

@@ -31,8 +31,8 @@ export interface Config {
   readonly origins: readonly string[];
   /** `iss` of access tokens. */
   readonly issuer: string;
-  /** What the front door proves to be it with; undefined: nobody's forwarding metadata are believed. */
-  readonly frontDoorSecret: string | undefined;
+  /** What the front proxy proves to be it with; undefined: nobody's forwarding metadata are believed. */
+  readonly frontProxySecret: string | undefined;
   /** Past it a replica that has not heard of revocations refuses protected calls. */
   readonly revocationBoundMs: number;
   readonly argon2: Argon2Cost;
@@ -90,7 +90,7 @@ Environment:
                                     https://api.example.com, with commas between them (required,
                                     but for the role keys)
   WAYBILL_ISSUER                    the issuer of access tokens; default: the first of them
-  WAYBILL_FRONT_DOOR_SECRET_FILE    what the front door proves to be it with; default: nobody's
+  WAYBILL_FRONT_PROXY_SECRET_FILE    what the front proxy proves to be it with; default: nobody's
                                     forwarding metadata are believed
   WAYBILL_REVOCATION_BOUND_MS       1000 to 300000; default: 30000. A replica that has not heard of
                                     revocations for so long refuses protected calls
@@ -114,7 +114,7 @@ Environment:
   WAYBILL_IDENTITY_ADDRESS          … of the identity service; default: this replica (role token)
   WAYBILL_TOKEN_ADDRESS             … of the token service; default: this replica; where it does not
                                     serve token, without it no access token is taken
-  WAYBILL_CATALOG_ADDRESS           gRPC target of the catalogue; default: this replica
+  WAYBILL_CATALOG_ADDRESS           gRPC target of the catalog; default: this replica
   WAYBILL_SESSION_ADDRESS           … of the session service; default: this replica (role checkout)
   WAYBILL_DATABASE_CONNECTIONS      connections a role, 1 to 100; default: 5. At least 2 with the role
                                     keys: one of its connections listens
@@ -122,7 +122,7 @@ Environment:
                                     such as PgBouncer; keys needs a direct connection all the same, and
                                     catalog hears of changes up to a second later
   WAYBILL_CACHE_BYTES               0 to 68719476736; default: 16777216 (16 MiB). Most memory that kept
-                                    answers take: those of the catalogue (role catalog), and those
+                                    answers take: those of the catalog (role catalog), and those
                                     that checkout had from it (role checkout); half each, where both
                                     roles are served. 0: none are kept
   WAYBILL_MAX_CONNECTION_AGE_MS     1000 or more; default: 300000
@@ -163,7 +163,7 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
   const catalogAddress = env["WAYBILL_CATALOG_ADDRESS"];
   if (!catalogAddress && has("checkout") && !has("catalog")) {
     throw new ConfigError(
-      "WAYBILL_CATALOG_ADDRESS is not set: checkout asks the catalogue for prices",
+      "WAYBILL_CATALOG_ADDRESS is not set: checkout asks the catalog for prices",
     );
   }
   const sessionAddress = env["WAYBILL_SESSION_ADDRESS"];
@@ -220,7 +220,7 @@ export function readConfig(argv: string[], environment: NodeJS.ProcessEnv): Conf
       : undefined,
     origins,
     issuer: env["WAYBILL_ISSUER"] ?? origins[0] ?? "",
-    frontDoorSecret: readFrontDoorSecret(env["WAYBILL_FRONT_DOOR_SECRET_FILE"]),
+    frontProxySecret: readFrontProxySecret(env["WAYBILL_FRONT_PROXY_SECRET_FILE"]),
     revocationBoundMs: whole("WAYBILL_REVOCATION_BOUND_MS", 30_000, 1000, 300_000),
     argon2: readCost(env["WAYBILL_ARGON2"]),
     openSignUp: readChoice(env, "WAYBILL_SIGN_UP", ["open", "closed"]) === "open",
@@ -251,10 +251,10 @@ function readOrigins(text: string): string[] {
   });
 }
 
-/** Reads the front door's secret. The front door sends it in a header. @throws ConfigError */
-function readFrontDoorSecret(file: string | undefined): string | undefined {
+/** Reads the front proxy's secret. The front proxy sends it in a header. @throws ConfigError */
+function readFrontProxySecret(file: string | undefined): string | undefined {
   if (!file) return undefined;
-  const name = "WAYBILL_FRONT_DOOR_SECRET_FILE";
+  const name = "WAYBILL_FRONT_PROXY_SECRET_FILE";
   const secret = readSecretFile(name, file);
   if (/^[!-~]+$/.test(secret)) return secret;
   throw new ConfigError(`${name}=${file}: expected visible ASCII characters alone`);

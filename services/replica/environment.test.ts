@@ -66,9 +66,9 @@ test("the front proxy's secret is what a header can carry", () => {
       WAYBILL_DATABASE_URL_CATALOG: "postgres://catalog",
       WAYBILL_KEYS_ADDRESS: "keys:1",
       WAYBILL_ORIGINS: "https://a.example",
-      WAYBILL_FRONT_DOOR_SECRET_FILE: file,
+      WAYBILL_FRONT_PROXY_SECRET_FILE: file,
     };
-    return (readConfig(["--roles", "catalog"], env) as Config).frontDoorSecret;
+    return (readConfig(["--roles", "catalog"], env) as Config).frontProxySecret;
   };
   expect(read(SECRET)).toBe(SECRET);
   expect(read(`${SECRET}\n`)).toBe(SECRET);

@@ -1,5 +1,5 @@
 import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
-import type { ReplicaParts } from "./replicaParts.ts";
+import type { ReplicaDependencies } from "./replicaDependencies.ts";
 
 /**
  * The longest that anything issued to a caller may live besides a refresh token, in seconds: so long
@@ -8,7 +8,7 @@ import type { ReplicaParts } from "./replicaParts.ts";
 export function longestSessionS({
   contract,
   config,
-}: Pick<ReplicaParts, "contract" | "config">): number {
+}: Pick<ReplicaDependencies, "contract" | "config">): number {
   const sessions = contract.methods.map((method) => method.session?.absoluteS ?? 0);
   const { longestSessionS: outside, accessTokenLifeS } = config;
   return Math.max(outside, accessTokenLifeS, ...sessions) + 2 * MAX_SKEW_S;

@@ -19,7 +19,7 @@ const WAIT_MS = 60_000;
 
 const USAGE = `Usage: node services/replica/migrate.ts
 
-Brings the database up to date: schemas, login roles, tables, the catalogue's demo data, the first
+Brings the database up to date: schemas, login roles, tables, the catalog's demo data, the first
 administrator. Can be run again, and by several programs at once. Exits with 0 when all is done.
 
 Environment:
@@ -33,7 +33,7 @@ Environment:
   WAYBILL_ADMIN_SECRET_FILE            the secret of serviceAccounts/admin, used when there is no such
                                        account yet: 32 characters or more; default: none is made
   WAYBILL_DEMO_DATA                    on or off; default: on. Off: imports no demo products; products
-                                       that are in the catalogue stay
+                                       that are in the catalog stay
 `;
 
 /** Waits for a database that is starting; another error than that is final. */

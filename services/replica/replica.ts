@@ -26,7 +26,7 @@ import { cacheOf } from "./caches.ts";
 import type { Config, Role } from "./config.ts";
 import { Leases } from "./leases.ts";
 import { longestSessionS } from "./longestSession.ts";
-import type { ReplicaParts } from "./replicaParts.ts";
+import type { ReplicaDependencies } from "./replicaDependencies.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -44,7 +44,7 @@ const PUBLIC_SERVICES = [
 /** Who gives the leases of this process back. */
 const OWN = { actor: "services/keys" };
 
-const STARTS: Readonly<Record<Exclude<Role, "keys">, (replica: ReplicaParts) => void>> = {
+const STARTS: Readonly<Record<Exclude<Role, "keys">, (replica: ReplicaDependencies) => void>> = {
   identity: startIdentity,
   token: startToken,
   session: startSession,
@@ -82,12 +82,12 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
     credentials: tls?.server,
     log,
     authenticate: serviceAuthentication(credentials),
-    frontDoorSecret: config.frontDoorSecret,
+    frontProxySecret: config.frontProxySecret,
     maxConnectionAgeMs: config.maxConnectionAgeMs,
     reflect: PUBLIC_SERVICES,
   });
 
-  const database: ReplicaParts["database"] = (role) => {
+  const database: ReplicaDependencies["database"] = (role) => {
     const pool = createPool(config.databaseUrls[role]!, {
       max: config.databaseConnections,
       name: `waybill-${role}`,
@@ -139,7 +139,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
       server.checkTokens(authentication);
     }
 
-    const replica: ReplicaParts = {
+    const replica: ReplicaDependencies = {
       config,
       log,
       contract,

@@ -4,12 +4,12 @@ import { AnchorServiceService } from "#proto/waybill/session/v1/anchors.ts";
 import { DirectoryServiceService } from "#proto/waybill/session/v1/directory.ts";
 import { SessionServiceService, SessionState } from "#proto/waybill/session/v1/session.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
-import type { ReplicaParts } from "../replica/replicaParts.ts";
+import type { ReplicaDependencies } from "../replica/replicaDependencies.ts";
 import { registerSession } from "./directory/registerSession.ts";
 import { SessionDirectory } from "./directory/sessionDirectory.ts";
 import { anchorHandlers, anchorsOf, sessionHandlers } from "./index.ts";
 
-export function startSession(replica: ReplicaParts): void {
+export function startSession(replica: ReplicaDependencies): void {
   const { server, feed } = replica;
   const db = replica.database("session");
   const directory = new SessionDirectory(db);

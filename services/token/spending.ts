@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import type { Db } from "waybill/postgres";
-import { Groups } from "#shared/pg/groups.ts";
+import { GroupCommit } from "#shared/pg/groupCommit.ts";
 import { type Spend, spend } from "./sql/spend.ts";
 
 /** Accepts each id once, over all replicas: of concurrent uses, exactly one is the first. */
 export class Spending {
-  readonly #groups: Groups<Spend, boolean>;
+  readonly #groups: GroupCommit<Spend, boolean>;
 
   constructor(db: Db) {
-    this.#groups = new Groups(async (items) => {
+    this.#groups = new GroupCommit(async (items) => {
       const first = new Set((await spend(db, unique(items))).map((each) => each.toString("hex")));
       // An id may be twice in one group: only its first use counts.
       return items.map(({ digest }) => first.delete(digest.toString("hex")));

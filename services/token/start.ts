@@ -7,7 +7,7 @@ import { MAX_SKEW_S } from "#shared/auth/tokens/accessTokens.ts";
 import { every, untilDone } from "#shared/runtime/periodic.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
 import { longestSessionS } from "../replica/longestSession.ts";
-import type { ReplicaParts } from "../replica/replicaParts.ts";
+import type { ReplicaDependencies } from "../replica/replicaDependencies.ts";
 import { Clients } from "./clients/clients.ts";
 import { ExternalIssuers } from "./clients/externalIssuers.ts";
 import { GrantLimit } from "./grants/grantLimit.ts";
@@ -29,7 +29,7 @@ const MAINTAIN_MS = 60 * 60_000;
 const DELIVER_MS = 2000;
 const SWEEP_MS = 10 * 60_000;
 
-export function startToken(replica: ReplicaParts): void {
+export function startToken(replica: ReplicaDependencies): void {
   const { config, address, releasers, server, feed, log, credentials, authentication } = replica;
   if (authentication === undefined) throw new Error("the role token takes access tokens");
   const db = replica.database("token");

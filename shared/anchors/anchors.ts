@@ -1,9 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Errors, type StatusError } from "../errors.ts";
-import { Groups } from "../pg/groups.ts";
+import { GroupCommit } from "../pg/groupCommit.ts";
 import type { Db, Pool } from "../pg/pool.ts";
 import { type OpenTransaction, openTransaction } from "../pg/transaction.ts";
-import { Turns } from "../runtime/keyedQueue.ts";
+import { KeyedQueue } from "../runtime/keyedQueue.ts";
 import type {
   AnchorStore,
   FirstVersion,
@@ -39,9 +39,9 @@ export class Anchors implements AnchorStore {
   readonly #schema: string;
   readonly #replica: string;
   readonly #service: string | undefined;
-  readonly #beginnings: Groups<Beginning, undefined>;
-  readonly #moves: Groups<Move, Outcome>;
-  readonly #turns = new Turns();
+  readonly #beginnings: GroupCommit<Beginning, undefined>;
+  readonly #moves: GroupCommit<Move, Outcome>;
+  readonly #turns = new KeyedQueue();
 
   /**
    * @param replica what the lines of the advances say who made them
@@ -52,11 +52,11 @@ export class Anchors implements AnchorStore {
     this.#schema = schema;
     this.#replica = replica;
     this.#service = service;
-    this.#beginnings = new Groups(async (beginnings) => {
+    this.#beginnings = new GroupCommit(async (beginnings) => {
       await this.#insert(pool, beginnings);
       return beginnings.map(() => undefined);
     });
-    this.#moves = new Groups((moves) => this.#advanceEach(moves));
+    this.#moves = new GroupCommit((moves) => this.#advanceEach(moves));
   }
 
   async beginTransaction(sessionId: string): Promise<OpenTransaction> {

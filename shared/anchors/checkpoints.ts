@@ -1,6 +1,6 @@
 import { type EnvelopeV1, Part } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors } from "../errors.ts";
-import { Groups } from "../pg/groups.ts";
+import { GroupCommit } from "../pg/groupCommit.ts";
 import type { Pool } from "../pg/pool.ts";
 import { uuidFromBytes, uuidToBytes } from "../runtime/uuid.ts";
 import { isAnonymous } from "../waybill/owner.ts";
@@ -46,7 +46,7 @@ export class Checkpoints {
   readonly #directory: Directory | undefined;
   readonly #failed: (error: unknown) => void;
   #restsUntil = Number.NEGATIVE_INFINITY;
-  readonly #groups: Groups<CheckpointRow, undefined>;
+  readonly #groups: GroupCommit<CheckpointRow, undefined>;
 
   /** @param answers of the sessions' audience: checkpoints are sealed as what anchors keep is */
   constructor(
@@ -60,7 +60,7 @@ export class Checkpoints {
     this.#answers = answers;
     this.#directory = directory;
     this.#failed = failed;
-    this.#groups = new Groups(async (rows) => {
+    this.#groups = new GroupCommit(async (rows) => {
       // One statement keeps a session once: the newest of what has come together.
       const newest = new Map<string, CheckpointRow>();
       for (const row of rows) {

@@ -58,7 +58,7 @@ async function start(
   return { server, listen: () => server.listen("[::]:0") };
 }
 
-/** A catalogue with a certificate of these names. @returns its port */
+/** A catalog with a certificate of these names. @returns its port */
 async function serve(names: AlternativeName[], subject?: string): Promise<number> {
   const { server, listen } = await start(names, {}, subject);
   const getProduct = async () => Product.create({ name: "products/1" });

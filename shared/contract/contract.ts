@@ -108,7 +108,7 @@ interface ServiceContract {
   readonly audience: string | undefined;
 }
 
-/** What a set of protos says: the one place where SDK, front door and tools learn it. */
+/** What a set of protos says: the one place where SDK, front proxy and tools learn it. */
 export interface Contract {
   readonly registry: FileRegistry;
   /** The descriptor set that it was read from. */

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { Turns } from "./keyedQueue.ts";
+import { KeyedQueue } from "./keyedQueue.ts";
 
 test("turns of one key come one at a time, in the order of asking; another key's at once", () => {
-  const turns = new Turns();
+  const turns = new KeyedQueue();
   const begun: string[] = [];
   const take = (key: string, name: string) => turns.take(key, () => begun.push(name));
   const [a, b, c] = [take("x", "a"), take("x", "b"), take("x", "c")];

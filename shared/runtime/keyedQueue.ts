@@ -1,5 +1,5 @@
 /** Takes turns: for each key one holder at a time, in the order of asking. */
-export class Turns {
+export class KeyedQueue {
   readonly #queues = new Map<string, (() => void)[]>();
 
   /**

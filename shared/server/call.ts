@@ -11,7 +11,7 @@ import type { Caller, Context } from "../contract/handlers.ts";
 import type { SessionCall } from "../session/call.ts";
 import { WAYBILL_KEY } from "../waybill/carriers.ts";
 import type { OpenSession, Session } from "../waybill/session.ts";
-import { FrontDoor, type Origin } from "./frontProxy.ts";
+import { FrontProxy, type Origin } from "./frontProxy.ts";
 import { FIELD_OVERHEAD, MAX_METADATA_BYTES } from "./wire/requestMetadata.ts";
 import { UnaryCall } from "./wire/unaryCall.ts";
 
@@ -22,7 +22,7 @@ type GrpcCall =
   | ServerWritableStream<unknown, unknown>
   | ServerDuplexStream<unknown, unknown>;
 
-const NO_FRONT_DOOR = new FrontDoor(undefined);
+const NO_FRONT_PROXY = new FrontProxy(undefined);
 
 const NOBODY: Caller = Object.freeze({});
 
@@ -48,17 +48,17 @@ export class Call implements Context<unknown>, SessionCall {
   #hasReplied = false;
   #trailers: Metadata | undefined;
   #signal: AbortSignal | undefined;
-  readonly #frontDoor: FrontDoor;
+  readonly #frontProxy: FrontProxy;
   #origin: Origin | undefined;
 
   /** @param draining for streams: aborted when the server wants them to end */
   constructor(
     method: string,
     call: GrpcCall,
-    frontDoor: FrontDoor = NO_FRONT_DOOR,
+    frontProxy: FrontProxy = NO_FRONT_PROXY,
     draining?: AbortSignal,
   ) {
-    this.#frontDoor = frontDoor;
+    this.#frontProxy = frontProxy;
     this.method = method;
     this.headers = call instanceof UnaryCall ? call : call.metadata;
     const deadline = call.getDeadline();
@@ -142,7 +142,7 @@ export class Call implements Context<unknown>, SessionCall {
   }
 
   get origin(): Origin {
-    this.#origin ??= this.#frontDoor.originOf(this.headers, this.#call.getPeer());
+    this.#origin ??= this.#frontProxy.originOf(this.headers, this.#call.getPeer());
     return this.#origin;
   }
 

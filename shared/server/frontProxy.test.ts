@@ -1,6 +1,6 @@
 import { Metadata } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
-import { FRONT_DOOR_KEY, FrontDoor } from "./frontProxy.ts";
+import { FRONT_PROXY_KEY, FrontProxy } from "./frontProxy.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
 const HASH = "ab".repeat(32);
@@ -15,9 +15,9 @@ const forwarded = {
   "x-forwarded-client-cert": `By=x;Hash=${HASH};Subject="CN=a"`,
 };
 
-test("what the front door says of a caller is believed: the last address, and the certificate", () => {
-  const origin = new FrontDoor(SECRET).originOf(
-    metadata({ ...forwarded, [FRONT_DOOR_KEY]: SECRET }),
+test("what the front proxy says of a caller is believed: the last address, and the certificate", () => {
+  const origin = new FrontProxy(SECRET).originOf(
+    metadata({ ...forwarded, [FRONT_PROXY_KEY]: SECRET }),
     "127.0.0.1:4711",
   );
   expect(origin).toEqual({
@@ -29,15 +29,15 @@ test("what the front door says of a caller is believed: the last address, and th
 test("P5 what anybody else says of himself is not", () => {
   const bare = { address: "127.0.0.1", certificate: undefined };
   for (const proof of [undefined, "", "guessed", `${SECRET}x`, SECRET.toUpperCase()]) {
-    const sent = { ...forwarded, ...(proof === undefined ? {} : { [FRONT_DOOR_KEY]: proof }) };
-    expect(new FrontDoor(SECRET).originOf(metadata(sent), "127.0.0.1:4711")).toEqual(bare);
+    const sent = { ...forwarded, ...(proof === undefined ? {} : { [FRONT_PROXY_KEY]: proof }) };
+    expect(new FrontProxy(SECRET).originOf(metadata(sent), "127.0.0.1:4711")).toEqual(bare);
   }
-  // Without a front door nobody is it.
-  const sent = metadata({ ...forwarded, [FRONT_DOOR_KEY]: "undefined" });
-  expect(new FrontDoor(undefined).originOf(sent, "127.0.0.1:4711")).toEqual(bare);
-  const twice = metadata({ ...forwarded, [FRONT_DOOR_KEY]: SECRET });
-  twice.add(FRONT_DOOR_KEY, SECRET);
-  expect(new FrontDoor(SECRET).originOf(twice, "127.0.0.1:4711")).toEqual(bare);
+  // Without a front proxy nobody is it.
+  const sent = metadata({ ...forwarded, [FRONT_PROXY_KEY]: "undefined" });
+  expect(new FrontProxy(undefined).originOf(sent, "127.0.0.1:4711")).toEqual(bare);
+  const twice = metadata({ ...forwarded, [FRONT_PROXY_KEY]: SECRET });
+  twice.add(FRONT_PROXY_KEY, SECRET);
+  expect(new FrontProxy(SECRET).originOf(twice, "127.0.0.1:4711")).toEqual(bare);
 });
 
 test.each([
@@ -46,9 +46,9 @@ test.each([
   ["followed by a line break", `${SECRET}\n`],
   ["not ASCII", `${SECRET}é`],
   ["no text", Buffer.from(SECRET) as unknown as string],
-])("P5 K9 a front door's secret that is %s is refused at construction", (_name, secret) => {
-  expect(() => new FrontDoor(SECRET)).not.toThrow();
-  expect(() => new FrontDoor(secret)).toThrow("frontDoorSecret must be at least 32 visible");
+])("P5 K9 a front proxy's secret that is %s is refused at construction", (_name, secret) => {
+  expect(() => new FrontProxy(SECRET)).not.toThrow();
+  expect(() => new FrontProxy(secret)).toThrow("frontProxySecret must be at least 32 visible");
 });
 
 test("a certificate's digest that has not its form is none", () => {
@@ -59,7 +59,7 @@ test("a certificate's digest that has not its form is none", () => {
     `XHash=${HASH}`,
     `Hash=${HASH.toUpperCase()}`,
   ]) {
-    const sent = metadata({ [FRONT_DOOR_KEY]: SECRET, "x-forwarded-client-cert": text });
-    expect(new FrontDoor(SECRET).originOf(sent, "[::1]:1").certificate, text).toBeUndefined();
+    const sent = metadata({ [FRONT_PROXY_KEY]: SECRET, "x-forwarded-client-cert": text });
+    expect(new FrontProxy(SECRET).originOf(sent, "[::1]:1").certificate, text).toBeUndefined();
   }
 });

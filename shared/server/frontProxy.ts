@@ -1,10 +1,10 @@
 import { timingSafeEqual } from "node:crypto";
 import type { Metadata } from "@grpc/grpc-js";
 
-/** The key under which the front door proves to be it. Nobody outside gets one past it. */
-export const FRONT_DOOR_KEY = "x-waybill-front-door";
+/** The key under which the front proxy proves to be it. Nobody outside gets one past it. */
+export const FRONT_PROXY_KEY = "x-waybill-front-proxy";
 
-/** Fewest characters of the front door's secret. */
+/** Fewest characters of the front proxy's secret. */
 const MIN_SECRET_LENGTH = 32;
 
 /** What is known of the connection that a call came by. */
@@ -16,14 +16,14 @@ export interface Origin {
 }
 
 /**
- * Reads who calls from what the front door says of him. Of anybody else, forwarding metadata are
+ * Reads who calls from what the front proxy says of him. Of anybody else, forwarding metadata are
  * worth nothing: then the connection's own address counts, and no certificate.
  */
-export class FrontDoor {
+export class FrontProxy {
   readonly #secret: Buffer | undefined;
 
   /**
-   * @param secret what the front door sends along: 32 visible ASCII characters or more. Undefined: there is
+   * @param secret what the front proxy sends along: 32 visible ASCII characters or more. Undefined: there is
    *   none to trust
    * @throws Error naming the rule that the secret breaks
    */
@@ -32,7 +32,7 @@ export class FrontDoor {
     const isText = typeof secret === "string" && /^[!-~]*$/.test(secret);
     if (secret !== undefined && (!isText || secret.length < MIN_SECRET_LENGTH)) {
       throw new Error(
-        `frontDoorSecret must be at least ${MIN_SECRET_LENGTH} visible ASCII characters`,
+        `frontProxySecret must be at least ${MIN_SECRET_LENGTH} visible ASCII characters`,
       );
     }
     this.#secret = secret === undefined ? undefined : Buffer.from(secret);
@@ -40,10 +40,10 @@ export class FrontDoor {
 
   /** @param peer host and port of the connection */
   originOf(metadata: Pick<Metadata, "get">, peer: string): Origin {
-    if (!this.#isFrontDoor(metadata)) {
+    if (!this.#isFrontProxy(metadata)) {
       return { address: peer.replace(/:\d+$/, ""), certificate: undefined };
     }
-    // The last one is what the front door has seen itself.
+    // The last one is what the front proxy has seen itself.
     const forwarded = one(metadata, "x-forwarded-for")?.split(",").at(-1)?.trim();
     return {
       address: forwarded || "unknown",
@@ -51,8 +51,8 @@ export class FrontDoor {
     };
   }
 
-  #isFrontDoor(metadata: Pick<Metadata, "get">): boolean {
-    const sent = one(metadata, FRONT_DOOR_KEY);
+  #isFrontProxy(metadata: Pick<Metadata, "get">): boolean {
+    const sent = one(metadata, FRONT_PROXY_KEY);
     if (sent === undefined || this.#secret === undefined) return false;
     const given = Buffer.from(sent);
     return given.length === this.#secret.length && timingSafeEqual(given, this.#secret);

@@ -47,7 +47,7 @@ export function unary(
     leave: () => void,
   ): Promise<void> {
     try {
-      const call = new Call(contract.path, grpcCall, around.frontDoor);
+      const call = new Call(contract.path, grpcCall, around.frontProxy);
       const response = await handler(grpcCall.request, call);
       call.sendReply();
       callback(null, response);
@@ -88,7 +88,7 @@ function clientStream(
     { leave, draining }: StreamPlace,
   ): Promise<void> {
     try {
-      const call = new Call(contract.path, grpcCall, around.frontDoor, draining);
+      const call = new Call(contract.path, grpcCall, around.frontProxy, draining);
       const response = await handler(grpcCall.iterator({ destroyOnReturn: false }), call);
       // Encoded here: grpc-js would not say why it cannot be.
       const encoded = serialize(response);
@@ -167,7 +167,7 @@ async function answer(
     return;
   }
   try {
-    const call = new Call(contract.path, grpcCall, around.frontDoor, place.draining);
+    const call = new Call(contract.path, grpcCall, around.frontProxy, place.draining);
     await pump(grpcCall, request(), call, handler, serialize);
     grpcCall.end(call.trailers);
   } catch (thrown) {

@@ -15,7 +15,7 @@ import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
 import { caching, noting } from "./caching.ts";
 import type { Handler } from "./call.ts";
-import type { FrontDoor } from "./frontProxy.ts";
+import type { FrontProxy } from "./frontProxy.ts";
 import { STREAMS, unary } from "./grpcHandlers.ts";
 import type { ErrorHandling } from "./refusal.ts";
 import { revalidation } from "./revalidation.ts";
@@ -28,7 +28,7 @@ import type { Route } from "./wire/unaryWire.ts";
 export interface Surroundings extends ErrorHandling {
   readonly contract: Contract;
   readonly authentications: Authentications;
-  readonly frontDoor: FrontDoor;
+  readonly frontProxy: FrontProxy;
   /** Takes a place for a call, and gives the function that frees it; undefined when all are taken. */
   enter(method: MethodContract): (() => void) | undefined;
   readonly draining: AbortSignal;
@@ -47,7 +47,7 @@ export interface Implementation {
 }
 
 /**
- * Turns promise handlers into what grpc-js's `Server.addService` takes. The interceptors of each
+ * KeyedQueue promise handlers into what grpc-js's `Server.addService` takes. The interceptors of each
  * method are composed here, once: a method has only those that its contract asks for.
  *
  * Order: a place on the server, access, what is kept of answers, decoding and field constraints, session,

@@ -14,7 +14,7 @@ import { databaseError } from "../pg/errors.ts";
 import type { SessionOptions } from "../session/options.ts";
 import type { Authenticate, Authentication } from "./access.ts";
 import { failureLog } from "./failureLog.ts";
-import { FrontDoor } from "./frontProxy.ts";
+import { FrontProxy } from "./frontProxy.ts";
 import { implement, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";
 import { checkServerOptions } from "./serverOptions.ts";
@@ -35,7 +35,7 @@ export interface ServerOptions {
   /** How callers' access tokens are checked. Default: methods that demand one are refused. */
   tokens?: Authentication;
   /** What a proxy in front proves to be it with. Default: nobody's forwarding metadata are believed. */
-  frontDoorSecret?: string | undefined;
+  frontProxySecret?: string | undefined;
   /**
    * Makes the status of an error that is no StatusError. Where it returns undefined, and by default, an
    * unavailable Postgres is DATABASE_UNAVAILABLE, a conflict there CONFLICT, and anything else INTERNAL.
@@ -118,7 +118,7 @@ export class Server {
     this.#surroundings = {
       contract: options.contract,
       authentications: { services: options.authenticate, tokens: options.tokens },
-      frontDoor: new FrontDoor(options.frontDoorSecret),
+      frontProxy: new FrontProxy(options.frontProxySecret),
       maxRequestBytes,
       draining: this.#draining.signal,
       translate: (error) => options.translate?.(error) ?? databaseError(error),

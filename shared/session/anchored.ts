@@ -20,7 +20,7 @@ export interface AnchoredMethod<State> {
   readonly checkpoints: CheckpointStore;
 }
 
-/** Turns the handler's response into writes. The first is the one that a retry is replayed from. */
+/** KeyedQueue the handler's response into writes. The first is the one that a retry is replayed from. */
 type Plan<State> = (call: AnchoredCall<State>, response: Buffer) => Promise<Write[]>;
 
 /**

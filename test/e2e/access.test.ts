@@ -8,17 +8,17 @@ import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 
 let cluster: TestCluster;
 let callers: Callers;
-let frontDoor: Client;
+let frontProxy: Client;
 let replica: Client;
 
 beforeAll(async () => {
   cluster = await startTestCluster();
   callers = new Callers(cluster.target, cluster.status().adminSecretFile);
-  frontDoor = new Client(cluster.target, credentials.createInsecure());
+  frontProxy = new Client(cluster.target, credentials.createInsecure());
   replica = new Client(cluster.status().replicas[0]!.address, credentials.createInsecure());
 });
 afterAll(async () => {
-  frontDoor?.close();
+  frontProxy?.close();
   replica?.close();
   callers?.close();
   await cluster?.remove();
@@ -55,10 +55,10 @@ test("E4 every method that is not for everyone refuses who has no token, or not 
     if (method.access === Access.ACCESS_PUBLIC) continue;
     const { path, scopes } = method;
     // At the door and at a replica alike: the one does not rely on the other.
-    for (const client of [frontDoor, replica]) {
+    for (const client of [frontProxy, replica]) {
       const isService = method.access === Access.ACCESS_SERVICE;
       const refused =
-        isService && client === frontDoor ? { code: 12 } : { reason: "CREDENTIAL_INVALID" };
+        isService && client === frontProxy ? { code: 12 } : { reason: "CREDENTIAL_INVALID" };
       expect(await call(client, method, new Metadata()), path).toMatchObject(refused);
       expect(await call(client, method, authorized(forged)), path).toMatchObject(refused);
       if (isService) {
@@ -88,14 +88,14 @@ test("a refusal at the door and one at a replica look the same", async () => {
   const method = contract.method("/waybill.token.v1.TokenService/ListSignIns");
   for (const metadata of [new Metadata(), authorized("a.b.c"), authorized("nonsense")]) {
     const atReplica = await call(replica, method, metadata);
-    expect(await call(frontDoor, method, metadata)).toEqual(atReplica);
+    expect(await call(frontProxy, method, metadata)).toEqual(atReplica);
     expect(atReplica).toMatchObject({ domain: "waybill", reason: "CREDENTIAL_INVALID" });
   }
 });
 
 test("a flood of bad tokens reaches no replica", async () => {
   const method = contract.method("/waybill.token.v1.TokenService/ListSignIns");
-  const admin = `http://127.0.0.1:${cluster.status().frontDoor!.adminPort}`;
+  const admin = `http://127.0.0.1:${cluster.status().frontProxy!.adminPort}`;
   // Envoy fetches the keys from there, too: when it starts, again when that failed, and when it needs them.
   const upstream = async (): Promise<number> => {
     const filter = "jwt_authn.jwks_fetch_|^cluster.token.upstream_rq_(total|active)$";
@@ -109,15 +109,15 @@ test("a flood of bad tokens reaches no replica", async () => {
   const before = await upstream();
   const flipped = `${accessToken.slice(0, -3)}${accessToken.endsWith("AAA") ? "BBB" : "AAA"}`;
   const answers = await Promise.all(
-    Array.from({ length: 500 }, () => call(frontDoor, method, authorized(flipped))),
+    Array.from({ length: 500 }, () => call(frontProxy, method, authorized(flipped))),
   );
   for (const answer of answers) expect(answer).toMatchObject({ reason: "CREDENTIAL_INVALID" });
   expect(await upstream()).toBe(before);
-  expect(await call(frontDoor, method, authorized(accessToken))).toBeUndefined();
+  expect(await call(frontProxy, method, authorized(accessToken))).toBeUndefined();
   expect(await upstream()).toBe(before + 1);
 });
 
-test("while the front door has no keys to verify with, no token is called bad: the caller may try again", async () => {
+test("while the front proxy has no keys to verify with, no token is called bad: the caller may try again", async () => {
   const keyless = await startTestCluster({ roles: ["keys", "catalog"], replicas: 1 });
   const client = new Client(keyless.target, credentials.createInsecure());
   try {
@@ -141,11 +141,11 @@ test("while the front door has no keys to verify with, no token is called bad: t
 
 test("what is public needs no token, and a bad one is no hindrance where nobody looks at it", async () => {
   const catalog = contract.method("/waybill.catalog.v1.CatalogService/ListProducts");
-  expect(await call(frontDoor, catalog, authorized("a.b.c"))).toBeUndefined();
+  expect(await call(frontProxy, catalog, authorized("a.b.c"))).toBeUndefined();
   // Whose session it is to be is looked at.
   const begin = contract.method("/waybill.checkout.v1.CheckoutService/BeginCheckout");
-  expect(await call(frontDoor, begin, new Metadata())).toBeUndefined();
-  expect(await call(frontDoor, begin, authorized("a.b.c"))).toMatchObject({
+  expect(await call(frontProxy, begin, new Metadata())).toBeUndefined();
+  expect(await call(frontProxy, begin, authorized("a.b.c"))).toMatchObject({
     reason: "CREDENTIAL_INVALID",
   });
 });

@@ -155,7 +155,7 @@ test("a session is taken up by its name, with its state", async () => {
   expect((await refusal(lost)).reason).toBe("SESSION_NOT_FOUND");
 });
 
-test("E4 the directory takes entries from services alone, and not through the front door", async () => {
+test("E4 the directory takes entries from services alone, and not through the front proxy", async () => {
   const entry = { sessionId: Buffer.alloc(16), subject: "users/x", expireTime: new Date() };
   const through = createClient(DirectoryServiceService, cluster.target);
   expect((await refusal(through.registerSession(entry))).code).toBe(12);

@@ -23,7 +23,7 @@ type Catalog = ServiceClient<typeof CatalogServiceService>;
 
 let cluster: TestCluster;
 let callers: Callers;
-let frontDoor: Catalog;
+let frontProxy: Catalog;
 /** The replicas themselves. */
 let replicas: Catalog[];
 /** Of who may change products. */
@@ -35,7 +35,7 @@ let name: string;
 beforeAll(async () => {
   cluster = await startTestCluster({ replicas: 3 });
   callers = new Callers(cluster.target, cluster.status().adminSecretFile);
-  frontDoor = createClient(CatalogServiceService, cluster.target, { contract });
+  frontProxy = createClient(CatalogServiceService, cluster.target, { contract });
   replicas = cluster
     .status()
     .replicas.map(({ address }) => createClient(CatalogServiceService, address, { contract }));
@@ -48,7 +48,7 @@ beforeEach(() => {
 });
 afterAll(async () => {
   callers?.close();
-  for (const client of [frontDoor, ...(replicas ?? [])]) client?.close();
+  for (const client of [frontProxy, ...(replicas ?? [])]) client?.close();
   await cluster?.remove();
 });
 
@@ -95,15 +95,15 @@ async function warm(from: Catalog): Promise<Product> {
 }
 
 test("a product is changed, in the fields that the mask names", async () => {
-  const before = await get(frontDoor);
-  await change(frontDoor, { title: "Another title", genre: "Drama" }, ["title"]);
-  const after = await get(frontDoor);
+  const before = await get(frontProxy);
+  await change(frontProxy, { title: "Another title", genre: "Drama" }, ["title"]);
+  const after = await get(frontProxy);
   expect(after).toMatchObject({ title: "Another title", genre: before.genre, price: before.price });
-  await change(frontDoor, { price: dollars(3), runningTimeMinutes: 0 }, [
+  await change(frontProxy, { price: dollars(3), runningTimeMinutes: 0 }, [
     "price",
     "running_time_minutes",
   ]);
-  expect(await get(frontDoor)).toMatchObject({
+  expect(await get(frontProxy)).toMatchObject({
     title: "Another title",
     price: dollars(3),
     runningTimeMinutes: 0,
@@ -111,9 +111,9 @@ test("a product is changed, in the fields that the mask names", async () => {
 });
 
 test("without a mask the fields that are set are changed, and no others", async () => {
-  const before = await get(frontDoor);
-  await change(frontDoor, { genre: "Western", imdbRatingTenths: 71 }, []);
-  const after = await get(frontDoor);
+  const before = await get(frontProxy);
+  await change(frontProxy, { genre: "Western", imdbRatingTenths: 71 }, []);
+  const after = await get(frontProxy);
   const expected = { title: before.title, director: before.director, price: before.price };
   expect(after).toMatchObject({ ...expected, genre: "Western", imdbRatingTenths: 71 });
   expect(after.releaseDate).toEqual(before.releaseDate);
@@ -122,15 +122,15 @@ test("without a mask the fields that are set are changed, and no others", async 
 test("who may not change a product does not, and what makes no sense is named", async () => {
   const product = Product.create({ name, title: "x", price: dollars(1) });
   const update = { product, updateMask: ["title"] };
-  expect((await refusal(frontDoor.updateProduct(update))).reason).toBe("CREDENTIAL_INVALID");
+  expect((await refusal(frontProxy.updateProduct(update))).reason).toBe("CREDENTIAL_INVALID");
   const reader = await callers.account({ audiences: ["catalog"], scopes: [] });
   const { accessToken } = await callers.grant(reader.client);
-  expect((await refusal(frontDoor.updateProduct(update, bearer(accessToken)))).reason).toBe(
+  expect((await refusal(frontProxy.updateProduct(update, bearer(accessToken)))).reason).toBe(
     "ACCESS_DENIED",
   );
   const refused = async (values: Partial<Product>, ...updateMask: string[]) => {
     const changed = { product: { ...product, ...values }, updateMask };
-    const { reason, violations } = await refusal(frontDoor.updateProduct(changed, bearer(jwt)));
+    const { reason, violations } = await refusal(frontProxy.updateProduct(changed, bearer(jwt)));
     return [reason, ...violations.map(({ field }) => field)].join(" ");
   };
   const bad = { title: "", imdbRatingTenths: 101, runningTimeMinutes: -1, director: "x\0" };
@@ -144,7 +144,7 @@ test("who may not change a product does not, and what makes no sense is named", 
     expect(await refused({ price: money }, "price")).toBe("INVALID_FIELD product.price");
   }
   expect(await refused({ name: "products/999999999" }, "title")).toBe("PRODUCT_NOT_FOUND");
-  expect((await get(frontDoor)).title).not.toBe("x");
+  expect((await get(frontProxy)).title).not.toBe("x");
 });
 
 test("what one replica changes the others answer, without being told by the caller", async () => {
@@ -190,7 +190,7 @@ test("who knows of a change is answered by nothing older, from any replica, at o
   }
 });
 
-test("the caller of a client with a cache reads what he has written, through the front door", async () => {
+test("the caller of a client with a cache reads what he has written, through the front proxy", async () => {
   const cache = new ResponseCache({ maxBytes: 1_000_000 });
   const client = createClient(CatalogServiceService, cluster.target, { contract, cache });
   for (let round = 0; round < 20; round += 1) {
@@ -205,16 +205,16 @@ test("the caller of a client with a cache reads what he has written, through the
   client.close();
 });
 
-test("the metadata of caching pass the front door, and a validated answer is empty", async () => {
-  await expect.poll(async () => (await get(frontDoor)).age, WAIT).toBeDefined();
-  const { etag } = await get(frontDoor);
+test("the metadata of caching pass the front proxy, and a validated answer is empty", async () => {
+  await expect.poll(async () => (await get(frontProxy)).age, WAIT).toBeDefined();
+  const { etag } = await get(frontProxy);
   const metadata = new Metadata();
   metadata.set("if-none-match", etag!);
   let reply = new Metadata();
   const onMetadata = (received: Metadata) => {
     reply = received;
   };
-  const product = await frontDoor.getProduct({ name }, { metadata, onMetadata });
+  const product = await frontProxy.getProduct({ name }, { metadata, onMetadata });
   expect(product).toEqual(Product.create());
   expect(reply.get("not-modified")).toEqual(["1"]);
   expect(reply.get("cache-control")).toEqual(["public, max-age=60, stale-while-revalidate=300"]);
@@ -223,7 +223,7 @@ test("the metadata of caching pass the front door, and a validated answer is emp
 test("changes are watched by services alone, from the number that they know", async () => {
   const [replica] = replicas as [Catalog];
   expect(
-    (await refusal(frontDoor.watchChanges({ afterNumber: 0n })[Symbol.asyncIterator]().next()))
+    (await refusal(frontProxy.watchChanges({ afterNumber: 0n })[Symbol.asyncIterator]().next()))
       .code,
   ).toBe(12);
   const signal = new AbortController();

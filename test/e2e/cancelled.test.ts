@@ -6,7 +6,7 @@ import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 
-// One replica: all cancelled calls meet on the front door's few connections to it.
+// One replica: all cancelled calls meet on the front proxy's few connections to it.
 beforeAll(async () => {
   cluster = await startTestCluster({ replicas: 1 });
 });
@@ -32,15 +32,15 @@ test("5,000 cancelled or timed-out calls beside steady ones: no steady call fail
   impatient.close();
   expect(failures).toEqual([]);
   expect(calls).toBeGreaterThan(100);
-  // The front door hides it by asking again, but counts it: a replica that ends a connection.
+  // The front proxy hides it by asking again, but counts it: a replica that ends a connection.
   const resets = await counter("upstream_rq_tx_reset");
   expect(resets).toBeGreaterThan(2000);
   expect(await counter("upstream_cx_close_notify")).toBe(0);
 });
 
-/** Sums a counter of the front door over its clusters. */
+/** Sums a counter of the front proxy over its clusters. */
 async function counter(name: string): Promise<number> {
-  const { adminPort } = cluster.status().frontDoor!;
+  const { adminPort } = cluster.status().frontProxy!;
   const answer = await fetch(`http://127.0.0.1:${adminPort}/stats?filter=${name}$&format=json`);
   const { stats } = (await answer.json()) as { stats: { name?: string; value?: number }[] };
   return stats

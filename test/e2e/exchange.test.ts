@@ -72,12 +72,12 @@ const url = (method: keyof typeof TokenServiceService) =>
 const thumbprintOf = ({ jwk: { kty, crv, x } }: ProofKey) =>
   calculateJwkThumbprint({ kty, crv, x } as JWK);
 
-/** Callers who show a client certificate of their own to the front door. */
+/** Callers who show a client certificate of their own to the front proxy. */
 async function withCertificate(name: string) {
   const folder = join(cluster.dataDir, "secrets");
   const ca = readFileSync(join(folder, "tls", "ca.crt"));
   const { key, certificate, thumbprint } = await makeClientCertificate(folder, name);
-  const target = `localhost:${cluster.status().frontDoor!.tlsPort}`;
+  const target = `localhost:${cluster.status().frontProxy!.tlsPort}`;
   const shown = new Callers(target, cluster.status().adminSecretFile, callers.issuer, {
     credentials: credentials.createSsl(ca, key, certificate),
   });

@@ -144,7 +144,7 @@ test.skipIf(process.platform !== "linux")(
       const names = Object.keys(FOREIGN).filter((name) => name !== "grpc_proxy");
       expect(lines).toContain(`not passed on: ${names.sort().join(", ")}`);
 
-      const [, target] = lines.map((line) => /^front door +(\S+)/.exec(line)).find(Boolean)!;
+      const [, target] = lines.map((line) => /^front proxy +(\S+)/.exec(line)).find(Boolean)!;
       const clients = makeClients(target!);
       expect((await shop(clients, 5)).name).toMatch(/^orders\//);
       clients.close();

@@ -541,7 +541,7 @@ test("an account whose tokens must be bound is given none that is not", async ()
   expect(tokenType).toBe("DPoP");
 });
 
-// The last one here: the front door has not had its twenty minutes to hear of the key.
+// The last one here: the front proxy has not had its twenty minutes to hear of the key.
 test("a signing key is published, then signs, then retires; tokens of each are good", async () => {
   const { default: pg } = await import("pg");
   const { SigningKey_State: State } = await import("#proto/waybill/token/v1/token.ts");

@@ -32,10 +32,10 @@ async function othersAreServed(): Promise<void> {
   }
 }
 
-/** Resident memory in MB of the front door and of each replica. */
+/** Resident memory in MB of the front proxy and of each replica. */
 function memory(): number[] {
-  const { frontDoor, replicas } = cluster.status();
-  const pids = [frontDoor!.pid, ...replicas.map(({ pid }) => pid)];
+  const { frontProxy, replicas } = cluster.status();
+  const pids = [frontProxy!.pid, ...replicas.map(({ pid }) => pid)];
   const sizes = execFileSync("ps", ["-o", "rss=", "-p", pids.join(",")], { encoding: "utf8" });
   return sizes
     .trim()
@@ -48,9 +48,9 @@ function expectBoundedMemory(): void {
   for (const size of memory()) expect(size).toBeLessThan(MEMORY_LIMIT_MB);
 }
 
-/** A connection to the front door. */
+/** A connection to the front proxy. */
 async function open(): Promise<Socket> {
-  const socket = connect(cluster.status().frontDoor!.port, "127.0.0.1");
+  const socket = connect(cluster.status().frontProxy!.port, "127.0.0.1");
   socket.on("error", () => {});
   await once(socket, "connect");
   return socket;
@@ -265,13 +265,13 @@ async function listens(host: string, port: number): Promise<boolean> {
 }
 
 test("E6 on one machine everything listens on loopback alone, admin ports first of all", async () => {
-  const { frontDoor, postgres, replicas } = cluster.status();
+  const { frontProxy, postgres, replicas } = cluster.status();
   const outside = Object.values(networkInterfaces())
     .flatMap((each) => each ?? [])
     .find(({ internal, family }) => !internal && family === "IPv4")?.address;
   // Loopback is 127/8: what listens on all interfaces answers there, too.
   const other = outside ?? "127.0.0.2";
-  const ports = [frontDoor!.adminPort, frontDoor!.port, frontDoor!.tlsPort, postgres!.port];
+  const ports = [frontProxy!.adminPort, frontProxy!.port, frontProxy!.tlsPort, postgres!.port];
   ports.push(...replicas.map(({ address }) => Number(address.split(":")[1])));
   for (const port of ports) {
     expect(await listens("127.0.0.1", port), `${port}`).toBe(true);

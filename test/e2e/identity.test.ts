@@ -308,11 +308,14 @@ test("a secret is changed by who knows it, and by an administrator", async () =>
   await callers.signIn({ ...person, secret: "a new secret" });
 });
 
-/** A caller who comes through the front door from an address of the test's choosing. */
+/** A caller who comes through the front proxy from an address of the test's choosing. */
 function from(address: string) {
-  const secret = readFileSync(join(cluster.dataDir, "secrets", "front-door-secret"), "utf8").trim();
+  const secret = readFileSync(
+    join(cluster.dataDir, "secrets", "front-proxy-secret"),
+    "utf8",
+  ).trim();
   const metadata = new Metadata();
-  metadata.set("x-waybill-front-door", secret);
+  metadata.set("x-waybill-front-proxy", secret);
   metadata.set("x-forwarded-for", address);
   return { metadata };
 }

@@ -49,7 +49,7 @@ test.each(["SIGINT", "SIGTERM"] as const)(
   async (signal) => {
     const { npm, ready } = npmStart();
     const lines = await ready;
-    expect(lines.some((line) => /^front door +127\.0\.0\.1:\d+/.test(line))).toBe(true);
+    expect(lines.some((line) => /^front proxy +127\.0\.0\.1:\d+/.test(line))).toBe(true);
     expect(lines.some((line) => /^\S*grpcurl -plaintext 127\.0\.0\.1:\d+ list$/.test(line))).toBe(
       true,
     );
@@ -73,7 +73,7 @@ test("kill -9 of the runner: the watchdog ends its children", async () => {
   await waitFor("the children to end", () => living(started).length === 0);
 });
 
-test("npm run scale, status, rotate and audit reach the running cluster", async () => {
+test("npm run scale, status, rotate and inspect reach the running cluster", async () => {
   const { npm, ready } = npmStart("--replicas", "1", "--replica-tls");
   const lines = await ready;
   const run = (...args: string[]) =>
@@ -89,7 +89,7 @@ test("npm run scale, status, rotate and audit reach the running cluster", async 
   expect(run("status", "--").replicas).toHaveLength(3);
   expect(run("rotate", "--", "checkout")).toMatchObject({ version: 2 });
 
-  const [, target] = lines.map((line) => /^front door +(\S+)/.exec(line)).find(Boolean)!;
+  const [, target] = lines.map((line) => /^front proxy +(\S+)/.exec(line)).find(Boolean)!;
   const clients = makeClients(target!, { withJar: false });
   const { waybill } = await step(clients.checkout.beginCheckout, {});
   clients.close();
@@ -102,7 +102,7 @@ test("npm run scale, status, rotate and audit reach the running cluster", async 
       encoding: "utf8",
       input: `${waybill}\nnonsense\n`,
     });
-  const { status, stdout } = program("audit", "checkout");
+  const { status, stdout } = program("inspect", "checkout");
   const findings = stdout.trim().split("\n");
   expect(findings.map((line) => JSON.parse(line).verdict)).toEqual(["genuine", "invalid"]);
   expect(status).toBe(0);
@@ -112,7 +112,7 @@ test("npm run scale, status, rotate and audit reach the running cluster", async 
   expect(unknown.status).toBe(1);
   npm.kill("SIGTERM");
   await once(npm, "exit");
-  const late = program("audit", "checkout");
+  const late = program("inspect", "checkout");
   expect(late.stderr).toContain(`no cluster runs on ${dataDir}: start one with npm start`);
   expect(late.status).toBe(1);
 });

@@ -186,7 +186,7 @@ test("a session that was begun with a bound token is of use with its key alone",
 test("P5 a token that is bound to a certificate is of use with that one alone, and by TLS", async () => {
   const folder = join(cluster.dataDir, "secrets");
   const ca = readFileSync(join(folder, "tls", "ca.crt"));
-  const { tlsPort } = cluster.status().frontDoor!;
+  const { tlsPort } = cluster.status().frontProxy!;
   const withCertificate = async (name: string | undefined) => {
     const shown = name === undefined ? undefined : await makeClientCertificate(folder, name);
     const own = credentials.createSsl(ca, shown?.key ?? null, shown?.certificate ?? null);
@@ -216,7 +216,7 @@ test("P5 a token that is bound to a certificate is of use with that one alone, a
   const forged = bearer(jwt).metadata;
   const hex = Buffer.from(mine.thumbprint!, "base64url").toString("hex");
   forged.set("x-forwarded-client-cert", `Hash=${hex}`);
-  forged.set("x-waybill-front-door", "guessed");
+  forged.set("x-waybill-front-proxy", "guessed");
   const direct = new Callers(
     cluster.status().replicas[0]!.address,
     cluster.status().adminSecretFile,

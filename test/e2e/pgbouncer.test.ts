@@ -120,7 +120,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect(config).toMatchObject({ pool_mode: "transaction", server_round_robin: "1" });
   });
 
-  test("the catalogue is read", async () => {
+  test("the catalog is read", async () => {
     const list = (pageToken: string) =>
       a!.catalog.listProducts({ pageSize: 2, pageToken, filter: 'title:"moon"', orderBy: "title" });
     const { products, nextPageToken } = await list("");

@@ -174,7 +174,7 @@ test("E8 the session service neither opens nor advances nor ends a checkout's wa
   await expectServed(checkout);
 });
 
-test("E8 the key service is not reachable through the front door", async () => {
+test("E8 the key service is not reachable through the front proxy", async () => {
   const { KeysServiceService } = await import("#proto/waybill/keys/v1/keys.ts");
   const { createClient } = await import("#shared/client/client.ts");
   const outside = createClient(KeysServiceService, cluster.target);

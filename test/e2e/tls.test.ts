@@ -31,7 +31,7 @@ async function outcome(target: string, options: ClientsOptions = {}): Promise<st
 }
 
 test("a checkout goes through the TLS port, and replicas speak TLS", async () => {
-  const { tlsPort, caFile } = cluster.status().frontDoor!;
+  const { tlsPort, caFile } = cluster.status().frontProxy!;
   const clients = makeClients(`localhost:${tlsPort}`, {
     credentials: credentials.createSsl(readFileSync(caFile)),
   });
@@ -40,13 +40,13 @@ test("a checkout goes through the TLS port, and replicas speak TLS", async () =>
 });
 
 test("the address of the TLS port that a start prints works as it is printed", async () => {
-  const { tlsPort, caFile } = cluster.status().frontDoor!;
+  const { tlsPort, caFile } = cluster.status().frontProxy!;
   const trusting = { credentials: credentials.createSsl(readFileSync(caFile)) };
   expect(await outcome(`127.0.0.1:${tlsPort}`, trusting)).toBe("products/1");
 });
 
 test("the TLS port proves itself: who does not know its authority does not call", async () => {
-  const { tlsPort, caFile } = cluster.status().frontDoor!;
+  const { tlsPort, caFile } = cluster.status().frontProxy!;
   const target = `localhost:${tlsPort}`;
   const trusting = { credentials: credentials.createSsl(readFileSync(caFile)) };
   expect(await outcome(target, trusting)).toBe("products/1");

@@ -106,7 +106,7 @@ async function makeMounts(): Promise<{ secrets: Secrets; mounts: Mount[] }> {
     copyFileSync(join(secrets.credentialsDir, name), join(credentials, name));
   }
   copyFileSync(secrets.keyEncryptionKeyFile, join(mounted, "key-encryption-key"));
-  copyFileSync(secrets.frontDoorSecretFile, join(mounted, "front-door-secret"));
+  copyFileSync(secrets.frontProxySecretFile, join(mounted, "front-proxy-secret"));
   copyFileSync(secrets.adminSecretFile, join(mounted, "admin-secret"));
   execFileSync("chmod", ["-R", "a+rX", mounted]);
   return { secrets, mounts: [{ from: mounted, to: "/etc/waybill" }] };
@@ -167,7 +167,7 @@ test.skipIf(archive === undefined)(
         ...Object.fromEntries(urls),
         WAYBILL_CREDENTIALS_DIR: "/etc/waybill/credentials",
         WAYBILL_KEY_ENCRYPTION_KEY_FILE: "/etc/waybill/key-encryption-key",
-        WAYBILL_FRONT_DOOR_SECRET_FILE: "/etc/waybill/front-door-secret",
+        WAYBILL_FRONT_PROXY_SECRET_FILE: "/etc/waybill/front-proxy-secret",
         WAYBILL_ORIGINS: "https://waybill.example.com",
       };
       const start = async (name: string, words: readonly string[], more: object) => {

@@ -1,7 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Product } from "#proto/waybill/catalog/v1/catalog.ts";
-import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
+import { type FrontProxy, startFrontProxy } from "../schema/frontProxy.ts";
 import { makeClients } from "../support/clients.ts";
 import { refusal } from "../support/refusal.ts";
 import { http2 } from "../support/wire/plainHttp.ts";
@@ -25,7 +25,7 @@ const REFUSED: Header = ["grpc-status", `${status.INVALID_ARGUMENT}`];
 const SERVING = Buffer.from([8, 1]);
 const PRODUCT = Product.encode(Product.create({ name: "products/1" })).finish();
 
-let frontDoor: FrontDoor;
+let frontProxy: FrontProxy;
 let upstreams: RawUpstream[];
 /** Calls that wait for their test. */
 let waiting: (() => void)[] = [];
@@ -56,11 +56,11 @@ function answer(message: Buffer, response: RawResponse): void {
 
 beforeAll(async () => {
   upstreams = await Promise.all(Array.from({ length: UPSTREAMS }, () => startRawUpstream(answer)));
-  frontDoor = await startFrontDoor();
-  await frontDoor.leadTo(upstreams.map(({ address }) => address));
+  frontProxy = await startFrontProxy();
+  await frontProxy.leadTo(upstreams.map(({ address }) => address));
 });
 afterAll(async () => {
-  await frontDoor?.close();
+  await frontProxy?.close();
   await Promise.all(upstreams?.map((upstream) => upstream.close()) ?? []);
 });
 
@@ -133,14 +133,14 @@ test.for(Object.entries(POISONS))(
     waiting = [];
     allWait = Promise.withResolvers();
     const others = Array.from({ length: CALLERS }, () =>
-      makeClients(frontDoor.target, { withJar: false, retries: false }),
+      makeClients(frontProxy.target, { withJar: false, retries: false }),
     );
     const calls = Array.from({ length: OTHERS }, (_, index) =>
       others[index % CALLERS]!.catalog.getProduct({ name: "products/1" }),
     );
     await allWait.promise;
 
-    await http2(frontDoor.target, {
+    await http2(frontProxy.target, {
       method: "POST",
       path: "/waybill.catalog.v1.CatalogService/GetProduct",
       headers: { "content-type": "application/grpc", te: "trailers" },
@@ -160,7 +160,7 @@ test.for(Object.entries(POISONS))(
 test("R1 a malformed response is answered INTERNAL with a reason: clients do not retry it", async () => {
   for (const name of ["a line break in a value", "200 headers", "no :status"]) {
     poison = POISONS[name]!;
-    const clients = makeClients(frontDoor.target, { withJar: false, retries: false });
+    const clients = makeClients(frontProxy.target, { withJar: false, retries: false });
     expect(await refusal(clients.catalog.getProduct({ name: "poison" })), name).toMatchObject({
       code: status.INTERNAL,
       domain: "waybill",

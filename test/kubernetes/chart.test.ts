@@ -23,7 +23,7 @@ test.skipIf(!helm || !kubeconform)(
   "what it renders to are resources of Kubernetes (needs helm and kubeconform)",
   () => {
     const file = join(folder, "manifests.yaml");
-    writeFileSync(file, renderText("--set", "frontDoor.service.plaintextPort=8080"));
+    writeFileSync(file, renderText("--set", "frontProxy.service.plaintextPort=8080"));
     const location = join(kubernetesSchemas(), "{{ .ResourceKind }}{{ .KindSuffix }}.json");
     const args = ["-strict", "-summary", "-schema-location", location];
     expect(run(kubeconform!, ...args, file)).toContain("Invalid: 0, Errors: 0, Skipped: 0");
@@ -67,7 +67,7 @@ test.skipIf(!helm)("the demo data is the migration's, and can be left out (needs
 const MAX_OBJECT_BYTES = 200_000;
 
 test.skipIf(!helm)("every object is small enough for kubectl apply (needs helm)", () => {
-  const sizes = render("--set", "frontDoor.service.plaintextPort=8080").map((object) => ({
+  const sizes = render("--set", "frontProxy.service.plaintextPort=8080").map((object) => ({
     name: `${object.kind} ${object.metadata.name}`,
     bytes: Buffer.byteLength(JSON.stringify(object)),
   }));
@@ -75,7 +75,7 @@ test.skipIf(!helm)("every object is small enough for kubectl apply (needs helm)"
   expect(sizes.filter(({ bytes }) => bytes > MAX_OBJECT_BYTES)).toEqual([]);
 });
 
-test.skipIf(!helm)("a real Envoy takes the front door's configuration (needs helm)", async () => {
+test.skipIf(!helm)("a real Envoy takes the front proxy's configuration (needs helm)", async () => {
   const config = render().find(({ kind, data }) => kind === "ConfigMap" && data?.["envoy.yaml"]);
   const text = config!.data!["envoy.yaml"]!;
   const hosts = [...text.matchAll(/address: '?(release-[a-z]+)/g)].map(([, host]) => host);
@@ -88,7 +88,7 @@ test.skipIf(!helm)("a real Envoy takes the front door's configuration (needs hel
   // Envoy reads the certificates, too: here stand the local cluster's in the place of the secrets.
   const tlsDir = await makeCertificates(folder);
   const file = join(folder, "envoy.yaml");
-  writeFileSync(file, text.replaceAll(/\/etc\/waybill\/(front-door-)?tls/g, tlsDir));
+  writeFileSync(file, text.replaceAll(/\/etc\/waybill\/(front-proxy-)?tls/g, tlsDir));
   const binary = envoyBinary(() => {});
   const { status, stdout, stderr } = spawnSync(binary, ["--mode", "validate", "-c", file], {
     encoding: "utf8",

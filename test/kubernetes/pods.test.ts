@@ -160,7 +160,7 @@ test.skipIf(!canRun)(
   async () => {
     const deployments = manifests.filter(({ kind }) => kind === "Deployment");
     expect(deployments.map(({ metadata }) => metadata.name).sort()).toEqual(
-      [...ROLES, "front-door"].map((name) => `waybill-${name}`).sort(),
+      [...ROLES, "front-proxy"].map((name) => `waybill-${name}`).sort(),
     );
     const migration = await start("migration", podOf("Job", "migration"));
     expect(await migration.exited).toEqual({ code: 0, signal: null });
@@ -178,9 +178,9 @@ test.skipIf(!canRun)(
       }),
     );
 
-    const pod = podOf("Deployment", "front-door");
+    const pod = podOf("Deployment", "front-proxy");
     const [container] = pod.containers as [Container];
-    const root = mount("front-door", pod, container);
+    const root = mount("front-proxy", pod, container);
     const file = join(root, "etc", "envoy", "envoy.yaml");
     const [port, tlsPort, adminPort] = [await freePort(), await freePort(), await freePort()];
     let config = here(readFileSync(file, "utf8"), root)
@@ -196,10 +196,10 @@ test.skipIf(!canRun)(
     const envoy = await children.start(
       envoyBinary(() => {}),
       [...args, "--disable-hot-restart"],
-      { env: environment(container), stdio: ["ignore", "ignore", logOf("front-door")] },
+      { env: environment(container), stdio: ["ignore", "ignore", logOf("front-proxy")] },
     );
-    pods.set("front-door", envoy);
-    await untilReady("front-door", `127.0.0.1:${port}`);
+    pods.set("front-proxy", envoy);
+    await untilReady("front-proxy", `127.0.0.1:${port}`);
 
     const ca = readFileSync(join(folder, "secrets", "tls", "ca.crt"));
     const clients = makeClients(`localhost:${tlsPort}`, {

@@ -45,7 +45,7 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
 ] as const)("the front proxy becomes ready beside a role %s (needs helm)", async ([, missing]) => {
   const manifests = render();
   const pod = manifests.find(
-    ({ kind, metadata }) => kind === "Deployment" && metadata.name === "release-front-door",
+    ({ kind, metadata }) => kind === "Deployment" && metadata.name === "release-front-proxy",
   )!.spec!.template.spec;
   const [container] = pod.containers;
   const { path, port: portName, scheme } = container!.readinessProbe!.httpGet!;
@@ -53,7 +53,7 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
   const containerPort = container!.ports!.find(({ name }) => name === portName)!.containerPort;
 
   // One role is there, five are not.
-  const own = mkdtempSync(join(folder, "front-door-"));
+  const own = mkdtempSync(join(folder, "front-proxy-"));
   const tlsDir = await makeCertificates(own);
   const server = new Server({ contract, credentials: loadTls(tlsDir).server }).add(
     CatalogServiceService,
@@ -70,7 +70,7 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
   writeFileSync(
     file,
     config
-      .replaceAll(/\/etc\/waybill\/(front-door-)?tls/g, tlsDir)
+      .replaceAll(/\/etc\/waybill\/(front-proxy-)?tls/g, tlsDir)
       .replaceAll("release-catalog", "127.0.0.1")
       .replaceAll(/release-[a-z]+/g, missing)
       .replaceAll("port_value: 50051", `port_value: ${replicaPort}`)
@@ -84,7 +84,7 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
       stdio: "ignore",
       env: {
         ...process.env,
-        WAYBILL_FRONT_DOOR_SECRET: "the-secret-of-the-front-door-of-this-test",
+        WAYBILL_FRONT_PROXY_SECRET: "the-secret-of-the-front-proxy-of-this-test",
       },
     },
   );

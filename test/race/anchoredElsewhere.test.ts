@@ -205,7 +205,7 @@ test("what was sealed is genuine, what a stolen ring sealed is a fork", async ()
     sessions.seal(sessions.successor(opened, sessions.encode(opened.state))),
   );
   const { waybill: second } = await add(a!, 1, first);
-  const findings = await cluster.audit(AUDIENCE, [first, second!, forged], "session");
+  const findings = await cluster.inspect(AUDIENCE, [first, second!, forged], "session");
   const lines = findings.trim().split("\n");
   expect(lines.map((line) => JSON.parse(line))).toMatchObject([
     { verdict: "genuine", version: 1, newest: 2, ended: false, replica: "program/a" },
@@ -339,7 +339,7 @@ test("E8 a service reaches no other's sessions", async () => {
   const own = await client.advanceAnchors(moves, await as("catalog", advanceAnchors));
   expect(own.outcomes).toEqual([Outcome.OUTCOME_DONE]);
   client.close();
-  // Nor does the front door lead there.
+  // Nor does the front proxy lead there.
   const outside = createClient(AnchorServiceService, cluster.target);
   await expect(outside.getAnchor({ sessionId }, await as("catalog", getAnchor))).rejects.toThrow(
     "UNIMPLEMENTED",

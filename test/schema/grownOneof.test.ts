@@ -11,7 +11,7 @@ import { makeClients } from "../support/clients.ts";
 import { seededRandom } from "../support/random.ts";
 import { makeRingSource } from "../support/rings.ts";
 import { step } from "../support/step.ts";
-import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
+import { type FrontProxy, startFrontProxy } from "./frontProxy.ts";
 import { type KeyService, startKeyService } from "./keyService.ts";
 import { contractOf, GET_CHECKOUT, type Replica } from "./program.ts";
 import {
@@ -44,7 +44,7 @@ interface Written {
 }
 
 let keys: KeyService;
-let frontDoor: FrontDoor;
+let frontProxy: FrontProxy;
 let codecs: Codecs;
 /** Between the revisions: the older one has no way of saying `e`. What it does not know it keeps. */
 let upgrades: Upgrades;
@@ -52,10 +52,10 @@ const answers = new SavedResponses("checkout", makeRingSource(savedAudience("che
 const running = new Map<Program, Running>();
 
 beforeAll(async () => {
-  [codecs, keys, frontDoor] = await Promise.all([
+  [codecs, keys, frontProxy] = await Promise.all([
     compilePrograms({ grown: true }),
     startKeyService(),
-    startFrontDoor(),
+    startFrontProxy(),
   ]);
   const { current, next } = codecs;
   upgrades = {
@@ -74,7 +74,7 @@ afterEach(async () => {
   for (const program of [...running.keys()]) await end(program);
 });
 afterAll(async () => {
-  await frontDoor?.close();
+  await frontProxy?.close();
   await keys?.close();
 });
 
@@ -105,7 +105,7 @@ async function end(program: Program): Promise<void> {
 
 /** Has calls go to these programs' replicas alone. */
 const leadTo = (...programs: Program[]) =>
-  frontDoor.leadTo(programs.map((program) => running.get(program)!.address));
+  frontProxy.leadTo(programs.map((program) => running.get(program)!.address));
 
 test.each(["carried", "anchored"] as const)(
   "a oneof grows a branch while old, current and next replicas serve the same %s sessions: nothing is lost",
@@ -114,7 +114,7 @@ test.each(["carried", "anchored"] as const)(
     await leadTo(...PROGRAMS);
     const { ring, asked } = running.get("next")!;
     await expect.poll(() => ring.sealing()?.revision).toBe(1);
-    const clients = makeClients(frontDoor.target, { withJar: false, retries: false });
+    const clients = makeClients(frontProxy.target, { withJar: false, retries: false });
     const contract = contractOf(2, mode).method(GET_CHECKOUT).session!;
     const reader = new Sessions(contract, codecs.next, ring, { upgrades });
 
@@ -171,7 +171,7 @@ test.each(["carried", "anchored"] as const)(
       const { waybill } = await step(clients.checkout.beginCheckout, {});
       sessions.push({ waybill: waybill!, fields: {}, choice: undefined });
     }
-    // What the next program cannot say yet the front door gives to another, where a call may be repeated:
+    // What the next program cannot say yet the front proxy gives to another, where a call may be repeated:
     // that one does what it knows.
     expect(await changes(150, 1)).toMatchObject({ old: SOME, current: SOME, next: SOME });
     expect(asked.e).toEqual(SOME);

@@ -7,14 +7,14 @@ import { seededRandom } from "../support/random.ts";
 import { refusal } from "../support/refusal.ts";
 import { makeRingSource } from "../support/rings.ts";
 import { step } from "../support/step.ts";
-import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
+import { type FrontProxy, startFrontProxy } from "./frontProxy.ts";
 import { contractOf, GET_CHECKOUT, type Replica, type State } from "./program.ts";
 import { type Codecs, compilePrograms, OLD, PROGRAMS, type Program, serve } from "./programs.ts";
 import { compile } from "./protos.ts";
 
 const ring = makeRingSource("checkout");
 const replicas: Replica[] = [];
-let frontDoor: FrontDoor;
+let frontProxy: FrontProxy;
 let codecs: Codecs;
 
 async function start(program: Program, more: { revision?: number; upgrades?: Upgrades } = {}) {
@@ -25,19 +25,19 @@ async function start(program: Program, more: { revision?: number; upgrades?: Upg
 
 beforeAll(async () => {
   codecs = await compilePrograms();
-  frontDoor = await startFrontDoor();
+  frontProxy = await startFrontProxy();
   const addresses = [];
   for (const program of PROGRAMS) addresses.push(await start(program));
-  await frontDoor.leadTo(addresses);
+  await frontProxy.leadTo(addresses);
 });
 afterAll(async () => {
-  await frontDoor?.close();
+  await frontProxy?.close();
   for (const { server } of replicas) await server.drain();
 });
 
 test("old, current and next replicas serve the same sessions, and nothing that one wrote is lost", async () => {
   const random = seededRandom();
-  const clients = makeClients(frontDoor.target, { withJar: false });
+  const clients = makeClients(frontProxy.target, { withJar: false });
   const landed = new Set<string>();
   const sessions = new Sessions(contractOf().method(GET_CHECKOUT).session!, codecs.next, ring);
   for (let round = 0; round < 10; round += 1) {
@@ -88,11 +88,11 @@ test("a state of an older revision is upgraded, step by step; one of a newer is 
   };
   const second = await start("current", { revision: 2, upgrades });
   const third = await start("next", { revision: 3, upgrades });
-  const [one, two, three] = [frontDoor.target, second, third].map((target) =>
+  const [one, two, three] = [frontProxy.target, second, third].map((target) =>
     makeClients(target, { withJar: false, retries: false }),
   );
   let made = await step(one!.checkout.beginCheckout, {});
-  // Wherever it lands behind the front door, it is of the first revision.
+  // Wherever it lands behind the front proxy, it is of the first revision.
   made = await step(one!.checkout.addItem, { product: "products/7" }, { waybill: made.waybill });
   const first = made.waybill;
   const upgraded = await step(

@@ -3,19 +3,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Cluster, type ClusterOptions, startCluster } from "../../deploy/local/cluster.ts";
 import { readClusterEnvironment } from "../../deploy/local/environment.ts";
-import { type AnchorPlace, auditWaybills } from "../../services/replica/audit.ts";
 import { ROLES } from "../../services/replica/config.ts";
+import { type AnchorPlace, inspectWaybills } from "../../services/replica/inspect.ts";
 import { rotateRing } from "../../services/replica/rotate.ts";
 
 /** A real cluster in a folder of its own: Postgres, replicas as processes, Envoy. */
 export interface TestCluster extends Cluster {
-  /** The front door. */
+  /** The front proxy. */
   readonly target: string;
   readonly dataDir: string;
   /** Rotates the ring of an audience. */
   rotate(audience: string, destroyKeyId?: string): ReturnType<typeof rotateRing>;
   /** Holds waybills against the lines of their sessions' advances: JSON a line. */
-  audit(audience: string, waybills: readonly string[], anchor?: AnchorPlace): Promise<string>;
+  inspect(audience: string, waybills: readonly string[], anchor?: AnchorPlace): Promise<string>;
   /** Ends the cluster and removes its folder. */
   remove(): Promise<void>;
 }
@@ -42,13 +42,13 @@ export async function startTestCluster(
   return {
     ...cluster,
     dataDir,
-    target: `127.0.0.1:${cluster.status().frontDoor?.port}`,
+    target: `127.0.0.1:${cluster.status().frontProxy?.port}`,
     rotate: (audience, destroyKeyId = "") =>
       rotateRing(readClusterEnvironment(dataDir), audience, destroyKeyId, () => {}),
-    async audit(audience, waybills, anchor = "own") {
+    async inspect(audience, waybills, anchor = "own") {
       const lines: string[] = [];
       const env = readClusterEnvironment(dataDir);
-      await auditWaybills(env, audience, anchor, waybills, (line) => lines.push(line));
+      await inspectWaybills(env, audience, anchor, waybills, (line) => lines.push(line));
       return lines.join("");
     },
     async remove() {

@@ -1,7 +1,7 @@
 /** A film as the data set has it. Anything may be null or of another type. */
 export type RawFilm = Record<string, unknown>;
 
-/** A film as the catalogue has it. */
+/** A film as the catalog has it. */
 export interface Film {
   id: number;
   title: string;

@@ -1,5 +1,5 @@
 /**
- * Makes `films.ndjson`, the catalogue's demo data: one film a line, as the migration imports it. Columns
+ * Makes `films.ndjson`, the catalog's demo data: one film a line, as the migration imports it. Columns
  * without a value are left out. The source is `data/movies.json` of the package `vega-datasets`
  * (https://github.com/vega/vega-datasets, BSD-3-Clause), a development dependency.
  *

@@ -12,7 +12,7 @@ import { uploadItems } from "./uploadItems.ts";
 const PRODUCT = "products/7";
 const BAD = [-1000, -1, 0, 0.5, Number.NaN, MAX_QUANTITY + 1, 2 ** 31 - 1, -(2 ** 31)];
 
-/** The catalogue has every product, at one dollar. */
+/** The catalog has every product, at one dollar. */
 const price = { currencyCode: "USD", units: 1n, nanos: 0 };
 const catalog = {
   getProduct: async () => ({ title: "A film", price }),

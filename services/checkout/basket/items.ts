@@ -10,7 +10,7 @@ import { beginChange, checkQuantity, MAX_LINES, quantityOf } from "./basket.ts";
 const MAX_TITLE = 40;
 
 /**
- * Has so many of a product in the basket; a new one with title and price as the catalogue has them.
+ * Has so many of a product in the basket; a new one with title and price as the catalog has them.
  *
  * @throws StatusError TOO_MANY_ITEMS, PRODUCT_NOT_FOUND, CATALOG_UNAVAILABLE
  */

@@ -10,7 +10,7 @@ import type { CheckoutDependencies } from "../index.ts";
 import { toCheckout } from "../view.ts";
 import { add, dollars, multiply } from "./money.ts";
 
-/** The total by the prices that the catalogue has now: it is what the order will cost. */
+/** The total by the prices that the catalog has now: it is what the order will cost. */
 export const quoteCheckout =
   ({ catalog }: Pick<CheckoutDependencies, "catalog">) =>
   async (_request: QuoteCheckoutRequest, context: Context<CheckoutState>): Promise<Checkout> => {

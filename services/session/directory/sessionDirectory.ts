@@ -1,14 +1,14 @@
 import type { Pool } from "waybill/postgres";
 import type { Directory, Entry } from "#shared/anchors/sessionDirectory.ts";
-import { Groups } from "#shared/pg/groups.ts";
+import { GroupCommit } from "#shared/pg/groupCommit.ts";
 import { insertEntries } from "../sql/insertEntries.ts";
 
 /** The directory, where it is kept. Entries are written in groups, each awaited by who needs it. */
 export class SessionDirectory {
-  readonly #groups: Groups<Entry & { audience: string }, undefined>;
+  readonly #groups: GroupCommit<Entry & { audience: string }, undefined>;
 
   constructor(db: Pool) {
-    this.#groups = new Groups(async (entries) => {
+    this.#groups = new GroupCommit(async (entries) => {
       await insertEntries(db, entries);
       return entries.map(() => undefined);
     });

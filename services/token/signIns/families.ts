@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { Context } from "waybill";
 import type { RevocationFeed } from "waybill/auth";
 import type { Pool } from "waybill/postgres";
-import { Groups } from "#shared/pg/groups.ts";
+import { GroupCommit } from "#shared/pg/groupCommit.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
 import { type AuditLog, actorOf } from "../../auditLog/auditLog.ts";
@@ -36,7 +36,7 @@ export class Families {
   readonly #feed: Pick<RevocationFeed, "send">;
   readonly #lives: FamilyLives;
   readonly #log: Pick<Logger, "warn"> | undefined;
-  readonly #redemptions: Groups<Presented, Redeemed | undefined>;
+  readonly #redemptions: GroupCommit<Presented, Redeemed | undefined>;
 
   /** @param log gets a warning for each reuse; undefined: only an audit event */
   constructor(
@@ -51,7 +51,7 @@ export class Families {
     this.#audit = audit;
     this.#feed = feed;
     this.#lives = lives;
-    this.#redemptions = new Groups((tokens) => this.#redeem(tokens));
+    this.#redemptions = new GroupCommit((tokens) => this.#redeem(tokens));
   }
 
   /** Begins a family. @returns false when the subject's sign-ins have been ended concurrently */

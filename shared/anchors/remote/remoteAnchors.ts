@@ -3,7 +3,7 @@ import { AnchorServiceService, Outcome } from "../../../proto/gen/waybill/sessio
 import type { Assertions } from "../../auth/assertions.ts";
 import { type ClientOptions, createClient, type ServiceClient } from "../../client/client.ts";
 import { Errors, StatusError } from "../../errors.ts";
-import { Groups } from "../../pg/groups.ts";
+import { GroupCommit } from "../../pg/groupCommit.ts";
 import { uuidToBytes } from "../../runtime/uuid.ts";
 import type {
   AnchorStore,
@@ -32,8 +32,8 @@ type Client = ServiceClient<typeof AnchorServiceService>;
 export class RemoteAnchors implements AnchorStore {
   readonly #client: Client;
   readonly #assertions: Assertions;
-  readonly #beginnings: Groups<Beginning & { expireTime: Date }, Outcome>;
-  readonly #moves: Groups<Move, Outcome>;
+  readonly #beginnings: GroupCommit<Beginning & { expireTime: Date }, Outcome>;
+  readonly #moves: GroupCommit<Move, Outcome>;
 
   /**
    * @param target gRPC target of the session service
@@ -43,7 +43,7 @@ export class RemoteAnchors implements AnchorStore {
   constructor(target: string, client: ClientOptions, assertions: Assertions, replica: string) {
     this.#client = createClient(AnchorServiceService, target, client);
     this.#assertions = assertions;
-    this.#beginnings = new Groups(
+    this.#beginnings = new GroupCommit(
       async (rows) => {
         const beginnings = rows.map((row) => ({ ...row, sessionId: uuidToBytes(row.sessionId) }));
         return (await this.#call("beginAnchors", { replica, beginnings })).outcomes;
@@ -51,7 +51,7 @@ export class RemoteAnchors implements AnchorStore {
       MOST,
       isNobody,
     );
-    this.#moves = new Groups(
+    this.#moves = new GroupCommit(
       async (rows) => {
         const moves = rows.map(({ isKept, ...row }) => ({
           ...row,

@@ -9,7 +9,7 @@ import {
 import { Step, type Waybill } from "../../../proto/gen/waybill/options/v1/options.ts";
 import { type Contract, checkContract, type MethodContract } from "../../contract/contract.ts";
 import { readError } from "../../errors.ts";
-import { Turns } from "../../runtime/keyedQueue.ts";
+import { KeyedQueue } from "../../runtime/keyedQueue.ts";
 import { fieldToMetadataValue, SESSION_KEY, WAYBILL_KEY } from "../../waybill/carriers.ts";
 import { setSecret } from "../../waybill/metadata.ts";
 import { retrying } from "../retry.ts";
@@ -42,7 +42,7 @@ export interface JarOptions {
 export class Jar {
   readonly #contract: Contract;
   readonly #store: Store;
-  readonly #turns = new Turns();
+  readonly #turns = new KeyedQueue();
   readonly #signIn: SignIn | undefined;
 
   /** @throws Error naming the option that breaks a rule */

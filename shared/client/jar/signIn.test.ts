@@ -20,7 +20,7 @@ const TokenErrors = vocabulary("token.waybill", {
   DATABASE_UNAVAILABLE: [status.UNAVAILABLE, "not now"],
 });
 
-/** What a real token service decides is shown through the front door; here, what it is asked. */
+/** What a real token service decides is shown through the front proxy; here, what it is asked. */
 let server: Server;
 let target: string;
 let store: MemoryStore;

@@ -6,7 +6,7 @@ import { Errors, type StatusError } from "../../errors.ts";
 import { IDEMPOTENCY_KEY } from "../../session/idempotency.ts";
 import { SESSION_KEY, WAYBILL_KEY } from "../../waybill/carriers.ts";
 import { METADATA_TEXT } from "../../waybill/metadata.ts";
-import { FRONT_DOOR_KEY } from "../frontProxy.ts";
+import { FRONT_PROXY_KEY } from "../frontProxy.ts";
 
 /** Most metadata keys of a request. */
 export const MAX_METADATA_KEYS = 64;
@@ -32,7 +32,7 @@ const TRANSPORT: ReadonlySet<string> = new Set([
   "host",
   "te",
   "user-agent",
-  FRONT_DOOR_KEY,
+  FRONT_PROXY_KEY,
   "x-envoy-original-method",
   "x-envoy-original-path",
   "x-forwarded-client-cert",

@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import { toolPath } from "../../../deploy/local/tools.ts";
 import { seededRandom } from "../../support/random.ts";
 import type { Bench, Suite } from "./bench.ts";
-import { byClient, byLoad, READ_MEASURES, type Reading } from "./catalogue/contenders.ts";
+import { byClient, byLoad, READ_MEASURES, type Reading } from "./catalog/contenders.ts";
 import {
   drawReads,
   GET_ALONE,
@@ -10,9 +10,9 @@ import {
   type Random,
   SHOP_FRONT,
   SHOP_FRONT_TEXT,
-} from "./catalogue/reads.ts";
-import { type RunningCatalogue, startCatalogue } from "./catalogue/startCatalogue.ts";
-import { type Counted, readUnderChange } from "./catalogue/underChange.ts";
+} from "./catalog/reads.ts";
+import { type RunningCatalog, startCatalog } from "./catalog/startCatalog.ts";
+import { type Counted, readUnderChange } from "./catalog/underChange.ts";
 import { inTurn, type Rounds } from "./inTurn.ts";
 import { count, median, ratios } from "./results/figures.ts";
 
@@ -43,15 +43,15 @@ const NAMES = {
 
 export const cache: Suite = {
   about:
-    "A catalogue that is read far more than it is changed, with and without answers that are kept: by the service, and by its client.",
+    "A catalog that is read far more than it is changed, with and without answers that are kept: by the service, and by its client.",
   async run(bench) {
     if (toolPath("waybill-load") === undefined) {
       bench.results.leftOut("all of it", "the load generator needs Go");
       return;
     }
     const { random, seed } = seeded();
-    const bare = await startCatalogue(bench, false);
-    const caching = await startCatalogue(bench, true);
+    const bare = await startCatalog(bench, false);
+    const caching = await startCatalog(bench, true);
     const readings = await makeReadings(bench, random, bare, caching);
     for (const each of readings) {
       if (each.isFirst) {
@@ -94,8 +94,8 @@ function hotText(bench: Bench): string {
 async function makeReadings(
   bench: Bench,
   random: Random,
-  bare: RunningCatalogue,
-  caching: RunningCatalogue,
+  bare: RunningCatalog,
+  caching: RunningCatalog,
 ): Promise<(Reading & { isFirst?: boolean })[]> {
   const draw = (mix: Mix, hitPercent: number) =>
     drawReads(random, mix, hotCounts(bench), {
@@ -189,7 +189,7 @@ function report(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
 }
 
 /** @throws Error naming what was answered older than it may be */
-async function underChange(bench: Bench, random: Random, caching: RunningCatalogue): Promise<void> {
+async function underChange(bench: Bench, random: Random, caching: RunningCatalog): Promise<void> {
   bench.step("reading while products are changed");
   const amount = { phases: PHASES, changesAPhase: bench.calls(CHANGES_A_PHASE) };
   const { readers, changes } = await readUnderChange(caching, random, amount);

@@ -11,7 +11,7 @@ const CALLS = 20_000;
 const SESSIONS = 200;
 
 export const calls: Suite = {
-  about: "Reads of the reference services through the real front door, 32 in flight.",
+  about: "Reads of the reference services through the real front proxy, 32 in flight.",
   async run(bench) {
     if (toolPath("waybill-load") === undefined) {
       bench.results.leftOut("all of it", "the load generator needs Go");
@@ -57,7 +57,7 @@ export const calls: Suite = {
       }
     }
     bench.results.table(
-      "through the front door, to 2 replicas",
+      "through the front proxy, to 2 replicas",
       [
         { name: "rate", unit: "calls/s" },
         { name: "p50", unit: "ms" },

@@ -9,7 +9,7 @@ import { Failure } from "../../../deploy/local/failure.ts";
 import { toolPath } from "../../../deploy/local/tools.ts";
 import type { Bench, Suite } from "./bench.ts";
 import { type Contender, loadOf, measure, sessionsOf, warmUp } from "./contender.ts";
-import { type FrontDoor, startFrontDoor } from "./frontDoor.ts";
+import { type FrontProxy, startFrontProxy } from "./frontProxy.ts";
 import { oneRound, type Rounds } from "./inTurn.ts";
 import { putLoad } from "./load.ts";
 import { type Peer, startPeer } from "./peers/start.ts";
@@ -35,7 +35,7 @@ const WINDOW_MS = 250;
 const SHARE = 0.9;
 
 interface Scaled extends Contender {
-  readonly frontDoor: FrontDoor;
+  readonly frontProxy: FrontProxy;
   readonly replicas: readonly Peer[];
 }
 
@@ -108,7 +108,7 @@ interface Own {
   readonly key: string;
 }
 
-/** Replicas of one kind behind a front door of their own. */
+/** Replicas of one kind behind a front proxy of their own. */
 async function startScaled(
   bench: Bench,
   children: Children,
@@ -121,13 +121,13 @@ async function startScaled(
   for (let number = 1; number <= count; number += 1) {
     replicas.push(await bench.own("a replica", startPeer(kind, { key }), (each) => each.end()));
   }
-  const starting = startFrontDoor(children, folder);
-  const frontDoor = await bench.own("Envoy", starting, (each) => each.end());
-  await frontDoor.sendTo(replicas.map(({ address }) => address));
-  const { address } = frontDoor;
-  const processes = { services: replicas.map(({ pid }) => pid), Envoy: [frontDoor.pid] };
+  const starting = startFrontProxy(children, folder);
+  const frontProxy = await bench.own("Envoy", starting, (each) => each.end());
+  await frontProxy.sendTo(replicas.map(({ address }) => address));
+  const { address } = frontProxy;
+  const processes = { services: replicas.map(({ pid }) => pid), Envoy: [frontProxy.pid] };
   const call = { method: "Advance", carrier: "waybill", size: SIZE } as const;
-  return { name, kind, ...call, beganAt, address, frontDoor, replicas, processes };
+  return { name, kind, ...call, beganAt, address, frontProxy, replicas, processes };
 }
 
 function reportCost(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
@@ -181,13 +181,13 @@ async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<voi
   const calls = bench.calls(SPREAD_CALLS);
   const shares: Record<string, number[]> = {};
   for (const each of contenders.filter(({ kind }) => kind === "waybill")) {
-    const { name, frontDoor, replicas } = each;
+    const { name, frontProxy, replicas } = each;
     if (replicas.length === 1) continue;
     bench.step(`spread: ${name}`);
     const sent = await sessionsOf(each, calls);
-    const before = await frontDoor.sent();
+    const before = await frontProxy.sent();
     await putLoad({ ...loadOf(each), ...sent, calls, perS: PACE_PER_S });
-    const after = await frontDoor.sent();
+    const after = await frontProxy.sent();
     shares[name] = replicas.map(({ address }) => {
       const own = after.get(address)! - before.get(address)!;
       return ((own * replicas.length) / calls - 1) * 100;
@@ -214,7 +214,7 @@ async function arrivals(bench: Bench, before: Scaled, key: string): Promise<void
   }
   bench.results.list(`one more than ${BEFORE} replicas, until it takes its share`, "s", {
     "from its start": found.started,
-    "from when the front door could know of it": found.listed,
+    "from when the front proxy could know of it": found.listed,
   });
   bench.results.goal(
     "a new replica that listens takes its share, on connections from before",
@@ -227,7 +227,7 @@ async function arrivals(bench: Bench, before: Scaled, key: string): Promise<void
 }
 
 async function arrival(bench: Bench, before: Scaled, key: string) {
-  const { frontDoor, replicas } = before;
+  const { frontProxy, replicas } = before;
   const old = replicas.map(({ address }) => address);
   const calls = ARRIVAL_PER_S * ARRIVAL_S;
   const sent = await sessionsOf(before, calls);
@@ -240,24 +240,24 @@ async function arrival(bench: Bench, before: Scaled, key: string) {
     each.end(),
   );
   const listedAt = performance.now();
-  frontDoor.announce([...old, added.address]);
-  const at = await untilItsShare(frontDoor, added.address, startedAt, old.length + 1);
+  frontProxy.announce([...old, added.address]);
+  const at = await untilItsShare(frontProxy, added.address, startedAt, old.length + 1);
   await load;
-  await frontDoor.sendTo(old);
+  await frontProxy.sendTo(old);
   return { started: (at - startedAt) / 1000, listed: (at - listedAt) / 1000 };
 }
 
 /** @returns when that was, or when it was no longer waited for */
 async function untilItsShare(
-  frontDoor: FrontDoor,
+  frontProxy: FrontProxy,
   address: string,
   startedAt: number,
   replicas: number,
 ): Promise<number> {
-  let last = await frontDoor.sent();
+  let last = await frontProxy.sent();
   for (;;) {
     await delay(WINDOW_MS);
-    const now = await frontDoor.sent();
+    const now = await frontProxy.sent();
     const at = performance.now();
     const gained = new Map(
       Array.from(now, ([each, calls]) => [each, calls - (last.get(each) ?? 0)]),

@@ -34,7 +34,7 @@ const MEASURES = [
   { name: "replicas", unit: "µs of CPU" },
   { name: "program", unit: "µs of CPU" },
   { name: "Postgres", unit: "µs of CPU" },
-  { name: "front door", unit: "µs of CPU" },
+  { name: "front proxy", unit: "µs of CPU" },
   { name: "WAL", unit: "bytes" },
   { name: "written", unit: "rows" },
 ] as const;
@@ -47,7 +47,7 @@ export const sessions: Suite = {
 };
 
 /**
- * Through the front door, but for the calls of the program that keeps its sessions at the session service.
+ * Through the front proxy, but for the calls of the program that keeps its sessions at the session service.
  * That is a process of its own, and asked itself.
  */
 async function measureKinds(bench: Bench): Promise<void> {
@@ -69,7 +69,7 @@ async function measureKinds(bench: Bench): Promise<void> {
     "carried advance": () => advancer(clients, Mode.MODE_CARRIED),
     "carried advance, each version kept": () => advancer(clients, Mode.MODE_CARRIED, token),
     "anchored advance, in groups": () => advancer(clients, Mode.MODE_ANCHORED),
-    "anchored advance, at the session service, no front door": () =>
+    "anchored advance, at the session service, no front proxy": () =>
       advancer(ofProgram, Mode.MODE_ANCHORED),
     "an order asked for again: step and read, one transaction": () => placer(cluster),
     "spilled advance, 10 KB, to and fro: states kept before": () => turner(clients),
@@ -95,7 +95,7 @@ async function measureKinds(bench: Bench): Promise<void> {
       );
       const each: Measured = measured.get(kind) ?? {
         ...{ rate: [], p50: [], p99: [], replicas: [], program: [] },
-        ...{ Postgres: [], "front door": [], WAL: [], written: [] },
+        ...{ Postgres: [], "front proxy": [], WAL: [], written: [] },
       };
       measured.set(kind, each);
       for (const name of Object.keys(figures.of) as (keyof typeof figures.of)[]) {
@@ -144,12 +144,12 @@ async function measure(
   { cluster, programPid, db, seconds: wanted }: Measuring,
   workers: readonly Worker[],
 ) {
-  const { replicas, postgres, frontDoor } = cluster.status();
+  const { replicas, postgres, frontProxy } = cluster.status();
   const cpu = () => ({
     replicas: replicas.reduce((sum, { pid }) => sum + exactCpuUsOfTree(pid), 0),
     program: exactCpuUsOfTree(programPid),
     Postgres: exactCpuUsOfTree(postgres!.pid),
-    "front door": exactCpuUsOfTree(frontDoor!.pid),
+    "front proxy": exactCpuUsOfTree(frontProxy!.pid),
   });
   const latencies: number[] = [];
   const before = cpu();
@@ -179,7 +179,7 @@ async function measure(
       replicas: cost("replicas"),
       program: cost("program"),
       Postgres: cost("Postgres"),
-      "front door": cost("front door"),
+      "front proxy": cost("front proxy"),
       WAL: (walAfter - wal) / calls,
     },
   };

@@ -37,8 +37,8 @@ export const start: Suite = {
       });
     }
     bench.results.list("until it serves", "ms", {
-      "cluster of 2, empty folder, to the first call through the front door": clusters,
-      "one more replica, until the front door sends it calls": replicas,
+      "cluster of 2, empty folder, to the first call through the front proxy": clusters,
+      "one more replica, until the front proxy sends it calls": replicas,
     });
     bench.results.list("a cluster's start, step by step", "ms", steps);
     bench.results.list("resident memory", "MB", { "a replica at rest": residents });

@@ -43,7 +43,7 @@ const MEASURES = [
 type Cost = Record<(typeof MEASURES)[number]["name"], number>;
 
 export const tokens: Suite = {
-  about: `Grants, refreshes and introspections of one replica, ${CONCURRENCY} at a time, without the front door, beside other servers of tokens.`,
+  about: `Grants, refreshes and introspections of one replica, ${CONCURRENCY} at a time, without the front proxy, beside other servers of tokens.`,
   async run(bench) {
     if (toolPath("ghz") === undefined) {
       bench.results.leftOut("grants, refreshes, introspections", "ghz needs Go: npm run tools");

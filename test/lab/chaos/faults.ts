@@ -14,7 +14,7 @@ export class Faults {
   readonly #slow: (delayMs: number) => void;
   readonly #restartLimitMs: number;
 
-  /** @param slow makes the network between clients and front door slow */
+  /** @param slow makes the network between clients and front proxy slow */
   constructor(
     cluster: TestCluster,
     below: (limit: number) => number,

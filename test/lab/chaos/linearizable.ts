@@ -46,7 +46,7 @@ export function faultsOf({ lines, final }: History): Fault[] {
  */
 function isLinearizable(lines: readonly Line[], placed: boolean | undefined): boolean {
   const made = [...lines].sort((a, b) => a.start - b.start);
-  // The front door makes a resume again whose replica died. When another call has gone on meanwhile,
+  // The front proxy makes a resume again whose replica died. When another call has gone on meanwhile,
   // there is no answer to give again, and it is one version more: that much a resume may do, and no
   // more, until it is answered.
   const repeated = made.filter(({ call }) => call.kind === "resume");

@@ -166,7 +166,7 @@ function recorder({ name, write }: GroupParts, session: string) {
           continue;
         }
         // A revoked session is refused before anybody looks whether the call was served: by an attempt
-        // that the front door has made again, too.
+        // that the front proxy has made again, too.
         if (isUnanswered || reason === "WAYBILL_REVOKED") done({ kind: "unknown" });
         else
           done({

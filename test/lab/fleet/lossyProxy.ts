@@ -15,7 +15,7 @@ export interface LossyProxy {
 }
 
 /**
- * Stands between callers and the front door, and cuts a connection in the moment in which an answer
+ * Stands between callers and the front proxy, and cuts a connection in the moment in which an answer
  * begins to come back: the call has been served, and its caller does not hear.
  *
  * @param loses decides for each answer

@@ -183,7 +183,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "a later page of orders": hot(listOrders, "users/1", position, 26),
   "taking stock": hot(takeStock, lines),
 
-  // The catalogue has the 3,201 products that it really has.
+  // The catalog has the 3,201 products that it really has.
   "a product": hot(readProducts, [7n]),
   "the products of a basket": hot(readProducts, [7n, 8n, 300n]),
   "a changed product": mayScan(

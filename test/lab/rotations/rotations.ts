@@ -30,7 +30,7 @@ export interface RotationsReport {
 
 /**
  * Rotates the ring of checkout again and again, asking one replica or another, while clients begin
- * checkouts and read earlier ones through the front door and replicas are killed; in the end has every
+ * checkouts and read earlier ones through the front proxy and replicas are killed; in the end has every
  * replica open a waybill of every key.
  *
  * @param tell hears of the progress, every five seconds

@@ -52,7 +52,7 @@ export class Callers {
   readonly options: { credentials?: ChannelCredentials; channel?: ChannelOptions };
   readonly #adminSecret: string;
 
-  /** @param issuer the first origin of the cluster's front door */
+  /** @param issuer the first origin of the cluster's front proxy */
   constructor(
     target: string,
     adminSecretFile: string,

@@ -45,7 +45,7 @@ function contractOf(name: MethodName): MethodContract {
 }
 
 /**
- * Catalogues and their callers, without a network: the parts that keep answers are the real ones, and every
+ * Catalogs and their callers, without a network: the parts that keep answers are the real ones, and every
  * step between them waits at a gate until the test lets it go on.
  */
 export class CachedCatalog {

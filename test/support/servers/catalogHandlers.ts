@@ -1,7 +1,7 @@
 import type { CatalogServiceService } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
 
-/** Handlers of the catalogue that a test of something else has no use for. */
+/** Handlers of the catalog that a test of something else has no use for. */
 export const REST_OF_CATALOG: Omit<Handlers<typeof CatalogServiceService>, "getProduct"> = {
   listProducts: async () => ({ products: [], nextPageToken: "" }),
   batchGetProducts: async () => ({ products: [] }),

@@ -69,7 +69,7 @@ export function servePlainly(way: Way): Promise<string> {
         callback(error as Error);
       }
     };
-  // A front door asks for it.
+  // A front proxy asks for it.
   new HealthImplementation({ "": "SERVING" }).addToServer(server);
   server.addService(CarriedServiceService, {
     begin: serving(({ size }) => way.begin(size)),

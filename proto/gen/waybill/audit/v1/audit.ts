@@ -29,7 +29,7 @@ export interface AuditEvent {
   client: string;
   /** What it was done to: a resource name. */
   target: string;
-  /** The network address that the call came from, as the front door saw it. */
+  /** The network address that the call came from, as the front proxy saw it. */
   address: string;
   /** What else matters, such as scopes or the family of a token. */
   details: { [key: string]: string };

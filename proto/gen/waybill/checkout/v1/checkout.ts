@@ -77,7 +77,7 @@ export interface GetCheckoutRequest {
 }
 
 export interface AddItemRequest {
-  /** Name of the product in the catalogue: `products/{number}`. */
+  /** Name of the product in the catalog: `products/{number}`. */
   product: string;
   /** How many to add, 1 to 99. Not given: 1. */
   quantity?: number | undefined;
@@ -86,7 +86,7 @@ export interface AddItemRequest {
 
 /** How many of a product there are to be. */
 export interface ItemQuantity {
-  /** Name of the product in the catalogue: `products/{number}`. */
+  /** Name of the product in the catalog: `products/{number}`. */
   product: string;
   /** 0 to 99. 0: it is not in the basket any more. */
   quantity: number;
@@ -125,7 +125,7 @@ export interface EditItemsResponse {
 }
 
 export interface UploadItemsRequest {
-  /** Name of the product in the catalogue: `products/{number}`. */
+  /** Name of the product in the catalog: `products/{number}`. */
   product: string;
   /** How many to add, 1 to 99. Not given: 1. */
   quantity?: number | undefined;
@@ -2422,7 +2422,7 @@ export const CheckoutServiceService = {
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
   /**
-   * Works out the total, by the prices that the catalogue has now. Needs at least one item, an address and a
+   * Works out the total, by the prices that the catalog has now. Needs at least one item, an address and a
    * way of delivery.
    */
   quoteCheckout: {
@@ -2540,7 +2540,7 @@ export interface CheckoutServiceServer extends UntypedServiceImplementation {
   /** Chooses the way of delivery. */
   chooseDelivery: handleUnaryCall<ChooseDeliveryRequest, Checkout>;
   /**
-   * Works out the total, by the prices that the catalogue has now. Needs at least one item, an address and a
+   * Works out the total, by the prices that the catalog has now. Needs at least one item, an address and a
    * way of delivery.
    */
   quoteCheckout: handleUnaryCall<QuoteCheckoutRequest, Checkout>;
@@ -2735,7 +2735,7 @@ export interface CheckoutServiceClient extends Client {
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
   /**
-   * Works out the total, by the prices that the catalogue has now. Needs at least one item, an address and a
+   * Works out the total, by the prices that the catalog has now. Needs at least one item, an address and a
    * way of delivery.
    */
   quoteCheckout(

@@ -49,10 +49,10 @@ export interface CheckoutState {
 
 /** One line of the basket. */
 export interface CheckoutItem {
-  /** Resource name in the catalogue. */
+  /** Resource name in the catalog. */
   product: string;
   /**
-   * Title and price as the catalogue had them when the item was added; from a quote on, the price as it was
+   * Title and price as the catalog had them when the item was added; from a quote on, the price as it was
    * then.
    */
   title: string;

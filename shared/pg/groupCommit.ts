@@ -4,7 +4,7 @@ import { isAway } from "./errors.ts";
  * Does many callers' work in groups: what comes in while one group is under way makes up the next. So
  * the busier it is, the fewer statements and commits each of them costs; alone, nobody waits.
  */
-export class Groups<Item, Result> {
+export class GroupCommit<Item, Result> {
   readonly #run: (items: Item[]) => Promise<Result[]>;
   readonly #most: number;
   readonly #isForAll: (error: unknown) => boolean;

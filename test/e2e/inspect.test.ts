@@ -22,13 +22,13 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** A line that the audit prints. */
+/** A line that the command prints. */
 interface Finding {
   readonly [field: string]: unknown;
 }
 
-const audit = async (...waybills: string[]): Promise<Finding[]> => {
-  const lines = (await cluster.audit("checkout", waybills)).trim().split("\n");
+const inspect = async (...waybills: string[]): Promise<Finding[]> => {
+  const lines = (await cluster.inspect("checkout", waybills)).trim().split("\n");
   return lines.map((line) => JSON.parse(line) as Finding);
 };
 
@@ -45,7 +45,7 @@ test("what was sealed is genuine, what a stolen ring sealed is a fork", async ()
   const item = { product: "products/1" };
   const { waybill: second } = await step(byHand.checkout.addItem, item, { waybill: first });
   const forged = await fork(first!);
-  const findings = await audit(first!, second!, forged, "nonsense");
+  const findings = await inspect(first!, second!, forged, "nonsense");
   expect(findings).toMatchObject([
     { verdict: "genuine", version: 1, newest: 2, ended: false },
     { verdict: "genuine", version: 2, newest: 2, ended: false },
@@ -67,7 +67,7 @@ test("a fork is refused by what writes: of the newest version, of an older one, 
   await address(second!);
   // Of a version that was gone on from: it is no more than stale, or a fork of it.
   expect((await refusal(address(future))).reason).toBe("WAYBILL_INVALID");
-  expect(await audit(future)).toMatchObject([{ verdict: "fork", version: 2, newest: 3 }]);
+  expect(await inspect(future)).toMatchObject([{ verdict: "fork", version: 2, newest: 3 }]);
   // Whoever watches the logs hears of each, and of how many there were.
   const counts = cluster.status().replicas.map(({ number }) =>
     readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8")
@@ -93,7 +93,7 @@ test("one line of a file keeps no other from being judged: a wrong parent, nonse
     forged({ digest: Buffer.alloc(0) }),
     first!,
   ];
-  const verdicts = async () => (await audit(...lines)).map(({ verdict }) => verdict);
+  const verdicts = async () => (await inspect(...lines)).map(({ verdict }) => verdict);
   expect(await verdicts()).toEqual(["fork", "forged", "forged", "forged", "genuine"]);
   const sealedUnder = JSON.parse(
     Buffer.from(first!.slice(0, first!.indexOf(".")), "base64url").toString(),

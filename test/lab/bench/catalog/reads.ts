@@ -41,7 +41,7 @@ export const SHOP_FRONT_TEXT = `5 of 10 reads are GetProduct, 4 ListProducts (a 
 /** How many reads of each kind are asked again and again. */
 export type HotCounts = Readonly<Record<Kind, number>>;
 
-/** What is read of the catalogue: what is asked again and again, and what comes in. */
+/** What is read of the catalog: what is asked again and again, and what comes in. */
 export interface Reads {
   readonly hot: readonly MixedCall[];
   readonly calls: readonly MixedCall[];

@@ -4,7 +4,7 @@ import { type LoadResult, putMixedLoad } from "../load.ts";
 import { exactCpuUsOfTree, residentMbOfTree } from "../processTimes.ts";
 import type { Measure } from "../results/results.ts";
 import type { Reads } from "./reads.ts";
-import type { RunningCatalogue } from "./startCatalogue.ts";
+import type { RunningCatalog } from "./startCatalog.ts";
 import { type Reader, startReader } from "./startReader.ts";
 
 /** Right before each run: what is compiled, and what is to be kept, is there by then. */
@@ -26,22 +26,22 @@ export const READ_MEASURES: readonly Measure[] = [
   { name: "hits of the client", unit: "% of reads" },
 ];
 
-/** Some reads of a catalogue, with caches or without. */
+/** Some reads of a catalog, with caches or without. */
 export interface Reading {
   readonly name: string;
   measure(): Promise<Record<string, number>>;
 }
 
 /** Reads by the load generator: nothing but the service is between them and the answers. */
-export function byLoad(name: string, catalogue: RunningCatalogue, { hot, calls }: Reads): Reading {
-  const { address: target, processes } = catalogue;
+export function byLoad(name: string, catalog: RunningCatalog, { hot, calls }: Reads): Reading {
+  const { address: target, processes } = catalog;
   const warmUp = Array.from({ length: Math.min(WARM_UP_CALLS, calls.length) }, (_, at) => {
     return hot[at % hot.length]!;
   });
   return {
     name,
     async measure() {
-      await catalogue.forget();
+      await catalog.forget();
       await putMixedLoad({ target, mixed: hot, metadata: ANEW });
       await putMixedLoad({ target, mixed: warmUp });
       const cost = costOf(processes);
@@ -54,17 +54,17 @@ export function byLoad(name: string, catalogue: RunningCatalogue, { hot, calls }
 /** Reads by a program that uses the SDK's client. */
 export async function byClient(
   bench: Bench,
-  catalogue: RunningCatalogue,
+  catalog: RunningCatalog,
   kind: "cache" | "none",
 ): Promise<(name: string, reads: Reads) => Reading> {
-  const { address, credentialsDir } = catalogue;
+  const { address, credentialsDir } = catalog;
   const starting = startReader(address, credentialsDir, kind);
   const reader: Reader = await bench.own("a reader", starting, (each) => each.end());
-  const processes = { ...catalogue.processes, client: [reader.pid] };
+  const processes = { ...catalog.processes, client: [reader.pid] };
   return (name, reads) => ({
     name,
     async measure() {
-      await catalogue.forget();
+      await catalog.forget();
       await reader.prepare(reads);
       const cost = costOf(processes);
       const result = await reader.run();

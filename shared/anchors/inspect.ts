@@ -32,7 +32,7 @@ export interface Finding {
 }
 
 /** Holds waybills against the lines that their sessions' advances have left. */
-export class Audit {
+export class Inspector {
   readonly #db: Db;
   readonly #schema: string;
   readonly #opener: Opener;
@@ -47,7 +47,7 @@ export class Audit {
   }
 
   /** @throws StatusError KEYS_UNAVAILABLE */
-  async examine(waybill: string): Promise<Finding> {
+  async inspect(waybill: string): Promise<Finding> {
     const plaintext = await this.#open(waybill);
     if (plaintext === "destroyed") return { verdict: "destroyed" };
     if (plaintext === undefined) return { verdict: "invalid" };

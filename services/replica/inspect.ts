@@ -4,11 +4,11 @@ import { parseArgs } from "node:util";
 import { RingWatcher } from "waybill";
 import { loadCredentials, loadTls } from "waybill/auth";
 import { createPool } from "waybill/postgres";
-import { Audit } from "#shared/anchors/audit.ts";
+import { Inspector } from "#shared/anchors/inspect.ts";
 import { readVariables, required, type Variables } from "./environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
-const USAGE = `Usage: node services/replica/audit.ts AUDIENCE [--anchor own|session] [FILE…]
+const USAGE = `Usage: node services/replica/inspect.ts AUDIENCE [--anchor own|session] [FILE…]
 
 Holds waybills, one a line, against the lines that the advances of their sessions have left, and
 prints for each what it turns out to be, as JSON: genuine, fork, forged, unknown, carried, destroyed
@@ -46,7 +46,7 @@ export async function* readWaybills(files: readonly string[]): AsyncGenerator<st
  * @param found called with each waybill's finding, as a line of JSON
  * @returns whether there is a fork or a forgery among them
  */
-export async function auditWaybills(
+export async function inspectWaybills(
   env: Variables,
   audience: string,
   anchor: AnchorPlace,
@@ -64,13 +64,13 @@ export async function auditWaybills(
     audience,
     credentials: loadCredentials(required(env, "WAYBILL_CREDENTIALS_DIR")),
   });
-  const pool = createPool(url, { max: 1, name: "waybill-audit" });
+  const pool = createPool(url, { max: 1, name: "waybill-inspect" });
   let hasFork = false;
   try {
     await ring.refresh();
-    const audit = new Audit(pool, schema, audience, ring, isOwn ? undefined : audience);
+    const inspector = new Inspector(pool, schema, audience, ring, isOwn ? undefined : audience);
     for await (const waybill of waybills) {
-      const finding = await audit.examine(waybill);
+      const finding = await inspector.inspect(waybill);
       hasFork ||= finding.verdict === "fork" || finding.verdict === "forged";
       found(`${JSON.stringify(finding)}\n`);
     }
@@ -101,7 +101,8 @@ async function main(): Promise<void> {
     throw new ConfigError(`--anchor ${anchor}: expected own or session`);
   }
   const print = (line: string) => process.stdout.write(line);
-  if (await auditWaybills(env, audience, anchor, readWaybills(files), print)) process.exitCode = 3;
+  if (await inspectWaybills(env, audience, anchor, readWaybills(files), print))
+    process.exitCode = 3;
 }
 
-if (import.meta.main) main().catch((error: unknown) => fail("audit", error));
+if (import.meta.main) main().catch((error: unknown) => fail("inspect", error));

@@ -5,7 +5,7 @@ import { CatalogServiceService, Product } from "#proto/waybill/catalog/v1/catalo
 import { Access } from "#proto/waybill/options/v1/options.ts";
 import { readError } from "#shared/errors.ts";
 import { Server } from "#shared/server/server.ts";
-import { type FrontDoor, startFrontDoor } from "../schema/frontDoor.ts";
+import { type FrontProxy, startFrontProxy } from "../schema/frontProxy.ts";
 import { contract } from "../support/clients.ts";
 import { seededRandom } from "../support/random.ts";
 import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
@@ -20,7 +20,7 @@ const BODY = Buffer.concat([Buffer.from([0, 0, 0, 0, 12, 10, 10]), Buffer.from("
 
 let server: Server;
 let replica: string;
-let frontDoor: FrontDoor;
+let frontProxy: FrontProxy;
 let session: ClientHttp2Session;
 /** Metadata of the calls that arrived at the replica. */
 let arrived: Metadata[] = [];
@@ -35,14 +35,14 @@ beforeAll(async () => {
   });
   replica = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
   server.serving(true);
-  frontDoor = await startFrontDoor();
-  await frontDoor.leadTo([replica]);
-  session = connect(`http://${frontDoor.target}`, { maxSendHeaderBlockLength: 1024 * 1024 });
+  frontProxy = await startFrontProxy();
+  await frontProxy.leadTo([replica]);
+  session = connect(`http://${frontProxy.target}`, { maxSendHeaderBlockLength: 1024 * 1024 });
   session.on("error", () => {});
 });
 afterAll(async () => {
   session?.destroy();
-  await frontDoor?.close();
+  await frontProxy?.close();
   await server?.drain();
 });
 
@@ -124,9 +124,9 @@ test("metadata within the limits arrives: 50 keys, 15 KiB, a key of 15 KiB", asy
 
 test("E3 too much metadata over HTTP/1.1 is refused with a reason", async () => {
   const path = "/nothing";
-  expect((await http1(frontDoor.target, { path })).status).toBe(404);
+  expect((await http1(frontProxy.target, { path })).status).toBe(404);
   for (const headers of [{ key: noise(20_000) }, { key: noise(200_000) }]) {
-    const { status: code, body } = await http1(frontDoor.target, { path, headers });
+    const { status: code, body } = await http1(frontProxy.target, { path, headers });
     expect({ code, body }).toEqual({
       code: 431,
       body: expect.stringContaining("metadata is too large"),
@@ -140,7 +140,7 @@ test("keys with an underscore arrive; what routes match by does not", async () =
   const { trace_id, _lead, x__y_, ...rest } = arrived[0]!.getMap();
   expect([trace_id, _lead, x__y_]).toEqual(["a", "b", "c"]);
   expect(Object.keys(rest).filter((key) => key.startsWith("x-waybill-"))).toEqual([
-    "x-waybill-front-door",
+    "x-waybill-front-proxy",
   ]);
 });
 
@@ -158,7 +158,7 @@ test("no other HTTP method than POST is served, at any gRPC method", async () =>
     const methods = path === GET_PRODUCT ? METHODS : [METHODS[random.below(METHODS.length)]!];
     for (const method of methods) {
       const asGrpc = await call({}, { path, method });
-      const plain = await http1(frontDoor.target, { method, path });
+      const plain = await http1(frontProxy.target, { method, path });
       for (const response of [asGrpc, plain]) {
         expect(response, `${method} ${path}`).toMatchObject({
           status: 405,
@@ -182,7 +182,7 @@ test("gRPC over HTTP/1.1, which may lose trailers, is refused in words", async (
     for (const type of ["application/grpc", "application/grpc+proto"]) {
       const headers = { "content-type": type, te: "trailers", "x-waybill-protocol": "HTTP/2" };
       const request = { method: "POST", path, headers, body: BODY };
-      const response = await http1(frontDoor.target, request);
+      const response = await http1(frontProxy.target, request);
       expect(response).toMatchObject({ status: 505, headers: { "content-type": "text/plain" } });
       expect(response.body).toContain("gRPC needs HTTP/2");
       expect(reported(response).reason).toBe("HTTP_VERSION_UNSUPPORTED");
@@ -216,7 +216,7 @@ test("every response that the front proxy makes itself has a gRPC status and a r
     response.message(Buffer.from([8, 1]));
     response.headers([["grpc-status", "0"]], true);
   });
-  await frontDoor.leadTo([silent.address], ["session", "any"]);
+  await frontProxy.leadTo([silent.address], ["session", "any"]);
   const reasonOf = async (path: string, headers: Record<string, string> = {}) =>
     reported(await call(headers, { path }));
   const SESSIONS = "/waybill.session.v1.SessionService/OpenSession";
@@ -234,7 +234,7 @@ test("every response that the front proxy makes itself has a gRPC status and a r
     expect(await reasonOf(GET_PRODUCT, { authorization: "a, b" })).toEqual(
       refused(status.UNAUTHENTICATED, "CREDENTIAL_INVALID"),
     );
-    // No replica serves the catalogue.
+    // No replica serves the catalog.
     expect(await reasonOf(GET_PRODUCT)).toEqual(refused(status.UNAVAILABLE, "SERVICE_UNAVAILABLE"));
     expect(await reasonOf(SESSIONS, { "grpc-timeout": "50m" })).toEqual(
       refused(status.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
@@ -246,30 +246,30 @@ test("every response that the front proxy makes itself has a gRPC status and a r
     await silent.close();
     expect(await lost).toEqual(refused(status.UNAVAILABLE, "SERVICE_UNAVAILABLE"));
   } finally {
-    await frontDoor.leadTo([replica]);
+    await frontProxy.leadTo([replica]);
   }
 });
 
 test("the front proxy is ready while it routes, whichever services are available", async () => {
   const isReady = async () => {
     const [first, second] = [
-      await http1(frontDoor.target, { path: "/ready" }),
+      await http1(frontProxy.target, { path: "/ready" }),
       await onSession(session, { path: "/ready" }),
     ];
     return first.status === 200 && second.status === 200;
   };
   expect(await isReady()).toBe(true);
   try {
-    await frontDoor.leadTo([replica], ["catalog"]);
+    await frontProxy.leadTo([replica], ["catalog"]);
     expect(await isReady()).toBe(true);
     await expectServed();
     expect(reported(await call({}, { path: "/grpc.health.v1.Health/Check" })).reason).toBe(
       "SERVICE_UNAVAILABLE",
     );
-    await frontDoor.leadTo([]);
+    await frontProxy.leadTo([]);
     expect(await isReady()).toBe(true);
   } finally {
-    await frontDoor.leadTo([replica]);
+    await frontProxy.leadTo([replica]);
   }
   await expectServed();
 });

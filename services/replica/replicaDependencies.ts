@@ -14,7 +14,7 @@ import type { Releasers } from "#shared/runtime/releasers.ts";
 import type { Config, Role } from "./config.ts";
 
 /** What a replica gives each service that it starts. */
-export interface ReplicaParts {
+export interface ReplicaDependencies {
   readonly config: Config;
   readonly log: Logger;
   readonly contract: Contract;

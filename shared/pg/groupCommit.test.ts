@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { Groups } from "./groups.ts";
+import { GroupCommit } from "./groupCommit.ts";
 
 test("what comes in while a group is under way makes up the next, and each gets its own result", async () => {
   const groups: number[][] = [];
-  const doubled = new Groups<number, number>(async (items) => {
+  const doubled = new GroupCommit<number, number>(async (items) => {
     groups.push(items);
     return items.map((item) => item * 2);
   }, 3);
@@ -18,7 +18,7 @@ test("what comes in while a group is under way makes up the next, and each gets 
 
 test("one that fails fails alone", async () => {
   let runs = 0;
-  const picky = new Groups<number, number>(async (items) => {
+  const picky = new GroupCommit<number, number>(async (items) => {
     runs += 1;
     if (items.includes(2)) throw new Error("two");
     return items;
@@ -34,7 +34,7 @@ test("when the database is away, those that wait fail at once, and those that co
   const gate = Promise.withResolvers<void>();
   const { promise: began, resolve: begin } = Promise.withResolvers<void>();
   let runs = 0;
-  const away = new Groups<number, number>(async (items) => {
+  const away = new GroupCommit<number, number>(async (items) => {
     runs += 1;
     begin();
     await gate.promise;
@@ -53,7 +53,7 @@ test("when the database is away, those that wait fail at once, and those that co
 
 test("when the database is away, that is for all of a group: none is tried alone", async () => {
   let runs = 0;
-  const away = new Groups<number, number>(async () => {
+  const away = new GroupCommit<number, number>(async () => {
     runs += 1;
     throw Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
   });

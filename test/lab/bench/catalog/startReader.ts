@@ -39,7 +39,7 @@ export async function startReader(
   const exited = once(child, "exit");
   const answer = async (): Promise<unknown> => {
     const failed = exited.then(() => {
-      throw new Error("the reader of the catalogue has ended: why stands above");
+      throw new Error("the reader of the catalog has ended: why stands above");
     });
     const [message] = await Promise.race([once(child, "message"), failed]);
     return message;

@@ -11,15 +11,15 @@ import { freePort } from "../../deploy/local/ports.ts";
 const CLUSTERS = ["identity", "token", "session", "catalog", "checkout", "any"];
 
 /** An Envoy in front of replicas within the test's own process. */
-export interface FrontDoor {
+export interface FrontProxy {
   readonly target: string;
   /** Has calls of these clusters go to exactly these replicas. Settles when they do. */
   leadTo(addresses: readonly string[], clusters?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
-export async function startFrontDoor(): Promise<FrontDoor> {
-  const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));
+export async function startFrontProxy(): Promise<FrontProxy> {
+  const folder = mkdtempSync(join(tmpdir(), "waybill-front-proxy-"));
   const children = new Children();
   const endpoints = new Endpoints(folder, CLUSTERS);
   endpoints.write([]);
@@ -33,7 +33,7 @@ export async function startFrontDoor(): Promise<FrontDoor> {
     tlsDir: await makeCertificates(folder),
     replicaTls: false,
     issuer: `http://${target}`,
-    secret: "the-secret-of-the-front-door-of-this-test",
+    secret: "the-secret-of-the-front-proxy-of-this-test",
     endpoints,
   });
   return {

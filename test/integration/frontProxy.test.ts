@@ -20,7 +20,7 @@ import { refusal } from "../support/refusal.ts";
 import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
 
 /** A real Envoy with the cluster's configuration, before a server that shows what arrives at it. */
-const folder = mkdtempSync(join(tmpdir(), "waybill-front-door-"));
+const folder = mkdtempSync(join(tmpdir(), "waybill-front-proxy-"));
 const children = new Children();
 let server: Server;
 let place: Parameters<typeof startEnvoy>[1];
@@ -29,7 +29,7 @@ let target: string;
 let clients: Clients;
 
 /** What the server does with the next calls. */
-const SECRET = "the-secret-of-the-front-door-of-this-test";
+const SECRET = "the-secret-of-the-front-proxy-of-this-test";
 let answer: (name: string, metadata: Metadata) => Promise<Product>;
 const product = (name: string) => Product.create({ name });
 
@@ -44,12 +44,12 @@ beforeAll(async () => {
   const endpoints = new Endpoints(folder, clusters);
   const replica = { address: `127.0.0.1:${port}`, clusters };
   endpoints.write([replica]);
-  const frontDoor = await freePort();
-  target = `127.0.0.1:${frontDoor}`;
+  const frontProxy = await freePort();
+  target = `127.0.0.1:${frontProxy}`;
   place = {
     binary: envoyBinary(() => {}),
     folder,
-    port: frontDoor,
+    port: frontProxy,
     tlsPort: await freePort(),
     tlsDir: await makeCertificates(folder),
     replicaTls: false,
@@ -78,7 +78,7 @@ test("E1 internal headers that a client sends are stripped, its own go through",
   const metadata = new Metadata();
   for (const key of [
     "x-waybill-subject",
-    "x-waybill-front-door",
+    "x-waybill-front-proxy",
     "x-envoy-retry-on",
     "x-forwarded-client-cert",
     "waybill",
@@ -89,9 +89,9 @@ test("E1 internal headers that a client sends are stripped, its own go through",
   expect(arrived.get("waybill")).toEqual(["hello"]);
   expect(
     Object.keys(arrived.getMap()).filter((key) => /^x-(waybill|envoy)|cert/.test(key)),
-  ).toEqual(["x-waybill-front-door"]);
-  // What it proves to be the front door with is its own, whatever was sent under that name.
-  expect(arrived.get("x-waybill-front-door")).toEqual([SECRET]);
+  ).toEqual(["x-waybill-front-proxy"]);
+  // What it proves to be the front proxy with is its own, whatever was sent under that name.
+  expect(arrived.get("x-waybill-front-proxy")).toEqual([SECRET]);
 });
 
 // Node's client does not send it twice.

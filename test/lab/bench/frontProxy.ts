@@ -14,7 +14,7 @@ const START_LIMIT_MS = 30_000;
 const CLUSTER = "bench";
 
 /** An Envoy as the cluster's own, before peers. */
-export interface FrontDoor {
+export interface FrontProxy {
   readonly address: string;
   readonly pid: number;
   /** Calls go to these from now on. Settles when it sends them some. */
@@ -27,7 +27,7 @@ export interface FrontDoor {
 }
 
 /** @param folder of its own */
-export async function startFrontDoor(children: Children, folder: string): Promise<FrontDoor> {
+export async function startFrontProxy(children: Children, folder: string): Promise<FrontProxy> {
   mkdirSync(folder, { recursive: true });
   const endpoints = new Endpoints(folder, [CLUSTER, ANY_CLUSTER]);
   endpoints.write([]);
@@ -44,7 +44,7 @@ export async function startFrontDoor(children: Children, folder: string): Promis
       stdio: ["ignore", log, log],
       env: {
         ...process.env,
-        WAYBILL_FRONT_DOOR_SECRET: "the-secret-of-the-front-door-of-the-bench",
+        WAYBILL_FRONT_PROXY_SECRET: "the-secret-of-the-front-proxy-of-the-bench",
       },
     },
   );

@@ -8,9 +8,9 @@ import {
 } from "#proto/waybill/catalog/v1/catalog.ts";
 import { changeIn } from "#shared/cache/changeNumbers.ts";
 import { bearer, Callers } from "../../../support/callers/callers.ts";
-import { type CatalogueClient, cachedClient, plainClient } from "./clients.ts";
+import { type CatalogClient, cachedClient, plainClient } from "./clients.ts";
 import type { Random } from "./reads.ts";
-import { type RunningCatalogue, untilHeard } from "./startCatalogue.ts";
+import { type RunningCatalog, untilHeard } from "./startCatalog.ts";
 
 /** Those that are changed: the first page has them all. */
 const PRODUCTS = 24;
@@ -38,10 +38,10 @@ export interface Counted {
   readonly different: readonly string[];
 }
 
-/** A read of the catalogue, whatever its method. */
+/** A read of the catalog, whatever its method. */
 interface Question {
   readonly text: string;
-  of(client: CatalogueClient, settings: CallSettings): Promise<Answered>;
+  of(client: CatalogClient, settings: CallSettings): Promise<Answered>;
 }
 
 interface Answered {
@@ -53,7 +53,7 @@ interface Answered {
 /** Who reads, and what he knows of. */
 interface Reader {
   readonly name: string;
-  readonly client: CatalogueClient;
+  readonly client: CatalogClient;
   /** The newest change that he knows of. */
   knows(): bigint;
   /** Whether he says so himself. */
@@ -84,7 +84,7 @@ interface Written {
  * @returns by reader, and how many changes were made
  */
 export async function readUnderChange(
-  { address, credentialsDir, cluster }: RunningCatalogue,
+  { address, credentialsDir, cluster }: RunningCatalog,
   random: Random,
   { phases, changesAPhase }: UnderChange,
 ): Promise<{ readers: Map<string, Counted>; changes: number }> {
@@ -128,7 +128,7 @@ export async function readUnderChange(
       number = changeIn(reply);
     };
     const update = { product: Product.create({ name, title }), updateMask: ["title"] };
-    await writing.catalogue.updateProduct(update, { ...bearer(accessToken), onMetadata });
+    await writing.catalog.updateProduct(update, { ...bearer(accessToken), onMetadata });
     if (number <= newest) throw new Error(`change ${number} of ${name} came after ${newest}`);
     newest = number;
     written.set(name, [...(written.get(name) ?? []), { number, title }]);
@@ -186,17 +186,17 @@ function everyRead(): Question[] {
 
 const get = (name: string): Question => ({
   text: `GetProduct ${name}`,
-  async of({ catalogue }, settings) {
-    const product = await catalogue.getProduct({ name }, settings);
+  async of({ catalog }, settings) {
+    const product = await catalog.getProduct({ name }, settings);
     return { products: [product], bytes: hex(Product.encode(product).finish()) };
   },
 });
 
 const list = (filter: string, orderBy: string): Question => ({
   text: `ListProducts ${JSON.stringify({ filter, orderBy })}`,
-  async of({ catalogue }, settings) {
+  async of({ catalog }, settings) {
     const request = { filter, orderBy, pageSize: PRODUCTS, pageToken: "" };
-    const { products } = await catalogue.listProducts(request, settings);
+    const { products } = await catalog.listProducts(request, settings);
     const shown = { products, nextPageToken: "" };
     return { products, bytes: hex(ListProductsResponse.encode(shown).finish()) };
   },
@@ -204,8 +204,8 @@ const list = (filter: string, orderBy: string): Question => ({
 
 const batch = (names: string[]): Question => ({
   text: `BatchGetProducts ${names.join(" ")}`,
-  async of({ catalogue }, settings) {
-    const { products } = await catalogue.batchGetProducts({ names }, settings);
+  async of({ catalog }, settings) {
+    const { products } = await catalog.batchGetProducts({ names }, settings);
     return { products, bytes: hex(BatchGetProductsResponse.encode({ products }).finish()) };
   },
 });
@@ -247,7 +247,7 @@ function judge(seen: Seen, written: ReadonlyMap<string, readonly Written[]>): st
 async function compare(
   readers: readonly Reader[],
   asked: readonly Question[],
-  plain: CatalogueClient,
+  plain: CatalogClient,
   found: ReadonlyMap<string, { equal: ReturnType<typeof noneYet> }>,
 ): Promise<void> {
   const uncached = new Metadata();

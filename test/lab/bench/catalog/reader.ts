@@ -1,5 +1,5 @@
 /**
- * A program that reads the catalogue through the SDK's client, with a cache or without, so many reads at a
+ * A program that reads the catalog through the SDK's client, with a cache or without, so many reads at a
  * time. It says what came of them to the process that forked it, and ends with that.
  *
  * Usage: forked, with ADDRESS CREDENTIALS_DIR and `cache` or `none`

@@ -7,13 +7,13 @@ import { CHANGE_CHANNEL } from "../../../../services/catalog/sql/updateProduct.t
 import { startTestCluster, type TestCluster } from "../../../support/cluster.ts";
 import type { Bench } from "../bench.ts";
 import type { Processes } from "../contender.ts";
-import { type CatalogueClient, plainClient } from "./clients.ts";
+import { type CatalogClient, plainClient } from "./clients.ts";
 
 /** More than the service keeps of its changes: who has missed so many drops all that he has kept. */
 const MISSED_CHANGES = 20_000;
 
-/** One replica that serves the catalogue, and its Postgres. */
-export interface RunningCatalogue {
+/** One replica that serves the catalog, and its Postgres. */
+export interface RunningCatalog {
   readonly cluster: TestCluster;
   readonly address: string;
   readonly credentialsDir: string;
@@ -22,8 +22,8 @@ export interface RunningCatalogue {
   forget(): Promise<void>;
 }
 
-export async function startCatalogue(bench: Bench, hasCache: boolean): Promise<RunningCatalogue> {
-  bench.step(`starting a catalogue ${hasCache ? "with" : "without"} a cache`);
+export async function startCatalog(bench: Bench, hasCache: boolean): Promise<RunningCatalog> {
+  bench.step(`starting a catalog ${hasCache ? "with" : "without"} a cache`);
   const starting = startTestCluster({
     ...{ replicas: 1, envoy: false, roles: ["keys", "identity", "token", "catalog"] },
     replicaEnv: hasCache ? {} : { WAYBILL_CACHE_BYTES: "0" },
@@ -53,7 +53,7 @@ export async function startCatalogue(bench: Bench, hasCache: boolean): Promise<R
 }
 
 /** Waits until a replica's cache has heard of every change up to a number. */
-export async function untilHeard(client: CatalogueClient, number: bigint): Promise<void> {
+export async function untilHeard(client: CatalogClient, number: bigint): Promise<void> {
   let heard = 0n;
   const onMetadata = (reply: Metadata) => {
     heard = changeIn(reply);

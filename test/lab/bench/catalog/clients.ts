@@ -17,16 +17,16 @@ import { contract } from "../../../support/clients.ts";
 const CACHE_BYTES = 16 * 2 ** 20;
 const TIMEOUT_MS = 30_000;
 
-export type Catalogue = ServiceClient<typeof CatalogServiceService>;
+export type Catalog = ServiceClient<typeof CatalogServiceService>;
 const READS = ["getProduct", "listProducts", "batchGetProducts"] as const;
 type ReadName = (typeof READS)[number];
 
-/** A client of the catalogue, on a connection of its own. */
-export interface CatalogueClient {
-  readonly catalogue: Catalogue;
+/** A client of the catalog, on a connection of its own. */
+export interface CatalogClient {
+  readonly catalog: Catalog;
   read<Name extends ReadName>(
     name: Name,
-    request: Parameters<Catalogue[Name]>[0],
+    request: Parameters<Catalog[Name]>[0],
     settings?: CallSettings,
   ): Promise<unknown>;
   /** Undefined: it has no cache. */
@@ -34,19 +34,19 @@ export interface CatalogueClient {
   close(): void;
 }
 
-export interface CachedClient extends CatalogueClient {
+export interface CachedClient extends CatalogClient {
   readonly scope: CacheScope;
   /** Waits until it has heard of every change up to a number. */
   hears(number: bigint): Promise<void>;
 }
 
-export function plainClient(address: string): CatalogueClient {
-  const catalogue = makeClient(address);
+export function plainClient(address: string): CatalogClient {
+  const catalog = makeClient(address);
   return {
-    catalogue,
-    read: (name, request, settings) => catalogue[name](request as never, settings),
+    catalog,
+    read: (name, request, settings) => catalog[name](request as never, settings),
     stats: () => undefined,
-    close: () => catalogue.close(),
+    close: () => catalog.close(),
   };
 }
 
@@ -58,26 +58,26 @@ export function plainClient(address: string): CatalogueClient {
  */
 export function cachedClient(address: string, credentialsDir?: string): CachedClient {
   const cache = new ResponseCache({ maxBytes: CACHE_BYTES });
-  const catalogue = makeClient(address, cache);
+  const catalog = makeClient(address, cache);
   const { service } = contract.method(CatalogServiceService.watchChanges.path);
   const scope = cache.scope(scopeName(address, service));
   const stop = credentialsDir && follow(scope, address, credentialsDir);
   return {
-    catalogue,
+    catalog,
     scope,
-    read: (name, request, settings) => catalogue[name](request as never, settings),
+    read: (name, request, settings) => catalog[name](request as never, settings),
     stats: () => cache.stats,
     async hears(number) {
       while (scope.position < number) await delay(5);
     },
     close() {
       if (stop) stop();
-      catalogue.close();
+      catalog.close();
     },
   };
 }
 
-function makeClient(address: string, cache?: ResponseCache): Catalogue {
+function makeClient(address: string, cache?: ResponseCache): Catalog {
   return createClient(CatalogServiceService, address, {
     ...{ contract, cache, timeoutMs: TIMEOUT_MS },
     channel: { "grpc.use_local_subchannel_pool": 1 },
