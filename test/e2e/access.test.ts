@@ -24,7 +24,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** Calls any method with an empty request. Undefined: nothing was amiss. */
+/** Calls a method with an empty request. @returns the error; undefined on success */
 function call(client: Client, method: MethodContract, metadata: Metadata) {
   return new Promise<ErrorReport | undefined>((resolve) => {
     const deadline = { deadline: Date.now() + 10_000 };
@@ -54,7 +54,7 @@ test("E4 every method that is not for everyone refuses who has no token, or not 
   for (const method of ours) {
     if (method.access === Access.ACCESS_PUBLIC) continue;
     const { path, scopes } = method;
-    // At the door and at a replica alike: the one does not rely on the other.
+    // The front proxy and the replica check credentials; neither relies on the other.
     for (const client of [frontProxy, replica]) {
       const isService = method.access === Access.ACCESS_SERVICE;
       const refused =
@@ -96,7 +96,7 @@ test("a refusal at the door and one at a replica look the same", async () => {
 test("a flood of bad tokens reaches no replica", async () => {
   const method = contract.method("/waybill.token.v1.TokenService/ListSignIns");
   const admin = `http://127.0.0.1:${cluster.status().frontProxy!.adminPort}`;
-  // Envoy fetches the keys from there, too: when it starts, again when that failed, and when it needs them.
+  // Envoy fetches keys from the token service, too: at start, after a failed fetch, and on demand.
   const upstream = async (): Promise<number> => {
     const filter = "jwt_authn.jwks_fetch_|^cluster.token.upstream_rq_(total|active)$";
     const text = await (await fetch(`${admin}/stats?filter=${encodeURIComponent(filter)}`)).text();
@@ -129,7 +129,7 @@ test("while the front proxy has no keys to verify with, no token is called bad: 
       domain: "waybill",
       reason: "KEYS_UNAVAILABLE",
     });
-    // What no key could make good is refused all the same.
+    // A malformed token is refused even without keys.
     expect(await call(client, method, authorized("a.b.c"))).toMatchObject({
       reason: "CREDENTIAL_INVALID",
     });
@@ -142,7 +142,7 @@ test("while the front proxy has no keys to verify with, no token is called bad: 
 test("what is public needs no token, and a bad one is no hindrance where nobody looks at it", async () => {
   const catalog = contract.method("/waybill.catalog.v1.CatalogService/ListProducts");
   expect(await call(frontProxy, catalog, authorized("a.b.c"))).toBeUndefined();
-  // Whose session it is to be is looked at.
+  // BeginCheckout is public, but verifies a token: its subject becomes the session's owner.
   const begin = contract.method("/waybill.checkout.v1.CheckoutService/BeginCheckout");
   expect(await call(frontProxy, begin, new Metadata())).toBeUndefined();
   expect(await call(frontProxy, begin, authorized("a.b.c"))).toMatchObject({

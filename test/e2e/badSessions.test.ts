@@ -56,7 +56,7 @@ const write = (
     { state: stateOf(size), waybill: undefined },
     { waybill, token, ...(key !== undefined && { key }) },
   );
-/** JSON objects or lists, so many within each other. */
+/** JSON objects or lists, nested `depth` deep. */
 const nested = (shape: "objects" | "lists", depth: number): SessionState => {
   let value: unknown = 1;
   for (let level = 0; level < depth; level += 1) value = shape === "lists" ? [value] : { value };
@@ -66,10 +66,10 @@ const read = (waybill: string) =>
   step(clients.session.openSession, { waybill: undefined }, { waybill });
 
 const idOf = async (waybill: string) => uuidFromBytes((await stolen.envelopeOf(waybill)).sessionId);
-/** A waybill with another content, under the audience's own key. */
+/** Reseals a waybill with another content, under the audience's own key. */
 const forge = async (waybill: string, change: Partial<EnvelopeV1>) =>
   toCompact(stolen.sessions.seal({ ...(await stolen.envelopeOf(waybill)), ...change }));
-/** The next version of a session, as nobody but the thief has made it. */
+/** Forks a session: only a thief of the ring can seal this next version. */
 const fork = async (waybill: string) => {
   const { sessions } = stolen;
   const opened = await sessions.open(fromCompact(waybill)!);
@@ -78,9 +78,9 @@ const fork = async (waybill: string) => {
 
 interface Case {
   readonly reason: string;
-  /** Default: an advance. */
+  /** Default: a method that advances the session. */
   readonly method?: string;
-  /** Readies everything. @returns makes the call that is to be refused */
+  /** Prepares the session. @returns makes the call that the replica must refuse */
   make(): Promise<() => Promise<unknown>>;
 }
 
@@ -185,7 +185,7 @@ const CASES: Record<string, Case> = {
     reason: "WAYBILL_INVALID",
     async make() {
       const { content } = await stolen.envelopeOf(await begin(20_000));
-      // Of a session that no replica has in memory: the row is put under its name.
+      // No replica has this session in its cache: the damaged row is stored under a new session's id.
       const waybill = await forge(await begin(), { content });
       await db.query(
         `INSERT INTO session.spill (session_id, address, content)
@@ -220,8 +220,8 @@ const CASES: Record<string, Case> = {
   },
 };
 
-/** Everything that the service keeps, as one figure a table. */
-async function everything(): Promise<unknown> {
+/** Digests the service's tables: a count and an MD5 for each. */
+async function tableDigests(): Promise<unknown> {
   const sums = ["anchor", "advance", "spill", "directory", "checkpoint"].map(
     (table) =>
       `(SELECT count(*) || md5(coalesce(string_agg(row::text, '' ORDER BY row::text), ''))
@@ -230,8 +230,8 @@ async function everything(): Promise<unknown> {
   return (await db.query(`SELECT ${sums.join(", ")}`)).rows[0];
 }
 
-/** What all replicas have written down of refusals and failures. */
-function written(): string[] {
+/** Reads the refusals and failures that the replicas have logged. */
+function loggedFailures(): string[] {
   return cluster.status().replicas.flatMap(({ number }) =>
     readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8")
       .split("\n")
@@ -243,11 +243,11 @@ test.each(Object.entries(CASES))(
   "%s: refused with its reason, written down once, and nothing is changed",
   async (_, { reason, method = ADVANCE, make }) => {
     const call = await make();
-    const [before, said] = [await everything(), new Set(written())];
+    const [before, known] = [await tableDigests(), new Set(loggedFailures())];
     expect((await refusal(call())).reason).toBe(reason);
-    const lines = written().filter((line) => !said.has(line));
+    const lines = loggedFailures().filter((line) => !known.has(line));
     expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ method, reason }]);
-    expect(await everything()).toEqual(before);
+    expect(await tableDigests()).toEqual(before);
   },
 );
 

@@ -24,11 +24,11 @@ type Catalog = ServiceClient<typeof CatalogServiceService>;
 let cluster: TestCluster;
 let callers: Callers;
 let frontProxy: Catalog;
-/** The replicas themselves. */
+/** Clients of the replicas, without the front proxy. */
 let replicas: Catalog[];
-/** Of who may change products. */
+/** Access token that may change products. */
 let jwt: string;
-/** Each test has a product of its own. */
+/** Number of the test's own product. */
 let nth = 100;
 let name: string;
 
@@ -52,12 +52,12 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** Longest wait for something that takes milliseconds: less than answers are kept for. */
+/** Longest wait for events that take milliseconds; shorter than a cached response's lifetime. */
 const WAIT = { timeout: 30_000 };
 
 const dollars = (units: number) => ({ currencyCode: "USD", units: BigInt(units), nanos: 0 });
 
-/** Changes the product by way of one replica, and gives the number of the change. */
+/** Changes the product through one replica. @returns the number of the change */
 async function change(by: Catalog, values: Partial<Product>, paths: string[]): Promise<string> {
   let number = "";
   const onMetadata = (reply: Metadata) => {
@@ -68,7 +68,7 @@ async function change(by: Catalog, values: Partial<Product>, paths: string[]): P
   return number;
 }
 
-/** What a replica answers, with what came along. */
+/** Reads the product from a replica, with the response's metadata. */
 async function get(from: Catalog, sent: Record<string, string> = {}, settings: CallSettings = {}) {
   const metadata = new Metadata();
   for (const [key, value] of Object.entries(sent)) metadata.set(key, value);
@@ -81,10 +81,10 @@ async function get(from: Catalog, sent: Record<string, string> = {}, settings: C
   return { ...product, age: of("age"), change: of("change"), etag: of("etag") };
 }
 
-/** Has a replica keep the product. */
+/** Reads until the replica serves the product from its cache. */
 async function warm(from: Catalog): Promise<Product> {
   let kept = await get(from);
-  // What the replica has not heard of yet, of what its caller knows, it does not answer from what it keeps.
+  // A replica bypasses its cache until it has received every change that the caller knows.
   await expect
     .poll(async () => {
       kept = await get(from);
@@ -152,7 +152,7 @@ test("what one replica changes the others answer, without being told by the call
   await change(replicas[0]!, { title: "Everywhere" }, ["title"]);
   for (const replica of replicas) {
     await expect.poll(async () => (await get(replica)).title, WAIT).toBe("Everywhere");
-    // It is kept again.
+    // Cache it again.
     await warm(replica);
   }
 });
@@ -184,7 +184,7 @@ test("who knows of a change is answered by nothing older, from any replica, at o
     for (const replica of replicas) {
       const { title, change: told } = await get(replica, { change: number });
       expect(title).toBe(`Round ${round}`);
-      // It may be told of less than it asked for, never be answered less.
+      // The replica may report an older change than the caller's, but must not serve an older product.
       expect(BigInt(told!)).toBeLessThanOrEqual(BigInt(number));
     }
   }
@@ -196,7 +196,7 @@ test("the caller of a client with a cache reads what he has written, through the
   for (let round = 0; round < 20; round += 1) {
     await client.getProduct({ name });
     await change(client, { title: `Mine ${round}` }, ["title"]);
-    // Several: round robin has each come by another replica.
+    // Round robin sends each read to another replica.
     for (let read = 0; read < 4; read += 1) {
       expect((await client.getProduct({ name })).title).toBe(`Mine ${round}`);
     }
@@ -250,12 +250,12 @@ test("changes are watched by services alone, from the number that they know", as
   const following = known.next();
   const next = BigInt(await change(replicas[1]!, { title: "Two" }, ["title"]));
   expect((await following).value).toMatchObject({ number: next, gap: false });
-  // Who knows nothing is told where the feed is, and so is who knows what never was.
+  // A caller that knows no change, or one that never existed, receives the feed's position.
   for (const after of [0n, next + 1000n]) {
     const { value } = await (await watch(after)).next();
     expect(value).toMatchObject({ number: next, gap: true, changes: [] });
   }
-  // Who knows all hears so at once.
+  // A caller that knows every change receives a message at once.
   expect((await (await watch(next)).next()).value).toMatchObject({
     number: next,
     gap: false,
@@ -293,7 +293,7 @@ test("a cache that follows the feed drops what has changed, and nothing else", a
   client.close();
 });
 
-/** A basket with the product, ready to be quoted. */
+/** Begins a checkout with the product in its basket. */
 async function basket(): Promise<Clients> {
   const shopper = makeClients(cluster.target);
   await shopper.checkout.beginCheckout({});
@@ -304,7 +304,7 @@ async function basket(): Promise<Clients> {
 }
 
 test("checkout adds an item at the price of now, once its replicas have heard of it", async () => {
-  // Every replica's checkout keeps the old price.
+  // Every replica's checkout service caches the old price.
   for (let call = 0; call < 9; call += 1) (await basket()).close();
   await change(replicas[0]!, { price: dollars(77) }, ["price"]);
   const added = async () => {
@@ -315,7 +315,7 @@ test("checkout adds an item at the price of now, once its replicas have heard of
     return items[0]!.unitPrice!.units;
   };
   let running = 0;
-  // As many in a row as reach every replica.
+  // Enough in a row to reach every replica.
   await expect
     .poll(async () => {
       running = (await added()) === 77n ? running + 1 : 0;
@@ -326,10 +326,10 @@ test("checkout adds an item at the price of now, once its replicas have heard of
 
 test("a quote is by the price of now, whatever any replica has kept, and so is the order", async () => {
   const shoppers = await Promise.all(Array.from({ length: 6 }, basket));
-  // What a quote asks for is kept, too.
+  // A quote caches the product, too.
   for (const { checkout } of shoppers) await checkout.quoteCheckout({});
   for (const replica of replicas) await warm(replica);
-  // A change that no feed tells of: what is kept stays as it was.
+  // This change bypasses the feed: cached responses stay stale.
   const client = new Client({ connectionString: cluster.databaseUrl });
   await client.connect();
   await client.query("UPDATE catalog.product SET price_cents = 5500 WHERE id = $1", [nth]);

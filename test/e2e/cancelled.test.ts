@@ -6,7 +6,7 @@ import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 
-// One replica: all cancelled calls meet on the front proxy's few connections to it.
+// One replica: all cancelled calls share the front proxy's few connections to it.
 beforeAll(async () => {
   cluster = await startTestCluster({ replicas: 1 });
 });
@@ -32,7 +32,7 @@ test("5,000 cancelled or timed-out calls beside steady ones: no steady call fail
   impatient.close();
   expect(failures).toEqual([]);
   expect(calls).toBeGreaterThan(100);
-  // The front proxy hides it by asking again, but counts it: a replica that ends a connection.
+  // The front proxy retries when a replica closes a connection, but counts it.
   const resets = await counter("upstream_rq_tx_reset");
   expect(resets).toBeGreaterThan(2000);
   expect(await counter("upstream_cx_close_notify")).toBe(0);

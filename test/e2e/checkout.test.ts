@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => cluster?.remove());
 
-/** The replicas that each method's calls have landed on, from the front proxy's access log. */
+/** Reads which replicas served each method, from the front proxy's access log. */
 function landings(): Map<string, Set<string>> {
   const lines = readFileSync(join(cluster.dataDir, "logs", "access.log"), "utf8")
     .trim()
@@ -33,7 +33,7 @@ function landings(): Map<string, Set<string>> {
 test("every call of a checkout lands on more than one replica", async () => {
   const clients = makeClients(cluster.target);
   const orders = new Set<string>();
-  // Where a call lands is the front proxy's choice, so it takes some checkouts to see it.
+  // The front proxy chooses the replicas: several checkouts are needed to reach more than one.
   for (let round = 1; round <= 20; round += 1) orders.add((await shop(clients, round)).name);
   clients.close();
   await logged("CheckoutService/PlaceOrder", 20);
@@ -42,7 +42,7 @@ test("every call of a checkout lands on more than one replica", async () => {
   expect(orders.size).toBe(20);
 });
 
-/** Waits until the front proxy has written so many calls of a method: it does so in batches. */
+/** Waits until the access log has so many calls of a method; the front proxy writes it in batches. */
 async function logged(method: string, calls: number): Promise<void> {
   const file = join(cluster.dataDir, "logs", "access.log");
   const done = () => readFileSync(file, "utf8").split(method).length > calls;
@@ -60,7 +60,7 @@ test("an order is placed once, however often and from wherever it is asked", asy
     const again = Array.from({ length: 20 }, () => byHand.checkout.placeOrder({}, { metadata }));
     placed.push(...(await Promise.all(again)));
   });
-  // Who asks with a key of his own is another caller: he hears that it is done.
+  // A call with another idempotency key is no retry: its waybill is stale.
   expect((await refusal(shopping)).reason).toBe("WAYBILL_STALE");
   const [order] = placed;
   expect(new Set(placed.map(({ name }) => name))).toEqual(new Set([order!.name]));

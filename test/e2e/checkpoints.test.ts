@@ -29,7 +29,7 @@ const stateOf = (at: number, padding = ""): SessionState => ({
   value: { $case: "json", value: { at, padding } },
 });
 
-/** @param own nobody's where it is null */
+/** @param own owner's access token; null: the session has no owner */
 async function begin(checkpointEvery?: number, own: string | null = token) {
   const request = { state: stateOf(1), waybill: undefined, checkpointEvery };
   const { response, waybill } = await step(clients.session.beginSession, request, {
@@ -64,7 +64,7 @@ test("another device takes a carried session up from its last checkpoint, as a n
   const { session } = taken.response;
   expect(session!.version).toBe(1);
   expect(session!.name).not.toBe(name);
-  // The new one advances, and is kept, as the old one was; the old one goes on, too.
+  // The new session advances and saves checkpoints, and so does the old one.
   await advance(taken.waybill!, 9);
   expect((await resume(session!.name)).response.state).toMatchObject(stateOf(9));
   expect(await advance(newest, 4)).toBeTruthy();
@@ -102,7 +102,7 @@ test("a state that was too large to be carried is resumed, too", async () => {
   await checkpoint(await advance(waybill, 2, padding));
   const taken = await resume(name);
   expect(taken.response.state).toMatchObject(stateOf(2, padding));
-  // It has a copy of its own.
+  // The resumed session has its own copy of the spilled state.
   const open = { waybill: taken.waybill!, token };
   const read = await step(clients.session.openSession, { waybill: undefined }, open);
   expect(read.response.state).toMatchObject(stateOf(2, padding));

@@ -43,7 +43,7 @@ test("refuses an older waybill, and an ended session", async () => {
     step(checkout.addItem, { product: "products/1", quantity }, { waybill, key });
   const first = (await step(checkout.beginCheckout, {})).waybill!;
   const added = await add(first, "k");
-  // A retry gets the same response.
+  // A retry gets the saved response.
   expect((await add(first, "k")).response).toEqual(added.response);
   expect((await refusal(add(first, "k", 2))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
   const { waybill: newest } = await add(added.waybill!, randomUUID());

@@ -76,7 +76,7 @@ function sizeOf(headers: IncomingHttpHeaders): number {
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
 const varint = (value: number): Buffer =>
   value < 128 ? Buffer.from([value]) : Buffer.from([(value & 127) | 128, ...varint(value >> 7)]);
-/** A field with a length; of a string or a message. */
+/** Encodes a length-delimited field: a string or a message. */
 const field = (number: number, content: string | Uint8Array) =>
   Buffer.concat([
     varint((number << 3) | 2),
@@ -102,7 +102,7 @@ async function waybillOf(response: Promise<Response>): Promise<string> {
 
 const newCheckout = () => waybillOf(call(`${CHECKOUT}/BeginCheckout`, Buffer.alloc(0)));
 
-/** Requests of each kind of ambiguity, each with the untouched twin, which is served. */
+/** Ambiguous requests of each kind, each with a valid twin, which is served. */
 const AMBIGUOUS: {
   what: string;
   path: string;
@@ -281,7 +281,7 @@ describe("a request that parsers could read differently is refused:", () => {
     const request = { username: "good-one", secret, displayName: "" };
     const good = SignUpRequest.encode(SignUpRequest.create(request)).finish();
     expect(await call(`${IDENTITY}/SignUp`, good)).toMatchObject({ code: status.OK });
-    // A varint whose bytes a parser takes for a length and text.
+    // A varint field that another parser reads as a length and a text.
     const hidden = (number: number, text: string) =>
       Buffer.concat([varint(number << 3), varint(text.length), Buffer.from(text)]);
     for (const [bad, name] of [
@@ -313,7 +313,7 @@ test("V5 an order keeps no more of unknown fields than a request may have", asyn
   await step("ChooseDelivery", hex("0801"));
   await step("QuoteCheckout");
   const order = await step("PlaceOrder", unknown(202));
-  // A newer program's field in the address stays.
+  // The address retains a newer program's unknown field.
   expect(order.includes("u".repeat(3900))).toBe(true);
   expect(Order.decode(order).items).toHaveLength(1);
   expect(order.length).toBeLessThan(4096 + 500);
@@ -326,7 +326,7 @@ test("V7 hostile encodings never oversell stock, or order what no basket holds",
   const encodings = new Encodings(random);
   const { request } = contract.method(`${CHECKOUT}/AddItem`);
   const quantity = (value: number) => AddItemRequest.encode({ product, quantity: value }).finish();
-  /** An ordinary request, a hostile one, or both in one. */
+  /** A valid request, a hostile one, or both in one. */
   const attempt = () => {
     const good = quantity(1 + random.below(20));
     const hostile = encodings.hostile(request);
@@ -354,7 +354,7 @@ test("V7 hostile encodings never oversell stock, or order what no basket holds",
       if (item.product === product) placed.push(item.quantity);
     }
   };
-  // Eight at a time, so that they meet.
+  // Eight concurrent checkouts.
   for (let round = 0; round < 8; round += 1) {
     await Promise.all(Array.from({ length: 8 }, order));
   }
@@ -391,7 +391,7 @@ test("R1 a refusal with a thousand faults takes less than 4 KiB of headers", asy
     expect(response.violations.length).toBeGreaterThan(5);
     expect(sizeOf(response.headers)).toBeLessThan(4096);
   }
-  // Names of the caller's own, given back.
+  // The error repeats names that the caller sent.
   const product = "products/999999999";
   const long = { names: Array.from({ length: 100 }, (_, at) => `${product.slice(0, -3)}${at}`) };
   const missing = BatchGetProductsRequest.encode({

@@ -66,13 +66,13 @@ const exchange = (
     settings,
   );
 
-/** The address that a method of the token service is known by. */
+/** URL of a token service method, as the `htu` of DPoP proofs names it. */
 const url = (method: keyof typeof TokenServiceService) =>
   `${callers.issuer}${TokenServiceService[method].path}`;
 const thumbprintOf = ({ jwk: { kty, crv, x } }: ProofKey) =>
   calculateJwkThumbprint({ kty, crv, x } as JWK);
 
-/** Callers who show a client certificate of their own to the front proxy. */
+/** Makes callers that present a client certificate to the front proxy. */
 async function withCertificate(name: string) {
   const folder = join(cluster.dataDir, "secrets");
   const ca = readFileSync(join(folder, "tls", "ca.crt"));
@@ -98,7 +98,7 @@ test("X1 an exchanged token is never wider or longer than its subject's, and say
     aud: ["checkout"],
     act: { sub: impersonator.name },
     client_id: impersonator.name,
-    // With the sign-in that it descends from it ends.
+    // The new token ends with the sign-in that it descends from.
     sid: before["sid"],
     epoch: before["epoch"],
   });
@@ -126,7 +126,7 @@ test("X1 impersonation and delegation are for those who may", async () => {
   const none = await callers.account();
   for (const [client, impersonate] of [
     [none.client, false],
-    // The token was given neither to it nor for it.
+    // The token was neither issued to this client nor names it as an actor.
     [delegate.client, false],
     [delegate.client, true],
   ] as const) {
@@ -140,7 +140,7 @@ test("X1 impersonation and delegation are for those who may", async () => {
   const narrowed = await exchange(own, { client: delegate.client });
   expect(claimsOf(narrowed.accessToken)["act"]).toEqual({ sub: delegate.name });
   const actor = await callers.grant(none.client);
-  // Whose token it is not, he does not speak for.
+  // The actor token belongs to another client.
   expect(await refusal(exchange(subject, { actorToken: actor.accessToken }))).toMatchObject({
     reason: "INVALID_GRANT",
   });
@@ -160,7 +160,7 @@ test("X1 whom a token names as the one who may act, and nobody else, acts with i
     act: { sub: mayAct },
     may_act: { sub: mayAct },
   });
-  // Nor does he hand that on to another.
+  // The actor cannot hand this permission on.
   const handedOn = await exchange(accessToken, {
     client: delegate.client,
     wanted: { scopes: [], audiences: [], mayAct: impersonator.name },
@@ -185,7 +185,7 @@ test("a service calls the next one on its caller's behalf, and its own tokens ar
     credentials: secrets,
   };
   const tokens = new ServiceTokens(own);
-  // Many who wait make one request.
+  // Concurrent callers share one request.
   const waiting = await Promise.all(Array.from({ length: 50 }, () => tokens.own("catalog")));
   expect(new Set(waiting).size).toBe(1);
   expect(claimsOf(waiting[0]!)).toMatchObject({ sub: "services/checkout", aud: ["catalog"] });
@@ -193,7 +193,7 @@ test("a service calls the next one on its caller's behalf, and its own tokens ar
   const { accessToken } = await callers.signIn(person);
   const acting = claimsOf(await tokens.onBehalfOf(accessToken, "identity"));
   expect(acting).toMatchObject({ sub: person.name, act: { sub: "services/checkout" } });
-  // Somebody who never called checkout is none on whose behalf it could call.
+  // This person never called checkout: checkout cannot act on the person's behalf.
   const wanted = { scopes: [], audiences: ["identity"], mayAct: "" };
   const { accessToken: elsewhere } = await callers.signIn(person, { wanted });
   expect(await refusal(tokens.onBehalfOf(elsewhere, "identity"))).toMatchObject({
@@ -225,7 +225,7 @@ describe("C4 a token that is bound to a key", () => {
   });
   afterAll(() => certified?.callers.close());
 
-  /** A token of each kind of binding, of a person who signed in through a client. */
+  /** Makes a token of each kind of binding, for a person that signed in through a client. */
   const signedIn = async (client?: Account["client"]) => {
     const person = await callers.person();
     const more = client === undefined ? {} : { client };
@@ -252,12 +252,12 @@ describe("C4 a token that is bound to a key", () => {
       expect(await refusal(exchange(subject, request))).toMatchObject({
         reason: "BINDING_REQUIRED",
       });
-      // The client does not have the holder's key: the new token is bound to a key of the client's.
+      // The client lacks the holder's key: the new token is bound to the client's own key.
       const own = new ProofKey();
       const proven = await exchange(subject, request, own.proving(url("exchange")));
       expect(proven.tokenType).toBe("DPoP");
       expect(claimsOf(proven.accessToken)["cnf"]).toEqual({ jkt: await thumbprintOf(own) });
-      // Nor does exchanging that again lose the binding.
+      // A second exchange does not lose the binding.
       expect(await refusal(exchange(proven.accessToken, request))).toMatchObject({
         reason: "BINDING_REQUIRED",
       });
@@ -326,7 +326,7 @@ describe("C4 a token that is bound to a key", () => {
       expect(await refusal(grant(shown))).toMatchObject({ reason: "BINDING_REQUIRED" });
       const { accessToken } = await grant(shown, {}, certified.callers);
       expect(claimsOf(accessToken)["cnf"]).toEqual(cnf);
-      // A binding that is not understood cannot be checked.
+      // A confirmation method that the server does not know cannot be checked.
       for (const unknown of [{ jwk: holder.jwk }, { jkt, kid: "k" }, {}, null, "x"]) {
         const odd = grant(await issuer.sign({ aud, cnf: unknown }), holder.proving(url(name)));
         expect(await refusal(odd)).toMatchObject({ reason: "INVALID_GRANT" });
@@ -379,14 +379,14 @@ test("X5 a cluster's service-account token becomes an access token, with no secr
     const { accessToken } = await grant(token);
     expect(claimsOf(accessToken)).toMatchObject({ sub: account.name, client_id: account.name });
   }
-  // What is given for it does not outlive it.
+  // The issued token does not outlive the assertion.
   const exp = Math.floor(Date.now() / 1000) + 100;
   const { accessToken: short } = await exchangeJwt(
     await external.sign({ aud: callers.issuer, exp }),
   );
   expect(claimsOf(short)["exp"]).toBe(exp);
   await external.rotate();
-  // A key that is not known yet is asked for at once, by each replica.
+  // Each replica fetches the keys at once when it sees an unknown key id.
   for (let call = 0; call < 4; call += 1) {
     const next = await external.sign({ aud: callers.issuer });
     expect((await exchangeJwt(next)).accessToken).not.toBe("");
@@ -475,7 +475,7 @@ test("X5 whatever stands in the place of an issuer's keys is bounded, and refuse
     expect(await refusal(exchangeJwt(token)), what).toMatchObject({ reason: "ISSUER_UNAVAILABLE" });
     expect(external.requests(), what).toBe(1);
   }
-  // An authority that does not vouch for it.
+  // This CA did not sign the issuer's certificate.
   const account = await callers.account();
   await external.close();
   external = await startExternalIssuer();
@@ -494,7 +494,7 @@ test("X5 good tokens are ISSUER_UNAVAILABLE while their issuer's keys cannot be 
       response.writeHead(500).end();
     });
   const reasonsOf = async (token: string) => {
-    // Half of them at once, the others when a fetch has failed on every replica.
+    // Six concurrent calls, and six more after the fetch has failed on every replica.
     const reasons: string[] = [];
     for (let round = 0; round < 2; round += 1) {
       const calls = Array.from({ length: 6 }, () => refusal(exchangeJwt(token)));
@@ -506,7 +506,7 @@ test("X5 good tokens are ISSUER_UNAVAILABLE while their issuer's keys cannot be 
   expect(await reasonsOf(await external.sign({ aud }))).toEqual(new Set(["ISSUER_UNAVAILABLE"]));
   expect(external.requests()).toBeLessThanOrEqual(2);
 
-  // The same with a new key, when the keys of before are cached.
+  // The same with a new key, while the earlier keys are cached.
   await external.close();
   external = await startExternalIssuer();
   await external.trust(callers, account.name);
@@ -532,7 +532,7 @@ test("X5 thousands of tokens with unknown keys cost an issuer one request", asyn
   });
   const reasons = await Promise.all(forged.map((token) => refusal(exchangeJwt(token))));
   expect(new Set(reasons.map(({ reason }) => reason))).toEqual(new Set(["INVALID_GRANT"]));
-  // One each for two replicas, and what they had asked for before.
+  // One request from each of two replicas, and their earlier ones.
   expect(external.requests()).toBeLessThanOrEqual(4);
   expect((await exchangeJwt(await external.sign({ aud: callers.issuer }))).accessToken).not.toBe(
     "",

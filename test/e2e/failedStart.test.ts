@@ -13,7 +13,7 @@ import { startTestCluster } from "../support/cluster.ts";
 import { family, living, type Process } from "../support/processes.ts";
 
 const MAIN = join(PROJECT, "deploy", "local", "main.ts");
-/** Longer than a replica or an Envoy takes to start on a busy machine, where it can. */
+/** Longer than a replica or an Envoy takes to start on a busy machine. */
 const START_LIMIT_MS = 8000;
 
 let dataDir: string;
@@ -24,8 +24,8 @@ beforeEach(() => {
 afterEach(() => rmSync(dataDir, { recursive: true }));
 
 /**
- * The processes that this one and its children have started, without the `ps` that lists them and without
- * Postgres's own, which come and go with connections.
+ * Lists the processes that this one and its children have started, without the `ps` that lists them and
+ * without Postgres's workers, which come and go with connections.
  */
 function descendants(): Process[] {
   return family(process.pid).filter(
@@ -64,7 +64,7 @@ test("a start whose Envoy never serves leaves no process", async () => {
 });
 
 test("npm start with an impossible setting names the replica's log and leaves no process", () => {
-  // Every process of the cluster inherits it, so that `ps` finds those without a parent, too.
+  // Every process of the cluster inherits TMPDIR, so `ps` finds orphans, too.
   const env = { ...process.env, TMPDIR: dataDir, WAYBILL_RING_LEASE_S: "1" };
   const args = [MAIN, "start", "--port", "0", "--data-dir", dataDir];
   const { status, stderr } = spawnSync(process.execPath, args, { env, encoding: "utf8" });
@@ -82,14 +82,14 @@ test("a failed scale-up ends the replicas that it started; the others serve on",
     const before = descendants();
     const clients = makeClients(cluster.target);
 
-    // One of the new replicas cannot start: a folder stands where its log would be.
+    // One of the new replicas cannot start: a folder is in the place of its log.
     const obstacle = join(dataDir, "logs", "replica-3.log");
     mkdirSync(obstacle);
     await expect(cluster.scale(4)).rejects.toThrow("EISDIR");
     expect(pids(descendants())).toEqual(pids(before));
     expect(cluster.status().replicas).toHaveLength(1);
 
-    // The new replicas start, but never get their keys.
+    // The new replicas start, but never receive their keys.
     rmSync(obstacle, { recursive: true });
     const holder = new pg.Client({ connectionString: cluster.databaseUrl });
     await holder.connect();
@@ -108,7 +108,7 @@ test("a failed scale-up ends the replicas that it started; the others serve on",
   }
 });
 
-/** Variables of another cluster, each of which would keep this one from working, or change it. */
+/** Variables of another cluster, each of which would break or change this one. */
 const FOREIGN = {
   WAYBILL_KEYS_ADDRESS: "nonsense",
   WAYBILL_TOKEN_ADDRESS: "nonsense",

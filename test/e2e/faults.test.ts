@@ -5,7 +5,7 @@ import { type Clients, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { waitFor } from "../support/waitFor.ts";
 
-/** Fails in a replica when it is told to. */
+/** Makes a replica fail on a signal. */
 const FAULTS = `data:text/javascript,
   process.on("SIGUSR2", () => void Promise.reject(new Error("a planted rejection")));
   process.on("SIGPWR", () => { throw new Error("a planted exception"); });`;
@@ -45,7 +45,7 @@ test("R8 a replica serves on after an unhandled rejection, and leaves after an e
 
   process.kill(pid, "SIGPWR");
   const isReplaced = () => cluster.status().replicas.some((replica) => replica.pid !== pid);
-  // Calls that find no replica are made again, until its successor serves.
+  // Calls fail while no replica runs: retry until the successor serves.
   await waitFor("the replica's successor", async () => {
     await clients.catalog.getProduct({ name: "products/1" }).catch(() => {});
     return isReplaced();

@@ -32,12 +32,12 @@ afterAll(async () => {
 const KEY = "0123456789abcdef";
 const url = (method: keyof typeof TokenServiceService) =>
   `${callers.issuer}${TokenServiceService[method].path}`;
-const inForce = async (jwt: string): Promise<boolean> => {
+const isActive = async (jwt: string): Promise<boolean> => {
   const account = await callers.account();
   const { accessToken } = await callers.grant(account.client);
   return (await callers.token.introspect({ token: jwt }, bearer(accessToken))).active;
 };
-/** Settles when the token is not in force any more, wherever it is asked for. */
+/** Waits until every replica introspects the token as inactive. */
 const untilInactive = async (jwt: string): Promise<void> => {
   const account = await callers.account();
   const { accessToken } = await callers.grant(account.client);
@@ -114,7 +114,7 @@ test("G8 a confidential client is authenticated at issue, revoke and introspect"
   expect(await refusal(callers.token.introspect({ token: accessToken }))).toMatchObject({
     reason: "CREDENTIAL_INVALID",
   });
-  expect(await inForce(accessToken)).toBe(true);
+  expect(await isActive(accessToken)).toBe(true);
 });
 
 test("private_key_jwt: an assertion is for this issuer, this purpose, and once", async () => {
@@ -207,7 +207,7 @@ test("G2 a refresh token is spent once, and its successor is the next", async ()
   const second = await callers.refresh(first, { key: KEY });
   const third = await callers.refresh(second.refreshToken, { key: `${KEY}2` });
   expect(new Set([first, second.refreshToken, third.refreshToken]).size).toBe(3);
-  expect(await inForce(third.accessToken)).toBe(true);
+  expect(await isActive(third.accessToken)).toBe(true);
 });
 
 test("G3 who has lost the answer gets the same successor: by his key, client or earliness", async () => {
@@ -231,7 +231,7 @@ test("G3 who has lost the answer gets the same successor: by his key, client or 
 test("G4 any other reuse ends the family, its access tokens too, and is on record", async () => {
   const person = await callers.person();
   const reuses: ((token: string, next: string) => Promise<unknown>)[] = [
-    // Another key than the one that it was spent with; none at all; and after its successor was used.
+    // With another key than the first refresh, with no key, and after the successor was used.
     (token) => callers.refresh(token, { key: `${KEY}9` }),
     (token) => callers.refresh(token),
     async (token, next) => {
@@ -242,7 +242,7 @@ test("G4 any other reuse ends the family, its access tokens too, and is on recor
   for (const reuse of reuses) {
     const { refreshToken, accessToken } = await callers.signIn(person);
     const next = await callers.refresh(refreshToken, { key: KEY });
-    expect(await inForce(accessToken)).toBe(true);
+    expect(await isActive(accessToken)).toBe(true);
     expect(await refusal(reuse(refreshToken, next.refreshToken))).toMatchObject({
       reason: "INVALID_GRANT",
     });
@@ -261,7 +261,7 @@ test("G4 any other reuse ends the family, its access tokens too, and is on recor
     const { auditEvents } = await callers.token.listAuditEvents(request, await callers.admin());
     expect(auditEvents).toHaveLength(1);
     expect(auditEvents[0]).toMatchObject({ actor: person.name, outcome: "INVALID_GRANT" });
-    // The alarm: whoever watches the logs hears of it.
+    // The replica logs an alarm for operators.
     const alarms = cluster
       .status()
       .replicas.flatMap(({ number }) =>
@@ -427,7 +427,7 @@ test("X3 revoking an unknown token succeeds; a client revokes only its own", asy
   for (const token of ["nonsense", accessToken, refreshToken]) {
     await callers.token.revoke({ client: other.client, token });
   }
-  expect(await inForce(accessToken)).toBe(true);
+  expect(await isActive(accessToken)).toBe(true);
   const next = await callers.refresh(refreshToken, { client: mine.client, key: KEY });
   for (const token of [accessToken, next.refreshToken]) {
     await callers.token.revoke({ client: mine.client, token });
@@ -448,7 +448,7 @@ test("P1 P2 P3 P4 a token that is bound to a key is of use with that key alone",
       callers.token.listSignIns({ pageSize: 1, pageToken: "" }, settings);
     const here = url("listSignIns");
     expect((await list(key.proving(here, jwt))).signIns).toHaveLength(1);
-    // The same proof again is good for the same method and token.
+    // The same method and token accept the proof again.
     const proof = key.proving(here, jwt);
     for (let use = 0; use < 2; use += 1) expect((await list(proof)).signIns).toHaveLength(1);
 
@@ -479,7 +479,7 @@ test("P1 P2 P3 P4 a token that is bound to a key is of use with that key alone",
     for (const [what, settings] of Object.entries(bad)) {
       expect(await refusal(list(settings)), what).toMatchObject({ reason: "CREDENTIAL_INVALID" });
     }
-    // Where tokens are given out, a proof is good once.
+    // Token endpoints accept a proof once.
     const once = key.proving(url("refresh"));
     const next = await callers.refresh(bound.refreshToken, { key: KEY }, once);
     expect(await refusal(callers.refresh(next.refreshToken, {}, once))).toMatchObject({
@@ -490,7 +490,7 @@ test("P1 P2 P3 P4 a token that is bound to a key is of use with that key alone",
     expect(await refusal(callers.refresh(next.refreshToken))).toMatchObject({
       reason: "INVALID_GRANT",
     });
-    // None of it has ended the family: its own key goes on.
+    // None of these calls revoked the family: its own key can still refresh.
     const last = await callers.refresh(next.refreshToken, {}, key.proving(url("refresh")));
     expect(last.tokenType).toBe("DPoP");
   }
@@ -541,7 +541,7 @@ test("an account whose tokens must be bound is given none that is not", async ()
   expect(tokenType).toBe("DPoP");
 });
 
-// The last one here: the front proxy has not had its twenty minutes to hear of the key.
+// Runs last: the front proxy has not had its twenty minutes to fetch the new key.
 test("a signing key is published, then signs, then retires; tokens of each are good", async () => {
   const { default: pg } = await import("pg");
   const { SigningKey_State: State } = await import("#proto/waybill/token/v1/token.ts");
@@ -570,7 +570,7 @@ test("a signing key is published, then signs, then retires; tokens of each are g
   }
   expect(kidOf((await replica.grant(client)).accessToken)).toBe(old.name);
 
-  // Twenty minutes later.
+  // Skips the twenty minutes.
   const database = new pg.Client({ connectionString: cluster.databaseUrl });
   await database.connect();
   await database.query(

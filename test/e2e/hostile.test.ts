@@ -10,7 +10,7 @@ import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { seededRandom } from "../support/random.ts";
 import { step } from "../support/step.ts";
 
-/** What a pod of the chart may hold. */
+/** Memory limit of a pod in the chart. */
 const MEMORY_LIMIT_MB = 512;
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -25,14 +25,14 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** Other callers, who have done nothing: none of their calls may fail. */
-async function othersAreServed(): Promise<void> {
+/** Checks that every call of other, well-behaved clients succeeds. */
+async function expectOthersServed(): Promise<void> {
   for (let call = 0; call < 50; call += 1) {
     await steady.catalog.getProduct({ name: `products/${call + 1}` });
   }
 }
 
-/** Resident memory in MB of the front proxy and of each replica. */
+/** Resident memory of the front proxy and of each replica, in MB. */
 function memory(): number[] {
   const { frontProxy, replicas } = cluster.status();
   const pids = [frontProxy!.pid, ...replicas.map(({ pid }) => pid)];
@@ -48,7 +48,7 @@ function expectBoundedMemory(): void {
   for (const size of memory()) expect(size).toBeLessThan(MEMORY_LIMIT_MB);
 }
 
-/** A connection to the front proxy. */
+/** Opens a connection to the front proxy. */
 async function open(): Promise<Socket> {
   const socket = connect(cluster.status().frontProxy!.port, "127.0.0.1");
   socket.on("error", () => {});
@@ -104,7 +104,7 @@ test("E7 malformed HTTP/2 ends its own connection, and no other", async () => {
     ],
     ...Array.from({ length: 100 }, (_, index): [string, Buffer] => [
       `noise ${index}`,
-      // Followed by what no noise can make whole: a frame longer than allowed.
+      // Ends in a frame longer than allowed, which no preceding noise makes valid.
       Buffer.concat([
         Buffer.from(PREFACE),
         SETTINGS,
@@ -118,12 +118,12 @@ test("E7 malformed HTTP/2 ends its own connection, and no other", async () => {
       const socket = await open();
       const closed = new Promise((resolve) => socket.once("close", resolve));
       socket.resume();
-      // No more is to come: whatever is still awaited never does.
+      // Ends the input, so that the server does not wait for more.
       socket.end(sent);
       await closed;
     }),
   );
-  await othersAreServed();
+  await expectOthersServed();
   await ended;
   expectBoundedMemory();
 });
@@ -160,17 +160,17 @@ test("E7 malformed messages are refused one by one", async () => {
   expect(await call(path, message(Buffer.from("\n\nproducts/1")))).toBe("0");
   for (let round = 0; round < 300; round += 1) {
     const noise = Buffer.from(Array.from({ length: random.below(60) }, () => random.below(256)));
-    // Framed well, or not at all. None is a product's name, so none is answered with one.
+    // With a valid gRPC frame, or without. No noise is a product's name, so no call succeeds.
     const sent = round % 3 === 0 ? noise : message(noise);
     expect(await call(path, sent), sent.toString("hex")).not.toBe("0");
   }
   session.destroy();
-  await othersAreServed();
+  await expectOthersServed();
   expectBoundedMemory();
 });
 
 test("E7 thousands of idle streams and slow connections: others are served, memory is bounded", async () => {
-  // Each sends the head of a call and never its message. A connection holds a thousand of them.
+  // Each stream sends the head of a call and never its message; a connection carries a thousand.
   const sessions = await Promise.all(
     Array.from({ length: 5 }, async () => {
       const session = connectHttp2(`http://${cluster.target}`);
@@ -193,28 +193,28 @@ test("E7 thousands of idle streams and slow connections: others are served, memo
       stream.on("error", () => {});
       streams += 1;
     }
-    // Answered after all heads that were sent before it.
+    // The front proxy acknowledges the ping after the heads that precede it.
     await new Promise((resolve) => session.ping(resolve));
   }
-  // Others give away half of a preface, or of a frame's head.
+  // Other connections send half of a preface, or half of a frame's head.
   const slow = await Promise.all(Array.from({ length: 1000 }, () => open()));
   for (const [index, socket] of slow.entries()) {
     socket.resume();
     socket.write(index % 2 === 0 ? PREFACE.slice(0, 12) : `${PREFACE}\0\0`);
   }
   expect(streams).toBe(4500);
-  await othersAreServed();
+  await expectOthersServed();
   const sizes = memory();
   for (const size of sizes) expect(size).toBeLessThan(MEMORY_LIMIT_MB);
   for (const session of sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
   for (const socket of slow) socket.destroy();
-  await othersAreServed();
+  await expectOthersServed();
 });
 
 test("E7 streams of a session that say nothing take the places of streams alone", async () => {
   const { waybill } = await step(steady.checkout.beginCheckout, {});
   const replicas = cluster.status().replicas.length;
-  // A quarter of the thousand calls that a replica serves at a time.
+  // A quarter of the thousand concurrent calls that a replica serves.
   const places = replicas * 250;
   const refused = Promise.withResolvers<void>();
   const statuses: unknown[] = [];
@@ -248,12 +248,12 @@ test("E7 streams of a session that say nothing take the places of streams alone"
   }
   await refused.promise;
   expect(new Set(statuses)).toEqual(new Set([`${status.RESOURCE_EXHAUSTED}`]));
-  await othersAreServed();
+  await expectOthersServed();
   for (const session of sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
-  await othersAreServed();
+  await expectOthersServed();
 });
 
-/** Whether somebody listens there. */
+/** Returns whether a program listens on the address. */
 async function listens(host: string, port: number): Promise<boolean> {
   const socket = connect(port, host);
   const answer = await Promise.race([
@@ -269,7 +269,7 @@ test("E6 on one machine everything listens on loopback alone, admin ports first 
   const outside = Object.values(networkInterfaces())
     .flatMap((each) => each ?? [])
     .find(({ internal, family }) => !internal && family === "IPv4")?.address;
-  // Loopback is 127/8: what listens on all interfaces answers there, too.
+  // Loopback is 127/8: a program that listens on all interfaces accepts there, too.
   const other = outside ?? "127.0.0.2";
   const ports = [frontProxy!.adminPort, frontProxy!.port, frontProxy!.tlsPort, postgres!.port];
   ports.push(...replicas.map(({ address }) => Number(address.split(":")[1])));

@@ -42,7 +42,7 @@ test("the first start makes an administrator, and a second one leaves his secret
   expect(account.scopes).toContain("identity.admin");
 });
 
-/** A kind of resource, by its standard methods. */
+/** A resource type with its standard methods. */
 interface Kind {
   readonly create: (id: string) => Promise<{ name: string; etag: string }>;
   readonly get: (name: string) => Promise<{ name: string; etag: string }>;
@@ -180,7 +180,7 @@ for (const [collection, kind] of Object.entries(KINDS)) {
 
     const changed = await kind.update(first.name, first.etag, ["display_name"]);
     expect(changed).not.toMatchObject({ etag: first.etag });
-    // Two who have read the same: the second one's change is not lost, and does not undo the first's.
+    // Two callers read the same version: the second write is refused, so no update is lost.
     for (const lost of [
       () => kind.update(first.name, first.etag, ["display_name"]),
       () => kind.remove(first.name, first.etag),
@@ -308,7 +308,7 @@ test("a secret is changed by who knows it, and by an administrator", async () =>
   await callers.signIn({ ...person, secret: "a new secret" });
 });
 
-/** A caller who comes through the front proxy from an address of the test's choosing. */
+/** Makes a client whose calls seem to reach the front proxy from the address. */
 function from(address: string) {
   const secret = readFileSync(
     join(cluster.dataDir, "secrets", "front-proxy-secret"),
@@ -337,7 +337,7 @@ test("G1 attempts to sign in are limited by account and address, over all replic
     }
     return reasons;
   };
-  // For one account from one address: ten, whatever is right.
+  // An account accepts ten attempts from one address; then it refuses the right secret, too.
   expect(await failures("203.0.113.1", 11)).toEqual([
     ...Array.from({ length: 10 }, () => "INVALID_GRANT"),
     "TOO_MANY_ATTEMPTS",
@@ -345,11 +345,11 @@ test("G1 attempts to sign in are limited by account and address, over all replic
   const refused = await refusal(attempt("203.0.113.1", SECRET));
   expect(refused.reason).toBe("TOO_MANY_ATTEMPTS");
   expect(refused.retryAfterMs).toBeGreaterThan(200_000);
-  // From elsewhere its owner gets in; and who gets in has used up nothing.
+  // The owner signs in from elsewhere; successful attempts do not count.
   for (let n = 0; n < 12; n += 1) {
     expect((await attempt("198.51.100.7", SECRET)).refreshToken).toMatch(/^wbr_/);
   }
-  // One address has thirty a minute for all accounts; of IPv6 a network is one address.
+  // An address has thirty attempts a minute for all accounts; an IPv6 network counts as one address.
   const others = [];
   for (let n = 0; n < 31; n += 1) {
     others.push(...(await failures(`2001:db8:1:2::${n}`, 1, `nobody-${n}`)));
@@ -372,7 +372,7 @@ test("G1 who is besieged by strangers is not locked out", async () => {
       async (error: ServiceError) => (await refusal(Promise.reject(error))).reason,
     );
   expect(await tryIn("198.51.100.1", SECRET)).toBe("signed in");
-  // A hundred strangers have tried.
+  // As if a hundred other addresses had tried.
   const database = new pg.Client({ connectionString: cluster.databaseUrl });
   await database.connect();
   await database.query(
@@ -381,10 +381,10 @@ test("G1 who is besieged by strangers is not locked out", async () => {
     [JSON.stringify(["account", person.username])],
   );
   await database.end();
-  // From where he has come before nothing is different for him.
+  // An address from which the owner signed in before is not affected.
   for (let n = 0; n < 5; n += 1) expect(await tryIn("198.51.100.1", "wrong")).toBe("INVALID_GRANT");
   expect(await tryIn("198.51.100.1", SECRET)).toBe("signed in");
-  // From elsewhere each address has one attempt: his is right.
+  // Every other address has one attempt.
   expect(await tryIn("203.0.113.50", "wrong")).toBe("INVALID_GRANT");
   expect(await tryIn("203.0.113.50", SECRET)).toBe("TOO_MANY_ATTEMPTS");
   expect(await tryIn("203.0.113.51", SECRET)).toBe("signed in");
@@ -402,7 +402,7 @@ test("grants are limited by client, over all replicas", async () => {
     ),
   );
   const granted = reasons.filter((reason) => reason === "granted").length;
-  // The last batch may go over it, on each replica.
+  // Each replica's last batch may exceed the limit.
   expect(granted).toBeGreaterThanOrEqual(200);
   expect(granted).toBeLessThanOrEqual(300);
   expect(reasons).toContain("TOO_MANY_GRANTS");
@@ -436,13 +436,13 @@ test("keys that are made of themselves, and the first administrator, are on reco
       target,
     ]);
   const { listAuditEvents, listKeyAuditEvents } = callers.identity;
-  // An access key and a refresh key, by whichever replica came first.
+  // An access key and a refresh key, made by the first replica that started.
   const made = await actions(callers.token.listAuditEvents, "signingKey.make");
   expect(made).toHaveLength(2);
   expect(made[0]![0]).toBe("services/token");
   const rings = await actions(listKeyAuditEvents, "ring.make");
   expect(rings.map(([actor]) => actor).sort()).toEqual(
-    // Whose sessions are anchored has a second ring, for what it keeps of them.
+    // An audience with anchored sessions has a second ring, for saved responses.
     ["catalog", "checkout", "checkout", "identity", "session", "session", "token"].map(
       (role) => `services/${role}`,
     ),
@@ -478,7 +478,7 @@ test("every change leaves one audit event: who, what, when, from where, and no s
   for (const secret of [SECRET, accessToken, refreshToken, "a wrong secret"]) {
     expect(text).not.toContain(secret);
   }
-  // Page by page, each once.
+  // Every event appears on exactly one page.
   const all = [];
   for (let pageToken = ""; ; ) {
     const request = { ...filter, target: "", pageToken, pageSize: 7 };

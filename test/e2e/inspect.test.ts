@@ -22,7 +22,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** A line that the command prints. */
+/** A line of the command's output. */
 interface Finding {
   readonly [field: string]: unknown;
 }
@@ -32,7 +32,7 @@ const inspect = async (...waybills: string[]): Promise<Finding[]> => {
   return lines.map((line) => JSON.parse(line) as Finding);
 };
 
-/** Who has stolen the ring of checkout, and seals another next version of a session. */
+/** Forks a session: seals another next version with checkout's stolen ring. */
 async function fork(waybill: string): Promise<string> {
   const path = "/waybill.checkout.v1.CheckoutService/GetCheckout";
   const { sessions } = await stealRing(cluster, path, CheckoutState);
@@ -65,10 +65,10 @@ test("a fork is refused by what writes: of the newest version, of an older one, 
   const { waybill: second } = await address(first!);
   expect((await refusal(address(future))).reason).toBe("WAYBILL_INVALID");
   await address(second!);
-  // Of a version that was gone on from: it is no more than stale, or a fork of it.
+  // A successor of a stale version is refused as a fork, although it is also stale.
   expect((await refusal(address(future))).reason).toBe("WAYBILL_INVALID");
   expect(await inspect(future)).toMatchObject([{ verdict: "fork", version: 2, newest: 3 }]);
-  // Whoever watches the logs hears of each, and of how many there were.
+  // Each replica logs and counts the forks that it refuses.
   const counts = cluster.status().replicas.map(({ number }) =>
     readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8")
       .split("\n")

@@ -22,11 +22,11 @@ const CATALOG = "/waybill.catalog.v1.CatalogService/";
 const CHECKOUT = "/waybill.checkout.v1.CheckoutService/";
 const SESSION = "/waybill.session.v1.SessionService/";
 
-/** Texts that are UTF-8, and that a database or a header may refuse. */
+/** Valid UTF-8 that a database or a header may refuse. */
 const JUNK = ["\0", "a\0b", "a\ud83d\ude00\0", "\u0001\u0007\u001b[31m", "\ufeff\u202e\u2028"];
 
 let cluster: TestCluster;
-/** A replica, without the front proxy. */
+/** Address of a replica, without the front proxy. */
 let replica: string;
 let callers: Callers;
 
@@ -46,7 +46,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** Lines of the replica's log that speak of an error, or show a stack. */
+/** Reads the replica's log lines that report an error or show a stack. */
 function errorLines(): string[] {
   const folder = join(cluster.dataDir, "logs");
   return readdirSync(folder)
@@ -56,7 +56,7 @@ function errorLines(): string[] {
     .filter((line) => line !== "");
 }
 
-/** The ends of each type of number. */
+/** Limits of each type of number. */
 const NUMBERS: Partial<Record<ScalarType, JsonValue[]>> = {
   [ScalarType.INT32]: [-(2 ** 31), 2 ** 31 - 1],
   [ScalarType.UINT32]: [2 ** 32 - 1],
@@ -70,7 +70,7 @@ const TIMES: Record<string, JsonValue[]> = {
   "google.protobuf.Duration": ["-315576000000s", "315576000000s"],
 };
 
-/** JSON of a message with one odd value in it, for each place that has room for one. */
+/** Yields JSON messages with one odd value each, one message for each field that can hold it. */
 function* oddMessages(type: DescMessage, depth = 0): Generator<JsonValue> {
   const { typeName } = type;
   if (typeName === "google.protobuf.Struct") {
@@ -104,7 +104,7 @@ function* oddValues(field: DescField, depth: number): Generator<JsonValue> {
   }
 }
 
-/** Valid values for a request's other fields, so that the text gets as far as it can. */
+/** Valid values for a request's other fields, so that the odd value passes as many checks as possible. */
 const GOOD: Record<string, JsonValue> = {
   [`${IDENTITY}SignUp`]: { username: "someone", secret: "correct horse battery" },
   [`${TOKEN}SignIn`]: { username: "someone", secret: "correct horse battery" },
@@ -115,7 +115,7 @@ const GOOD: Record<string, JsonValue> = {
   [`${SESSION}AdvanceSession`]: { state: { json: { a: 1 } } },
 };
 
-/** One JSON object over another, level by level. */
+/** Merges one JSON object over another, recursively. */
 function over(base: JsonValue, top: JsonValue): JsonValue {
   if (!isObject(base) || !isObject(top)) return top;
   const merged = { ...base };
@@ -135,7 +135,7 @@ function encode(path: string, json: JsonValue): Buffer | undefined {
   try {
     return frame(toBinary(request, fromJson(request, json, { registry })));
   } catch {
-    // Two branches of one oneof, such as a state given in another way.
+    // The message sets two branches of one oneof.
     return undefined;
   }
 }
@@ -208,7 +208,7 @@ test("NUL in a text that reaches the database is INVALID_FIELD, at each service"
   ];
   for (const [path, good, odd] of cases) {
     const fields: Field[] = [["authorization", tokens[0]!]];
-    // Its twin is good, also in that field.
+    // A valid twin with the same header field is served.
     const isPublic = contract.method(path).access === Access.ACCESS_PUBLIC;
     const own = isPublic ? [] : fields;
     const sent = { fields: own, body: encode(path, good)! };

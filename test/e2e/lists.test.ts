@@ -15,7 +15,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** Reads all pages of products: how many each held, and all of them together. */
+/** Reads all pages of products. @returns the sizes of the pages, and all products */
 async function readAll(filter: string, orderBy: string, pageSize: number) {
   const pages: number[] = [];
   const all: Product[] = [];

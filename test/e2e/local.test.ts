@@ -22,7 +22,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dataDir, { recursive: true }));
 
-/** `npm start`, in a process group of its own as a terminal would have it. */
+/** Runs `npm start` in its own process group, as a terminal does. */
 function npmStart(...flags: string[]): { npm: ChildProcess; ready: Promise<string[]> } {
   const args = ["start", "--", "--data-dir", dataDir, "--port", "0", ...flags];
   const npm = spawn("npm", args, {
@@ -54,7 +54,7 @@ test.each(["SIGINT", "SIGTERM"] as const)(
       true,
     );
     const started = family(npm.pid!);
-    // npm, its shell or the runner in its place, the watchdog, Postgres and its own, Envoy, 2 replicas.
+    // npm, its shell or the runner in its place, the watchdog, Postgres and its workers, Envoy, 2 replicas.
     expect(started.filter(({ args }) => args.includes("services/replica/main.ts"))).toHaveLength(2);
     expect(started.length).toBeGreaterThan(8);
     process.kill(-npm.pid!, signal);
@@ -94,7 +94,7 @@ test("npm run scale, status, rotate and inspect reach the running cluster", asyn
   const { waybill } = await step(clients.checkout.beginCheckout, {});
   clients.close();
   const main = join(PROJECT, "deploy", "local", "main.ts");
-  // Variables of the caller's that would lead elsewhere.
+  // Variables of the caller that would redirect the commands.
   const env = { ...process.env, WAYBILL_KEYS_ADDRESS: "x", PGOPTIONS: "-c x=y", grpc_proxy: "x:1" };
   const program = (...words: string[]) =>
     spawnSync(process.execPath, [main, ...words, "--data-dir", dataDir], {
@@ -142,18 +142,18 @@ test("a Postgres of one's own is used in the place of the embedded one, as far a
   const clients = makeClients(cluster.target);
   expect((await shop(clients, 12)).name).toMatch(/^orders\//);
   clients.close();
-  // It takes 100 connections: 20 are kept, and a replica may hold 18.
+  // Postgres accepts 100 connections: 20 are reserved, and a replica may open 18.
   await expect(cluster.scale(6)).rejects.toThrow("choose 4 at most");
   await cluster.remove();
   await own.remove();
 });
 
-/** What a start that cannot be is answered with. */
+/** Runs a start that must fail. */
 function refused(...args: string[]): Refusal {
   return refusedWith({}, ...args);
 }
 
-/** The same, with more environment. */
+/** Runs a start that must fail, with additional environment variables. */
 function refusedWith(env: NodeJS.ProcessEnv, ...args: string[]): Refusal {
   const main = join(PROJECT, "deploy", "local", "main.ts");
   const { status, stderr } = spawnSync(process.execPath, [main, "start", ...args], {

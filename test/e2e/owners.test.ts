@@ -27,16 +27,16 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** What a call is made with: a token, a waybill, or both. */
-function having(jwt: string | undefined, waybill?: string): Metadata {
+/** Metadata with an access token, a waybill, or both. */
+function metadataWith(jwt: string | undefined, waybill?: string): Metadata {
   const { metadata } = bearer(jwt ?? "");
   if (jwt === undefined) metadata.remove("authorization");
   if (waybill !== undefined) metadata.set("waybill", waybill);
   return metadata;
 }
 
-/** The waybill that a call is answered with. */
-async function answered(call: (settings: object) => Promise<unknown>): Promise<string> {
+/** Makes a call. @returns the waybill of its response */
+async function waybillFrom(call: (settings: object) => Promise<unknown>): Promise<string> {
   let waybill = "";
   await call({
     onMetadata: (reply: Metadata) => {
@@ -47,11 +47,11 @@ async function answered(call: (settings: object) => Promise<unknown>): Promise<s
 }
 
 const begin = (jwt?: string, waybill?: string) =>
-  answered((settings) =>
-    clients.checkout.beginCheckout({}, { ...settings, metadata: having(jwt, waybill) }),
+  waybillFrom((settings) =>
+    clients.checkout.beginCheckout({}, { ...settings, metadata: metadataWith(jwt, waybill) }),
   );
 const get = (waybill: string, jwt?: string) =>
-  clients.checkout.getCheckout({}, { metadata: having(jwt, waybill) });
+  clients.checkout.getCheckout({}, { metadata: metadataWith(jwt, waybill) });
 const INVALID = { reason: "WAYBILL_INVALID" };
 const REVOKED = { reason: "WAYBILL_REVOKED" };
 
@@ -78,28 +78,28 @@ test("a session that was begun by nobody is whoever's has its waybill, with a to
 
 test("S1 at sign-in a session goes on as the caller's in a new one, and the old one is refused", async () => {
   const anonymous = await begin();
-  const filled = await answered((settings) =>
+  const filled = await waybillFrom((settings) =>
     clients.checkout.addItem(
       { product: "products/7", quantity: 2 },
-      { ...settings, metadata: having(undefined, anonymous) },
+      { ...settings, metadata: metadataWith(undefined, anonymous) },
     ),
   );
   const { accessToken: jwt } = await callers.signIn(ada);
   const bind = (metadata: Metadata, settings = {}) =>
     clients.checkout.bindCheckout({}, { ...settings, metadata });
-  expect(await refusal(bind(having(undefined, filled)))).toMatchObject({
+  expect(await refusal(bind(metadataWith(undefined, filled)))).toMatchObject({
     reason: "CREDENTIAL_INVALID",
   });
-  const bound = await answered((settings) => bind(having(jwt, filled), settings));
+  const bound = await waybillFrom((settings) => bind(metadataWith(jwt, filled), settings));
   expect((await get(bound, jwt)).items).toMatchObject([{ product: "products/7", quantity: 2 }]);
   expect(await refusal(get(bound))).toMatchObject(INVALID);
-  // Also on the replica that has not done it, and also in its older versions.
+  // The other replica refuses it, too, also in its older versions.
   for (const old of [anonymous, filled]) {
     expect(await untilRefused(() => get(old))).toMatchObject(REVOKED);
     expect(await untilRefused(() => get(old, jwt))).toMatchObject(REVOKED);
   }
   const { accessToken: thief } = await callers.signIn(await callers.person());
-  expect(await refusal(bind(having(thief, bound)))).toMatchObject(INVALID);
+  expect(await refusal(bind(metadataWith(thief, bound)))).toMatchObject(INVALID);
 });
 
 test("S3 a waybill and a token that were captured before sign-out are refused after it", async () => {
@@ -111,18 +111,19 @@ test("S3 a waybill and a token that were captured before sign-out are refused af
   expect(await untilRefused(() => get(waybill, jwt))).toMatchObject({
     reason: "CREDENTIAL_INVALID",
   });
-  // It is no hindrance to a new one.
+  // A revoked waybill does not prevent a new session.
   expect(await begin(stays, waybill)).not.toBe("");
-  // The session descends from the sign-in that has ended: another one does not keep it.
+  // The session descends from the sign-in that has ended: another sign-in of the owner cannot use it.
   expect(await untilRefused(() => get(waybill, stays))).toMatchObject(REVOKED);
 });
 
 test("S3 a session that has an owner and was ended is refused afterwards", async () => {
   const { accessToken: jwt } = await callers.signIn(ada);
   const waybill = await begin(jwt);
-  const end = (by: string) => clients.checkout.endCheckout({}, { metadata: having(by, waybill) });
+  const end = (by: string) =>
+    clients.checkout.endCheckout({}, { metadata: metadataWith(by, waybill) });
   await end(jwt);
-  // Who has lost the answer asks again.
+  // A retry after a lost response succeeds.
   await end(jwt);
   const { accessToken: other } = await callers.signIn(await callers.person());
   expect(await refusal(end(other))).toMatchObject(INVALID);
@@ -166,7 +167,7 @@ test("a session that was begun with a bound token is of use with its key alone",
     if (waybill !== undefined) metadata.set("waybill", waybill);
     return metadata;
   };
-  const waybill = await answered((settings) =>
+  const waybill = await waybillFrom((settings) =>
     clients.checkout.beginCheckout(
       {},
       { ...settings, metadata: proving(key, jwt, "BeginCheckout") },
@@ -212,7 +213,7 @@ test("P5 a token that is bound to a certificate is of use with that one alone, a
   for (const from of [other.callers, none.callers, callers]) {
     expect(await refusal(list(from))).toMatchObject(invalid);
   }
-  // What anybody says of his certificate himself is not believed: at the door, or at a replica.
+  // Neither the front proxy nor a replica trusts a certificate header that the caller sends.
   const forged = bearer(jwt).metadata;
   const hex = Buffer.from(mine.thumbprint!, "base64url").toString("hex");
   forged.set("x-forwarded-client-cert", `Hash=${hex}`);
@@ -244,7 +245,7 @@ test("the jar signs in, renews by itself, and signs out: no token code", async (
   await checkout.addItem({ product: "products/8" });
   const waybill = jar.peek("checkout")!;
   expect(await refusal(get(waybill))).toMatchObject(INVALID);
-  // A token that is refused before its time is renewed, and the call made once more.
+  // The jar refreshes a token that was revoked early, and retries the call.
   const held = JSON.parse(store.get("sign-in/tokens")!) as { accessToken: string };
   const before = held.accessToken;
   await callers.token.revoke({ client: undefined, token: before });

@@ -34,7 +34,7 @@ import { waitFor } from "../support/waitFor.ts";
 import { startCuttable } from "../support/wire/cuttable.ts";
 
 const pgbouncer = debianProgram("pgbouncer");
-/** The role `keys` listens, which takes a connection of its own. */
+/** Roles behind PgBouncer. The role `keys` uses LISTEN, which needs its own connection. */
 const ROLES = ["identity", "token", "session", "catalog", "checkout"] as const;
 
 describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (needs apt)", () => {
@@ -42,9 +42,9 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
   let bouncer: PgBouncer;
   let cluster: TestCluster;
   let callers: Callers;
-  /** Straight to Postgres, and to the console of PgBouncer. */
+  /** Connections to Postgres itself, and to PgBouncer's console. */
   let [db, pooler]: Client[] = [];
-  /** One client of each replica, without retries: a statement that fails is seen. */
+  /** One client for each replica, without retries, so that a failed statement shows. */
   let [a, b]: Clients[] = [];
   let ada: Person;
   let token: string;
@@ -112,7 +112,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
 
   test("it is a real one, and no statement has the connection of the one before", async () => {
     const { rows: versions } = await pooler!.query<{ version: string }>("SHOW VERSION");
-    // Said, not identity for: from 1.21 on it would also take statements with names.
+    // Logged, but not required: from 1.21 on, PgBouncer also supports prepared statements.
     console.log(versions[0]!.version);
     expect(versions[0]!.version).toMatch(/^PgBouncer \d/);
     const { rows } = await pooler!.query<{ key: string; value: string }>("SHOW CONFIG");
@@ -148,9 +148,9 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
 
   test("an owner's session is listed, and taken up by its name", async () => {
     const { name } = await begin(Mode.MODE_ANCHORED, token);
-    // Of another service, which has it put there.
+    // A session of another service, which registers it with the session service.
     const { waybill } = await step(a!.checkout.beginCheckout, {}, { token });
-    // The newest first.
+    // Newest first.
     const [checkout, ...others] = await listed();
     expect(others[0]).toBe(name);
     for (const clients of [a!, b!, a!, b!]) {
@@ -173,7 +173,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       const state = stateOf(at, "x".repeat(size));
       ({ waybill } = await advance(at % 2 ? b! : a!, waybill, state));
       expect(waybill!.length).toBeLessThanOrEqual(4096);
-      // The other replica has it from Postgres.
+      // The other replica reads it from Postgres.
       for (const clients of [a!, b!]) {
         expect((await open(clients, waybill)).state).toMatchObject(state);
       }
@@ -189,7 +189,10 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     const setItems = async ({ checkout }: Clients, waybill: string, cutAfter?: number) => {
       const heard: SetItemsResponse[] = [];
       try {
-        for await (const message of checkout.setItems({ items }, { metadata: having(waybill) })) {
+        for await (const message of checkout.setItems(
+          { items },
+          { metadata: metadataWith(waybill) },
+        )) {
           if (heard.push(message) === cutAfter) way.cut();
         }
       } catch (error) {
@@ -201,7 +204,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     const some = (await setItems(near, first, 2)).slice(0, 2);
     expect(numbers(some)).toEqual([1, 2]);
     const last = fieldToMetadataValue(some[1]!.waybill)!;
-    // The first one may go on for a while. Where the two have met, this one is made again.
+    // The first call may continue for a while. If the two conflict, retry this one.
     const rest = await waitFor("the first call to end", () =>
       setItems(b!, last).catch((error) => {
         const { reason, metadata } = readError(error);
@@ -210,7 +213,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       }),
     );
     expect(numbers(rest)).toEqual([3, 4, 5]);
-    // All of them, from what is kept of each.
+    // All messages, from the saved responses.
     for (const clients of [a!, b!, a!, b!]) {
       expect(numbers(await setItems(clients, first))).toEqual([1, 2, 3, 4, 5]);
     }
@@ -226,7 +229,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     let waybill: string | undefined;
     const upload = ({ checkout }: Clients) =>
       checkout.uploadItems(uploads(), {
-        metadata: having(first),
+        metadata: metadataWith(first),
         onMetadata: (metadata) => {
           waybill = metadata.get("waybill")[0] as string;
         },
@@ -238,7 +241,9 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     }
     const from = waybill!;
     const sizes: number[] = [];
-    for await (const { checkout } of b!.checkout.editItems(edits(), { metadata: having(from) })) {
+    for await (const { checkout } of b!.checkout.editItems(edits(), {
+      metadata: metadataWith(from),
+    })) {
       sizes.push(checkout!.items.length);
     }
     expect(sizes).toEqual([3, 4]);
@@ -327,7 +332,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     const isActive = async (jwt: string) =>
       (await callers.token.introspect({ token: jwt }, asking)).active;
     const KEY = "0123456789abcdef";
-    // Often enough that each of the connections has had each statement.
+    // Enough rounds to run each statement on each connection.
     for (let round = 0; round < 5; round += 1) {
       const signedIn = await callers.signIn(ada);
       const made = await callers.refresh(signedIn.refreshToken, { key: KEY });
@@ -335,7 +340,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       expect(again.refreshToken).toBe(made.refreshToken);
       expect(await isActive(made.accessToken)).toBe(true);
       const next = await callers.refresh(made.refreshToken);
-      // A spent one ends the family.
+      // Reuse of a refresh token revokes the family.
       const { reason } = await refusal(callers.refresh(signedIn.refreshToken, { key: `${KEY}2` }));
       expect(reason).toBe("INVALID_GRANT");
       expect((await refusal(callers.refresh(next.refreshToken))).reason).toBe("INVALID_GRANT");
@@ -344,7 +349,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     const url = `${callers.issuer}${TokenServiceService.signIn.path}`;
     const proof = key.proving(url);
     await callers.signIn(ada, {}, proof);
-    // What is used once is used once.
+    // A proof is accepted once.
     expect((await refusal(callers.signIn(ada, {}, proof))).reason).toMatch(/DPOP|PROOF/);
     const { accessToken: own, refreshToken } = await callers.signIn(ada);
     const { signIns } = await callers.token.listSignIns(
@@ -387,7 +392,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
   });
 
   test("a crowd shops", async () => {
-    // Fewer connections than clients, so that they wait for each other's.
+    // Fewer connections than clients, so that clients wait for each other.
     const { orders, failures } = await crowd(cluster.target, 8, (ordered) =>
       waitFor("100 orders", () => ordered() >= 100),
     );
@@ -403,14 +408,14 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       const connections = async () =>
         (await db!.query("SELECT FROM pg_stat_activity WHERE usename = $1", [user])).rowCount!;
       expect(await connections()).toBeGreaterThan(0);
-      // One that PgBouncer has closed may take a while to go.
+      // A connection that PgBouncer has closed may take a while to disappear.
       await expect.poll(connections).toBeLessThanOrEqual(POOL_SIZE);
     }
   });
 });
 
-/** A waybill, and the key that a call with it is told from others by. */
-function having(waybill: string): Metadata {
+/** Metadata with a waybill and an idempotency key. */
+function metadataWith(waybill: string): Metadata {
   const metadata = new Metadata();
   metadata.set("waybill", waybill);
   metadata.set("idempotency-key", "stream");

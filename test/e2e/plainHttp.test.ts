@@ -4,7 +4,7 @@ import { contract } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { http1, http2, type PlainRequest, type PlainResponse } from "../support/wire/plainHttp.ts";
 
-/** Methods with an HTTP route, asked as browsers, caches and curl do. */
+/** Tests methods with an HTTP route, called as browsers, caches and curl do. */
 let cluster: TestCluster;
 beforeAll(async () => {
   cluster = await startTestCluster();
@@ -16,7 +16,7 @@ const VERSIONS = [
   ["HTTP/1.1", http1],
   ["HTTP/2", http2],
 ] as const;
-/** Headers that a 304 repeats of the 200 (RFC 9110 section 15.4.5). */
+/** Headers of the 200 that a 304 repeats (RFC 9110 section 15.4.5). */
 const REPEATED = ["etag", "cache-control", "vary", "access-control-allow-origin"];
 
 const pick = ({ headers }: PlainResponse, names: readonly string[]) =>
@@ -45,7 +45,7 @@ describe.for(VERSIONS)("over %s", ([, send]) => {
       const same = await ask({ path, headers: { "if-none-match": names } });
       expect({ status: same.status, body: same.body }, names).toEqual({ status: 304, body: "" });
       expect(pick(same, REPEATED)).toEqual(pick(whole, REPEATED));
-      // They would speak of the body that is not there.
+      // These headers would describe the omitted body.
       expect(pick(same, ["content-type", "content-length", "not-modified"])).toEqual([
         undefined,
         undefined,

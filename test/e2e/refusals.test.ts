@@ -59,7 +59,7 @@ async function sessionWaybill(): Promise<string> {
   return waybill;
 }
 
-/** Seals as a replica of checkout would, under the cluster's own key, but with what it is told. */
+/** Seals waybills under the cluster's own key, as a replica of checkout does, but with chosen contents. */
 async function forger() {
   const watcher = new RingWatcher({
     target: cluster.status().replicas[0]!.address,
@@ -75,13 +75,13 @@ async function forger() {
     const now = () => Date.now() - ageS * 1000;
     const make = (said: SessionContract) => new Sessions(said, CheckoutState, ring, { now });
     const session = make({ ...usual, ...changes }).begin();
-    // Whatever the envelope says, the key is the true audience's.
+    // The envelope may claim another audience; the key is always checkout's.
     const sealer = make({ ...usual, ...changes, audience: usual.audience });
     return toMetadataValue(sealer.seal(sealer.successor(session, sealer.encode(session.state))));
   };
 }
 
-/** The untouched twin of every refusal: it is served. */
+/** Checks that a valid waybill, the twin of each refused one, is served. */
 async function expectServed(waybill: string): Promise<void> {
   await byHand.checkout.getCheckout({}, withWaybill(waybill));
 }
@@ -138,7 +138,7 @@ describe("a waybill", () => {
       code: status.UNAUTHENTICATED,
       reason: "WAYBILL_EXPIRED",
     });
-    // Who comes back late may begin anew.
+    // A client with an expired waybill may begin a new session.
     await byHand.checkout.beginCheckout({}, withWaybill(expired));
     expect(await refused(forge({ ageS: -120 }))).toEqual(INVALID);
     expect(await refused(forge({ audience: "session" }))).toEqual(INVALID);
@@ -182,7 +182,7 @@ test("E8 the key service is not reachable through the front proxy", async () => 
     status.UNIMPLEMENTED,
   );
   outside.close();
-  // A replica itself asks for a service's credential.
+  // The replica itself requires a service's credential.
   const inside = createClient(KeysServiceService, cluster.status().replicas[0]!.address);
   expect(await refusal(inside.getRing({ audience: "checkout" }))).toMatchObject({
     code: status.UNAUTHENTICATED,
@@ -255,7 +255,7 @@ describe("a checkout", () => {
     await checkout.chooseDelivery({ deliverySpeed: 1 });
     expect(await reason(checkout.placeOrder({}))).toBe("QUOTE_MISSING");
     await checkout.quoteCheckout({});
-    // A change takes back what was quoted.
+    // A change of the basket discards the quote.
     await checkout.updateItem({ product: "products/1", quantity: 3 });
     expect(await reason(checkout.placeOrder({}))).toBe("QUOTE_MISSING");
     expect(await reason(checkout.removeItem({ product: "products/2" }))).toBe("ITEM_NOT_FOUND");
@@ -268,7 +268,7 @@ describe("a checkout", () => {
   test("of a stock that is too small names the products and leaves nothing behind", async () => {
     const db = new Client({ connectionString: cluster.databaseUrl });
     await db.connect();
-    // Of the first there is enough, and less than that once it is taken.
+    // The first product has enough stock; the failed order must not take any of it.
     await db.query("INSERT INTO checkout.stock VALUES (1999, 5), (2000, 0)");
     const count = async () =>
       (await db.query('SELECT count(*) FROM checkout."order"')).rows[0].count;
@@ -360,7 +360,7 @@ test("an answer is revalidated by its ETag", async () => {
   expect(reply.get("not-modified")).toEqual([]);
   expect(changed).toEqual(first);
 
-  // A page, too, though its token is sealed anew by another replica.
+  // A page's ETag is the same, although another replica seals a different page token.
   const page = { pageSize: 3, pageToken: "", filter: "", orderBy: "" };
   await byHand.catalog.listProducts(page, { onMetadata });
   metadata.set("if-none-match", reply.get("etag")[0]!);

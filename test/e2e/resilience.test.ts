@@ -11,7 +11,7 @@ import { waitFor } from "../support/waitFor.ts";
 let cluster: TestCluster;
 
 beforeEach(async () => {
-  // Connections end often: what happens then happens beside everything else, too.
+  // Connections end often, so that every test also covers reconnects.
   cluster = await startTestCluster({ replicaEnv: { WAYBILL_MAX_CONNECTION_AGE_MS: "2000" } });
 });
 afterEach(() => cluster.remove());
@@ -24,7 +24,7 @@ async function query(text: string): Promise<Record<string, unknown>[]> {
   return rows;
 }
 
-/** Every acknowledged order is there exactly once, and the stock has been taken exactly once. */
+/** Checks that every acknowledged order is stored, and its stock taken, exactly once. */
 async function expectExactlyOnce(acknowledged: readonly string[]): Promise<void> {
   expect(new Set(acknowledged).size).toBe(acknowledged.length);
   const rows = await query('SELECT id FROM checkout."order"');
@@ -43,7 +43,7 @@ test("kill -9 of replicas, many times, while clients shop: no order fails, none 
       const { replicas } = cluster.status();
       const victim = replicas[kill % replicas.length]!;
       process.kill(victim.pid, "SIGKILL");
-      // The next one dies when the successor of this one serves.
+      // Kill the next replica when this one's successor serves.
       await untilReplaced(victim);
     }
   })();
@@ -94,7 +94,7 @@ test("the database is down: sessions are served, orders are refused as unavailab
 
   const database = cluster.embeddedDatabase()!;
   await database.stop();
-  // Retries would go on until the call's deadline.
+  // Retries would continue until the call's deadline.
   const bare = makeClients(cluster.target, { withJar: false, retries: false });
   const { code, reason } = await refusal(bare.catalog.getProduct({ name: "products/9" }));
   expect({ code, reason }).toEqual({ code: 14, reason: "DATABASE_UNAVAILABLE" });

@@ -29,7 +29,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** One of a person's devices: with a jar, signed in. */
+/** Signs in on one of a person's devices, with its own jar. */
 async function device(person: Person): Promise<Clients> {
   const jar = new Jar({ contract, signIn: { target: cluster.target } });
   await jar.signIn(person.username, person.secret);
@@ -82,7 +82,7 @@ describe("another device of the same subject", () => {
       const { items } = await turn.checkout.updateItem({ product: "products/1", quantity });
       expect(items).toMatchObject([{ quantity }]);
     }
-    // Adding some twice is more than adding them once: that is the caller's to decide.
+    // The jar does not retry this call: adding an item twice differs from adding it once.
     const report = await refusal(phone.checkout.addItem({ product: "products/1" }));
     expect(report.reason).toBe("WAYBILL_STALE");
     for (const clients of [phone, laptop]) clients.close();
@@ -102,7 +102,7 @@ describe("another device of the same subject", () => {
     await laptop.checkout.addItem({ product: "products/3" });
     const { items } = await phone.checkout.removeItem({ product: "products/3" });
     expect(items.map(({ product }) => product)).toEqual(["products/1", "products/2"]);
-    // The newest state's own refusals reach the caller.
+    // Refusals based on the newest state reach the caller.
     const missing = phone.checkout.updateItem({ product: "products/9", quantity: 1 });
     expect((await refusal(missing)).code).toBe(status.NOT_FOUND);
     for (const clients of [phone, laptop]) clients.close();
@@ -181,7 +181,7 @@ describe("resuming is refused", () => {
     expect((await resume(ada, name)).items).toEqual([]);
     const back = step(byHand.checkout.setAddress, { address: ADDRESS }, { waybill: older, token });
     expect((await refusal(back)).reason).toBe("WAYBILL_STALE");
-    // Naming the session in place of a waybill leads to the newest version, too.
+    // A session name instead of a waybill selects the newest version, too.
     const { metadata } = bearer(token);
     metadata.set("session", name);
     metadata.set("waybill", older);
@@ -206,7 +206,7 @@ describe("resuming is refused", () => {
 
 describe("what was changed in the tables is refused", () => {
   const INVALID = { reason: "WAYBILL_INVALID" };
-  /** A session of two versions: the waybills of both, and one that is good. */
+  /** Begins a session and advances it once. @returns both waybills, and the session's id */
   const advanced = async () => {
     const { waybill: first } = await step(byHand.checkout.beginCheckout, {});
     const { waybill: second } = await step(
@@ -229,7 +229,7 @@ describe("what was changed in the tables is refused", () => {
     const { first, second, id } = await advanced();
     await db.query("UPDATE checkout.anchor SET version = 1 WHERE session_id = $1", [id]);
     expect(await refusal(write(second))).toMatchObject(INVALID);
-    // The old one does not become good by that: the digest is not to be had from the tables.
+    // The older waybill does not become valid: its digest cannot be computed from the tables.
     expect(await refusal(write(first))).toMatchObject(INVALID);
     await db.query(
       `UPDATE checkout.anchor SET head = advance.digest FROM checkout.advance
@@ -276,7 +276,7 @@ describe("what was changed in the tables is refused", () => {
       await set(changed);
       expect(await refusal(again(mine.first))).toMatchObject(INVALID);
     }
-    // The newest waybill carries its own state: it goes on.
+    // The newest waybill carries its own state: the session continues.
     await write(mine.second);
   });
 });

@@ -14,10 +14,10 @@ test("K8 nothing that a run writes holds a waybill, a key, a password or what a 
   const secrets = new Set<string>([ADDRESS.addressLines[0]!]);
   await shop(clients, 42, () => {
     const waybill = clients.jar.peek("checkout")!;
-    // Its parts, too: the sealed state and the tag.
+    // Also its sealed state alone, and its tag.
     for (const part of waybill.split(".").slice(2)) secrets.add(part);
   });
-  // What is refused is logged with its reason, and without the token.
+  // A refusal is logged with its reason, but without the token.
   clients.jar.put("session", clients.jar.peek("checkout")!);
   await refusal(clients.session.openSession({ waybill: undefined }));
   const tokens = await useTokens(cluster);
@@ -31,7 +31,7 @@ test("K8 nothing that a run writes holds a waybill, a key, a password or what a 
     )) {
       secrets.add(secret!);
     }
-    // The first line of a private key begins alike in all of them.
+    // The first line of every private key begins alike.
     for (const [, secret] of text.matchAll(
       /PRIVATE KEY-----(?:\\n|\n)[^\\\n]+(?:\\n|\n)([^\\\n]+)/g,
     )) {
@@ -57,7 +57,7 @@ test("K8 nothing that a run writes holds a waybill, a key, a password or what a 
   expect(bytes).toBeGreaterThan(1000);
 });
 
-/** Signs in, refreshes, is refused, and gives everything that must not be found anywhere. */
+/** Signs in, refreshes, and provokes refusals. @returns every secret that must not appear in a log */
 async function useTokens(cluster: TestCluster): Promise<string[]> {
   const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
   const { client, secret } = await callers.account();
@@ -69,7 +69,7 @@ async function useTokens(cluster: TestCluster): Promise<string[]> {
   const bound = await callers.signIn(person, {}, proof);
   const idempotencyKey = "an-idempotency-key-of-this-test";
   const next = await callers.refresh(first.refreshToken, { key: idempotencyKey });
-  // Reuse, wrong secrets, tokens where they do not belong: what is refused is logged, too.
+  // Refusals are logged, too: reuse, wrong secrets, tokens in the wrong places.
   await refusal(callers.refresh(first.refreshToken, { key: `${idempotencyKey}-2` }));
   await refusal(callers.signIn({ ...person, secret: "a secret that is wrong" }));
   await refusal(callers.refresh(bound.refreshToken));

@@ -54,7 +54,7 @@ describe.each([
       const state = stateOf(size);
       ({ waybill } = await advance(waybill, state));
       expect(waybill!.length).toBeLessThanOrEqual(4096);
-      // Whichever replica is asked has it.
+      // Every replica can open it.
       for (let again = 0; again < 4; again += 1) {
         expect((await open(waybill)).state).toMatchObject(state);
       }
@@ -79,7 +79,7 @@ describe.each([
     ]) {
       const { waybill } = await begin(10_000, mode);
       await db.query(change);
-      // A replica that has it in memory still knows it: the other one does not.
+      // A replica that has it in its cache still serves it; the other one does not.
       const answers = [];
       for (let again = 0; again < 12; again += 1) {
         const answer = open(waybill).then(
@@ -102,7 +102,7 @@ describe.each([
       }
     };
     expect(await refusal(until())).toMatchObject({ reason: "SPILL_QUOTA_EXCEEDED" });
-    // It goes on with less.
+    // The session continues with a smaller state.
     await advance(waybill, stateOf(100));
   });
 });
@@ -115,7 +115,7 @@ test("of an anchored session nothing is kept for a step that does not come about
   const { waybill: second } = await again();
   expect((await again()).waybill).toBeDefined();
   expect((await rows()) - before).toBe(1);
-  // Stale ones would otherwise use up the quota of the session: sixteen such states.
+  // Stale calls must not use up the session's quota of sixteen such states.
   for (let turn = 0; turn < 20; turn += 1) {
     expect((await refusal(advance(first, stateOf(900_000)))).reason).toBe("WAYBILL_STALE");
   }

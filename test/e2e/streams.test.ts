@@ -18,9 +18,9 @@ import { waitFor } from "../support/waitFor.ts";
 
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
-/** One client of each replica, until one is killed. */
+/** One client for each replica, until a test kills one. */
 let [a, b]: Clients[] = [];
-/** One whose calls land on any of those that serve. */
+/** A client whose calls reach any serving replica. */
 let any: Clients;
 beforeAll(async () => {
   cluster = await startTestCluster();
@@ -58,7 +58,7 @@ function metadataOf(waybill: string, key?: string): Metadata {
   return metadata;
 }
 
-/** Sets all items; only so many of the messages are read before the call is given up. */
+/** Sets all items. Cancels the call after `read` messages. */
 async function setItems(
   clients: Clients,
   waybill: string,
@@ -79,7 +79,7 @@ async function setItems(
   return { messages, waybill: fieldToMetadataValue(messages.at(-1)?.waybill) };
 }
 
-/** The ids of the session's versions, of which each is there once. */
+/** Reads the newest session's version numbers; a retry must add none. */
 const versions = async () =>
   (
     await watcher!.query(
@@ -93,9 +93,9 @@ test("a stream of responses advances the session with each message", async () =>
   expect(names(messages)).toEqual(names(ITEMS.map((item) => ({ item }))));
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
   expect(await basket(b!, waybill!)).toEqual(ITEMS);
-  // What is so already is neither done nor answered.
+  // Items that are already set cause no advance and no message.
   expect((await setItems(b!, waybill!)).messages).toEqual([]);
-  // Each of the waybills carries the state of its message.
+  // Each waybill carries the state of its message.
   expect(await basket(b!, fieldToMetadataValue(messages[1]!.waybill)!)).toEqual(ITEMS.slice(0, 2));
 });
 
@@ -105,12 +105,12 @@ test("a stream that broke goes on, on any replica, after the last waybill that i
     const from =
       lastSeen === 0 ? first : fieldToMetadataValue(all.messages[lastSeen - 1]!.waybill)!;
     const again = await setItems(b!, from, { key: "one" });
-    // The very ones that were made, and nothing twice.
+    // Saved responses: no advance happens twice.
     expect(names(again.messages)).toEqual(names(all.messages.slice(lastSeen)));
     expect(await basket(a!, again.waybill!)).toEqual(ITEMS);
   }
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
-  // Without a key the request is the key; another request is another call.
+  // Without an idempotency key, the request identity is the key; another request is another call.
   expect((await refusal(setItems(b!, first))).reason).toBe("WAYBILL_STALE");
   const other = { items: ITEMS.slice(1), key: "one" };
   expect((await refusal(setItems(b!, first, other))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
@@ -119,8 +119,8 @@ test("a stream that broke goes on, on any replica, after the last waybill that i
 test("a caller who stops reading goes on from there", async () => {
   const some = await setItems(a!, first, { read: 2 });
   expect(names(some.messages)).toEqual(["products/1", "products/2"]);
-  // The first call may have gone on for a while. What it has made, the second one is answered; where the
-  // two have met, it is told that it was served, and is made again, as the jar does by itself.
+  // The first call may continue for a while. The second call gets its saved responses. If the two conflict,
+  // the server reports that the call was served, and the test retries it as the jar does.
   const rest = await waitFor("the first call to end", () =>
     setItems(b!, some.waybill!).catch((error) => {
       const { reason, metadata } = readError(error);
@@ -138,7 +138,7 @@ test("of several streams from one waybill one goes on", async () => {
     setItems(index === 0 ? a! : b!, first, { key }),
   );
   const outcomes = Promise.allSettled(calls);
-  // Those of one replica go in one statement.
+  // A replica's concurrent advances share one statement (group commit).
   await untilBlocked(watcher!, 2);
   await gate!.query("COMMIT");
   const settled = await outcomes;
@@ -162,7 +162,7 @@ test("a stream both ways advances with each answer, and what was missed comes fi
     waybills.push(fieldToMetadataValue(waybill)!);
   }
   expect(sizes).toEqual([1, 2, 3]);
-  // He has seen the first alone, and sends what follows the last that he has had answered by now.
+  // The client lost all but the first response, and sends only the requests after the last response.
   const again: number[] = [];
   for await (const { checkout } of any.checkout.editItems(requests(3, 5), {
     metadata: metadataOf(waybills[0]!, "edit"),
@@ -171,7 +171,7 @@ test("a stream both ways advances with each answer, and what was missed comes fi
   }
   expect(again).toEqual([2, 3, 4, 5]);
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
-  // Without a key two streams of requests are two.
+  // Without an idempotency key, two streams of requests are two calls.
   const unnamed = any.checkout.editItems(requests(0, 1), { metadata: metadataOf(first) });
   expect((await refusal(unnamed[Symbol.asyncIterator]().next())).reason).toBe("WAYBILL_STALE");
 });
@@ -194,15 +194,15 @@ test("a stream of requests advances the session once, with all of them or none",
   expect(made.items.map(({ quantity }) => quantity)).toEqual([2, 1]);
   expect(await versions()).toEqual([1, 2]);
   const once = waybill!;
-  // Its answer was lost: it is given again, and nothing is added again.
+  // A retry after a lost response gets the same response, and adds nothing.
   expect(await upload([1, 2, 1], first, "good")).toEqual(made);
   expect(await basket(any, waybill!)).toEqual(await basket(any, once));
   expect(await versions()).toEqual([1, 2]);
 });
 
-// Replicas are killed from here on: `a` and `b` are those that were there before.
+// The tests below kill replicas: `a` and `b` are clients of the original two.
 
-/** Settles when two serve again, a successor of the one that was killed among them. */
+/** Waits until two replicas serve, one of them the successor of the killed one. */
 const untilReplaced = (killed: number) =>
   expect
     .poll(() => cluster.status().replicas.filter(({ pid }) => pid !== killed).length, {
@@ -210,7 +210,7 @@ const untilReplaced = (killed: number) =>
     })
     .toBe(2);
 
-/** The process that has made the newest advance. */
+/** Process id of the replica that made the newest advance. */
 async function lastToAdvance(): Promise<number> {
   const { rows } = await watcher!.query<{ replica: string }>(
     "SELECT replica FROM checkout.advance ORDER BY created_at DESC LIMIT 1",
@@ -218,7 +218,7 @@ async function lastToAdvance(): Promise<number> {
   return Number(rows[0]!.replica.split("/")[1]);
 }
 
-/** What a call fails with whose replica is lost. */
+/** Error of a call whose replica was killed. */
 const LOST = expect.objectContaining({
   code: expect.toBeOneOf([status.INTERNAL, status.UNAVAILABLE]),
 });
@@ -237,7 +237,7 @@ test("a stream both ways whose replica is killed is opened again by hand: first 
   const { value } = await answers.next();
   const seen = fieldToMetadataValue((value as EditItemsResponse).waybill)!;
 
-  // The second advance is held back until its replica is no more: it is made, and nobody hears of it.
+  // A lock delays the second advance until its replica is killed: it commits, but its response is lost.
   await gate!.query("BEGIN; LOCK TABLE checkout.advance IN EXCLUSIVE MODE");
   more.resolve();
   await untilBlocked(watcher!, 1);
@@ -270,13 +270,13 @@ test("a stream both ways whose replica is killed is opened again by hand: first 
   await untilReplaced(victim);
 });
 
-/** No replica has asked for it before, so none has kept it. */
+/** A product that no replica has cached, because no call has read it. */
 const COLD = "products/901";
 
 test.each([
-  // What its first item costs is not known yet: nothing was done.
+  // The replica is still waiting for its first item's price: nothing is committed.
   ["while it lasts", "catalog.product", "ACCESS EXCLUSIVE", [1]],
-  // Its only step is made, and nobody hears of it.
+  // Its only step commits, but the response is lost.
   ["at its end", "checkout.advance", "EXCLUSIVE", [1, 2]],
 ])(
   "an upload whose replica is killed %s is made again by hand, and happens once",
@@ -288,7 +288,7 @@ test.each([
       yield { product: "products/2", quantity: 1 };
       yield { product: COLD, quantity: 1 };
     }
-    // It lands where there is no other; the other one is there when it is made again.
+    // The call reaches the only replica; the other one starts before the retry.
     const [victim] = (await cluster.scale(1)).replicas;
     await gate!.query(`BEGIN; LOCK TABLE ${table} IN ${mode} MODE`);
     const metadata = metadataOf(first, "upload");
@@ -327,14 +327,14 @@ test("the jar opens a stream again whose replica is killed: every message comes 
   for await (const message of clients.checkout.setItems({ items: ITEMS })) {
     messages.push(message);
     if (messages.length !== 1) continue;
-    // The next advance is held back until its replica is no more: nobody hears of it.
+    // A lock delays the next advance until its replica is killed: the response is lost.
     await gate!.query("BEGIN; LOCK TABLE checkout.advance IN EXCLUSIVE MODE");
     await untilBlocked(watcher!, 1);
     process.kill(await lastToAdvance(), "SIGKILL");
     await gate!.query("COMMIT");
   }
   expect(names(messages)).toEqual(names(ITEMS.map((item) => ({ item }))));
-  // Waybills are the jar's business.
+  // The jar handles the waybills.
   expect(messages.every(({ waybill }) => waybill === undefined)).toBe(true);
   const { items } = await clients.checkout.getCheckout({});
   expect(items.map(({ product, quantity }) => ({ product, quantity }))).toEqual(ITEMS);

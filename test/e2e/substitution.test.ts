@@ -49,7 +49,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** A JWT of a service's own key, as only services make them. */
+/** Signs a JWT with a service's own key, as only services can. */
 async function byService(service: string, typ: string, aud: string): Promise<string> {
   const folder = join(cluster.dataDir, "secrets", "credentials");
   const key = await loadCredentials(folder).own(service);
@@ -67,7 +67,7 @@ async function byService(service: string, typ: string, aud: string): Promise<str
 const proofKey = new ProofKey();
 const url = (path: string) => `${callers.issuer}${path}`;
 
-/** Every kind of token there is: how one is made that is good. A new kind belongs in here. */
+/** Makes a valid token of every kind. Add new kinds here. */
 const KINDS: Record<string, () => Promise<string>> = {
   "at+jwt": async () => (await callers.grant(account.client)).accessToken,
   refresh: async () => (await callers.signIn(person)).refreshToken,
@@ -109,7 +109,7 @@ const asClient = (assertion: string): ClientAuthentication => ({
   proof: { $case: "assertion", value: assertion },
 });
 
-/** Every place where a token can be put, and the kinds that belong there. */
+/** Every place that accepts a token, with the kinds that it accepts. */
 const PLACES: Record<string, { takes: string[]; put: (token: string) => Promise<unknown> }> = {
   "authorization of a method": {
     takes: ["at+jwt"],
@@ -208,7 +208,7 @@ test("C5 every token is good in canonical base64url alone", async () => {
     for (const kind of takes) {
       const twin = await KINDS[kind]!();
       await put(twin);
-      // A fresh one, too: some kinds are good once.
+      // A fresh one, too: some kinds are accepted once.
       for (const token of [twin, await KINDS[kind]!()]) {
         for (const other of nonCanonical(token)) {
           const accepted = await put(other).then(

@@ -19,7 +19,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** What a read through these clients ends with. */
+/** Reads a product. @returns its name, or the name of the status code */
 async function outcome(target: string, options: ClientsOptions = {}): Promise<string> {
   const clients = makeClients(target, { ...options, retries: false });
   const ended = await clients.catalog.getProduct({ name: "products/1" }, { timeoutMs: 5000 }).then(
@@ -70,6 +70,6 @@ test("E5 a replica takes calls from parts of the cluster alone", async () => {
     readFileSync(join(other, "tls.crt")),
   );
   expect(await outcome(address, { ...own, credentials: withAnothers })).toBe("UNAVAILABLE");
-  // And the other way round: a part of the cluster does not believe a stranger's replica.
+  // In the other direction, a client of another cluster does not trust this cluster's replica.
   expect(await outcome(address, loadTls(other).client)).toBe("UNAVAILABLE");
 });
