@@ -61,10 +61,9 @@ function digests(folder: string): Map<string, string> {
 
 const NOT_OURS = ["buf", "google", "grpc"].flatMap((name) => ["--exclude-path", `vendor/${name}`]);
 /**
- * Protos, and the states of sessions, are held against the last release, not the last commit: what was
- * never released may change freely. So a release, and nothing else, replaces that image:
- * `cp proto/gen/image.binpb proto/released/`. Where a change is refused, replacing it would let a program
- * out that loses what running ones have sealed.
+ * Compares protos and session states with the last release, not with the last commit: an unreleased change
+ * is free. Only a release replaces that image: `cp proto/gen/image.binpb proto/released/`. Do not replace it
+ * to pass: the new program would lose fields that running programs have sealed.
  */
 const BREAKING = [
   "--against",

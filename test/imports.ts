@@ -1,7 +1,7 @@
 /**
- * Checks who imports what:
+ * Checks imports:
  *
- * - programs that use the SDK as its users do import the package's subpaths alone;
+ * - programs that use the SDK as its users do import only the package's subpaths;
  * - the protocol's own services may also import the modules in SHARED_WITH_PROTOCOL;
  * - the session engine imports neither grpc-js nor the server;
  * - `waybill/client` loads neither Postgres nor a server.
@@ -147,7 +147,7 @@ function importsOf(file: string): Import[] {
   return found;
 }
 
-/** The chains of value imports from a file to what it must not load. */
+/** The chains of value imports from a file to a module that it must not load. */
 function* loadedBy(start: string, isForbidden: (file: string) => boolean): Generator<string[]> {
   const seen = new Set([start]);
   const queue = [[start]];

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { execForm, type Instruction, type Stage } from "./dockerfile.ts";
 
-/** What Docker gives a container's environment where the image says nothing else. */
+/** Docker's default environment of a container. */
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** A stage that is being built, or the image that it has become. */

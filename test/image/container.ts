@@ -10,7 +10,7 @@ export interface Mount {
   readonly to: string;
 }
 
-/** How a container's root is mounted, and what its process may. */
+/** How a container's root is mounted, and the privileges of its process. */
 export interface Isolation {
   readonly isReadOnly: boolean;
   readonly mounts?: readonly Mount[];

@@ -17,8 +17,8 @@ export function debianArchive(): string | undefined {
 }
 
 /**
- * Returns a root with Debian's minimal base: what the image `debian:bookworm-slim` holds, but for its
- * missing documentation. Made once, and kept in the cache. Undefined where debootstrap cannot be had.
+ * Returns a root with Debian's minimal base: the content of the image `debian:bookworm-slim`, with
+ * documentation. Made once, then cached. Undefined without debootstrap.
  */
 export function debianRoot(archive: string): string | undefined {
   const root = join(CACHE, "debian", `${SUITE}-minbase`);

@@ -45,7 +45,7 @@ export function readDockerignore(text: string): (file: string) => boolean {
   return (file) => {
     const parts = file.split("/");
     const paths = parts.map((_part, index) => parts.slice(0, index + 1).join("/"));
-    // A pattern that matches a folder matches what is in it. The last rule that matches decides.
+    // A pattern that matches a folder matches its content. The last matching rule decides.
     const last = rules.findLast(({ pattern }) => paths.some((path) => pattern.test(path)));
     return last?.keeps ?? true;
   };

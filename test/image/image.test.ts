@@ -127,7 +127,7 @@ test.skipIf(archive === undefined)(
     const command = (words: readonly string[]) =>
       containerCommand(image, words, { isReadOnly: true, mounts });
 
-    // The container is what the chart makes of the image: no root, nothing to write to.
+    // The container runs as the chart runs it: not as root, with nothing writable.
     const look =
       'id -u; id -g; grep CapEff /proc/self/status; touch x /tmp/x .cache/x || echo "read-only"';
     const [shell, ...shellArgs] = command(["/bin/sh", "-c", look]);

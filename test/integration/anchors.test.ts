@@ -102,7 +102,7 @@ test.each([Mode.MODE_CARRIED, Mode.MODE_ANCHORED])(
 );
 
 describe("a handler's transaction", () => {
-  /** What becomes of an advance whose handler does this. */
+  /** Runs an advance with this handler. @returns its outcome */
   async function advanceBy(
     advanceSession: NonNullable<NonNullable<Options>["handlers"]>["advanceSession"],
     anchors?: Anchors,
@@ -216,7 +216,7 @@ describe("a handler's transaction", () => {
 });
 
 describe("the jar", () => {
-  /** A client with a jar, and what its calls say on each of their attempts. */
+  /** A client with a jar, and the metadata of each attempt of its calls. */
   function recorded(target: string, options: Partial<ConstructorParameters<typeof Jar>[0]> = {}) {
     const attempts: { method: string; key: string | undefined }[] = [];
     /** Attempts after the first wait for this. */
@@ -288,7 +288,7 @@ describe("the jar", () => {
     };
     const call = client.advanceSession({ state: state("once"), waybill: undefined });
     await lost.promise;
-    // Meanwhile another program goes on from what the call has made, and leaves its waybill in the store.
+    // Meanwhile another program advances the session further, and leaves its waybill in the store.
     const { session, close } = makeClients(target, { withJar: false, retries: false });
     const request = { state: state("once"), waybill: undefined };
     const made = await step(session.advanceSession, request, {
@@ -463,7 +463,7 @@ describe("partitions", () => {
     await other.query("BEGIN; LOCK TABLE session.anchor IN ACCESS SHARE MODE");
     await makeOld();
     const before = await names();
-    // What has to be made is made all the same.
+    // The repeated call still writes.
     expect(await anchors().keepPartitions(2 * 24 * 3600, 24 * 3600)).toEqual([]);
     const after = await names();
     expect(after).toEqual(expect.arrayContaining(before));

@@ -128,7 +128,7 @@ test("what was changed in the table, or put in another's place, is refused", asy
     idOf(other),
   );
   await refused();
-  // What an anchor keeps of the very session, if there were one: it would be a way back.
+  // An anchor of this session, if there were one, would be a way back.
   const anchored = { ...mine, mode: 2, digest: Buffer.alloc(32, 1) };
   const answer = {
     sessionId: mine.sessionId,

@@ -19,7 +19,7 @@ import { type Clients, contract, makeClients } from "../support/clients.ts";
 import { refusal } from "../support/refusal.ts";
 import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
 
-/** A real Envoy with the cluster's configuration, before a server that shows what arrives at it. */
+/** A real Envoy with the cluster's configuration, before a server that records its requests. */
 const folder = mkdtempSync(join(tmpdir(), "waybill-front-proxy-"));
 const children = new Children();
 let server: Server;
@@ -28,7 +28,7 @@ let envoy: Envoy;
 let target: string;
 let clients: Clients;
 
-/** What the server does with the next calls. */
+/** How the server handles the next calls. */
 const SECRET = "the-secret-of-the-front-proxy-of-this-test";
 let answer: (name: string, metadata: Metadata) => Promise<Product>;
 const product = (name: string) => Product.create({ name });
@@ -90,7 +90,7 @@ test("E1 internal headers that a client sends are stripped, its own go through",
   expect(
     Object.keys(arrived.getMap()).filter((key) => /^x-(waybill|envoy)|cert/.test(key)),
   ).toEqual(["x-waybill-front-proxy"]);
-  // What it proves to be the front proxy with is its own, whatever was sent under that name.
+  // The front proxy overwrites a caller's header of that name with its own secret.
   expect(arrived.get("x-waybill-front-proxy")).toEqual([SECRET]);
 });
 

@@ -41,7 +41,7 @@ afterAll(async () => {
   await apart?.remove();
 });
 
-/** What a replica says of itself, as it changes: as a load balancer or a kubelet hears it. */
+/** Watches the health of a replica, as a load balancer or a kubelet does. */
 async function* healthOf(address: string): AsyncGenerator<string> {
   const folder = dirname(createRequire(import.meta.url).resolve("grpc-health-check/package.json"));
   const definition = loadSync(join(folder, "proto/health/v1/health.proto"), { enums: String });

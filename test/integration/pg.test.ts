@@ -31,7 +31,7 @@ const terminate = async (client: PoolClient) => {
   await other.query("SELECT pg_terminate_backend($1)", [rows[0].pid]);
 };
 const reasonOf = (error: unknown) => databaseError(error)?.reason;
-/** What a promise is rejected with. */
+/** The error that a promise rejects with. */
 const thrown = (promise: Promise<unknown>): Promise<Error> =>
   promise.then(
     () => expect.unreachable("it was to be rejected"),
@@ -170,7 +170,7 @@ test("errors of the database are told apart by their SQLSTATE", async () => {
   holder.release();
   client.release(true);
 
-  // Ours: nobody is helped by trying again.
+  // Our own mistake: a retry fails again.
   expect(reasonOf(await run("SELECT 1 / 0"))).toBeUndefined();
   expect(reasonOf(await run("SELECT * FROM nothing"))).toBeUndefined();
   expect(reasonOf(await run("INSERT INTO thing VALUES (1)"))).toBeUndefined();

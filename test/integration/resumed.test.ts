@@ -19,7 +19,7 @@ import { type Stepped, step } from "../support/step.ts";
 type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
 
 const MINUTE_MS = 60_000;
-/** Whoever brings a token is she. */
+/** The caller of each call with a token. */
 const ADA = { subject: "users/ada", client: "app", epoch: 1 } as AccessToken;
 const token = "ada";
 

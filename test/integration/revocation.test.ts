@@ -65,11 +65,11 @@ test("X4 a replica that is cut off from the feed fails closed, and catches up", 
   apart.replicas[0]!.way.cut();
   await revoke(jwt);
   expect(await untilRefused(() => use(1, jwt))).toMatchObject(REVOKED);
-  // Whatever it has not heard of, it does not take it for good for longer than its bound.
+  // Without news from the feed, it accepts a revoked token no longer than the bound.
   expect(await untilRefused(() => use(0, jwt))).toMatchObject(STALE);
   expect(await refusal(use(0, other))).toMatchObject({ ...STALE, retryAfterMs: 1000 });
   await use(1, other);
-  // Who needs no token is served.
+  // Calls without a token are served.
   await use(0);
   apart.replicas[0]!.way.mend();
   await waitFor("the replica to catch up with the feed", () =>

@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => cluster?.remove());
 
-/** Rotates a ring on one replica, as whatever service. */
+/** Rotates a ring on one replica, as a given service. */
 async function rotateAs(service: string, audience: string, destroyKeyId = "") {
   const client = createClient(KeysServiceService, cluster.status().replicas[0]!.address);
   const { path } = KeysServiceService.rotateRing;
@@ -92,7 +92,7 @@ test("a destroyed key: its waybills are refused as revoked at once, and their se
   expect(activeKeyId).not.toBe(leaked);
   const read = () => step(clients.checkout.getCheckout, {}, { waybill: filled, token });
   expect(await untilRefused(read)).toMatchObject({ reason: "WAYBILL_REVOKED" });
-  // What is kept of the session lies under another ring.
+  // The saved responses of the session are sealed under another ring.
   const name = response.sessions[0]!.name;
   const resumed = await step(clients.checkout.resumeCheckout, { name }, { token });
   expect(resumed.response.items).toMatchObject([{ product: "products/3" }]);

@@ -114,7 +114,7 @@ test("many who want the same at once ask once, and later ones not at all", async
   expect(new Set(loaded.map((state) => state!.toString("base64"))).size).toBe(1);
   await spills.load(id, spill);
   expect(statements).toBe(1);
-  // Who has the address, but not the key, has nothing from what others have loaded.
+  // The address alone, without the key, reads nothing from a cache that others have filled.
   expect(await spills.load(id, { ...spill, key: randomBytes(32) })).toBeUndefined();
 });
 

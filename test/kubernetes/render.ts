@@ -8,7 +8,7 @@ import { KUBERNETES_VERSION } from "./schemas.ts";
 
 export const CHART = join(PROJECT, "deploy", "kubernetes");
 
-/** What tests look at of a manifest. */
+/** The fields of a manifest that tests check. */
 export interface Manifest {
   kind: string;
   metadata: { name: string };

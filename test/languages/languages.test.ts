@@ -40,7 +40,7 @@ test.skipIf(!hasGo)("a client in Go places an order without the SDK (needs Go)",
   expect(execFileSync("go", args, { cwd, env, encoding: "utf8" })).toMatch(ORDER);
 });
 
-/** A folder with what the file names, fetched once. */
+/** A folder with the dependencies that the file lists, fetched once. */
 function pythonPackages(requirements: string): string {
   const version = createHash("sha256")
     .update(readFileSync(requirements))

@@ -4,7 +4,7 @@ import type { Client } from "pg";
 const PARTITION = "_[0-9]{8}_[0-9]{6}";
 const SCHEMAS = ["keys", "identity", "token", "session", "catalog", "checkout"];
 
-/** What the database says of the services' schemas: tables, columns, constraints, indexes, functions, rights. */
+/** Describes the services' schemas: tables, columns, constraints, indexes, functions, rights. */
 export async function describeSchemas(client: Client): Promise<string> {
   const lines: string[] = [];
   const add = async (text: string) => {

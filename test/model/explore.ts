@@ -1,17 +1,17 @@
 import { broken, nameOf, next, type Protocol, type World } from "./ringModel.ts";
 
-/** What there is to be reached. */
+/** The reachable states. */
 export interface Found {
   readonly states: number;
-  /** What does not hold somewhere. */
+  /** A violated invariant. */
   readonly broken: string | undefined;
   /** How it came to it. */
   readonly way: string[];
 }
 
-/** What is looked for, and who hears of it. */
+/** Search options. */
 export interface ExploreOptions {
-  /** Part of what does not hold: other things that do not are passed over. Default: anything. */
+  /** Looks only for violations whose text contains this. Default: any violation. */
   wanted?: string;
   /** Hears of the progress, every five seconds. */
   tell?(line: string): void;

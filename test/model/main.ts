@@ -1,7 +1,6 @@
 /**
- * Looks at every state that a ring, its key service and two replicas can come to, in every order of what
- * may happen, within larger bounds than the tests do; ends with 1 when something does not hold. Takes
- * some minutes and gigabytes.
+ * Explores every state that a ring, its key service and two replicas can reach, within larger bounds than
+ * the tests; exits with 1 when an invariant is violated. Takes some minutes and gigabytes.
  *
  * Usage: npm run model [-- --rotations N] [--destructions N] [--crashes N] [--jumps N]
  *        default: two rotations; then one and a crash

@@ -1,7 +1,7 @@
 /**
- * A ring, its key service and two replicas, in discrete time: everything that may happen next from a
- * state, and what must hold in each. The key service's steps are `services/keys/rings/transitions.ts`, the
- * replicas' `shared/rings/holding.ts`: what runs is what is checked.
+ * A model of a ring, its key service and two replicas, in discrete time: the events that may follow a
+ * state, and the invariants of each state. Its steps are the product's code: the key service's in
+ * `services/keys/rings/transitions.ts`, the replicas' in `shared/rings/holding.ts`.
  */
 import { type Holding, hear, isLeased, NOTHING, sealingOf, take } from "#shared/rings/holding.ts";
 import type { Ring } from "#shared/rings/ring.ts";
@@ -10,7 +10,7 @@ import * as transitions from "../../services/keys/rings/transitions.ts";
 
 export const TERMS: Terms = { leaseS: 2, graceS: 1, keepS: 1 };
 
-/** What is on its way. Each may get lost, be late, or be overtaken. */
+/** Messages in flight. Each may be lost, late or overtaken. */
 export type Message =
   | { kind: "renew"; to: number; holder: string; asked: number; acknowledged: number }
   | { kind: "read"; to: number; holder: string; asked: number; acknowledged: number; ring: Ring }
@@ -34,14 +34,14 @@ export interface World {
   readonly sealed: Readonly<Record<string, number>>;
   /** By key: when it was destroyed. */
   readonly destroyed: Readonly<Record<string, number>>;
-  /** What is left of what may happen only so often. */
+  /** How many more of each bounded event may happen. */
   readonly left: { rotations: number; destructions: number; crashes: number; jumps: number };
   readonly keys: number;
   readonly processes: number;
   readonly wasDestroyed: boolean;
 }
 
-/** The protocol, and what a broken one does otherwise. */
+/** The protocol, and how a broken variant differs. */
 export interface Protocol {
   readonly terms: Terms;
   grant: typeof transitions.grant;
@@ -54,7 +54,7 @@ export interface Protocol {
   countsFromArrival?: boolean;
   /** Whether the ring is read first, and locked later. */
   readsBeforeLock?: boolean;
-  /** Whether who gives a lease back goes on with it. */
+  /** A broken replica: it keeps using a lease that it has released. */
   goesOnAfterRelease?: boolean;
 }
 
@@ -220,7 +220,7 @@ function deliver(world: World, message: Message, protocol: Protocol): World {
   return withReplica(world, to, { holder, holding: protocol.take(receiver.holding, grant, asked) });
 }
 
-/** Whoever may seal does. */
+/** Every replica that may seal does. */
 function sealing(world: World, protocol: Protocol): World {
   const { now } = world;
   const isKept = (key: string) => world.ring.keys.some(({ id }) => id === key);

@@ -15,7 +15,7 @@ const LANGS = ["de", "en"];
 
 /** Callers: with a cache that follows the feed; with one that does not; with none. */
 const CLIENTS = ["following", "told", "bare"] as const;
-/** What follows the feed: the caches of two replicas, and one of a client. */
+/** The followers of the feed: the caches of two replicas, and a client's. */
 const FOLLOWERS = 3;
 
 type Step =
@@ -55,9 +55,9 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
 );
 
 /**
- * Goes through the steps.
+ * Runs the steps.
  *
- * @returns what was answered that no caller may be answered, in words; and how often what was kept was the answer
+ * @returns the forbidden responses, in words, and how many responses came from a cache
  */
 async function run(
   all: readonly Step[],
@@ -80,7 +80,7 @@ async function run(
   const underWay: Promise<void>[] = [];
 
   const read = async (client: number, question: Question, isQuiet = false): Promise<void> => {
-    // Who wants no kept answer gets one of now.
+    // A call with no-cache gets a fresh response.
     const from = isQuiet || question.isFresh ? catalog.head : told[client]!;
     const { text: given, claimed } = await clients[client]!(question);
     const { head } = catalog;
@@ -126,7 +126,7 @@ async function run(
       case "wait":
         catalog.clock += step.ms;
     }
-    // What a client's feed has told him, he knows of.
+    // A client has seen the changes that its feed delivered.
     told[0] = Math.max(told[0]!, Number(following.position));
   }
   const settle = async (): Promise<void> => {
@@ -135,8 +135,8 @@ async function run(
   };
   await settle();
 
-  // When all have heard of all, whoever follows is answered as if there were no cache at all; so is, at the
-  // end of their time, who does not.
+  // After every change is delivered, each follower gets the response that it would get without a cache; the
+  // others do when their cached responses expire.
   for (const follower of followers) catalog.deliver(follower, Number.POSITIVE_INFINITY);
   const everything: Question[] = METHODS.flatMap((method) =>
     CALLERS.flatMap((who, at) =>

@@ -76,7 +76,7 @@ const decodedBy = (plaintext: Buffer): EnvelopeV1 | undefined => {
   const { version } = Envelope.decode(plaintext);
   return version?.$case === "v1" ? version.value : undefined;
 };
-/** What an envelope says, whoever has read it. */
+/** The content of an envelope, the same for each decoder. */
 const said = (envelope: EnvelopeV1 | undefined) =>
   envelope && Buffer.from(generated(envelope)).toString("hex");
 const outcome = (decode: () => EnvelopeV1 | undefined) => {

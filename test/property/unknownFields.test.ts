@@ -4,13 +4,13 @@ import { type CheckoutItem, CheckoutState } from "#proto/waybill/checkout/v1/che
 import { keepUnknown, unknownOf } from "#shared/waybill/state/unknownFields.ts";
 import { runs } from "../support/random.ts";
 
-/** Field 200, bytes: nobody here knows it. */
+/** Field 200, bytes: unknown to every program here. */
 const TAG = 1602;
 
-/** What a handler does to an element; `rebuild` makes it anew of the fields that it knows. */
+/** How a handler changes an element; `rebuild` copies the fields that it knows into a new one. */
 type Deed = "leave" | "edit" | "copy" | "remove" | "rebuild";
 
-/** An element as it came: what is unknown, of itself and of its price. Few, so that some are alike. */
+/** A received element with unknown fields, its own and its price's. Few values, so that some are equal. */
 const unknowns = fc.option(fc.constantFrom("01ff", "0101"), { nil: undefined });
 const element = fc.record({
   own: unknowns,
@@ -33,7 +33,7 @@ const fresh = (product: string): CheckoutItem => ({
   quantity: 1,
 });
 
-/** What a handler leaves of an element. */
+/** An element after the handler. */
 function left(item: CheckoutItem, deed: Deed): CheckoutItem[] {
   if (deed === "edit") item.quantity += 1;
   if (deed === "copy") return [{ ...item, quantity: item.quantity + 1 }];
@@ -42,7 +42,7 @@ function left(item: CheckoutItem, deed: Deed): CheckoutItem[] {
   return [item];
 }
 
-/** What is unknown of each product, as its bytes say. */
+/** The unknown fields of each product, read from its bytes. */
 function unknownBytes(state: CheckoutState): Map<string, string> {
   const { items } = CheckoutState.decode(CheckoutState.encode(state).finish());
   const hex = (each: { _unknownFields?: Record<number, Uint8Array[]> | undefined }) =>
@@ -105,7 +105,7 @@ test("whatever a handler does to a list, no element that is left has lost what i
     }),
     { numRuns: runs(3000) },
   );
-  // Neither is what always happens.
+  // Both outcomes occur.
   expect(outcomes.kept).toBeGreaterThan(runs(300));
   expect(outcomes.refused).toBeGreaterThan(runs(300));
 });

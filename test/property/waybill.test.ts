@@ -33,7 +33,7 @@ async function reasonOf(call: () => unknown): Promise<string> {
   return "opened";
 }
 
-/** What a token in metadata meets: its form is checked, then it is opened. */
+/** Reads a token from metadata as a server does: checks its form, then opens it. */
 async function present(token: string): Promise<string> {
   const sealed = fromCompact(token);
   return sealed === undefined ? "WAYBILL_INVALID" : reasonOf(() => sessions.open(sealed));

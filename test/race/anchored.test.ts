@@ -39,7 +39,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** What is to happen to products of its own. */
+/** Each test has products of its own. */
 let product = 0;
 let first: string;
 beforeEach(async () => {
@@ -67,7 +67,7 @@ async function quoted(): Promise<string> {
   return (await step(a!.checkout.quoteCheckout, {}, { waybill: chosen.waybill })).waybill!;
 }
 
-/** Runs calls while nobody may lock an anchor, until all of them wait for one. */
+/** Runs calls while the anchor table is locked, until all of them wait for it. */
 async function heldBack<T>(calls: () => Promise<T>[], waiting: number): Promise<Promise<T>[]> {
   await gate!.query("BEGIN; LOCK TABLE checkout.anchor IN EXCLUSIVE MODE");
   const made = calls();
@@ -187,7 +187,7 @@ test.each([
   const { session_id, version } = await newest();
   expect(version).toBe(2);
   expect(await countOf("advance", "session_id", session_id)).toBe(2);
-  // Their successors are one and the same: what goes on from either is the same call again.
+  // Both have the same successor: an advance from either is a replay of the same call.
   const [on, again] = [await add(a!, one.waybill!, 2, "on"), await add(b!, two.waybill!, 2, "on")];
   expect(again.response).toEqual(on.response);
   expect((await newest()).version).toBe(3);
@@ -286,7 +286,7 @@ test("the same key with another request is refused, and does nothing", async () 
 
 test("a call that was served is answered again, though it would be refused by now", async () => {
   const { response } = await add(a!, first);
-  // On the feed, too: no replica goes on with what it has kept of the product.
+  // It is on the feed, too: every replica drops its cached product.
   await gate!.query(
     `WITH gone AS (DELETE FROM catalog.product WHERE id = $1 RETURNING id),
           head AS (UPDATE catalog.feed SET number = number + 1 RETURNING number)

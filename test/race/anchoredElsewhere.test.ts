@@ -52,7 +52,7 @@ const elsewhere: Contract = {
 };
 const answers = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 
-/** Whoever brings a token is she. */
+/** The caller of each call with a token. */
 const ADA = { subject: "users/ada", client: "app", epoch: 1 } as AccessToken;
 
 type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
@@ -253,7 +253,7 @@ test("the session service away: the caller may ask again", async () => {
   const away = await serve("127.0.0.1:1", "program/away");
   expect((await refusal(step(away.beginCheckout, {}))).reason).toBe("SESSIONS_UNAVAILABLE");
   expect((await refusal(add(away, 1, first))).reason).toBe("SESSIONS_UNAVAILABLE");
-  // Reading asks nobody.
+  // Reads do not contact the session service.
   expect((await step(away.getCheckout, {}, { waybill: first })).response.order).toBe("");
   expect((await add(a!, 1, first)).response.order).toBe("1");
 });

@@ -91,7 +91,7 @@ test("what was read before a change, and comes after it was heard of, is kept fo
   await holding(replica, 1);
   const number = await write("new");
   await untilHeard(replica.scope, number);
-  // Who asks now does not wait for what was read before.
+  // A new call does not join the read that began before the change.
   const after = read(replica);
   await holding(replica, 2);
   replica.held[1]!.resolve();
@@ -110,7 +110,7 @@ test("what comes before its change is heard of goes when it is", async () => {
   replica.holds = true;
   const before = read(replica);
   await holding(replica, 1);
-  // Numbered and not committed: nobody hears of it yet.
+  // Numbered and not committed: no follower receives it yet.
   await gate!.query("BEGIN");
   const { number } = (await updateProduct(gate as never, BigInt(id), ["title"], {
     ...VALUES,
@@ -152,7 +152,7 @@ test("changes at once of one product and of others take numbers one after anothe
   const { rows, number, gap } = await readChanges(pool, numbers[0]! - 1n);
   expect({ number, gap }).toEqual({ number: numbers.at(-1), gap: false });
   expect(rows.map((row) => Number(row.productId)).toSorted()).toEqual(products.toSorted());
-  // What the last one wrote is what is there.
+  // The last write wins.
   const { rows: titles } = await pool.query<{ title: string }>(
     "SELECT title FROM catalog.product WHERE id = $1",
     [id],
@@ -195,7 +195,7 @@ test("a follower that was cut off for longer than changes are kept drops what it
   await write("old");
   await expect.poll(() => read(replica), WAIT).toBe("old");
   const { position } = replica.scope;
-  // As if it had been away: what changed meanwhile is kept no more.
+  // As after an outage: the replica drops everything that changed meanwhile.
   await pool.query("UPDATE catalog.product SET title = 'new' WHERE id = $1", [id]);
   await pool.query("DELETE FROM catalog.change");
   await pool.query("UPDATE catalog.feed SET number = number + 5");

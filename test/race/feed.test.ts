@@ -17,7 +17,7 @@ const FULL = expect.objectContaining({ reason: "TOO_MANY_SESSIONS_ENDED" });
 let postgres: TestPostgres;
 let pool: Pool;
 let [gate, watcher]: Client[] = [];
-/** Who has 999 ended sessions on the feed. */
+/** An owner with 999 ended sessions on the feed. */
 let owner: string;
 
 beforeAll(async () => {
@@ -124,7 +124,7 @@ test("a call that is made twice at once for the last room is answered twice", as
   await untilBlocked(watcher!, 2);
   await gate!.query("COMMIT");
   const [one, other] = await Promise.all(ended);
-  // What is on the feed already takes no number.
+  // An entry that is on the feed already takes no number.
   expect(one!.number).toBe(other!.number);
   expect((await count()).ended).toBe(1000);
 });

@@ -31,7 +31,7 @@ type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
 type Client = ServiceClient<typeof CheckoutServiceService>;
 type Judge = (context: Context<CheckoutState>) => Promise<void>;
 
-/** The audience of the program whose anchors stand at the session service; it is one of the cluster's. */
+/** The audience, one of the cluster's, whose anchors the session service stores. */
 const REMOTE = "catalog";
 const ADA = { subject: "users/ada", client: "app", epoch: 1 } as AccessToken;
 const ShopErrors = vocabulary("checkout.test", {
@@ -107,7 +107,7 @@ async function serve(served: Contract, audience: string, anchors: AnchorStore): 
   return client;
 }
 
-/** A program with sessions, its way to their anchors, and what it answers when that is cut. */
+/** A program with sessions, its connection to their anchors, and its error without it. */
 interface Program {
   readonly client: Client;
   readonly way: Cuttable;

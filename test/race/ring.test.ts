@@ -143,7 +143,7 @@ test("a grant and a rotation wait for each other: the lease comes with the ring 
     const [granted, rotated] = isGrantFirst ? changes : [changes[1]!, changes[0]!];
     const isAhead = granted!.after.version < rotated!.after.version;
     expect(isAhead).toBe(isGrantFirst);
-    // What seals after both is among the keys that the lease came with.
+    // After both, the sealing key is among the keys of the lease.
     const known = granted!.ring.keys.map(({ id }) => id);
     expect(known).toContain(sealerOf((await ringsWith().peek("f"))!.after));
     await ringsWith().release("f", holder, ME);
@@ -242,7 +242,7 @@ test("by schedule a ring is rotated once, however many replicas see to it; and o
     `SELECT extract(epoch FROM open_until - now()) AS "openS" FROM keys.ring_key
       WHERE audience = 'd' AND state = 'retired'`,
   );
-  // Whoever has not heard of it seals until his lease has run out.
+  // A replica that has not received it may seal until its lease expires.
   expect(Number(rows[0].openS)).toBeGreaterThan(60 + 30);
   await watcher!.query(
     "UPDATE keys.ring_key SET open_until = now() WHERE audience = 'd' AND state = 'retired'",

@@ -18,7 +18,7 @@ afterAll(async () => {
   await postgres?.remove();
 });
 beforeEach(async () => {
-  // Enough for one of two, who want three each.
+  // Enough for one of two calls that want three each.
   await a!.query("DELETE FROM checkout.stock; INSERT INTO checkout.stock VALUES (7, 5)");
 });
 
@@ -30,7 +30,7 @@ const available = async () =>
   (await watcher!.query("SELECT available FROM checkout.stock WHERE product_id = 7")).rows[0]
     .available;
 
-/** Takes three of five twice at once. @returns what the second, which waits for the first, gets */
+/** Reserves three of five twice at once. @returns the result of the second, which waits for the first */
 async function takeTwice(second: Client): Promise<number[]> {
   await a!.query("BEGIN");
   await b!.query("BEGIN");

@@ -35,7 +35,7 @@ let pool: Pool;
 const servers: Server[] = [];
 let [a, b]: Client[] = [];
 let watcher: PgClient;
-/** What happens in the handler before it advances to a number. */
+/** Runs in the handler before it advances to a number. */
 let before: (number: number, context: Context<CheckoutState>) => Promise<void>;
 
 /** Counts on from the state, with a row for each number in the advance's own transaction. */
@@ -123,7 +123,7 @@ test("each advance is committed with what its handler did for it, and with nothi
     [1, 2],
   ]);
   before = async () => {};
-  // From the very first waybill: what was made is answered, the rest is done.
+  // From the first waybill: the stream replays saved responses, then continues.
   expect(numbers(await run(b!, first))).toEqual([1, 2, 3, 4]);
   expect(await effects()).toEqual([1, 2, 3, 4]);
 });
@@ -147,7 +147,7 @@ test("a stream that is opened again while its first attempt runs does nothing tw
   expect(numbers(heard)).toEqual([1]);
   mayGoOn.resolve();
   expect(numbers(await firstAttempt)).toEqual([1, 2, 3, 4]);
-  // It was told what had been made, and that the session has moved on by its own doing.
+  // The client receives the saved responses, and knows that its own call advanced the session.
   expect(await refusal(second)).toMatchObject({
     reason: "WAYBILL_STALE",
     metadata: { served: "true" },
@@ -193,7 +193,7 @@ test("a transaction that is open when a message goes out is the handler's mistak
   expect(rowCount).toBe(0);
 });
 
-/** A server whose SetItems does something else. */
+/** A server with another SetItems handler. */
 async function serveOther(setItems: All["setItems"], more: { spills?: Spills } = {}) {
   const causes: unknown[] = [];
   const log = {
@@ -287,7 +287,7 @@ test("a handler that advances before its first message does so when it is opened
     return heard;
   };
   expect(await quantities()).toEqual([3]);
-  // First what was made, then the handler from there: its waybills come with its message.
+  // First the saved responses, then new ones of the handler, each with its waybill.
   expect(await quantities()).toEqual([3, 5]);
   // Where there is none, they come at the end.
   isSilent = true;

@@ -66,7 +66,7 @@ const resume = (clients: Clients, key?: string) =>
 const bind = (clients: Clients, from: string, token: string) =>
   step(clients.checkout.bindCheckout, {}, { waybill: from, token });
 
-/** Runs calls while nobody may lock an anchor, until all of them have read what they read, and wait for that. */
+/** Runs calls while the anchor table is locked, until all of them have read and wait for the lock. */
 async function together<T>(...calls: (() => Promise<T>)[]): Promise<string[]> {
   await gate!.query("BEGIN; LOCK TABLE checkout.anchor IN EXCLUSIVE MODE");
   const made: Promise<T>[] = [];

@@ -39,7 +39,7 @@ let watcher: Client;
 /** Two replicas: each has connections, and a queue of redemptions, of its own. */
 let pools: [Pool, Pool];
 let families: [Families, Families];
-/** What the feed was told. */
+/** Entries that the feed received. */
 const told: unknown[] = [];
 
 beforeAll(async () => {
@@ -216,7 +216,7 @@ test("what identity could not deliver waits in its outbox, and is delivered by w
   });
   const rows = await transaction(pools[0], async (tx) => [await outbox.put(tx, "users/a", 7)]);
   await expect(outbox.deliver(rows)).rejects.toThrow("away");
-  // Whoever wrote it has his time to deliver it himself.
+  // Its writer has time to deliver it first.
   await outbox.deliverLeftOvers();
   await gate.query("UPDATE identity.outbox SET created_at = now() - interval '1 minute'");
   await expect(outbox.deliverLeftOvers()).rejects.toThrow("away");

@@ -27,7 +27,7 @@ const TODAYS = join("proto", "gen", "image.binpb");
 
 let copy: string;
 
-/** A project with what the command takes: today's protos are those of the last release. */
+/** A project for the command, whose protos equal those of the last release. */
 beforeEach(() => {
   copy = mkdtempSync(join(tmpdir(), "waybill-check-"));
   for (const folder of ["test", "proto/released", "proto/gen"]) {
@@ -56,7 +56,7 @@ function change(file: string, message: string, edit: (message: DescriptorProto) 
   writeFileSync(join(copy, TODAYS), toBinary(FileDescriptorSetSchema, set));
 }
 
-/** What the command says, and how it exits. */
+/** Output and exit code of the command. */
 function check(...steps: string[]): { status: number | null; said: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, ["test/check.ts", ...steps], {
     cwd: copy,

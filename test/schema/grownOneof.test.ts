@@ -36,7 +36,7 @@ interface Running extends Replica {
   readonly asked: Partial<Record<Branch, number>>;
 }
 
-/** A session, and what was written to it last: who has made a change is said by its answer. */
+/** A session and its last write. Each response names the program that made the change. */
 interface Written {
   waybill: string;
   readonly fields: Partial<Record<Program, string>>;
@@ -46,7 +46,7 @@ interface Written {
 let keys: KeyService;
 let frontProxy: FrontProxy;
 let codecs: Codecs;
-/** Between the revisions: the older one has no way of saying `e`. What it does not know it keeps. */
+/** Between the revisions: the older one cannot express `e`, but preserves unknown fields. */
 let upgrades: Upgrades;
 const answers = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
 const running = new Map<Program, Running>();
@@ -118,7 +118,7 @@ test.each(["carried", "anchored"] as const)(
     const contract = contractOf(2, mode).method(GET_CHECKOUT).session!;
     const reader = new Sessions(contract, codecs.next, ring, { upgrades });
 
-    /** What a waybill says is all that was written, in a revision. */
+    /** Checks that a waybill holds every write, in the given revision. */
     async function expectWritten({ waybill, fields, choice }: Written, revision: number) {
       const { state, envelope } = await reader.open(fromCompact(waybill)!);
       const { old = "", current = "", next = "" } = fields;
@@ -153,7 +153,7 @@ test.each(["carried", "anchored"] as const)(
       }
     }
 
-    /** Makes random changes, and counts what became of them. */
+    /** Makes random changes, and counts their outcomes. */
     async function changes(times: number, revision: number): Promise<Record<string, number>> {
       const outcomes: Record<string, number> = {};
       for (let turn = 0; turn < times; turn += 1) {
@@ -171,8 +171,8 @@ test.each(["carried", "anchored"] as const)(
       const { waybill } = await step(clients.checkout.beginCheckout, {});
       sessions.push({ waybill: waybill!, fields: {}, choice: undefined });
     }
-    // What the next program cannot say yet the front proxy gives to another, where a call may be repeated:
-    // that one does what it knows.
+    // The front proxy retries a call that a program cannot serve yet on another replica, if it may be repeated:
+    // that one applies the fields that it knows.
     expect(await changes(150, 1)).toMatchObject({ old: SOME, current: SOME, next: SOME });
     expect(asked.e).toEqual(SOME);
 

@@ -7,7 +7,7 @@ import type { SessionOptions } from "#shared/session/options.ts";
 import type { SessionContract } from "#shared/waybill/session.ts";
 import { contract } from "../support/clients.ts";
 
-/** A checkout's state, whatever a program knows of it. */
+/** A checkout's state, with the fields that a program knows. */
 export type State = Record<string, unknown> & { part?: Record<string, unknown> | undefined };
 
 export const GET_CHECKOUT = "/waybill.checkout.v1.CheckoutService/GetCheckout";
@@ -47,7 +47,7 @@ export async function serveProgram(
   return { server, address: `127.0.0.1:${port}` };
 }
 
-/** What a program answers. @param order whatever it has to say */
+/** A program's response. @param order the program's name */
 export const checkout = (order: string): Checkout => ({
   items: [],
   address: undefined,

@@ -3,7 +3,7 @@ import type { SessionContract, StateCodec } from "#shared/waybill/session.ts";
 import { checkout, type Replica, type State, serveProgram } from "./program.ts";
 import { compile } from "./protos.ts";
 
-/** What each program knows of the state: every one of them more than the one before. */
+/** The state fields that each program knows, each program more than the previous one. */
 export const OLD = `
 message State { string old = 1; Part part = 2; oneof choice { string a = 10; int32 b = 11; } }
 message Part { string old = 1; }`;
@@ -31,7 +31,7 @@ export async function compilePrograms({ grown = false } = {}): Promise<Codecs> {
   return { old: a!.codec, current: b!.codec, next: c!.codec };
 }
 
-/** What a program is started with, besides what it knows. */
+/** Start options of a program. */
 export interface Started extends Omit<SessionOptions<State>, "state"> {
   readonly revision?: number;
   readonly mode?: SessionContract["mode"];
@@ -40,8 +40,8 @@ export interface Started extends Omit<SessionOptions<State>, "state"> {
 }
 
 /**
- * A replica of a program. AddItem sets what the program knows to the product's name, and of the branches
- * that it knows the one of the quantity. Each answer says which program it is.
+ * A replica of a program. AddItem sets each field that the program knows to the product's name, and the
+ * oneof branch that the quantity selects, if known. Each response names the program.
  */
 export function serve(
   program: Program,
@@ -87,7 +87,7 @@ export const choiceOf = (branch: Branch, product: string) => ({
   value: branch === "b" ? Number(product.slice("products/".length)) : product,
 });
 
-/** Of a state what the old program's own code would copy by name. */
+/** The fields of a state that the old program's own code copies by name. */
 function known(state: State): State {
   return { old: state["old"], choice: state["choice"] };
 }

@@ -6,7 +6,7 @@ import type { StateCodec } from "#shared/waybill/session.ts";
 const PROJECT = join(import.meta.dirname, "..", "..");
 const BIN = join(PROJECT, "node_modules", ".bin");
 
-/** What a version of a program knows of its state. */
+/** The state that a version of a program knows. */
 export interface Compiled<State> {
   /** The descriptor set of a service whose sessions have it. */
   readonly image: Buffer;
@@ -17,10 +17,10 @@ export interface Compiled<State> {
  * Compiles a service `state.v1.StateService` with sessions of audience `state`, as a project of its own
  * would: with buf and ts-proto.
  *
- * @param state what follows the proto's imports: `message State {…}` and what it takes
+ * @param state proto text after the imports: `message State {…}` and its types
  */
 export async function compile<State>(state: string, revision = 1): Promise<Compiled<State>> {
-  // Within the project: what is generated imports a package.
+  // Inside the project, because generated code imports a package.
   mkdirSync(join(PROJECT, ".cache"), { recursive: true });
   const folder = mkdtempSync(join(PROJECT, ".cache", "schema-"));
   try {

@@ -12,7 +12,7 @@ message State {
 }
 message Part { int32 size = 1; }`;
 
-/** What is said of a change of the state. */
+/** Messages about a change of the state. */
 async function faults(change: (state: string) => string, revision = 1): Promise<string[]> {
   const [before, after] = await Promise.all([compile(BEFORE), compile(change(BEFORE), revision)]);
   return faultsOfStates(readContract(before.image), readContract(after.image));

@@ -61,7 +61,7 @@ async function stop({ ring, server, clients }: Replica): Promise<void> {
   await ring.close();
 }
 
-/** What a waybill says its state is, and its revision. */
+/** The state and revision of a waybill. */
 async function read(waybill: string) {
   const sessions = new Sessions(
     contractOf(2).method(GET_CHECKOUT).session!,
@@ -106,7 +106,7 @@ test("a newer revision is sealed once every replica reads it, and until then bot
   const seen = await step(old.clients.checkout.getCheckout, {}, { waybill });
   expect(seen.response.order).toBe('{"$case":"b","value":7}');
 
-  // What the older revision cannot say waits, and says what for.
+  // A change that the older revision cannot express is refused with the reason.
   expect(await refusal(choose(next, "c", waybill!))).toMatchObject({
     reason: "STATE_REVISION_PENDING",
     metadata: { type: "waybill.checkout.v1.CheckoutState", revision: "2" },
@@ -118,7 +118,7 @@ test("a newer revision is sealed once every replica reads it, and until then bot
   const grown = (await choose(next, "c", waybill!)).waybill!;
   expect(await read(grown)).toEqual({ revision: 2, choice: { $case: "c", value: "7" } });
 
-  // Back to the old program: it takes up what it can read, and says what it cannot.
+  // Back to the old program: it resumes the sessions that it can read, and refuses the others by name.
   const back = await start(1);
   await expect.poll(() => sealsRevision(next), { timeout: 20_000 }).toBe(1);
   expect(

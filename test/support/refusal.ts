@@ -1,7 +1,7 @@
 import type { ServiceError } from "@grpc/grpc-js";
 import { type ErrorReport, readError } from "#shared/errors.ts";
 
-/** What a call was refused with. Fails when the call succeeds. */
+/** Returns the error of a refused call. Fails when the call succeeds. */
 export async function refusal(call: Promise<unknown>): Promise<ErrorReport> {
   try {
     await call;
@@ -12,8 +12,8 @@ export async function refusal(call: Promise<unknown>): Promise<ErrorReport> {
 }
 
 /**
- * What a call is refused with, once it is: replicas hear of a revocation a few milliseconds after it
- * was acknowledged. Fails when the call goes on succeeding for longer than the feed's bound.
+ * Repeats a call until it is refused, and returns the error: replicas receive a revocation a few
+ * milliseconds after it was acknowledged. Fails when the call still succeeds after the feed's bound.
  */
 export async function untilRefused(call: () => Promise<unknown>): Promise<ErrorReport> {
   for (const end = Date.now() + 30_000; Date.now() < end; ) {

@@ -1,7 +1,7 @@
 import { Metadata } from "@grpc/grpc-js";
 import type { CallSettings } from "#shared/client/client.ts";
 
-/** What a step was answered. */
+/** The response of a step. */
 export interface Stepped<Response> {
   readonly response: Response;
   /** The waybill in the answer's metadata; undefined when there is none. */

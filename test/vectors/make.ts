@@ -1,6 +1,6 @@
 /**
- * Makes the vectors of the newest format. A file that is there already is what was shipped: it is
- * never made again, and every later version must open it.
+ * Makes the vectors of the newest format. An existing file was shipped: it is never made again, and every
+ * later version must open it.
  */
 import { createHash } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";

@@ -62,7 +62,7 @@ describe.each(FILES)("%s: what was ever shipped is opened for good", (file) => {
     if (envelope.confirmation.length === 0) {
       expect((await opened).state).toMatchObject(state);
     } else {
-      // It is bound to a key, and nobody asks for the proof yet.
+      // It is bound to a key; no proof is required yet.
       await expect(opened).rejects.toMatchObject({ reason: "WAYBILL_INVALID" });
     }
     const { protected: protectedHeader } = toField(sealed);

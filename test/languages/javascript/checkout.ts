@@ -14,7 +14,7 @@ const definition = loadSync("waybill/checkout/v1/checkout.proto", {
   enums: String,
   defaults: true,
 });
-// biome-ignore lint/suspicious/noExplicitAny: what it holds is known when it runs.
+// biome-ignore lint/suspicious/noExplicitAny: the client is built at run time.
 const { waybill: packages } = loadPackageDefinition(definition) as any;
 const client = new packages.checkout.v1.CheckoutService(target, credentials.createInsecure());
 

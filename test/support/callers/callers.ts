@@ -20,7 +20,7 @@ import { contract } from "../clients.ts";
 
 export const SECRET = "correct horse battery staple";
 
-/** A user who can sign in. */
+/** A user with a password. */
 export interface Person {
   readonly name: string;
   readonly username: string;
@@ -31,7 +31,7 @@ export interface Person {
 export interface Account {
   readonly name: string;
   readonly secret: string;
-  /** What it authenticates itself with. */
+  /** Its credential. */
   readonly client: ClientAuthentication;
 }
 
@@ -42,7 +42,7 @@ export function bearer(jwt: string): { metadata: Metadata } {
   return { metadata };
 }
 
-/** Who calls a cluster, and what they have to call with: plain clients that keep and renew nothing. */
+/** Callers of a cluster, with their credentials: plain clients that store and renew nothing. */
 export class Callers {
   readonly identity: ServiceClient<typeof IdentityServiceService>;
   readonly token: ServiceClient<typeof TokenServiceService>;

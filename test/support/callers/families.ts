@@ -10,7 +10,7 @@ import type { TestCluster } from "../cluster.ts";
 export interface FamilyWish {
   /** Name of the client. Default: none. */
   readonly client?: string;
-  /** What it is bound to, such as `jkt:` and a thumbprint. Default: nothing. */
+  /** Key confirmation, such as `jkt:` and a thumbprint. Default: none. */
   readonly confirmation?: string;
 }
 

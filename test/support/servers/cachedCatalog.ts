@@ -21,7 +21,7 @@ import { contract } from "../clients.ts";
 export const METHODS = ["getProduct", "listProducts", "batchGetProducts"] as const;
 export type MethodName = (typeof METHODS)[number];
 
-/** A question: who asks for which products. */
+/** A read: the caller, and the products. */
 export interface Question {
   readonly method: MethodName;
   readonly ids: readonly number[];
@@ -49,7 +49,7 @@ function contractOf(name: MethodName): MethodContract {
  * step between them waits at a gate until the test lets it go on.
  */
 export class CachedCatalog {
-  /** What every product was after each change; a change's number is its place. */
+  /** Every product after each change; the index is the change's number. */
   readonly states: (readonly number[])[];
   readonly changes: Change[] = [];
   clock = 0;
@@ -75,7 +75,7 @@ export class CachedCatalog {
     return number;
   }
 
-  /** What a question is answered without any cache, as things were after a change. */
+  /** The response to a read without any cache, after a change. */
   at({ method, ids, who, lang }: Question, number: number): string {
     const state = this.states[number]!;
     const all = state.map((_, id) => id);
@@ -90,7 +90,7 @@ export class CachedCatalog {
 
   /** Lets one of those that wait go on. @returns whether any waited */
   async release(which: number): Promise<boolean> {
-    // What comes before the next gate is done first.
+    // First runs everything before the next gate.
     await new Promise(setImmediate);
     const [go] = this.#gates.splice(which % Math.max(1, this.#gates.length), 1);
     go?.();
@@ -103,7 +103,7 @@ export class CachedCatalog {
     return cache;
   }
 
-  /** How many calls were answered from what was kept. */
+  /** How many responses came from a cache. */
   get hits(): number {
     return this.#caches.reduce((sum, { stats }) => sum + stats.hits + stats.stale, 0);
   }
@@ -115,7 +115,7 @@ export class CachedCatalog {
     scope.hear(BigInt(upTo), this.changes.slice(from, upTo));
   }
 
-  /** A replica: for each method what it answers. @param scope undefined: it keeps nothing */
+  /** A replica: its response to each method. @param scope undefined: it caches nothing */
   server(scope: CacheScope | undefined): Record<MethodName, Handler> {
     const of = (name: MethodName): Handler => {
       const method = contractOf(name);

@@ -42,7 +42,7 @@ const carried: Contract = {
   },
 };
 
-/** A server of the checkout service whose sessions are carried, so that it needs no database. */
+/** A server of the checkout service with carried sessions: it needs no database. */
 export function carriedCheckout(
   options: Omit<ServerOptions, "contract">,
   handlers: Partial<CheckoutHandlers>,

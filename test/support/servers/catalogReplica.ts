@@ -23,7 +23,7 @@ export const CATALOG = "waybill.catalog.v1.CatalogService";
 /** Longest wait for something that takes milliseconds: less than answers are kept for. */
 export const WAIT = { timeout: 30_000 };
 
-/** A catalog in the test's own process, whose reads, when they have read, may have to wait. */
+/** A catalog in the test's own process, with a gate after each read. */
 export interface CatalogReplica {
   readonly address: string;
   /** Its own answers. */

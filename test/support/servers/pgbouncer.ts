@@ -15,7 +15,7 @@ export const POOL_SIZE = 3;
 /** A real PgBouncer in transaction mode. */
 export interface PgBouncer {
   readonly port: number;
-  /** Address of its console, for who may look. */
+  /** Address of its console. */
   readonly consoleUrl: string;
   stop(): Promise<void>;
 }

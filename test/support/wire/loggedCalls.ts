@@ -20,7 +20,7 @@ if (setup === "own logger") {
   setLogger({ error: write, info: write, debug: write });
 }
 
-// Answers with what no metadata can be, in the head and at the end, or at the end alone.
+// Responds with invalid metadata, in headers and trailers, or in the trailers alone.
 const peer = createServer().listen(0, "127.0.0.1");
 await once(peer, "listening");
 peer.on("stream", (stream: ServerHttp2Stream, headers) => {

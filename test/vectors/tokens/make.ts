@@ -1,6 +1,6 @@
 /**
- * Makes the vectors of the newest access and refresh tokens. A file that is there already is what was
- * shipped: it is never made again, and every later version must take it.
+ * Makes the vectors of the newest access and refresh tokens. An existing file was shipped: it is never made
+ * again, and every later version must accept it.
  */
 import { createPrivateKey, createSecretKey, generateKeyPairSync, randomBytes } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
