@@ -12,26 +12,26 @@ export const protobufPackage = "waybill.audit.v1";
 
 export const protobufFileName = "waybill/audit/v1/audit.proto";
 
-/** One change. Never holds a secret. */
+/** An audit event: a change, its actor, time and origin. Never contains a secret. */
 export interface AuditEvent {
   /** UUIDv7. */
   id: string;
   createTime:
     | Date
     | undefined;
-  /** What was done, such as `token.refresh` or `user.disable`. */
+  /** The action, such as `token.refresh` or `user.disable`. */
   action: string;
-  /** Whether it was done: `OK`, or the reason of the refusal. */
+  /** `OK`, or the error reason of the refusal. */
   outcome: string;
-  /** Who did it: a subject such as `users/{uuid}`, or empty where nobody is known. */
+  /** The subject that acted, such as `users/{uuid}`. Empty if unknown. */
   actor: string;
-  /** The client that he did it through. Empty where none is known. */
+  /** The OAuth client that the actor used. Empty if unknown. */
   client: string;
-  /** What it was done to: a resource name. */
+  /** The resource name of the changed object. */
   target: string;
-  /** The network address that the call came from, as the front proxy saw it. */
+  /** The client's network address as seen by the front proxy. */
   address: string;
-  /** What else matters, such as scopes or the family of a token. */
+  /** Further details, such as scopes or the family of a token. */
   details: { [key: string]: string };
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -43,11 +43,11 @@ export interface AuditEvent_DetailsEntry {
 }
 
 export interface ListAuditEventsRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
-  /** Only those of this actor, of this target, of this action, where given. */
+  /** Filters by actor, target and action. Empty: no filter. */
   actor: string;
   target: string;
   action: string;
@@ -57,7 +57,7 @@ export interface ListAuditEventsRequest {
 export interface ListAuditEventsResponse {
   /** Newest first. */
   auditEvents: AuditEvent[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }

@@ -28,15 +28,15 @@ export const protobufPackage = "waybill.catalog.v1";
 
 export const protobufFileName = "waybill/catalog/v1/catalog.proto";
 
-/** A film for sale. What the data set does not know is left unset. */
+/** A film for sale. Fields that the data set lacks are unset. */
 export interface Product {
   /** Resource name: `products/{number}`. */
   name: string;
   /** The film's title; `Untitled film {number}` where the data set has none. */
   title: string;
-  /** Whether the data set has no title. */
+  /** Whether the data set lacks the title. */
   untitled: boolean;
-  /** When it came out; the day and month are 0 where only the year is known. */
+  /** Release date. Day and month are 0 if only the year is known. */
   releaseDate:
     | DateMessage
     | undefined;
@@ -46,11 +46,11 @@ export interface Product {
   genre: string;
   director: string;
   distributor: string;
-  /** Running time in minutes; 0 where not known. */
+  /** Running time in minutes. 0 if unknown. */
   runningTimeMinutes: number;
-  /** IMDB rating from 0 to 10, in tenths; 0 where not known. */
+  /** IMDB rating in tenths, 0 to 100. 0 if unknown. */
   imdbRatingTenths: number;
-  /** What one costs, delivery apart. */
+  /** Unit price without delivery. */
   price: Money | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -62,30 +62,30 @@ export interface GetProductRequest {
 }
 
 export interface ListProductsRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer to the same filter and order. */
+  /** The `next_page_token` of an earlier response with the same filter and order. */
   pageToken: string;
   /**
-   * Which products (AIP-160): comparisons joined by AND, over `title`, `genre`, `rating`, `director`,
+   * Filter (AIP-160): comparisons joined by AND, over `title`, `genre`, `rating`, `director`,
    * `distributor`, `release_date.year`, `running_time_minutes`, `imdb_rating_tenths`.
-   * Example: `genre = "Drama" AND release_date.year >= 1990`. `title:"moon"` finds titles with it.
+   * Example: `genre = "Drama" AND release_date.year >= 1990`. `title:"moon"` matches titles that contain it.
    */
   filter: string;
-  /** `name` (the default), `title`, `price`, `release_date`; each may be followed by ` desc`. */
+  /** `name` (the default), `title`, `price` or `release_date`, optionally followed by ` desc`. */
   orderBy: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListProductsResponse {
   products: Product[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface BatchGetProductsRequest {
-  /** Names of the products, each once: `products/{number}`. */
+  /** Names of the products, without duplicates: `products/{number}`. */
   names: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -102,38 +102,38 @@ export interface UpdateProductRequest {
     | Product
     | undefined;
   /**
-   * The fields to change, of `title`, `rating`, `genre`, `director`, `distributor`,
-   * `running_time_minutes`, `imdb_rating_tenths` and `price` (USD, in whole cents, more than 0).
-   * Default: those that are set (AIP-134).
+   * Fields to change, among `title`, `rating`, `genre`, `director`, `distributor`,
+   * `running_time_minutes`, `imdb_rating_tenths` and `price` (USD, in whole cents, above 0).
+   * Default: the fields that are set (AIP-134).
    */
   updateMask: string[] | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface WatchChangesRequest {
-  /** The number of the newest change that the caller knows of. 0: he knows of none. */
+  /** The newest change number that the caller has seen. 0: none. */
   afterNumber: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface WatchChangesResponse {
-  /** Every change up to this one is known with this message. */
+  /** With this message the caller has seen every change up to this number. */
   number: bigint;
   /**
-   * Changes after the number that was asked for are kept no more, or there are not so many: whoever has kept
-   * answers drops them all.
+   * The server no longer stores the changes after the requested number, or the number is beyond the newest
+   * change. The caller must drop every cached response.
    */
   gap: boolean;
-  /** In the order in which they were made. */
+  /** In commit order. */
   changes: Change[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A change, once it is committed. */
+/** A committed change. */
 export interface Change {
-  /** One more than that of the change before. */
+  /** The previous change's number plus one. */
   number: bigint;
-  /** The resources that it changed. An answer that names no resources shows every change. */
+  /** The changed resources. A cached response that names no resources is stale after any change. */
   resources: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1095,11 +1095,11 @@ export const Change: MessageFns<Change> = {
 /**
  * Reads and changes products.
  *
- * Every change has a number, one more than the one before: the metadata `change` is of these.
+ * The service numbers its changes consecutively. The metadata key `change` carries such a number.
  */
 export type CatalogServiceService = typeof CatalogServiceService;
 export const CatalogServiceService = {
-  /** One product. */
+  /** Gets a product. */
   getProduct: {
     path: "/waybill.catalog.v1.CatalogService/GetProduct" as const,
     requestStream: false as const,
@@ -1109,7 +1109,7 @@ export const CatalogServiceService = {
     responseSerialize: (value: Product): Buffer => Buffer.from(Product.encode(value).finish()),
     responseDeserialize: (value: Buffer): Product => Product.decode(value),
   },
-  /** Products in pages. */
+  /** Lists products in pages (AIP-158), with a filter (AIP-160) and an order. */
   listProducts: {
     path: "/waybill.catalog.v1.CatalogService/ListProducts" as const,
     requestStream: false as const,
@@ -1120,7 +1120,7 @@ export const CatalogServiceService = {
       Buffer.from(ListProductsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListProductsResponse => ListProductsResponse.decode(value),
   },
-  /** Up to 100 products at once; fails when one of them is not there (AIP-231). */
+  /** Gets up to 100 products. Fails if one of them does not exist (AIP-231). */
   batchGetProducts: {
     path: "/waybill.catalog.v1.CatalogService/BatchGetProducts" as const,
     requestStream: false as const,
@@ -1132,7 +1132,7 @@ export const CatalogServiceService = {
       Buffer.from(BatchGetProductsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): BatchGetProductsResponse => BatchGetProductsResponse.decode(value),
   },
-  /** Changes a product (AIP-134). The answer's metadata `change` is the number of the change. */
+  /** Changes a product (AIP-134). The response metadata key `change` carries the number of the change. */
   updateProduct: {
     path: "/waybill.catalog.v1.CatalogService/UpdateProduct" as const,
     requestStream: false as const,
@@ -1143,8 +1143,8 @@ export const CatalogServiceService = {
     responseDeserialize: (value: Buffer): Product => Product.decode(value),
   },
   /**
-   * The changes after a number, and each one more as it is made, for those who keep answers. The first
-   * message comes at once, also when nothing has changed. The stream stays open.
+   * Streams the changes after a number, then each new change, so that caches can drop stale responses.
+   * The first message arrives at once, even if there are no changes. The stream stays open.
    */
   watchChanges: {
     path: "/waybill.catalog.v1.CatalogService/WatchChanges" as const,
@@ -1159,23 +1159,23 @@ export const CatalogServiceService = {
 } as const;
 
 export interface CatalogServiceServer extends UntypedServiceImplementation {
-  /** One product. */
+  /** Gets a product. */
   getProduct: handleUnaryCall<GetProductRequest, Product>;
-  /** Products in pages. */
+  /** Lists products in pages (AIP-158), with a filter (AIP-160) and an order. */
   listProducts: handleUnaryCall<ListProductsRequest, ListProductsResponse>;
-  /** Up to 100 products at once; fails when one of them is not there (AIP-231). */
+  /** Gets up to 100 products. Fails if one of them does not exist (AIP-231). */
   batchGetProducts: handleUnaryCall<BatchGetProductsRequest, BatchGetProductsResponse>;
-  /** Changes a product (AIP-134). The answer's metadata `change` is the number of the change. */
+  /** Changes a product (AIP-134). The response metadata key `change` carries the number of the change. */
   updateProduct: handleUnaryCall<UpdateProductRequest, Product>;
   /**
-   * The changes after a number, and each one more as it is made, for those who keep answers. The first
-   * message comes at once, also when nothing has changed. The stream stays open.
+   * Streams the changes after a number, then each new change, so that caches can drop stale responses.
+   * The first message arrives at once, even if there are no changes. The stream stays open.
    */
   watchChanges: handleServerStreamingCall<WatchChangesRequest, WatchChangesResponse>;
 }
 
 export interface CatalogServiceClient extends Client {
-  /** One product. */
+  /** Gets a product. */
   getProduct(
     request: GetProductRequest,
     callback: (error: ServiceError | null, response: Product) => void,
@@ -1191,7 +1191,7 @@ export interface CatalogServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Product) => void,
   ): ClientUnaryCall;
-  /** Products in pages. */
+  /** Lists products in pages (AIP-158), with a filter (AIP-160) and an order. */
   listProducts(
     request: ListProductsRequest,
     callback: (error: ServiceError | null, response: ListProductsResponse) => void,
@@ -1207,7 +1207,7 @@ export interface CatalogServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListProductsResponse) => void,
   ): ClientUnaryCall;
-  /** Up to 100 products at once; fails when one of them is not there (AIP-231). */
+  /** Gets up to 100 products. Fails if one of them does not exist (AIP-231). */
   batchGetProducts(
     request: BatchGetProductsRequest,
     callback: (error: ServiceError | null, response: BatchGetProductsResponse) => void,
@@ -1223,7 +1223,7 @@ export interface CatalogServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: BatchGetProductsResponse) => void,
   ): ClientUnaryCall;
-  /** Changes a product (AIP-134). The answer's metadata `change` is the number of the change. */
+  /** Changes a product (AIP-134). The response metadata key `change` carries the number of the change. */
   updateProduct(
     request: UpdateProductRequest,
     callback: (error: ServiceError | null, response: Product) => void,
@@ -1240,8 +1240,8 @@ export interface CatalogServiceClient extends Client {
     callback: (error: ServiceError | null, response: Product) => void,
   ): ClientUnaryCall;
   /**
-   * The changes after a number, and each one more as it is made, for those who keep answers. The first
-   * message comes at once, also when nothing has changed. The stream stays open.
+   * Streams the changes after a number, then each new change, so that caches can drop stale responses.
+   * The first message arrives at once, even if there are no changes. The stream stays open.
    */
   watchChanges(
     request: WatchChangesRequest,

@@ -34,21 +34,21 @@ export const protobufPackage = "waybill.checkout.v1";
 
 export const protobufFileName = "waybill/checkout/v1/checkout.proto";
 
-/** A checkout as its owner sees it. */
+/** The client's view of a checkout. */
 export interface Checkout {
   items: CheckoutItem[];
   address: PostalAddress | undefined;
   deliverySpeed: DeliverySpeed;
-  /** Set by QuoteCheckout, unset by every change after it. */
+  /** Set by QuoteCheckout. Every later change unsets it. */
   quote:
     | Quote
     | undefined;
-  /** The order, once placed: `orders/{uuid}`. A checkout that has one can't be changed any more. */
+  /** The placed order: `orders/{uuid}`. A checkout with an order cannot change. */
   order: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** An order, once placed. */
+/** A placed order. */
 export interface Order {
   /** Resource name: `orders/{uuid}`; the UUID is the checkout's session id. */
   name: string;
@@ -60,7 +60,7 @@ export interface Order {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What one way of delivery costs. */
+/** A delivery option with its price and duration. */
 export interface DeliveryOption {
   deliverySpeed: DeliverySpeed;
   price: Money | undefined;
@@ -79,32 +79,32 @@ export interface GetCheckoutRequest {
 export interface AddItemRequest {
   /** Name of the product in the catalog: `products/{number}`. */
   product: string;
-  /** How many to add, 1 to 99. Not given: 1. */
+  /** Quantity to add, 1 to 99. Default: 1. */
   quantity?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** How many of a product there are to be. */
+/** A product and its target quantity. */
 export interface ItemQuantity {
   /** Name of the product in the catalog: `products/{number}`. */
   product: string;
-  /** 0 to 99. 0: it is not in the basket any more. */
+  /** 0 to 99. 0 removes the product. */
   quantity: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface SetItemsRequest {
-  /** At most 60, each of another product, done in their order. */
+  /** At most 60 items of different products, applied in order. */
   items: ItemQuantity[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A change that was made. */
+/** One change that the call made. */
 export interface SetItemsResponse {
   item:
     | ItemQuantity
     | undefined;
-  /** The checkout's waybill after it. */
+  /** The checkout's waybill after the change. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -115,11 +115,11 @@ export interface EditItemsRequest {
 }
 
 export interface EditItemsResponse {
-  /** The checkout after the request that this answers. */
+  /** The checkout after the request. */
   checkout:
     | Checkout
     | undefined;
-  /** Its waybill, where the request has changed it. */
+  /** The checkout's next waybill, if the request changed it. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -127,30 +127,30 @@ export interface EditItemsResponse {
 export interface UploadItemsRequest {
   /** Name of the product in the catalog: `products/{number}`. */
   product: string;
-  /** How many to add, 1 to 99. Not given: 1. */
+  /** Quantity to add, 1 to 99. Default: 1. */
   quantity?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface UpdateItemRequest {
-  /** A product that is in the basket. */
+  /** A product in the basket. */
   product: string;
-  /** How many there are to be, 1 to 99. */
+  /** Target quantity, 1 to 99. */
   quantity: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface RemoveItemRequest {
-  /** A product that is in the basket. */
+  /** A product in the basket. */
   product: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface SetAddressRequest {
   /**
-   * Where the order goes. Where it names no recipient, a caller who is signed in is it, under the name
-   * that `identity` knows him by. `region_code` (ISO 3166-1 alpha-2), `locality` and at least one of
-   * `address_lines` are required.
+   * Delivery address. Required: `region_code` (ISO 3166-1 alpha-2), `locality` and at least one of
+   * `address_lines`. If it names no recipient and the caller is signed in, the recipient is the caller's
+   * display name from `identity`.
    */
   address: PostalAddress | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -203,16 +203,16 @@ export interface GetOrderRequest {
 }
 
 export interface ListOrdersRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListOrdersResponse {
   orders: Order[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -2291,16 +2291,16 @@ export const ListOrdersResponse: MessageFns<ListOrdersResponse> = {
 };
 
 /**
- * From an empty basket to an order.
+ * Takes a customer from an empty basket to an order.
  *
- * BeginCheckout answers the first waybill in the metadata `waybill`. Each later call sends the newest
- * one and, where it changed something, is answered with the next.
+ * BeginCheckout returns the first waybill in the metadata key `waybill`. Each later call sends the newest
+ * waybill. If the call changes the state, its response carries the next waybill.
  */
 export type CheckoutServiceService = typeof CheckoutServiceService;
 export const CheckoutServiceService = {
   /**
-   * Begins a checkout with an empty basket. With the waybill of an earlier checkout, the new one has
-   * the same owner, whose orders it can list.
+   * Begins a checkout with an empty basket. If the request carries the waybill of an earlier checkout, the
+   * new checkout has the same owner and can list that owner's orders.
    */
   beginCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/BeginCheckout" as const,
@@ -2311,7 +2311,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** The checkout as it stands. */
+  /** Gets the checkout in the waybill. */
   getCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/GetCheckout" as const,
     requestStream: false as const,
@@ -2321,7 +2321,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** Adds some of a product; to what is there already, if any. */
+  /** Adds a quantity of a product to the basket. */
   addItem: {
     path: "/waybill.checkout.v1.CheckoutService/AddItem" as const,
     requestStream: false as const,
@@ -2332,9 +2332,9 @@ export const CheckoutServiceService = {
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
   /**
-   * Sets how many of each of several products are in the basket, one after another, and answers each
-   * change with the waybill to go on from. What is so already is not changed and not answered: a call
-   * that breaks is made again, with the last waybill, and does what is left.
+   * Sets the quantities of several products in order, and streams one response with a waybill per change.
+   * Quantities that are already right get no response. To resume a broken stream, call again with the last
+   * waybill: the server makes only the changes that are left.
    */
   setItems: {
     path: "/waybill.checkout.v1.CheckoutService/SetItems" as const,
@@ -2346,8 +2346,8 @@ export const CheckoutServiceService = {
     responseDeserialize: (value: Buffer): SetItemsResponse => SetItemsResponse.decode(value),
   },
   /**
-   * Sets how many of a product are in the basket, for each request, and answers it with the waybill to
-   * go on from; without one where nothing has changed.
+   * Sets the quantity of a product for each request in the stream. Each response carries the next waybill,
+   * unless the request changed nothing.
    */
   editItems: {
     path: "/waybill.checkout.v1.CheckoutService/EditItems" as const,
@@ -2358,7 +2358,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: EditItemsResponse): Buffer => Buffer.from(EditItemsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EditItemsResponse => EditItemsResponse.decode(value),
   },
-  /** Adds what a caller sends, item after item: all of it when he is done, or nothing. */
+  /** Adds every item in the stream when the client ends it, or none. */
   uploadItems: {
     path: "/waybill.checkout.v1.CheckoutService/UploadItems" as const,
     requestStream: true as const,
@@ -2368,7 +2368,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** Sets how many of a product are in the basket. */
+  /** Sets the quantity of a product in the basket. */
   updateItem: {
     path: "/waybill.checkout.v1.CheckoutService/UpdateItem" as const,
     requestStream: false as const,
@@ -2378,7 +2378,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** Takes a product out of the basket. */
+  /** Removes a product from the basket. */
   removeItem: {
     path: "/waybill.checkout.v1.CheckoutService/RemoveItem" as const,
     requestStream: false as const,
@@ -2388,7 +2388,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** Sets where the order goes. */
+  /** Sets the delivery address. */
   setAddress: {
     path: "/waybill.checkout.v1.CheckoutService/SetAddress" as const,
     requestStream: false as const,
@@ -2398,7 +2398,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** What each way of delivery costs for this basket and address. */
+  /** Lists the delivery options and their prices for this basket and address. */
   listDeliveryOptions: {
     path: "/waybill.checkout.v1.CheckoutService/ListDeliveryOptions" as const,
     requestStream: false as const,
@@ -2410,7 +2410,7 @@ export const CheckoutServiceService = {
       Buffer.from(ListDeliveryOptionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListDeliveryOptionsResponse => ListDeliveryOptionsResponse.decode(value),
   },
-  /** Chooses the way of delivery. */
+  /** Chooses a delivery option. */
   chooseDelivery: {
     path: "/waybill.checkout.v1.CheckoutService/ChooseDelivery" as const,
     requestStream: false as const,
@@ -2422,8 +2422,8 @@ export const CheckoutServiceService = {
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
   /**
-   * Works out the total, by the prices that the catalog has now. Needs at least one item, an address and a
-   * way of delivery.
+   * Computes the total at the catalog's current prices. Requires at least one item, an address and a
+   * delivery option.
    */
   quoteCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/QuoteCheckout" as const,
@@ -2435,8 +2435,8 @@ export const CheckoutServiceService = {
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
   /**
-   * Places the order as quoted, and takes its items from the stock. A checkout places one order,
-   * however often it is asked: asking again answers the same order.
+   * Places the quoted order and takes its items from stock. A checkout places at most one order: further calls
+   * return the same order.
    */
   placeOrder: {
     path: "/waybill.checkout.v1.CheckoutService/PlaceOrder" as const,
@@ -2448,8 +2448,8 @@ export const CheckoutServiceService = {
     responseDeserialize: (value: Buffer): Order => Order.decode(value),
   },
   /**
-   * Goes on with a checkout that was begun before sign-in, as the caller's own: with the same basket,
-   * in a new session. The old one's waybills are refused from then on.
+   * Moves a checkout that was begun before sign-in to the caller: begins a new session with the same basket,
+   * owned by the caller, and revokes the old one.
    */
   bindCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/BindCheckout" as const,
@@ -2461,8 +2461,8 @@ export const CheckoutServiceService = {
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
   /**
-   * Takes up a checkout of the caller's where it stands, without its waybill: on another device, or
-   * after the waybill was lost. Waybills that others hold of it are stale from then on.
+   * Resumes a checkout of the caller at its current version without its waybill: on another device, or after
+   * the waybill was lost. Its older waybills become stale.
    */
   resumeCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/ResumeCheckout" as const,
@@ -2474,7 +2474,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Checkout): Buffer => Buffer.from(Checkout.encode(value).finish()),
     responseDeserialize: (value: Buffer): Checkout => Checkout.decode(value),
   },
-  /** Gives the checkout up: the caller is told to drop its waybill. */
+  /** Ends the checkout and tells the client to drop its waybill. */
   endCheckout: {
     path: "/waybill.checkout.v1.CheckoutService/EndCheckout" as const,
     requestStream: false as const,
@@ -2484,7 +2484,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: EndCheckoutResponse): Buffer => Buffer.from(EndCheckoutResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EndCheckoutResponse => EndCheckoutResponse.decode(value),
   },
-  /** One order of the checkout's owner. */
+  /** Gets an order of the checkout's owner. */
   getOrder: {
     path: "/waybill.checkout.v1.CheckoutService/GetOrder" as const,
     requestStream: false as const,
@@ -2494,7 +2494,7 @@ export const CheckoutServiceService = {
     responseSerialize: (value: Order): Buffer => Buffer.from(Order.encode(value).finish()),
     responseDeserialize: (value: Buffer): Order => Order.decode(value),
   },
-  /** The orders of the checkout's owner, newest first. */
+  /** Lists the orders of the checkout's owner, newest first. */
   listOrders: {
     path: "/waybill.checkout.v1.CheckoutService/ListOrders" as const,
     requestStream: false as const,
@@ -2508,69 +2508,69 @@ export const CheckoutServiceService = {
 
 export interface CheckoutServiceServer extends UntypedServiceImplementation {
   /**
-   * Begins a checkout with an empty basket. With the waybill of an earlier checkout, the new one has
-   * the same owner, whose orders it can list.
+   * Begins a checkout with an empty basket. If the request carries the waybill of an earlier checkout, the
+   * new checkout has the same owner and can list that owner's orders.
    */
   beginCheckout: handleUnaryCall<BeginCheckoutRequest, Checkout>;
-  /** The checkout as it stands. */
+  /** Gets the checkout in the waybill. */
   getCheckout: handleUnaryCall<GetCheckoutRequest, Checkout>;
-  /** Adds some of a product; to what is there already, if any. */
+  /** Adds a quantity of a product to the basket. */
   addItem: handleUnaryCall<AddItemRequest, Checkout>;
   /**
-   * Sets how many of each of several products are in the basket, one after another, and answers each
-   * change with the waybill to go on from. What is so already is not changed and not answered: a call
-   * that breaks is made again, with the last waybill, and does what is left.
+   * Sets the quantities of several products in order, and streams one response with a waybill per change.
+   * Quantities that are already right get no response. To resume a broken stream, call again with the last
+   * waybill: the server makes only the changes that are left.
    */
   setItems: handleServerStreamingCall<SetItemsRequest, SetItemsResponse>;
   /**
-   * Sets how many of a product are in the basket, for each request, and answers it with the waybill to
-   * go on from; without one where nothing has changed.
+   * Sets the quantity of a product for each request in the stream. Each response carries the next waybill,
+   * unless the request changed nothing.
    */
   editItems: handleBidiStreamingCall<EditItemsRequest, EditItemsResponse>;
-  /** Adds what a caller sends, item after item: all of it when he is done, or nothing. */
+  /** Adds every item in the stream when the client ends it, or none. */
   uploadItems: handleClientStreamingCall<UploadItemsRequest, Checkout>;
-  /** Sets how many of a product are in the basket. */
+  /** Sets the quantity of a product in the basket. */
   updateItem: handleUnaryCall<UpdateItemRequest, Checkout>;
-  /** Takes a product out of the basket. */
+  /** Removes a product from the basket. */
   removeItem: handleUnaryCall<RemoveItemRequest, Checkout>;
-  /** Sets where the order goes. */
+  /** Sets the delivery address. */
   setAddress: handleUnaryCall<SetAddressRequest, Checkout>;
-  /** What each way of delivery costs for this basket and address. */
+  /** Lists the delivery options and their prices for this basket and address. */
   listDeliveryOptions: handleUnaryCall<ListDeliveryOptionsRequest, ListDeliveryOptionsResponse>;
-  /** Chooses the way of delivery. */
+  /** Chooses a delivery option. */
   chooseDelivery: handleUnaryCall<ChooseDeliveryRequest, Checkout>;
   /**
-   * Works out the total, by the prices that the catalog has now. Needs at least one item, an address and a
-   * way of delivery.
+   * Computes the total at the catalog's current prices. Requires at least one item, an address and a
+   * delivery option.
    */
   quoteCheckout: handleUnaryCall<QuoteCheckoutRequest, Checkout>;
   /**
-   * Places the order as quoted, and takes its items from the stock. A checkout places one order,
-   * however often it is asked: asking again answers the same order.
+   * Places the quoted order and takes its items from stock. A checkout places at most one order: further calls
+   * return the same order.
    */
   placeOrder: handleUnaryCall<PlaceOrderRequest, Order>;
   /**
-   * Goes on with a checkout that was begun before sign-in, as the caller's own: with the same basket,
-   * in a new session. The old one's waybills are refused from then on.
+   * Moves a checkout that was begun before sign-in to the caller: begins a new session with the same basket,
+   * owned by the caller, and revokes the old one.
    */
   bindCheckout: handleUnaryCall<BindCheckoutRequest, Checkout>;
   /**
-   * Takes up a checkout of the caller's where it stands, without its waybill: on another device, or
-   * after the waybill was lost. Waybills that others hold of it are stale from then on.
+   * Resumes a checkout of the caller at its current version without its waybill: on another device, or after
+   * the waybill was lost. Its older waybills become stale.
    */
   resumeCheckout: handleUnaryCall<ResumeCheckoutRequest, Checkout>;
-  /** Gives the checkout up: the caller is told to drop its waybill. */
+  /** Ends the checkout and tells the client to drop its waybill. */
   endCheckout: handleUnaryCall<EndCheckoutRequest, EndCheckoutResponse>;
-  /** One order of the checkout's owner. */
+  /** Gets an order of the checkout's owner. */
   getOrder: handleUnaryCall<GetOrderRequest, Order>;
-  /** The orders of the checkout's owner, newest first. */
+  /** Lists the orders of the checkout's owner, newest first. */
   listOrders: handleUnaryCall<ListOrdersRequest, ListOrdersResponse>;
 }
 
 export interface CheckoutServiceClient extends Client {
   /**
-   * Begins a checkout with an empty basket. With the waybill of an earlier checkout, the new one has
-   * the same owner, whose orders it can list.
+   * Begins a checkout with an empty basket. If the request carries the waybill of an earlier checkout, the
+   * new checkout has the same owner and can list that owner's orders.
    */
   beginCheckout(
     request: BeginCheckoutRequest,
@@ -2587,7 +2587,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
-  /** The checkout as it stands. */
+  /** Gets the checkout in the waybill. */
   getCheckout(
     request: GetCheckoutRequest,
     callback: (error: ServiceError | null, response: Checkout) => void,
@@ -2603,7 +2603,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
-  /** Adds some of a product; to what is there already, if any. */
+  /** Adds a quantity of a product to the basket. */
   addItem(request: AddItemRequest, callback: (error: ServiceError | null, response: Checkout) => void): ClientUnaryCall;
   addItem(
     request: AddItemRequest,
@@ -2617,9 +2617,9 @@ export interface CheckoutServiceClient extends Client {
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
   /**
-   * Sets how many of each of several products are in the basket, one after another, and answers each
-   * change with the waybill to go on from. What is so already is not changed and not answered: a call
-   * that breaks is made again, with the last waybill, and does what is left.
+   * Sets the quantities of several products in order, and streams one response with a waybill per change.
+   * Quantities that are already right get no response. To resume a broken stream, call again with the last
+   * waybill: the server makes only the changes that are left.
    */
   setItems(request: SetItemsRequest, options?: Partial<CallOptions>): ClientReadableStream<SetItemsResponse>;
   setItems(
@@ -2628,8 +2628,8 @@ export interface CheckoutServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<SetItemsResponse>;
   /**
-   * Sets how many of a product are in the basket, for each request, and answers it with the waybill to
-   * go on from; without one where nothing has changed.
+   * Sets the quantity of a product for each request in the stream. Each response carries the next waybill,
+   * unless the request changed nothing.
    */
   editItems(): ClientDuplexStream<EditItemsRequest, EditItemsResponse>;
   editItems(options: Partial<CallOptions>): ClientDuplexStream<EditItemsRequest, EditItemsResponse>;
@@ -2637,7 +2637,7 @@ export interface CheckoutServiceClient extends Client {
     metadata: Metadata,
     options?: Partial<CallOptions>,
   ): ClientDuplexStream<EditItemsRequest, EditItemsResponse>;
-  /** Adds what a caller sends, item after item: all of it when he is done, or nothing. */
+  /** Adds every item in the stream when the client ends it, or none. */
   uploadItems(
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientWritableStream<UploadItemsRequest>;
@@ -2654,7 +2654,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientWritableStream<UploadItemsRequest>;
-  /** Sets how many of a product are in the basket. */
+  /** Sets the quantity of a product in the basket. */
   updateItem(
     request: UpdateItemRequest,
     callback: (error: ServiceError | null, response: Checkout) => void,
@@ -2670,7 +2670,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
-  /** Takes a product out of the basket. */
+  /** Removes a product from the basket. */
   removeItem(
     request: RemoveItemRequest,
     callback: (error: ServiceError | null, response: Checkout) => void,
@@ -2686,7 +2686,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
-  /** Sets where the order goes. */
+  /** Sets the delivery address. */
   setAddress(
     request: SetAddressRequest,
     callback: (error: ServiceError | null, response: Checkout) => void,
@@ -2702,7 +2702,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
-  /** What each way of delivery costs for this basket and address. */
+  /** Lists the delivery options and their prices for this basket and address. */
   listDeliveryOptions(
     request: ListDeliveryOptionsRequest,
     callback: (error: ServiceError | null, response: ListDeliveryOptionsResponse) => void,
@@ -2718,7 +2718,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListDeliveryOptionsResponse) => void,
   ): ClientUnaryCall;
-  /** Chooses the way of delivery. */
+  /** Chooses a delivery option. */
   chooseDelivery(
     request: ChooseDeliveryRequest,
     callback: (error: ServiceError | null, response: Checkout) => void,
@@ -2735,8 +2735,8 @@ export interface CheckoutServiceClient extends Client {
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
   /**
-   * Works out the total, by the prices that the catalog has now. Needs at least one item, an address and a
-   * way of delivery.
+   * Computes the total at the catalog's current prices. Requires at least one item, an address and a
+   * delivery option.
    */
   quoteCheckout(
     request: QuoteCheckoutRequest,
@@ -2754,8 +2754,8 @@ export interface CheckoutServiceClient extends Client {
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
   /**
-   * Places the order as quoted, and takes its items from the stock. A checkout places one order,
-   * however often it is asked: asking again answers the same order.
+   * Places the quoted order and takes its items from stock. A checkout places at most one order: further calls
+   * return the same order.
    */
   placeOrder(
     request: PlaceOrderRequest,
@@ -2773,8 +2773,8 @@ export interface CheckoutServiceClient extends Client {
     callback: (error: ServiceError | null, response: Order) => void,
   ): ClientUnaryCall;
   /**
-   * Goes on with a checkout that was begun before sign-in, as the caller's own: with the same basket,
-   * in a new session. The old one's waybills are refused from then on.
+   * Moves a checkout that was begun before sign-in to the caller: begins a new session with the same basket,
+   * owned by the caller, and revokes the old one.
    */
   bindCheckout(
     request: BindCheckoutRequest,
@@ -2792,8 +2792,8 @@ export interface CheckoutServiceClient extends Client {
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
   /**
-   * Takes up a checkout of the caller's where it stands, without its waybill: on another device, or
-   * after the waybill was lost. Waybills that others hold of it are stale from then on.
+   * Resumes a checkout of the caller at its current version without its waybill: on another device, or after
+   * the waybill was lost. Its older waybills become stale.
    */
   resumeCheckout(
     request: ResumeCheckoutRequest,
@@ -2810,7 +2810,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Checkout) => void,
   ): ClientUnaryCall;
-  /** Gives the checkout up: the caller is told to drop its waybill. */
+  /** Ends the checkout and tells the client to drop its waybill. */
   endCheckout(
     request: EndCheckoutRequest,
     callback: (error: ServiceError | null, response: EndCheckoutResponse) => void,
@@ -2826,7 +2826,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: EndCheckoutResponse) => void,
   ): ClientUnaryCall;
-  /** One order of the checkout's owner. */
+  /** Gets an order of the checkout's owner. */
   getOrder(request: GetOrderRequest, callback: (error: ServiceError | null, response: Order) => void): ClientUnaryCall;
   getOrder(
     request: GetOrderRequest,
@@ -2839,7 +2839,7 @@ export interface CheckoutServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Order) => void,
   ): ClientUnaryCall;
-  /** The orders of the checkout's owner, newest first. */
+  /** Lists the orders of the checkout's owner, newest first. */
   listOrders(
     request: ListOrdersRequest,
     callback: (error: ServiceError | null, response: ListOrdersResponse) => void,

@@ -13,7 +13,7 @@ export const protobufPackage = "waybill.checkout.v1";
 
 export const protobufFileName = "waybill/checkout/v1/checkout_state.proto";
 
-/** How fast an order is delivered. */
+/** The speed of a delivery. */
 export const DeliverySpeed = {
   DELIVERY_SPEED_UNSPECIFIED: 0,
   /** DELIVERY_SPEED_STANDARD - Five days within the country, ten abroad. */
@@ -32,13 +32,13 @@ export namespace DeliverySpeed {
   export type UNRECOGNIZED = typeof DeliverySpeed.UNRECOGNIZED;
 }
 
-/** What a checkout carries from call to call. Sealed on its way; clients never see it. */
+/** The state that a checkout's waybill carries. It is sealed, so clients cannot read it. */
 export interface CheckoutState {
-  /** In the order in which they were added. */
+  /** In the order of addition. */
   items: CheckoutItem[];
   address: PostalAddress | undefined;
   deliverySpeed: DeliverySpeed;
-  /** Unset once anything that it depends on has changed. */
+  /** Unset by any change that affects it. */
   quote:
     | Quote
     | undefined;
@@ -51,17 +51,14 @@ export interface CheckoutState {
 export interface CheckoutItem {
   /** Resource name in the catalog. */
   product: string;
-  /**
-   * Title and price as the catalog had them when the item was added; from a quote on, the price as it was
-   * then.
-   */
+  /** Title and price in the catalog when the item was added. QuoteCheckout updates the price. */
   title: string;
   unitPrice: Money | undefined;
   quantity: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What the order costs. */
+/** The price of an order. */
 export interface Quote {
   itemsTotal: Money | undefined;
   delivery: Money | undefined;

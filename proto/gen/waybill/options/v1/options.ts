@@ -12,22 +12,19 @@ export const protobufPackage = "waybill.options.v1";
 
 export const protobufFileName = "waybill/options/v1/options.proto";
 
-/** How a service's sessions are kept. */
+/** Whether the server stores the current version of a session. */
 export const Mode = {
-  /** MODE_UNSPECIFIED - Not set: carried. */
+  /** MODE_UNSPECIFIED - MODE_CARRIED. */
   MODE_UNSPECIFIED: 0,
-  /** MODE_CARRIED - Nothing of a session is kept on any server; any unexpired waybill of it is good. */
+  /** MODE_CARRIED - The server stores nothing for a session. Every unexpired waybill of it is valid. */
   MODE_CARRIED: 1,
   /**
-   * MODE_ANCHORED - Postgres keeps which version of the session is the newest. A method that writes refuses every
-   * other waybill, of any number of calls at once one advances, and a call that is made again is
-   * answered as it was the first time.
+   * MODE_ANCHORED - Postgres stores the current version of each session. A method that writes refuses an older waybill, one
+   * of several concurrent calls advances (compare-and-set), and a retry gets the saved response of the
+   * first attempt.
    */
   MODE_ANCHORED: 2,
-  /**
-   * MODE_EITHER - Each session is one or the other, as the handler that begins it says: carried unless it says
-   * anchored.
-   */
+  /** MODE_EITHER - The handler that begins a session chooses between carried (the default) and anchored. */
   MODE_EITHER: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -42,18 +39,18 @@ export namespace Mode {
   export type UNRECOGNIZED = typeof Mode.UNRECOGNIZED;
 }
 
-/** Where it is kept which version of an anchored session is the newest. */
+/** The store of the current versions of anchored sessions. */
 export const Anchor = {
-  /** ANCHOR_UNSPECIFIED - Not set: in the service's own schema. */
+  /** ANCHOR_UNSPECIFIED - ANCHOR_OWN. */
   ANCHOR_UNSPECIFIED: 0,
   /**
-   * ANCHOR_OWN - In the service's own schema: a handler may have rows of its own committed together with the session's
-   * step.
+   * ANCHOR_OWN - The service's own Postgres schema. A handler can commit rows of its own in the transaction that advances
+   * the session.
    */
   ANCHOR_OWN: 1,
   /**
-   * ANCHOR_SESSION - At the session service, for services without a Postgres of their own: the state is all that a handler
-   * changes. It has no transaction.
+   * ANCHOR_SESSION - The session service, for services without a Postgres of their own. Handlers have no transaction and
+   * change only the state.
    */
   ANCHOR_SESSION: 2,
   UNRECOGNIZED: -1,
@@ -69,37 +66,37 @@ export namespace Anchor {
 }
 
 /**
- * What a method does with the session. A stream may begin, read or advance one: it advances where its
- * handler says so, before the first message or with a message that has a carrier field, and at its
- * end, if the state has changed since.
+ * A method's effect on the session. A stream may begin, read or advance a session. It advances wherever its
+ * handler asks for it (before the first message, or with a message that has a carrier field), and at its
+ * end if the state has changed since then.
  */
 export const Step = {
   /** STEP_UNSPECIFIED - The method has no session. */
   STEP_UNSPECIFIED: 0,
   /**
-   * STEP_BEGIN - Begins a session. A waybill sent along names the subject that the new session belongs to; one
-   * that has expired or was revoked says nothing any more, and is no hindrance.
+   * STEP_BEGIN - Begins a session. If the request carries a waybill, the new session has the same owner. An expired or
+   * revoked waybill is ignored.
    */
   STEP_BEGIN: 1,
   /**
-   * STEP_READ - Reads the state in the waybill, which need not be the newest, and answers or refuses by it. Changes made
-   * to it are not sealed.
+   * STEP_READ - Reads the state in the waybill without contacting Postgres, so an old waybill reads old state. Changes
+   * to the state are discarded.
    */
   STEP_READ: 2,
-  /** STEP_ADVANCE - Reads the state and may change it; a changed state is answered with its successor's waybill. */
+  /** STEP_ADVANCE - Reads the state and may change it. If the state changes, the response carries the next waybill. */
   STEP_ADVANCE: 3,
-  /** STEP_END - Ends the session; the caller is told to drop its waybill. One that has an owner is revoked too. */
+  /** STEP_END - Ends the session and tells the client to drop its waybill. A session with an owner is also revoked. */
   STEP_END: 4,
   /**
-   * STEP_BIND - Goes on with the state in a new session that belongs to the caller. The old one is revoked. For
-   * sessions that were begun before sign-in; one of somebody else is refused.
+   * STEP_BIND - Moves a session that was begun before sign-in to the caller: begins a new session with the same state,
+   * owned by the caller, and revokes the old one. Refuses a session of another owner.
    */
   STEP_BIND: 5,
   /**
-   * STEP_RESUME - Takes up a session of the caller's without a waybill: on another device, or after the waybill was
-   * lost. An anchored one goes on from its newest version; that is itself an advance, so older waybills
-   * of it are stale from then on. Of a carried one the state of its last checkpoint goes on in a new
-   * session, which ends no later than the old one would.
+   * STEP_RESUME - Resumes a session of the caller without its waybill: on another device, or after the waybill was lost.
+   * An anchored session resumes at its current version. That is an advance, so its older waybills become
+   * stale. A carried session resumes from its last checkpoint in a new session that ends no later than the
+   * old one.
    */
   STEP_RESUME: 6,
   UNRECOGNIZED: -1,
@@ -118,18 +115,18 @@ export namespace Step {
   export type UNRECOGNIZED = typeof Step.UNRECOGNIZED;
 }
 
-/** Who may call a method. */
+/** The callers that a method accepts. */
 export const Access = {
-  /** ACCESS_UNSPECIFIED - Nobody: a method that declares nothing is refused. */
+  /** ACCESS_UNSPECIFIED - None. The server refuses a method without declared access. */
   ACCESS_UNSPECIFIED: 0,
   /**
-   * ACCESS_PUBLIC - Everybody. Where the method has a step, an access token that is sent along is checked, and its
-   * subject becomes the session's owner.
+   * ACCESS_PUBLIC - Every caller. If the method has a step, the server checks an access token that the request carries, and
+   * the token's subject becomes the session's owner.
    */
   ACCESS_PUBLIC: 1,
-  /** ACCESS_SERVICE - Services of this system, by an assertion signed with their own key. */
+  /** ACCESS_SERVICE - Services of this system, authenticated by an assertion signed with their own key. */
   ACCESS_SERVICE: 2,
-  /** ACCESS_AUTHENTICATED - Who has an access token for the service's audience with all of the method's `scopes`. */
+  /** ACCESS_AUTHENTICATED - Callers with an access token for the service's audience and all of the method's `scopes`. */
   ACCESS_AUTHENTICATED: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -144,100 +141,94 @@ export namespace Access {
   export type UNRECOGNIZED = typeof Access.UNRECOGNIZED;
 }
 
-/** What a service carries. */
+/** The sessions of a service. */
 export interface Session {
-  /**
-   * The service, or group of services, that may open the session's waybills.
-   * Lower-case letters, digits and dashes.
-   */
+  /** The service, or group of services, that can open the waybills. Lower-case letters, digits and dashes. */
   audience: string;
-  /** Full name of the protobuf message that is the state, such as `waybill.checkout.v1.CheckoutState`. */
+  /** Full name of the state message, such as `waybill.checkout.v1.CheckoutState`. */
   state: string;
-  /** Revision of the state's schema. Starts at 1 and grows by one with each change. */
+  /** Revision of the state's schema. Starts at 1. Grows by one with each change other than a new field. */
   revision: number;
-  /** How the sessions are kept. Default: carried. */
+  /** Default: MODE_CARRIED. */
   mode: Mode;
-  /** How long a session lives without an advance. Default: 30 minutes. */
+  /** Lifetime of an unused session. Default: 30 minutes. */
   idle:
     | Duration
     | undefined;
-  /** How long a session lives at most. Default: 24 hours. */
+  /** Absolute lifetime of a session. Default: 24 hours. */
   absolute:
     | Duration
     | undefined;
   /**
-   * Of a carried session with an owner each version whose number this divides is kept, so that he can
-   * resume it. Default: none, but for those that handlers ask for. Of an anchored one the newest is
-   * always kept.
+   * Saves every n-th version of a carried session with an owner as a checkpoint to resume from. Default: only
+   * the checkpoints that handlers request. An anchored session needs none: it resumes at its current version.
    */
   checkpointEvery: number;
-  /** Where anchored sessions stand. Default: in the service's own schema. */
+  /** The store of anchored sessions. Default: ANCHOR_OWN. */
   anchor: Anchor;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What a method does. */
+/** The contract of a method. */
 export interface Method {
-  /** What the method does with the session. Default: nothing. */
+  /** The method's effect on the session. Default: none. */
   step: Step;
-  /** Who may call it. Default: nobody. */
+  /** The accepted callers. Required. */
   access: Access;
-  /** Whether, and for how long, an answer may be kept. Only for methods without side effects. */
+  /** Caching of responses. Only for methods without side effects. */
   cache:
     | Cache
     | undefined;
-  /**
-   * What the access token must allow: every one of these (RFC 6749 section 3.3). Only with
-   * ACCESS_AUTHENTICATED.
-   */
+  /** Scopes that the access token must all have (RFC 6749 section 3.3). Only with ACCESS_AUTHENTICATED. */
   scopes: string[];
-  /** A DPoP proof is good for one call: a second one with it is refused, on any replica. */
+  /** Every replica refuses a replayed DPoP proof: each proof is valid for one call. */
   singleUseProof: boolean;
   /**
-   * Largest request in bytes; of a stream, each of its requests. Default: 64 KiB, and as much again where
-   * the request has a carrier field. A larger one is refused (REQUEST_TOO_LARGE) before it is decoded.
+   * Maximum size in bytes of each request message. Default: 64 KiB, or 128 KiB if the request has a carrier
+   * field. The server refuses a larger request (REQUEST_TOO_LARGE) before decoding it.
    */
   maxRequestBytes: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /**
- * How long an answer stays good, and for whom. The answer carries `etag` and `cache-control` metadata
- * (RFC 9111); a request with `if-none-match` metadata that names the current ETag is answered with an empty
- * message and the metadata `not-modified: 1`. Only for methods without side effects that write no session.
+ * The caching of a method's responses (RFC 9111). Responses carry the metadata keys `etag` and
+ * `cache-control`. If `if-none-match` in the request names the current ETag, the response is an empty message
+ * with the metadata `not-modified: 1`. Only for methods without side effects that write no session.
  *
- * A service may number its changes. The metadata `change` of an answer is the number of one that the answer is
- * at least as new as; a request with `change` is answered by no cache that has not heard of that change.
+ * A service may number its changes. `change` in the response metadata is the number of a change that the
+ * response includes, with all changes before it. A cache that has not yet seen the change named by
+ * `change` in a request does not serve that request.
  */
 export interface Cache {
-  /** How long the answer may be used unasked. Default: not at all; it is validated each time. */
+  /** How long a cached response is fresh. Default: 0; the cache validates it on each use. */
   maxAge:
     | Duration
     | undefined;
-  /** How long after that it may be used while a newer one is fetched (RFC 5861). */
+  /** How long a cache may serve a stale response while it fetches a new one (RFC 5861). */
   staleWhileRevalidate:
     | Duration
     | undefined;
-  /** The answer is the same for every caller. Only with ACCESS_PUBLIC, and without a session. */
+  /** The response is the same for every caller. Only with ACCESS_PUBLIC and without a session. */
   public: boolean;
   /**
-   * The metadata keys that the answer varies by, in lower case (RFC 9110 section 12.5.5). A cache has the
-   * handler see these of the request's metadata, and no others.
+   * The metadata keys that the response varies by, in lower case (RFC 9110 section 12.5.5). With a cache, the
+   * handler sees only these keys of the request metadata.
    */
   vary: string[];
   /**
-   * The field of the request, a string or strings, that names the resources which the answer shows: it
-   * stays good while none of them changes. Default: until anything of the service changes. Whoever hears of
-   * the service's changes drops the answer then, whatever `max_age` says.
+   * The request field (string or repeated string) that names the resources in the response. A cache that
+   * follows the service's changes drops the response when one of these resources changes, even within
+   * `max_age`. Default: when any resource of the service changes.
    */
   resource: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /**
- * A waybill in a message: the parts of the JWE compact serialization (RFC 7516 section 7.1), decoded.
- * The additional authenticated data stays the ASCII base64url form of `protected`.
- * An empty one in the request of a method that begins a session asks for an answer in the message.
+ * A waybill in a message: the decoded parts of a JWE compact serialization (RFC 7516 section 7.1). The
+ * additional authenticated data is the ASCII base64url encoding of `protected`. An empty Waybill in a request
+ * that begins a session asks for the new waybill in the response message.
  */
 export interface Waybill {
   /** The JWE protected header: a JSON object in UTF-8. */

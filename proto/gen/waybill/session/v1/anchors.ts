@@ -24,14 +24,14 @@ export const protobufPackage = "waybill.session.v1";
 
 export const protobufFileName = "waybill/session/v1/anchors.proto";
 
-/** What became of one of several. */
+/** The outcome of one item of a batch. */
 export const Outcome = {
   OUTCOME_UNSPECIFIED: 0,
-  /** OUTCOME_DONE - It is done. */
+  /** OUTCOME_DONE - Committed. */
   OUTCOME_DONE: 1,
-  /** OUTCOME_ELSEWHERE - The session stands elsewhere, or has ended, or there is none. */
+  /** OUTCOME_ELSEWHERE - Not committed: the session has another current version, has ended or does not exist. */
   OUTCOME_ELSEWHERE: 2,
-  /** OUTCOME_UNKNOWN - Nobody knows: the database failed. */
+  /** OUTCOME_UNKNOWN - Unknown: the database failed, so the step may or may not have committed. */
   OUTCOME_UNKNOWN: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -50,43 +50,49 @@ export namespace Outcome {
 export interface Beginning {
   /** UUIDv7 of the session, 16 bytes. */
   sessionId: Buffer;
-  /** Fingerprints of its chain digest: for the anchor, and for its line. */
+  /** Fingerprints of its chain digest: for the anchor and for its row in `advance`. */
   head: Buffer;
   digest: Buffer;
-  /** Its checkpoint, sealed. */
+  /** The session's checkpoint, sealed. */
   answer: Buffer;
   /**
-   * When the session ends at the latest. Its anchor is kept until then; one that would have to be kept for
-   * longer than anchors are kept here is refused: SESSION_TOO_LONG.
+   * Absolute expiry of the session. The anchor is stored until then. A session that outlives the retention of
+   * anchors here is refused: SESSION_TOO_LONG.
    */
   expireTime: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A session's way from one version to the next. */
+/** A step of a session from one version to the next. */
 export interface Move {
   /** UUIDv7 of the session, 16 bytes. */
   sessionId: Buffer;
-  /** What the session must be at: version, and fingerprint of its chain digest. */
+  /**
+   * The expected current version and the fingerprint of its chain digest: the comparison of the
+   * compare-and-set.
+   */
   version: number;
   head: Buffer;
-  /** Fingerprints of the next version's chain digest, and of this one's. */
+  /**
+   * Fingerprints of the next version's chain digest (for the anchor and for its row in `advance`) and of the
+   * expected version's.
+   */
   nextHead: Buffer;
   digest: Buffer;
   parent: Buffer;
-  /** Fingerprint of the call that makes it. */
+  /** Fingerprint of the call that makes the step. */
   call: Buffer;
-  /** What the call is answered, sealed. */
+  /** The call's saved response, sealed. */
   answer: Buffer;
   /** Whether the next version is the last. */
   ended: boolean;
-  /** Whether the answer is kept beside those of later versions, for the session's life. */
+  /** Whether the saved response stays stored beside those of later versions for the session's life. */
   kept: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface BeginAnchorsRequest {
-  /** Who begins them: for the lines that are left. */
+  /** The calling replica, stored in the rows of `advance`. */
   replica: string;
   beginnings: Beginning[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -99,7 +105,7 @@ export interface BeginAnchorsResponse {
 }
 
 export interface AdvanceAnchorsRequest {
-  /** Who makes them: for the lines that are left. */
+  /** The calling replica, stored in the rows of `advance`. */
   replica: string;
   moves: Move[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -118,18 +124,18 @@ export interface GetAnchorRequest {
 }
 
 export interface GetAnchorResponse {
-  /** Not set: there is no such session. */
+  /** Unset if the session does not exist. */
   anchor: Anchor | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Where a session stands. */
+/** The current version of a session. */
 export interface Anchor {
-  /** The newest version, and the fingerprint of its chain digest. */
+  /** The current version and the fingerprint of its chain digest. */
   version: number;
   head: Buffer;
   ended: boolean;
-  /** What its newest advance was answered, sealed. */
+  /** Saved response of the newest advance, sealed. */
   answer: Buffer;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -142,7 +148,7 @@ export interface GetAdvanceRequest {
 }
 
 export interface GetAdvanceResponse {
-  /** Fingerprint of the call that made the version. Empty: there is no such version, or it is the first. */
+  /** Fingerprint of the call that made the version. Empty for version 1 and for a version that does not exist. */
   call: Buffer;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -150,9 +156,9 @@ export interface GetAdvanceResponse {
 export interface ListSavedResponsesRequest {
   /** UUIDv7 of the session, 16 bytes. */
   sessionId: Buffer;
-  /** Those of the versions after this one. */
+  /** List the responses of versions after this one. */
   version: number;
-  /** How many at most. */
+  /** Maximum number of results. */
   limit: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -162,7 +168,7 @@ export interface ListSavedResponsesResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What an advance of a stream was answered. */
+/** The saved response of one advance within a stream. */
 export interface SavedResponse {
   version: number;
   /** Fingerprint of the version's chain digest. */
@@ -1492,13 +1498,13 @@ export const SavedResponse: MessageFns<SavedResponse> = {
 };
 
 /**
- * Keeps which version of each session is the newest, for services whose contract says ANCHOR_SESSION. A
- * service reaches its own sessions alone. Of a chain digest only fingerprints come here, and of what calls
- * are answered only what is sealed under keys that are not here.
+ * Stores the current version of each session for services with ANCHOR_SESSION in their contract. A service
+ * can reach only its own sessions. It sends fingerprints of chain digests, never the digests, and saved
+ * responses only in sealed form: the session service does not have their keys.
  */
 export type AnchorServiceService = typeof AnchorServiceService;
 export const AnchorServiceService = {
-  /** Anchors sessions at their first version. */
+  /** Creates the anchors of new sessions at version 1. */
   beginAnchors: {
     path: "/waybill.session.v1.AnchorService/BeginAnchors" as const,
     requestStream: false as const,
@@ -1510,8 +1516,8 @@ export const AnchorServiceService = {
     responseDeserialize: (value: Buffer): BeginAnchorsResponse => BeginAnchorsResponse.decode(value),
   },
   /**
-   * The compare-and-set of any number of sessions, each by itself. It is not repeated when its answer is
-   * lost: whoever made the call finds what it was answered.
+   * Advances several sessions, each by its own compare-and-set. Do not retry after a lost response: read the
+   * anchor to learn the outcome.
    */
   advanceAnchors: {
     path: "/waybill.session.v1.AnchorService/AdvanceAnchors" as const,
@@ -1524,7 +1530,7 @@ export const AnchorServiceService = {
       Buffer.from(AdvanceAnchorsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AdvanceAnchorsResponse => AdvanceAnchorsResponse.decode(value),
   },
-  /** Where a session stands. */
+  /** Gets the current version of a session and its saved response. */
   getAnchor: {
     path: "/waybill.session.v1.AnchorService/GetAnchor" as const,
     requestStream: false as const,
@@ -1534,7 +1540,7 @@ export const AnchorServiceService = {
     responseSerialize: (value: GetAnchorResponse): Buffer => Buffer.from(GetAnchorResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetAnchorResponse => GetAnchorResponse.decode(value),
   },
-  /** What made a version of a session. */
+  /** Gets the fingerprint of the call that made a version of a session. */
   getAdvance: {
     path: "/waybill.session.v1.AnchorService/GetAdvance" as const,
     requestStream: false as const,
@@ -1544,7 +1550,7 @@ export const AnchorServiceService = {
     responseSerialize: (value: GetAdvanceResponse): Buffer => Buffer.from(GetAdvanceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetAdvanceResponse => GetAdvanceResponse.decode(value),
   },
-  /** What a stream was answered after a version of its session. */
+  /** Lists the saved responses of a stream after a version of its session, so that the stream can resume. */
   listSavedResponses: {
     path: "/waybill.session.v1.AnchorService/ListSavedResponses" as const,
     requestStream: false as const,
@@ -1559,23 +1565,23 @@ export const AnchorServiceService = {
 } as const;
 
 export interface AnchorServiceServer extends UntypedServiceImplementation {
-  /** Anchors sessions at their first version. */
+  /** Creates the anchors of new sessions at version 1. */
   beginAnchors: handleUnaryCall<BeginAnchorsRequest, BeginAnchorsResponse>;
   /**
-   * The compare-and-set of any number of sessions, each by itself. It is not repeated when its answer is
-   * lost: whoever made the call finds what it was answered.
+   * Advances several sessions, each by its own compare-and-set. Do not retry after a lost response: read the
+   * anchor to learn the outcome.
    */
   advanceAnchors: handleUnaryCall<AdvanceAnchorsRequest, AdvanceAnchorsResponse>;
-  /** Where a session stands. */
+  /** Gets the current version of a session and its saved response. */
   getAnchor: handleUnaryCall<GetAnchorRequest, GetAnchorResponse>;
-  /** What made a version of a session. */
+  /** Gets the fingerprint of the call that made a version of a session. */
   getAdvance: handleUnaryCall<GetAdvanceRequest, GetAdvanceResponse>;
-  /** What a stream was answered after a version of its session. */
+  /** Lists the saved responses of a stream after a version of its session, so that the stream can resume. */
   listSavedResponses: handleUnaryCall<ListSavedResponsesRequest, ListSavedResponsesResponse>;
 }
 
 export interface AnchorServiceClient extends Client1 {
-  /** Anchors sessions at their first version. */
+  /** Creates the anchors of new sessions at version 1. */
   beginAnchors(
     request: BeginAnchorsRequest,
     callback: (error: ServiceError | null, response: BeginAnchorsResponse) => void,
@@ -1592,8 +1598,8 @@ export interface AnchorServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: BeginAnchorsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * The compare-and-set of any number of sessions, each by itself. It is not repeated when its answer is
-   * lost: whoever made the call finds what it was answered.
+   * Advances several sessions, each by its own compare-and-set. Do not retry after a lost response: read the
+   * anchor to learn the outcome.
    */
   advanceAnchors(
     request: AdvanceAnchorsRequest,
@@ -1610,7 +1616,7 @@ export interface AnchorServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AdvanceAnchorsResponse) => void,
   ): ClientUnaryCall;
-  /** Where a session stands. */
+  /** Gets the current version of a session and its saved response. */
   getAnchor(
     request: GetAnchorRequest,
     callback: (error: ServiceError | null, response: GetAnchorResponse) => void,
@@ -1626,7 +1632,7 @@ export interface AnchorServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetAnchorResponse) => void,
   ): ClientUnaryCall;
-  /** What made a version of a session. */
+  /** Gets the fingerprint of the call that made a version of a session. */
   getAdvance(
     request: GetAdvanceRequest,
     callback: (error: ServiceError | null, response: GetAdvanceResponse) => void,
@@ -1642,7 +1648,7 @@ export interface AnchorServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetAdvanceResponse) => void,
   ): ClientUnaryCall;
-  /** What a stream was answered after a version of its session. */
+  /** Lists the saved responses of a stream after a version of its session, so that the stream can resume. */
   listSavedResponses(
     request: ListSavedResponsesRequest,
     callback: (error: ServiceError | null, response: ListSavedResponsesResponse) => void,

@@ -27,9 +27,9 @@ export const protobufFileName = "waybill/session/v1/directory.proto";
 export interface RegisterSessionRequest {
   /** UUIDv7 of the session, 16 bytes. */
   sessionId: Buffer;
-  /** Whose it is. */
+  /** The owner. */
   subject: string;
-  /** When it ends at the latest. */
+  /** Absolute expiry of the session. */
   expireTime: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -192,10 +192,10 @@ export const RegisterSessionResponse: MessageFns<RegisterSessionResponse> = {
   },
 };
 
-/** Knows of each owner's anchored sessions, whichever service anchors them. */
+/** Stores which anchored sessions each owner has, across all services. */
 export type DirectoryServiceService = typeof DirectoryServiceService;
 export const DirectoryServiceService = {
-  /** Puts a session on its owner's list, before he gets its first waybill. */
+  /** Adds a session to its owner's list. Services call this before they return the first waybill. */
   registerSession: {
     path: "/waybill.session.v1.DirectoryService/RegisterSession" as const,
     requestStream: false as const,
@@ -210,12 +210,12 @@ export const DirectoryServiceService = {
 } as const;
 
 export interface DirectoryServiceServer extends UntypedServiceImplementation {
-  /** Puts a session on its owner's list, before he gets its first waybill. */
+  /** Adds a session to its owner's list. Services call this before they return the first waybill. */
   registerSession: handleUnaryCall<RegisterSessionRequest, RegisterSessionResponse>;
 }
 
 export interface DirectoryServiceClient extends Client1 {
-  /** Puts a session on its owner's list, before he gets its first waybill. */
+  /** Adds a session to its owner's list. Services call this before they return the first waybill. */
   registerSession(
     request: RegisterSessionRequest,
     callback: (error: ServiceError | null, response: RegisterSessionResponse) => void,

@@ -27,17 +27,17 @@ export const protobufPackage = "waybill.session.v1";
 
 export const protobufFileName = "waybill/session/v1/session.proto";
 
-/** A session as its holder may see it. */
+/** The parts of a session that its holder may see. */
 export interface Session {
   /** Resource name: `sessions/{uuid}`. */
   name: string;
-  /** 1 when begun, one more with each advance. */
+  /** Starts at 1 and grows by one with each advance. */
   version: number;
-  /** When it ends unless it is used. */
+  /** Expiry if the session is not used before then. */
   idleExpireTime:
     | Date
     | undefined;
-  /** When it ends at the latest. */
+  /** Absolute expiry. */
   expireTime:
     | Date
     | undefined;
@@ -50,17 +50,17 @@ export interface Session {
 export interface ListedSession {
   /** Resource name: `sessions/{uuid}`. */
   name: string;
-  /** The service whose session it is. */
+  /** The audience of the session's waybills. */
   audience: string;
   createTime:
     | Date
     | undefined;
-  /** When it ends at the latest. */
+  /** Absolute expiry. */
   expireTime: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What the session carries. */
+/** The state that the session carries. */
 export interface SessionState {
   value:
     | //
@@ -78,17 +78,17 @@ export interface BeginSessionRequest {
   state:
     | SessionState
     | undefined;
-  /** Set (empty) to have the waybill answered in the message. */
+  /** Set this (empty) to receive the waybill in the response message. */
   waybill:
     | Waybill
     | undefined;
-  /** How the session is kept. Default: carried. */
+  /** MODE_CARRIED (the default) or MODE_ANCHORED. */
   mode?:
     | Mode
     | undefined;
   /**
-   * Of a carried session of the caller's each version whose number this divides is kept, so that he can
-   * resume it; 0: none is. Default: none.
+   * Saves every n-th version of the caller's carried session as a checkpoint to resume from. 0 (the
+   * default): no checkpoints.
    */
   checkpointEvery?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -98,13 +98,13 @@ export interface BeginSessionResponse {
   session:
     | Session
     | undefined;
-  /** The session's first waybill, where the request asked for it in the message. */
+  /** The session's first waybill, if the request asked for it in the message. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface OpenSessionRequest {
-  /** The session's waybill, where it is not in the metadata. */
+  /** The session's waybill, unless it is in the metadata. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -113,11 +113,11 @@ export interface OpenSessionResponse {
   session:
     | Session
     | undefined;
-  /** The state as of this version. */
+  /** The state at this version. */
   state:
     | SessionState
     | undefined;
-  /** The same version sealed again, when less than half of the idle life was left. */
+  /** The same version sealed again, if less than half of its idle lifetime was left. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -127,7 +127,7 @@ export interface AdvanceSessionRequest {
   state:
     | SessionState
     | undefined;
-  /** The session's waybill, where it is not in the metadata. */
+  /** The session's waybill, unless it is in the metadata. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -136,13 +136,13 @@ export interface AdvanceSessionResponse {
   session:
     | Session
     | undefined;
-  /** The next version's waybill, where the request sent its own in the message. */
+  /** The next version's waybill, if the request sent its own in the message. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface BindSessionRequest {
-  /** The session's waybill, where it is not in the metadata. */
+  /** The session's waybill, unless it is in the metadata. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -151,13 +151,13 @@ export interface BindSessionResponse {
   session:
     | Session
     | undefined;
-  /** The new session's first waybill, where the request sent its own in the message. */
+  /** The new session's first waybill, if the request sent its own in the message. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface CheckpointSessionRequest {
-  /** The session's waybill, where it is not in the metadata. */
+  /** The session's waybill, unless it is in the metadata. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -166,7 +166,7 @@ export interface CheckpointSessionResponse {
   session:
     | Session
     | undefined;
-  /** The same version sealed again, when less than half of the idle life was left. */
+  /** The same version sealed again, if less than half of its idle lifetime was left. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -178,26 +178,26 @@ export interface ResumeSessionRequest {
 }
 
 export interface ResumeSessionResponse {
-  /** A new one, where the session is carried. */
+  /** A new session if the resumed one is carried. */
   session:
     | Session
     | undefined;
-  /** The state as it stands, or as of the checkpoint. */
+  /** The current state (anchored) or the state of the checkpoint (carried). */
   state: SessionState | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListSessionsRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListSessionsResponse {
   sessions: ListedSession[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -213,7 +213,7 @@ export interface RevokeSessionResponse {
 }
 
 export interface EndSessionRequest {
-  /** The session's waybill, where it is not in the metadata. */
+  /** The session's waybill, unless it is in the metadata. */
   waybill: Waybill | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -2013,18 +2013,17 @@ export const EndSessionResponse: MessageFns<EndSessionResponse> = {
 };
 
 /**
- * Keeps a state of the caller's own making from call to call.
+ * Carries a state that the client defines from call to call.
  *
- * The waybill travels in the metadata `waybill`, or, where the request sends one there, in the
- * message field `waybill`. The service opens and seals waybills of its own audience alone: one of
- * another service is refused.
+ * The waybill travels in the metadata key `waybill`, or in the message field `waybill` if the request
+ * sets it. The service opens and seals waybills of its own audience only.
  */
 export type SessionServiceService = typeof SessionServiceService;
 export const SessionServiceService = {
   /**
-   * Begins a session with a first state. Carried: nothing of it is kept on any server. Anchored: an
-   * older waybill of it is refused by whatever writes, of many calls at once one advances, and a call
-   * that is made again, with the same waybill and `idempotency-key`, is answered as before.
+   * Begins a session with a first state. Carried: the server stores nothing. Anchored: methods that write
+   * refuse an old waybill (WAYBILL_STALE), one of several concurrent calls advances, and a retry with the
+   * same waybill and `idempotency-key` gets the same response.
    */
   beginSession: {
     path: "/waybill.session.v1.SessionService/BeginSession" as const,
@@ -2036,7 +2035,7 @@ export const SessionServiceService = {
       Buffer.from(BeginSessionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): BeginSessionResponse => BeginSessionResponse.decode(value),
   },
-  /** Reads a session's state. */
+  /** Reads the state of a session. */
   openSession: {
     path: "/waybill.session.v1.SessionService/OpenSession" as const,
     requestStream: false as const,
@@ -2046,7 +2045,7 @@ export const SessionServiceService = {
     responseSerialize: (value: OpenSessionResponse): Buffer => Buffer.from(OpenSessionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): OpenSessionResponse => OpenSessionResponse.decode(value),
   },
-  /** Puts a new state in the place of the old one. */
+  /** Replaces the state. */
   advanceSession: {
     path: "/waybill.session.v1.SessionService/AdvanceSession" as const,
     requestStream: false as const,
@@ -2059,8 +2058,8 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): AdvanceSessionResponse => AdvanceSessionResponse.decode(value),
   },
   /**
-   * Goes on with a session that was begun before sign-in, as the caller's own: a new session with the
-   * same state. The old one's waybills are refused from then on.
+   * Moves a session that was begun before sign-in to the caller: begins a new session with the same state,
+   * owned by the caller, and revokes the old one.
    */
   bindSession: {
     path: "/waybill.session.v1.SessionService/BindSession" as const,
@@ -2072,8 +2071,8 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): BindSessionResponse => BindSessionResponse.decode(value),
   },
   /**
-   * Keeps a carried session of the caller's as it is, so that ResumeSession can take it up. Anchored
-   * ones are always kept.
+   * Saves a checkpoint of the caller's carried session, from which ResumeSession can resume. Anchored
+   * sessions need none.
    */
   checkpointSession: {
     path: "/waybill.session.v1.SessionService/CheckpointSession" as const,
@@ -2087,9 +2086,9 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): CheckpointSessionResponse => CheckpointSessionResponse.decode(value),
   },
   /**
-   * Takes up a session of the caller's without its waybill: on another device, or after the waybill was
-   * lost. An anchored one goes on where it stands, and waybills that others hold of it are stale from
-   * then on. Of a carried one the last checkpoint goes on in a new session; the old one stays as it is.
+   * Resumes a session of the caller without its waybill: on another device, or after the waybill was lost.
+   * An anchored session resumes at its current version, and its older waybills become stale. A carried
+   * session resumes from its last checkpoint in a new session, and the old session stays valid.
    */
   resumeSession: {
     path: "/waybill.session.v1.SessionService/ResumeSession" as const,
@@ -2102,8 +2101,8 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): ResumeSessionResponse => ResumeSessionResponse.decode(value),
   },
   /**
-   * The caller's sessions of which anything is kept, those of other services too, newest first: anchored
-   * ones, and carried ones that have a checkpoint. Others are known to nobody but their holders.
+   * Lists the caller's sessions across all services, newest first: anchored sessions, and carried sessions
+   * with a checkpoint. The server does not know of other carried sessions.
    */
   listSessions: {
     path: "/waybill.session.v1.SessionService/ListSessions" as const,
@@ -2115,7 +2114,7 @@ export const SessionServiceService = {
       Buffer.from(ListSessionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListSessionsResponse => ListSessionsResponse.decode(value),
   },
-  /** Ends one of the caller's listed sessions without its waybill: its waybills are refused from then on. */
+  /** Revokes one of the caller's listed sessions without its waybill. Its waybills are refused afterwards. */
   revokeSession: {
     path: "/waybill.session.v1.SessionService/RevokeSession" as const,
     requestStream: false as const,
@@ -2127,9 +2126,9 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): RevokeSessionResponse => RevokeSessionResponse.decode(value),
   },
   /**
-   * Ends a session: the caller is told to drop its waybill. Of a session that is anchored or has an
-   * owner, waybills that were kept are refused from then on; of another nothing is left on any server,
-   * and its stay good until they expire.
+   * Ends a session and tells the client to drop its waybill. If the session is anchored or has an owner, its
+   * waybills are refused afterwards. Otherwise the server stores nothing that could revoke them, and copies
+   * remain valid until they expire.
    */
   endSession: {
     path: "/waybill.session.v1.SessionService/EndSession" as const,
@@ -2144,51 +2143,51 @@ export const SessionServiceService = {
 
 export interface SessionServiceServer extends UntypedServiceImplementation {
   /**
-   * Begins a session with a first state. Carried: nothing of it is kept on any server. Anchored: an
-   * older waybill of it is refused by whatever writes, of many calls at once one advances, and a call
-   * that is made again, with the same waybill and `idempotency-key`, is answered as before.
+   * Begins a session with a first state. Carried: the server stores nothing. Anchored: methods that write
+   * refuse an old waybill (WAYBILL_STALE), one of several concurrent calls advances, and a retry with the
+   * same waybill and `idempotency-key` gets the same response.
    */
   beginSession: handleUnaryCall<BeginSessionRequest, BeginSessionResponse>;
-  /** Reads a session's state. */
+  /** Reads the state of a session. */
   openSession: handleUnaryCall<OpenSessionRequest, OpenSessionResponse>;
-  /** Puts a new state in the place of the old one. */
+  /** Replaces the state. */
   advanceSession: handleUnaryCall<AdvanceSessionRequest, AdvanceSessionResponse>;
   /**
-   * Goes on with a session that was begun before sign-in, as the caller's own: a new session with the
-   * same state. The old one's waybills are refused from then on.
+   * Moves a session that was begun before sign-in to the caller: begins a new session with the same state,
+   * owned by the caller, and revokes the old one.
    */
   bindSession: handleUnaryCall<BindSessionRequest, BindSessionResponse>;
   /**
-   * Keeps a carried session of the caller's as it is, so that ResumeSession can take it up. Anchored
-   * ones are always kept.
+   * Saves a checkpoint of the caller's carried session, from which ResumeSession can resume. Anchored
+   * sessions need none.
    */
   checkpointSession: handleUnaryCall<CheckpointSessionRequest, CheckpointSessionResponse>;
   /**
-   * Takes up a session of the caller's without its waybill: on another device, or after the waybill was
-   * lost. An anchored one goes on where it stands, and waybills that others hold of it are stale from
-   * then on. Of a carried one the last checkpoint goes on in a new session; the old one stays as it is.
+   * Resumes a session of the caller without its waybill: on another device, or after the waybill was lost.
+   * An anchored session resumes at its current version, and its older waybills become stale. A carried
+   * session resumes from its last checkpoint in a new session, and the old session stays valid.
    */
   resumeSession: handleUnaryCall<ResumeSessionRequest, ResumeSessionResponse>;
   /**
-   * The caller's sessions of which anything is kept, those of other services too, newest first: anchored
-   * ones, and carried ones that have a checkpoint. Others are known to nobody but their holders.
+   * Lists the caller's sessions across all services, newest first: anchored sessions, and carried sessions
+   * with a checkpoint. The server does not know of other carried sessions.
    */
   listSessions: handleUnaryCall<ListSessionsRequest, ListSessionsResponse>;
-  /** Ends one of the caller's listed sessions without its waybill: its waybills are refused from then on. */
+  /** Revokes one of the caller's listed sessions without its waybill. Its waybills are refused afterwards. */
   revokeSession: handleUnaryCall<RevokeSessionRequest, RevokeSessionResponse>;
   /**
-   * Ends a session: the caller is told to drop its waybill. Of a session that is anchored or has an
-   * owner, waybills that were kept are refused from then on; of another nothing is left on any server,
-   * and its stay good until they expire.
+   * Ends a session and tells the client to drop its waybill. If the session is anchored or has an owner, its
+   * waybills are refused afterwards. Otherwise the server stores nothing that could revoke them, and copies
+   * remain valid until they expire.
    */
   endSession: handleUnaryCall<EndSessionRequest, EndSessionResponse>;
 }
 
 export interface SessionServiceClient extends Client1 {
   /**
-   * Begins a session with a first state. Carried: nothing of it is kept on any server. Anchored: an
-   * older waybill of it is refused by whatever writes, of many calls at once one advances, and a call
-   * that is made again, with the same waybill and `idempotency-key`, is answered as before.
+   * Begins a session with a first state. Carried: the server stores nothing. Anchored: methods that write
+   * refuse an old waybill (WAYBILL_STALE), one of several concurrent calls advances, and a retry with the
+   * same waybill and `idempotency-key` gets the same response.
    */
   beginSession(
     request: BeginSessionRequest,
@@ -2205,7 +2204,7 @@ export interface SessionServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: BeginSessionResponse) => void,
   ): ClientUnaryCall;
-  /** Reads a session's state. */
+  /** Reads the state of a session. */
   openSession(
     request: OpenSessionRequest,
     callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
@@ -2221,7 +2220,7 @@ export interface SessionServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
   ): ClientUnaryCall;
-  /** Puts a new state in the place of the old one. */
+  /** Replaces the state. */
   advanceSession(
     request: AdvanceSessionRequest,
     callback: (error: ServiceError | null, response: AdvanceSessionResponse) => void,
@@ -2238,8 +2237,8 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: AdvanceSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Goes on with a session that was begun before sign-in, as the caller's own: a new session with the
-   * same state. The old one's waybills are refused from then on.
+   * Moves a session that was begun before sign-in to the caller: begins a new session with the same state,
+   * owned by the caller, and revokes the old one.
    */
   bindSession(
     request: BindSessionRequest,
@@ -2257,8 +2256,8 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: BindSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Keeps a carried session of the caller's as it is, so that ResumeSession can take it up. Anchored
-   * ones are always kept.
+   * Saves a checkpoint of the caller's carried session, from which ResumeSession can resume. Anchored
+   * sessions need none.
    */
   checkpointSession(
     request: CheckpointSessionRequest,
@@ -2276,9 +2275,9 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: CheckpointSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Takes up a session of the caller's without its waybill: on another device, or after the waybill was
-   * lost. An anchored one goes on where it stands, and waybills that others hold of it are stale from
-   * then on. Of a carried one the last checkpoint goes on in a new session; the old one stays as it is.
+   * Resumes a session of the caller without its waybill: on another device, or after the waybill was lost.
+   * An anchored session resumes at its current version, and its older waybills become stale. A carried
+   * session resumes from its last checkpoint in a new session, and the old session stays valid.
    */
   resumeSession(
     request: ResumeSessionRequest,
@@ -2296,8 +2295,8 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: ResumeSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * The caller's sessions of which anything is kept, those of other services too, newest first: anchored
-   * ones, and carried ones that have a checkpoint. Others are known to nobody but their holders.
+   * Lists the caller's sessions across all services, newest first: anchored sessions, and carried sessions
+   * with a checkpoint. The server does not know of other carried sessions.
    */
   listSessions(
     request: ListSessionsRequest,
@@ -2314,7 +2313,7 @@ export interface SessionServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListSessionsResponse) => void,
   ): ClientUnaryCall;
-  /** Ends one of the caller's listed sessions without its waybill: its waybills are refused from then on. */
+  /** Revokes one of the caller's listed sessions without its waybill. Its waybills are refused afterwards. */
   revokeSession(
     request: RevokeSessionRequest,
     callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
@@ -2331,9 +2330,9 @@ export interface SessionServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Ends a session: the caller is told to drop its waybill. Of a session that is anchored or has an
-   * owner, waybills that were kept are refused from then on; of another nothing is left on any server,
-   * and its stay good until they expire.
+   * Ends a session and tells the client to drop its waybill. If the session is anchored or has an owner, its
+   * waybills are refused afterwards. Otherwise the server stores nothing that could revoke them, and copies
+   * remain valid until they expire.
    */
   endSession(
     request: EndSessionRequest,
