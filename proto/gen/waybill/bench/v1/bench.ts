@@ -24,11 +24,11 @@ export const protobufPackage = "waybill.bench.v1";
 
 export const protobufFileName = "waybill/bench/v1/bench.proto";
 
-/** A session's state. */
+/** The session state. */
 export interface Basket {
-  /** What makes up its size. */
+  /** Padding. */
   lines: Buffer;
-  /** How often it was changed. */
+  /** Number of changes. */
   changes: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -37,7 +37,7 @@ export interface BasketRequest {
   waybill:
     | Waybill
     | undefined;
-  /** How many bytes of lines a new session has. */
+  /** Bytes of padding in a new session. */
   size: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -301,7 +301,7 @@ export const BasketResponse: MessageFns<BasketResponse> = {
   },
 };
 
-/** Of whose sessions nothing is kept. */
+/** A service with carried sessions. */
 export type CarriedServiceService = typeof CarriedServiceService;
 export const CarriedServiceService = {
   begin: {
@@ -313,7 +313,7 @@ export const CarriedServiceService = {
     responseSerialize: (value: BasketResponse): Buffer => Buffer.from(BasketResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): BasketResponse => BasketResponse.decode(value),
   },
-  /** Answers how often the basket was changed. */
+  /** Returns the number of changes. */
   read: {
     path: "/waybill.bench.v1.CarriedService/Read" as const,
     requestStream: false as const,
@@ -337,7 +337,7 @@ export const CarriedServiceService = {
 
 export interface CarriedServiceServer extends UntypedServiceImplementation {
   begin: handleUnaryCall<BasketRequest, BasketResponse>;
-  /** Answers how often the basket was changed. */
+  /** Returns the number of changes. */
   read: handleUnaryCall<BasketRequest, BasketResponse>;
   /** Changes the basket. */
   advance: handleUnaryCall<BasketRequest, BasketResponse>;
@@ -359,7 +359,7 @@ export interface CarriedServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: BasketResponse) => void,
   ): ClientUnaryCall;
-  /** Answers how often the basket was changed. */
+  /** Returns the number of changes. */
   read(
     request: BasketRequest,
     callback: (error: ServiceError | null, response: BasketResponse) => void,
@@ -402,7 +402,7 @@ export const CarriedServiceClient = makeGenericClientConstructor(
   serviceName: string;
 };
 
-/** The same, of sessions that are anchored. */
+/** A service with anchored sessions. */
 export type AnchoredServiceService = typeof AnchoredServiceService;
 export const AnchoredServiceService = {
   begin: {

@@ -11,14 +11,14 @@ export const protobufPackage = "waybill.envelope.v1";
 
 export const protobufFileName = "waybill/envelope/v1/envelope.proto";
 
-/** Where in a stream's answer a session advances. */
+/** The point in a stream's response at which the session advances. */
 export const Part = {
   PART_UNSPECIFIED: 0,
-  /** PART_START - Before its first message: the waybill is in the initial metadata. */
+  /** PART_START - Before the first message: the waybill is in the initial metadata. */
   PART_START: 1,
   /** PART_MESSAGE - With a message. */
   PART_MESSAGE: 2,
-  /** PART_END - At its end: the waybill is in the trailers. Where there is one response, it goes with it. */
+  /** PART_END - At the end: the waybill is in the trailers. With a single response, it accompanies the response. */
   PART_END: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -43,49 +43,46 @@ export interface Envelope {
 export interface EnvelopeV1 {
   /** UUIDv7 of the session (RFC 9562 section 5.7), 16 bytes. */
   sessionId: Buffer;
-  /** Version of the state: 1 when begun, one more with each advance. */
+  /** Version of the session. Starts at 1 and grows by one with each advance. */
   version: number;
-  /** Chain digest of this version, and of the one before it. 32 bytes; empty for carried sessions. */
+  /** Chain digests of this version and of the previous one. 32 bytes each. Empty for carried sessions. */
   digest: Buffer;
   parentDigest: Buffer;
-  /** Whose session it is. Never empty. */
+  /** The owner. Never empty. */
   subject: string;
-  /** The client that the session was begun through. Empty when not known. */
+  /** The OAuth client that began the session. Empty if unknown. */
   client: string;
-  /** The audience that may open it. Repeats what its key is derived for. */
+  /** The audience that may open the waybill. Repeats the audience of its derived key. */
   audience: string;
-  /** The subject's epoch when its first token was issued. */
+  /** The subject's epoch when the sign-in's first token was issued. */
   subjectEpoch: number;
   /** The sign-in that the session descends from. */
   familyId: Buffer;
-  /**
-   * When this version was sealed, when it idles out, when the session ends at the latest:
-   * seconds since the Unix epoch.
-   */
+  /** Sealing time, idle expiry and absolute expiry, in seconds since the Unix epoch. */
   issuedAt: bigint;
   idleExpiresAt: bigint;
   expiresAt: bigint;
   /** 1 carried, 2 anchored. */
   mode: number;
-  /** Full name of the state's message, and the revision of its schema. */
+  /** Full name of the state message and the revision of its schema. */
   stateType: string;
   stateRevision: number;
-  /** Key or certificate thumbprint that the caller must prove (RFC 7800). Empty when not bound. */
+  /** Thumbprint of the key or certificate that the caller must prove (RFC 7800). Empty if unbound. */
   confirmation: Buffer;
   content:
     | //
     /** The state, encoded. */
     { $case: "state"; value: Buffer }
     | //
-    /** Where the state lies when it was too large to carry. */
+    /** The address of a state that is too large to carry. */
     { $case: "spill"; value: Spill }
     | undefined;
-  /** Of a carried session each version whose number this divides is kept for its owner. 0: none is. */
+  /** Saves every n-th version of a carried session as a checkpoint for its owner. 0: no checkpoints. */
   checkpointEvery: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** The address of a state that was too large to carry. */
+/** The address of a state that is stored in Postgres because it is too large to carry. */
 export interface Spill {
   /** HMAC-SHA-256 of the state under `key`, 32 bytes. */
   address: Buffer;
@@ -95,8 +92,8 @@ export interface Spill {
 }
 
 /**
- * What an anchored session's newest advance was answered: what its anchor keeps, sealed. The
- * envelope in it is the session's checkpoint.
+ * The saved response of an anchored session's newest advance, sealed in its anchor. Its envelope is the
+ * session's checkpoint.
  */
 export interface SavedResponse {
   version: { $case: "v1"; value: SavedResponseV1 } | undefined;
@@ -105,26 +102,26 @@ export interface SavedResponse {
 
 /** The first format. */
 export interface SavedResponseV1 {
-  /** The anchor that it is of: session, version and chain digest. In another's place it is refused. */
+  /** Session, version and chain digest of its anchor. A saved response moved to another anchor is refused. */
   sessionId: Buffer;
   version: number;
   digest: Buffer;
-  /** Chain digest of the waybill that the call came with. Empty for the answer that began the session. */
+  /** Chain digest of the call's waybill. Empty for the response that began the session. */
   parentDigest: Buffer;
-  /** SHA-256 of the call's `idempotency-key`; without one, its request digest. */
+  /** SHA-256 of the call's `idempotency-key`. Without a key, the request digest. */
   idempotencyDigest: Buffer;
-  /** SHA-256 of the method and of the request as the server encodes it, without its waybill. */
+  /** SHA-256 of the method and the re-encoded request without its waybill. */
   requestDigest: Buffer;
   /** The response, encoded, without its waybill. */
   response: Buffer;
   /**
-   * The successor that the call was answered with. Absent when the session ended. Of a carried session's
-   * checkpoint nothing else is set.
+   * The envelope of the next version. Absent if the session ended. The only field that a carried session's
+   * checkpoint sets.
    */
   successor:
     | EnvelopeV1
     | undefined;
-  /** Which part of a stream it is of. Not set: of a call that has one answer. */
+  /** The part of a stream's response. Unset for a unary response. */
   part: Part;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -143,7 +140,7 @@ export interface CursorV1 {
   requestDigest: Buffer;
   /** Where the next page starts, as the service encodes it. */
   position: Buffer;
-  /** When the cursor expires: seconds since the Unix epoch. */
+  /** Expiry in seconds since the Unix epoch. */
   expiresAt: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }

@@ -26,13 +26,13 @@ export const protobufPackage = "waybill.identity.v1";
 
 export const protobufFileName = "waybill/identity/v1/identity.proto";
 
-/** How a client may exchange tokens of others for its own use. */
+/** A client's right to exchange the tokens of other subjects (RFC 8693). */
 export const Exchange = {
-  /** EXCHANGE_UNSPECIFIED - Not at all. */
+  /** EXCHANGE_UNSPECIFIED - No right to exchange. */
   EXCHANGE_UNSPECIFIED: 0,
-  /** EXCHANGE_DELEGATION - For tokens that name it as the one who acts. */
+  /** EXCHANGE_DELEGATION - May exchange for tokens that name the client as the actor. */
   EXCHANGE_DELEGATION: 1,
-  /** EXCHANGE_IMPERSONATION - Also for tokens that do not. */
+  /** EXCHANGE_IMPERSONATION - May also exchange for tokens without an actor. */
   EXCHANGE_IMPERSONATION: 2,
   UNRECOGNIZED: -1,
 } as const;
@@ -46,29 +46,29 @@ export namespace Exchange {
   export type UNRECOGNIZED = typeof Exchange.UNRECOGNIZED;
 }
 
-/** A program that calls: a client, in the words of OAuth. */
+/** A program that calls services: an OAuth client. */
 export interface ServiceAccount {
   /** Resource name: `serviceAccounts/{id}`. */
   name: string;
   displayName: string;
   /**
-   * It is a program that cannot keep a secret, such as one on a phone: it gets tokens for the users
-   * that sign in with it, and none for itself.
+   * A public client (RFC 6749 section 2.1): a program that cannot protect a secret, such as a phone app. It
+   * gets tokens for its users and none for itself.
    */
   public: boolean;
-  /** What it may be granted, and for which audiences. */
+  /** The scopes and audiences that the account may be granted. */
   scopes: string[];
   audiences: string[];
   /**
-   * A JWK set (RFC 7517) of the public keys that it signs assertions with, `EdDSA` or `ES256`; each
-   * key has `kid` and `alg`. At most 8 KiB.
+   * JWK set (RFC 7517) of the public keys that verify the account's assertions, `EdDSA` or `ES256`. Each key
+   * has `kid` and `alg`. At most 8 KiB.
    */
   jwks: string;
-  /** How it may exchange the tokens of others. */
+  /** Whether the account may exchange the tokens of other subjects. */
   exchange: Exchange;
-  /** Its tokens are bound to a key: without a DPoP proof or a client certificate it is given none. */
+  /** Requires a DPoP proof or a client certificate, so that every token of the account is bound to a key. */
   requireBinding: boolean;
-  /** It is given no tokens, and those that it has are refused. */
+  /** The account gets no tokens, and its existing tokens are refused. */
   disabled: boolean;
   /** Changes with each change of the resource (AIP-154). */
   etag: string;
@@ -83,16 +83,16 @@ export interface GetServiceAccountRequest {
 }
 
 export interface ListServiceAccountsRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListServiceAccountsResponse {
   serviceAccounts: ServiceAccount[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -101,24 +101,24 @@ export interface CreateServiceAccountRequest {
   serviceAccount:
     | ServiceAccount
     | undefined;
-  /** The last part of the name to be. */
+  /** Last segment of the new resource name. */
   serviceAccountId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface UpdateServiceAccountRequest {
-  /** `name` is required. `etag`, where given, must be the current one. */
+  /** `name` is required. A given `etag` must be the current one. */
   serviceAccount:
     | ServiceAccount
     | undefined;
-  /** The fields to change. Default: all. */
+  /** Fields to change. Default: all. */
   updateMask: string[] | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface DeleteServiceAccountRequest {
   name: string;
-  /** The resource is removed only as it was when it had this. */
+  /** If set, the deletion fails unless this is the resource's current etag. */
   etag: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -127,16 +127,16 @@ export interface DeleteServiceAccountResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A person. */
+/** A user account. */
 export interface User {
   /** Resource name: `users/{uuid}`. */
   name: string;
-  /** What he signs in with. Compared without regard to case. */
+  /** The name at sign-in. Case-insensitive. */
   username: string;
   displayName: string;
-  /** What he may be granted besides the scopes that every user may. */
+  /** Scopes that the user may be granted, in addition to those of every user. */
   scopes: string[];
-  /** He cannot sign in, and the tokens and sessions that he has are refused. */
+  /** The user cannot sign in, and existing tokens and sessions are refused. */
   disabled: boolean;
   /** Changes with each change of the resource (AIP-154). */
   etag: string;
@@ -151,16 +151,16 @@ export interface GetUserRequest {
 }
 
 export interface ListUsersRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListUsersResponse {
   users: User[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -176,18 +176,18 @@ export interface CreateUserRequest {
 }
 
 export interface UpdateUserRequest {
-  /** `name` is required. `etag`, where given, must be the current one. */
+  /** `name` is required. A given `etag` must be the current one. */
   user:
     | User
     | undefined;
-  /** The fields to change. Default: all. */
+  /** Fields to change. Default: all. */
   updateMask: string[] | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface DeleteUserRequest {
   name: string;
-  /** The resource is removed only as it was when it had this. */
+  /** If set, the deletion fails unless this is the resource's current etag. */
   etag: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -196,21 +196,21 @@ export interface DeleteUserResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** An issuer of JWTs that stand for service accounts here, such as a Kubernetes cluster. */
+/** A trusted external issuer, such as a Kubernetes cluster, of JWTs that authenticate service accounts. */
 export interface Issuer {
   /** Resource name: `issuers/{id}`. */
   name: string;
-  /** What its tokens have as `iss`, to the letter. */
+  /** The exact value of `iss` in its tokens. */
   issuer: string;
-  /** Where its keys are: an https address that is asked for nothing else and never redirects. */
+  /** The https URL of its JWK set. Redirects are refused. */
   jwksUri: string;
-  /** Who vouches for that address, in PEM. Default: the usual authorities. */
+  /** CA certificate of that URL, in PEM. Default: the public CAs. */
   caCertificate: string;
-  /** What its tokens may be signed with: `EdDSA`, `ES256`, `RS256`, `PS256`. Default: `RS256`. */
+  /** Allowed signature algorithms: `EdDSA`, `ES256`, `RS256`, `PS256`. Default: `RS256`. */
   algorithms: string[];
-  /** What its tokens must have in `aud`. Default: this system's own issuer address. */
+  /** The required `aud` of its tokens. Default: this system's issuer URL. */
   audience: string;
-  /** Which of its tokens stand for whom: the first that fits. One that fits none is refused. */
+  /** Map its tokens to service accounts. The first match applies. A token without a match is refused. */
   bindings: IssuerBinding[];
   /** Changes with each change of the resource (AIP-154). */
   etag: string;
@@ -219,11 +219,14 @@ export interface Issuer {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What a token of an issuer must say, to stand for a service account. */
+/** Maps tokens with given claims to a service account. */
 export interface IssuerBinding {
-  /** Claims by name, such as `sub`; a dot goes into an object. All must have exactly these values. */
+  /**
+   * Required claims by name, such as `sub`. A dot in a name selects a member of an object. All values must
+   * match exactly.
+   */
   claims: { [key: string]: string };
-  /** Whom it stands for: `serviceAccounts/{id}`. It gets what this account may. */
+  /** The service account that the token authenticates: `serviceAccounts/{id}`. */
   serviceAccount: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -240,16 +243,16 @@ export interface GetIssuerRequest {
 }
 
 export interface ListIssuersRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListIssuersResponse {
   issuers: Issuer[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -258,24 +261,24 @@ export interface CreateIssuerRequest {
   issuer:
     | Issuer
     | undefined;
-  /** The last part of the name to be. */
+  /** Last segment of the new resource name. */
   issuerId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface UpdateIssuerRequest {
-  /** `name` is required. `etag`, where given, must be the current one. */
+  /** `name` is required. A given `etag` must be the current one. */
   issuer:
     | Issuer
     | undefined;
-  /** The fields to change. Default: all. */
+  /** Fields to change. Default: all. */
   updateMask: string[] | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface DeleteIssuerRequest {
   name: string;
-  /** The resource is removed only as it was when it had this. */
+  /** If set, the deletion fails unless this is the resource's current etag. */
   etag: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -284,13 +287,13 @@ export interface DeleteIssuerResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Something that a token can allow. */
+/** An OAuth scope that tokens can have. */
 export interface Scope {
   /** Resource name: `scopes/{scope}`. */
   name: string;
-  /** What it allows, for people. */
+  /** Description for people. */
   description: string;
-  /** Every user may be granted it. */
+  /** Whether every user may be granted the scope. */
   grantedToUsers: boolean;
   /** Changes with each change of the resource (AIP-154). */
   etag: string;
@@ -305,16 +308,16 @@ export interface GetScopeRequest {
 }
 
 export interface ListScopesRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListScopesResponse {
   scopes: Scope[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -323,24 +326,24 @@ export interface CreateScopeRequest {
   scope:
     | Scope
     | undefined;
-  /** The last part of the name to be. */
+  /** Last segment of the new resource name. */
   scopeId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface UpdateScopeRequest {
-  /** `name` is required. `etag`, where given, must be the current one. */
+  /** `name` is required. A given `etag` must be the current one. */
   scope:
     | Scope
     | undefined;
-  /** The fields to change. Default: all. */
+  /** Fields to change. Default: all. */
   updateMask: string[] | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface DeleteScopeRequest {
   name: string;
-  /** The resource is removed only as it was when it had this. */
+  /** If set, the deletion fails unless this is the resource's current etag. */
   etag: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -349,12 +352,12 @@ export interface DeleteScopeResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A service, or group of services, that tokens are for. */
+/** A service, or group of services, that accepts tokens. */
 export interface Audience {
   /** Resource name: `audiences/{id}`. */
   name: string;
   description: string;
-  /** Every user may have tokens for it. */
+  /** Whether every user may have tokens for the audience. */
   grantedToUsers: boolean;
   /** Changes with each change of the resource (AIP-154). */
   etag: string;
@@ -369,16 +372,16 @@ export interface GetAudienceRequest {
 }
 
 export interface ListAudiencesRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListAudiencesResponse {
   audiences: Audience[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -387,24 +390,24 @@ export interface CreateAudienceRequest {
   audience:
     | Audience
     | undefined;
-  /** The last part of the name to be. */
+  /** Last segment of the new resource name. */
   audienceId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface UpdateAudienceRequest {
-  /** `name` is required. `etag`, where given, must be the current one. */
+  /** `name` is required. A given `etag` must be the current one. */
   audience:
     | Audience
     | undefined;
-  /** The fields to change. Default: all. */
+  /** Fields to change. Default: all. */
   updateMask: string[] | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface DeleteAudienceRequest {
   name: string;
-  /** The resource is removed only as it was when it had this. */
+  /** If set, the deletion fails unless this is the resource's current etag. */
   etag: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -461,7 +464,7 @@ export interface RotateServiceAccountSecretRequest {
 }
 
 export interface RotateServiceAccountSecretResponse {
-  /** 43 characters of base64url. Only its hash is kept. */
+  /** 43 characters of base64url. The server stores only its hash. */
   secret: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -473,17 +476,17 @@ export interface FindClientRequest {
 }
 
 export interface FindClientResponse {
-  /** Unset: there is no such account, or it is disabled. */
+  /** Unset if the account does not exist or is disabled. */
   client: Client | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A service account as the token service needs it. */
+/** The token service's view of a service account. */
 export interface Client {
   subject:
     | Subject
     | undefined;
-  /** SHA-256 of its secret; empty where it has none. */
+  /** SHA-256 of the secret. Empty if the account has none. */
   secretDigest: Buffer;
   jwks: string;
   public: boolean;
@@ -492,9 +495,9 @@ export interface Client {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Whom tokens are about, and what they may say. */
+/** The subject of tokens, with its grantable scopes and audiences. */
 export interface Subject {
-  /** Empty: there is none, or it is disabled. */
+  /** Empty if the subject does not exist or is disabled. */
   name: string;
   epoch: number;
   scopes: string[];
@@ -505,7 +508,7 @@ export interface Subject {
 export interface VerifyUserRequest {
   username: string;
   secret: string;
-  /** Where the user calls from. */
+  /** Network address of the user. */
   address: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -516,7 +519,7 @@ export interface FindIssuerRequest {
 }
 
 export interface FindIssuerResponse {
-  /** Unset: there is none. */
+  /** Unset if no issuer matches. */
   issuer: Issuer | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -5569,12 +5572,12 @@ export const FindIssuerResponse: MessageFns<FindIssuerResponse> = {
 };
 
 /**
- * Keeps accounts and their credentials. Standard methods follow AIP-131 to AIP-135; an update or a
- * deletion that names an `etag` is refused when the resource has changed since (AIP-154).
+ * Manages accounts and their credentials. Standard methods follow AIP-131 to AIP-135. An update or a deletion
+ * with an `etag` fails if the resource has changed since (AIP-154).
  */
 export type IdentityServiceService = typeof IdentityServiceService;
 export const IdentityServiceService = {
-  /** Makes a user of whoever calls, where that is open to everybody. Limited by address. */
+  /** Creates a user for an anonymous caller, if open sign-up is enabled. Rate-limited by network address. */
   signUp: {
     path: "/waybill.identity.v1.IdentityService/SignUp" as const,
     requestStream: false as const,
@@ -5584,10 +5587,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: User): Buffer => Buffer.from(User.encode(value).finish()),
     responseDeserialize: (value: Buffer): User => User.decode(value),
   },
-  /**
-   * Gives the calling user another secret. Ends all of his sign-ins and sessions, the one that he calls
-   * with among them.
-   */
+  /** Changes the calling user's secret. Ends all sign-ins and sessions of the user, including the current one. */
   changeSecret: {
     path: "/waybill.identity.v1.IdentityService/ChangeSecret" as const,
     requestStream: false as const,
@@ -5598,7 +5598,7 @@ export const IdentityServiceService = {
       Buffer.from(ChangeSecretResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ChangeSecretResponse => ChangeSecretResponse.decode(value),
   },
-  /** A service account. */
+  /** Gets a service account. */
   getServiceAccount: {
     path: "/waybill.identity.v1.IdentityService/GetServiceAccount" as const,
     requestStream: false as const,
@@ -5609,7 +5609,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: ServiceAccount): Buffer => Buffer.from(ServiceAccount.encode(value).finish()),
     responseDeserialize: (value: Buffer): ServiceAccount => ServiceAccount.decode(value),
   },
-  /** The service accounts, in pages, by name. */
+  /** Lists service accounts in pages, ordered by name. */
   listServiceAccounts: {
     path: "/waybill.identity.v1.IdentityService/ListServiceAccounts" as const,
     requestStream: false as const,
@@ -5621,7 +5621,7 @@ export const IdentityServiceService = {
       Buffer.from(ListServiceAccountsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListServiceAccountsResponse => ListServiceAccountsResponse.decode(value),
   },
-  /** Makes a service account. */
+  /** Creates a service account. */
   createServiceAccount: {
     path: "/waybill.identity.v1.IdentityService/CreateServiceAccount" as const,
     requestStream: false as const,
@@ -5632,7 +5632,10 @@ export const IdentityServiceService = {
     responseSerialize: (value: ServiceAccount): Buffer => Buffer.from(ServiceAccount.encode(value).finish()),
     responseDeserialize: (value: Buffer): ServiceAccount => ServiceAccount.decode(value),
   },
-  /** Changes a service account. Disabling it, and other keys, scopes or audiences, end all of its tokens. */
+  /**
+   * Updates a service account. Disabling it, or changing its keys, scopes or audiences, revokes all of its
+   * tokens.
+   */
   updateServiceAccount: {
     path: "/waybill.identity.v1.IdentityService/UpdateServiceAccount" as const,
     requestStream: false as const,
@@ -5643,7 +5646,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: ServiceAccount): Buffer => Buffer.from(ServiceAccount.encode(value).finish()),
     responseDeserialize: (value: Buffer): ServiceAccount => ServiceAccount.decode(value),
   },
-  /** Removes a service account. All of its tokens end. */
+  /** Deletes a service account and revokes all of its tokens. */
   deleteServiceAccount: {
     path: "/waybill.identity.v1.IdentityService/DeleteServiceAccount" as const,
     requestStream: false as const,
@@ -5655,7 +5658,7 @@ export const IdentityServiceService = {
       Buffer.from(DeleteServiceAccountResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteServiceAccountResponse => DeleteServiceAccountResponse.decode(value),
   },
-  /** One user. Everyone may read himself: `users/me`. */
+  /** Gets a user. Every user may read `users/me`. Other names need the scope `identity.admin`. */
   getUser: {
     path: "/waybill.identity.v1.IdentityService/GetUser" as const,
     requestStream: false as const,
@@ -5665,7 +5668,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: User): Buffer => Buffer.from(User.encode(value).finish()),
     responseDeserialize: (value: Buffer): User => User.decode(value),
   },
-  /** The users, in pages, by name. */
+  /** Lists users in pages, ordered by name. */
   listUsers: {
     path: "/waybill.identity.v1.IdentityService/ListUsers" as const,
     requestStream: false as const,
@@ -5675,7 +5678,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: ListUsersResponse): Buffer => Buffer.from(ListUsersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListUsersResponse => ListUsersResponse.decode(value),
   },
-  /** Makes a user. */
+  /** Creates a user. */
   createUser: {
     path: "/waybill.identity.v1.IdentityService/CreateUser" as const,
     requestStream: false as const,
@@ -5685,7 +5688,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: User): Buffer => Buffer.from(User.encode(value).finish()),
     responseDeserialize: (value: Buffer): User => User.decode(value),
   },
-  /** Changes a user. Disabling him, and other scopes, end all of his sign-ins and sessions. */
+  /** Updates a user. Disabling the user, or changing scopes, ends all sign-ins and sessions of the user. */
   updateUser: {
     path: "/waybill.identity.v1.IdentityService/UpdateUser" as const,
     requestStream: false as const,
@@ -5695,7 +5698,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: User): Buffer => Buffer.from(User.encode(value).finish()),
     responseDeserialize: (value: Buffer): User => User.decode(value),
   },
-  /** Removes a user. All of his sign-ins and sessions end. */
+  /** Deletes a user and ends all sign-ins and sessions of the user. */
   deleteUser: {
     path: "/waybill.identity.v1.IdentityService/DeleteUser" as const,
     requestStream: false as const,
@@ -5705,7 +5708,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: DeleteUserResponse): Buffer => Buffer.from(DeleteUserResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteUserResponse => DeleteUserResponse.decode(value),
   },
-  /** A trusted issuer. */
+  /** Gets a trusted issuer. */
   getIssuer: {
     path: "/waybill.identity.v1.IdentityService/GetIssuer" as const,
     requestStream: false as const,
@@ -5715,7 +5718,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Issuer): Buffer => Buffer.from(Issuer.encode(value).finish()),
     responseDeserialize: (value: Buffer): Issuer => Issuer.decode(value),
   },
-  /** The trusted issuers, in pages, by name. */
+  /** Lists trusted issuers in pages, ordered by name. */
   listIssuers: {
     path: "/waybill.identity.v1.IdentityService/ListIssuers" as const,
     requestStream: false as const,
@@ -5725,7 +5728,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: ListIssuersResponse): Buffer => Buffer.from(ListIssuersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListIssuersResponse => ListIssuersResponse.decode(value),
   },
-  /** Makes a trusted issuer. */
+  /** Creates a trusted issuer. */
   createIssuer: {
     path: "/waybill.identity.v1.IdentityService/CreateIssuer" as const,
     requestStream: false as const,
@@ -5735,7 +5738,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Issuer): Buffer => Buffer.from(Issuer.encode(value).finish()),
     responseDeserialize: (value: Buffer): Issuer => Issuer.decode(value),
   },
-  /** Changes a trusted issuer. */
+  /** Updates a trusted issuer. */
   updateIssuer: {
     path: "/waybill.identity.v1.IdentityService/UpdateIssuer" as const,
     requestStream: false as const,
@@ -5745,7 +5748,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Issuer): Buffer => Buffer.from(Issuer.encode(value).finish()),
     responseDeserialize: (value: Buffer): Issuer => Issuer.decode(value),
   },
-  /** Removes a trusted issuer. */
+  /** Deletes a trusted issuer. */
   deleteIssuer: {
     path: "/waybill.identity.v1.IdentityService/DeleteIssuer" as const,
     requestStream: false as const,
@@ -5756,7 +5759,7 @@ export const IdentityServiceService = {
       Buffer.from(DeleteIssuerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteIssuerResponse => DeleteIssuerResponse.decode(value),
   },
-  /** A scope. */
+  /** Gets a scope. */
   getScope: {
     path: "/waybill.identity.v1.IdentityService/GetScope" as const,
     requestStream: false as const,
@@ -5766,7 +5769,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Scope): Buffer => Buffer.from(Scope.encode(value).finish()),
     responseDeserialize: (value: Buffer): Scope => Scope.decode(value),
   },
-  /** The scopes, in pages, by name. */
+  /** Lists scopes in pages, ordered by name. */
   listScopes: {
     path: "/waybill.identity.v1.IdentityService/ListScopes" as const,
     requestStream: false as const,
@@ -5776,7 +5779,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: ListScopesResponse): Buffer => Buffer.from(ListScopesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListScopesResponse => ListScopesResponse.decode(value),
   },
-  /** Makes a scope. */
+  /** Creates a scope. */
   createScope: {
     path: "/waybill.identity.v1.IdentityService/CreateScope" as const,
     requestStream: false as const,
@@ -5786,7 +5789,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Scope): Buffer => Buffer.from(Scope.encode(value).finish()),
     responseDeserialize: (value: Buffer): Scope => Scope.decode(value),
   },
-  /** Changes a scope. */
+  /** Updates a scope. */
   updateScope: {
     path: "/waybill.identity.v1.IdentityService/UpdateScope" as const,
     requestStream: false as const,
@@ -5796,7 +5799,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Scope): Buffer => Buffer.from(Scope.encode(value).finish()),
     responseDeserialize: (value: Buffer): Scope => Scope.decode(value),
   },
-  /** Removes a scope. */
+  /** Deletes a scope. */
   deleteScope: {
     path: "/waybill.identity.v1.IdentityService/DeleteScope" as const,
     requestStream: false as const,
@@ -5806,7 +5809,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: DeleteScopeResponse): Buffer => Buffer.from(DeleteScopeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteScopeResponse => DeleteScopeResponse.decode(value),
   },
-  /** An audience. */
+  /** Gets an audience. */
   getAudience: {
     path: "/waybill.identity.v1.IdentityService/GetAudience" as const,
     requestStream: false as const,
@@ -5816,7 +5819,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Audience): Buffer => Buffer.from(Audience.encode(value).finish()),
     responseDeserialize: (value: Buffer): Audience => Audience.decode(value),
   },
-  /** The audiences, in pages, by name. */
+  /** Lists audiences in pages, ordered by name. */
   listAudiences: {
     path: "/waybill.identity.v1.IdentityService/ListAudiences" as const,
     requestStream: false as const,
@@ -5827,7 +5830,7 @@ export const IdentityServiceService = {
       Buffer.from(ListAudiencesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListAudiencesResponse => ListAudiencesResponse.decode(value),
   },
-  /** Makes an audience. */
+  /** Creates an audience. */
   createAudience: {
     path: "/waybill.identity.v1.IdentityService/CreateAudience" as const,
     requestStream: false as const,
@@ -5838,7 +5841,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Audience): Buffer => Buffer.from(Audience.encode(value).finish()),
     responseDeserialize: (value: Buffer): Audience => Audience.decode(value),
   },
-  /** Changes an audience. */
+  /** Updates an audience. */
   updateAudience: {
     path: "/waybill.identity.v1.IdentityService/UpdateAudience" as const,
     requestStream: false as const,
@@ -5849,7 +5852,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Audience): Buffer => Buffer.from(Audience.encode(value).finish()),
     responseDeserialize: (value: Buffer): Audience => Audience.decode(value),
   },
-  /** Removes an audience. */
+  /** Deletes an audience. */
   deleteAudience: {
     path: "/waybill.identity.v1.IdentityService/DeleteAudience" as const,
     requestStream: false as const,
@@ -5862,8 +5865,8 @@ export const IdentityServiceService = {
     responseDeserialize: (value: Buffer): DeleteAudienceResponse => DeleteAudienceResponse.decode(value),
   },
   /**
-   * Gives a service account another secret: 256 random bits, answered this once. The one before it, and
-   * all tokens that it was given, end.
+   * Replaces a service account's secret with 256 random bits, returned only in this response. Revokes the old
+   * secret and all tokens of the account.
    */
   rotateServiceAccountSecret: {
     path: "/waybill.identity.v1.IdentityService/RotateServiceAccountSecret" as const,
@@ -5878,7 +5881,7 @@ export const IdentityServiceService = {
     responseDeserialize: (value: Buffer): RotateServiceAccountSecretResponse =>
       RotateServiceAccountSecretResponse.decode(value),
   },
-  /** Gives a user another secret, for one who has lost his. Ends all of his sign-ins and sessions. */
+  /** Resets a user's lost secret. Ends all sign-ins and sessions of the user. */
   setUserSecret: {
     path: "/waybill.identity.v1.IdentityService/SetUserSecret" as const,
     requestStream: false as const,
@@ -5889,7 +5892,7 @@ export const IdentityServiceService = {
       Buffer.from(SetUserSecretResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SetUserSecretResponse => SetUserSecretResponse.decode(value),
   },
-  /** Ends everything of a user: his sign-ins, tokens and sessions. Everyone may end his own: `users/me`. */
+  /** Ends all sign-ins, tokens and sessions of a user. Every user may end their own: `users/me`. */
   endUserSessions: {
     path: "/waybill.identity.v1.IdentityService/EndUserSessions" as const,
     requestStream: false as const,
@@ -5901,7 +5904,7 @@ export const IdentityServiceService = {
       Buffer.from(EndUserSessionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EndUserSessionsResponse => EndUserSessionsResponse.decode(value),
   },
-  /** What was changed in accounts and credentials, newest first. */
+  /** Lists the audit events of accounts and credentials, newest first. */
   listAuditEvents: {
     path: "/waybill.identity.v1.IdentityService/ListAuditEvents" as const,
     requestStream: false as const,
@@ -5913,7 +5916,7 @@ export const IdentityServiceService = {
       Buffer.from(ListAuditEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListAuditEventsResponse => ListAuditEventsResponse.decode(value),
   },
-  /** What was changed in keys and on the feed of revocations, newest first. */
+  /** Lists the audit events of key rings and the revocation feed, newest first. */
   listKeyAuditEvents: {
     path: "/waybill.identity.v1.IdentityService/ListKeyAuditEvents" as const,
     requestStream: false as const,
@@ -5925,7 +5928,7 @@ export const IdentityServiceService = {
       Buffer.from(ListAuditEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListAuditEventsResponse => ListAuditEventsResponse.decode(value),
   },
-  /** What the token service checks a service account's proof with. */
+  /** Finds the data for the token service to authenticate a service account. */
   findClient: {
     path: "/waybill.identity.v1.IdentityService/FindClient" as const,
     requestStream: false as const,
@@ -5935,7 +5938,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: FindClientResponse): Buffer => Buffer.from(FindClientResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): FindClientResponse => FindClientResponse.decode(value),
   },
-  /** Checks what a user signs in with. Limited by account and address. */
+  /** Verifies a user's username and secret. Rate-limited by account and network address. */
   verifyUser: {
     path: "/waybill.identity.v1.IdentityService/VerifyUser" as const,
     requestStream: false as const,
@@ -5945,7 +5948,7 @@ export const IdentityServiceService = {
     responseSerialize: (value: Subject): Buffer => Buffer.from(Subject.encode(value).finish()),
     responseDeserialize: (value: Buffer): Subject => Subject.decode(value),
   },
-  /** The trusted issuer of a JWT, by its `iss`. */
+  /** Finds the trusted issuer of a JWT by its `iss`. */
   findIssuer: {
     path: "/waybill.identity.v1.IdentityService/FindIssuer" as const,
     requestStream: false as const,
@@ -5958,86 +5961,86 @@ export const IdentityServiceService = {
 } as const;
 
 export interface IdentityServiceServer extends UntypedServiceImplementation {
-  /** Makes a user of whoever calls, where that is open to everybody. Limited by address. */
+  /** Creates a user for an anonymous caller, if open sign-up is enabled. Rate-limited by network address. */
   signUp: handleUnaryCall<SignUpRequest, User>;
-  /**
-   * Gives the calling user another secret. Ends all of his sign-ins and sessions, the one that he calls
-   * with among them.
-   */
+  /** Changes the calling user's secret. Ends all sign-ins and sessions of the user, including the current one. */
   changeSecret: handleUnaryCall<ChangeSecretRequest, ChangeSecretResponse>;
-  /** A service account. */
+  /** Gets a service account. */
   getServiceAccount: handleUnaryCall<GetServiceAccountRequest, ServiceAccount>;
-  /** The service accounts, in pages, by name. */
+  /** Lists service accounts in pages, ordered by name. */
   listServiceAccounts: handleUnaryCall<ListServiceAccountsRequest, ListServiceAccountsResponse>;
-  /** Makes a service account. */
+  /** Creates a service account. */
   createServiceAccount: handleUnaryCall<CreateServiceAccountRequest, ServiceAccount>;
-  /** Changes a service account. Disabling it, and other keys, scopes or audiences, end all of its tokens. */
+  /**
+   * Updates a service account. Disabling it, or changing its keys, scopes or audiences, revokes all of its
+   * tokens.
+   */
   updateServiceAccount: handleUnaryCall<UpdateServiceAccountRequest, ServiceAccount>;
-  /** Removes a service account. All of its tokens end. */
+  /** Deletes a service account and revokes all of its tokens. */
   deleteServiceAccount: handleUnaryCall<DeleteServiceAccountRequest, DeleteServiceAccountResponse>;
-  /** One user. Everyone may read himself: `users/me`. */
+  /** Gets a user. Every user may read `users/me`. Other names need the scope `identity.admin`. */
   getUser: handleUnaryCall<GetUserRequest, User>;
-  /** The users, in pages, by name. */
+  /** Lists users in pages, ordered by name. */
   listUsers: handleUnaryCall<ListUsersRequest, ListUsersResponse>;
-  /** Makes a user. */
+  /** Creates a user. */
   createUser: handleUnaryCall<CreateUserRequest, User>;
-  /** Changes a user. Disabling him, and other scopes, end all of his sign-ins and sessions. */
+  /** Updates a user. Disabling the user, or changing scopes, ends all sign-ins and sessions of the user. */
   updateUser: handleUnaryCall<UpdateUserRequest, User>;
-  /** Removes a user. All of his sign-ins and sessions end. */
+  /** Deletes a user and ends all sign-ins and sessions of the user. */
   deleteUser: handleUnaryCall<DeleteUserRequest, DeleteUserResponse>;
-  /** A trusted issuer. */
+  /** Gets a trusted issuer. */
   getIssuer: handleUnaryCall<GetIssuerRequest, Issuer>;
-  /** The trusted issuers, in pages, by name. */
+  /** Lists trusted issuers in pages, ordered by name. */
   listIssuers: handleUnaryCall<ListIssuersRequest, ListIssuersResponse>;
-  /** Makes a trusted issuer. */
+  /** Creates a trusted issuer. */
   createIssuer: handleUnaryCall<CreateIssuerRequest, Issuer>;
-  /** Changes a trusted issuer. */
+  /** Updates a trusted issuer. */
   updateIssuer: handleUnaryCall<UpdateIssuerRequest, Issuer>;
-  /** Removes a trusted issuer. */
+  /** Deletes a trusted issuer. */
   deleteIssuer: handleUnaryCall<DeleteIssuerRequest, DeleteIssuerResponse>;
-  /** A scope. */
+  /** Gets a scope. */
   getScope: handleUnaryCall<GetScopeRequest, Scope>;
-  /** The scopes, in pages, by name. */
+  /** Lists scopes in pages, ordered by name. */
   listScopes: handleUnaryCall<ListScopesRequest, ListScopesResponse>;
-  /** Makes a scope. */
+  /** Creates a scope. */
   createScope: handleUnaryCall<CreateScopeRequest, Scope>;
-  /** Changes a scope. */
+  /** Updates a scope. */
   updateScope: handleUnaryCall<UpdateScopeRequest, Scope>;
-  /** Removes a scope. */
+  /** Deletes a scope. */
   deleteScope: handleUnaryCall<DeleteScopeRequest, DeleteScopeResponse>;
-  /** An audience. */
+  /** Gets an audience. */
   getAudience: handleUnaryCall<GetAudienceRequest, Audience>;
-  /** The audiences, in pages, by name. */
+  /** Lists audiences in pages, ordered by name. */
   listAudiences: handleUnaryCall<ListAudiencesRequest, ListAudiencesResponse>;
-  /** Makes an audience. */
+  /** Creates an audience. */
   createAudience: handleUnaryCall<CreateAudienceRequest, Audience>;
-  /** Changes an audience. */
+  /** Updates an audience. */
   updateAudience: handleUnaryCall<UpdateAudienceRequest, Audience>;
-  /** Removes an audience. */
+  /** Deletes an audience. */
   deleteAudience: handleUnaryCall<DeleteAudienceRequest, DeleteAudienceResponse>;
   /**
-   * Gives a service account another secret: 256 random bits, answered this once. The one before it, and
-   * all tokens that it was given, end.
+   * Replaces a service account's secret with 256 random bits, returned only in this response. Revokes the old
+   * secret and all tokens of the account.
    */
   rotateServiceAccountSecret: handleUnaryCall<RotateServiceAccountSecretRequest, RotateServiceAccountSecretResponse>;
-  /** Gives a user another secret, for one who has lost his. Ends all of his sign-ins and sessions. */
+  /** Resets a user's lost secret. Ends all sign-ins and sessions of the user. */
   setUserSecret: handleUnaryCall<SetUserSecretRequest, SetUserSecretResponse>;
-  /** Ends everything of a user: his sign-ins, tokens and sessions. Everyone may end his own: `users/me`. */
+  /** Ends all sign-ins, tokens and sessions of a user. Every user may end their own: `users/me`. */
   endUserSessions: handleUnaryCall<EndUserSessionsRequest, EndUserSessionsResponse>;
-  /** What was changed in accounts and credentials, newest first. */
+  /** Lists the audit events of accounts and credentials, newest first. */
   listAuditEvents: handleUnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
-  /** What was changed in keys and on the feed of revocations, newest first. */
+  /** Lists the audit events of key rings and the revocation feed, newest first. */
   listKeyAuditEvents: handleUnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
-  /** What the token service checks a service account's proof with. */
+  /** Finds the data for the token service to authenticate a service account. */
   findClient: handleUnaryCall<FindClientRequest, FindClientResponse>;
-  /** Checks what a user signs in with. Limited by account and address. */
+  /** Verifies a user's username and secret. Rate-limited by account and network address. */
   verifyUser: handleUnaryCall<VerifyUserRequest, Subject>;
-  /** The trusted issuer of a JWT, by its `iss`. */
+  /** Finds the trusted issuer of a JWT by its `iss`. */
   findIssuer: handleUnaryCall<FindIssuerRequest, FindIssuerResponse>;
 }
 
 export interface IdentityServiceClient extends Client1 {
-  /** Makes a user of whoever calls, where that is open to everybody. Limited by address. */
+  /** Creates a user for an anonymous caller, if open sign-up is enabled. Rate-limited by network address. */
   signUp(request: SignUpRequest, callback: (error: ServiceError | null, response: User) => void): ClientUnaryCall;
   signUp(
     request: SignUpRequest,
@@ -6050,74 +6053,74 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: User) => void,
   ): ClientUnaryCall;
+  /** Changes the calling user's secret. Ends all sign-ins and sessions of the user, including the current one. */
+  changeSecret(
+    request: ChangeSecretRequest,
+    callback: (error: ServiceError | null, response: ChangeSecretResponse) => void,
+  ): ClientUnaryCall;
+  changeSecret(
+    request: ChangeSecretRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ChangeSecretResponse) => void,
+  ): ClientUnaryCall;
+  changeSecret(
+    request: ChangeSecretRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ChangeSecretResponse) => void,
+  ): ClientUnaryCall;
+  /** Gets a service account. */
+  getServiceAccount(
+    request: GetServiceAccountRequest,
+    callback: (error: ServiceError | null, response: ServiceAccount) => void,
+  ): ClientUnaryCall;
+  getServiceAccount(
+    request: GetServiceAccountRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ServiceAccount) => void,
+  ): ClientUnaryCall;
+  getServiceAccount(
+    request: GetServiceAccountRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ServiceAccount) => void,
+  ): ClientUnaryCall;
+  /** Lists service accounts in pages, ordered by name. */
+  listServiceAccounts(
+    request: ListServiceAccountsRequest,
+    callback: (error: ServiceError | null, response: ListServiceAccountsResponse) => void,
+  ): ClientUnaryCall;
+  listServiceAccounts(
+    request: ListServiceAccountsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListServiceAccountsResponse) => void,
+  ): ClientUnaryCall;
+  listServiceAccounts(
+    request: ListServiceAccountsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListServiceAccountsResponse) => void,
+  ): ClientUnaryCall;
+  /** Creates a service account. */
+  createServiceAccount(
+    request: CreateServiceAccountRequest,
+    callback: (error: ServiceError | null, response: ServiceAccount) => void,
+  ): ClientUnaryCall;
+  createServiceAccount(
+    request: CreateServiceAccountRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ServiceAccount) => void,
+  ): ClientUnaryCall;
+  createServiceAccount(
+    request: CreateServiceAccountRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ServiceAccount) => void,
+  ): ClientUnaryCall;
   /**
-   * Gives the calling user another secret. Ends all of his sign-ins and sessions, the one that he calls
-   * with among them.
+   * Updates a service account. Disabling it, or changing its keys, scopes or audiences, revokes all of its
+   * tokens.
    */
-  changeSecret(
-    request: ChangeSecretRequest,
-    callback: (error: ServiceError | null, response: ChangeSecretResponse) => void,
-  ): ClientUnaryCall;
-  changeSecret(
-    request: ChangeSecretRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: ChangeSecretResponse) => void,
-  ): ClientUnaryCall;
-  changeSecret(
-    request: ChangeSecretRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ChangeSecretResponse) => void,
-  ): ClientUnaryCall;
-  /** A service account. */
-  getServiceAccount(
-    request: GetServiceAccountRequest,
-    callback: (error: ServiceError | null, response: ServiceAccount) => void,
-  ): ClientUnaryCall;
-  getServiceAccount(
-    request: GetServiceAccountRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: ServiceAccount) => void,
-  ): ClientUnaryCall;
-  getServiceAccount(
-    request: GetServiceAccountRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ServiceAccount) => void,
-  ): ClientUnaryCall;
-  /** The service accounts, in pages, by name. */
-  listServiceAccounts(
-    request: ListServiceAccountsRequest,
-    callback: (error: ServiceError | null, response: ListServiceAccountsResponse) => void,
-  ): ClientUnaryCall;
-  listServiceAccounts(
-    request: ListServiceAccountsRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: ListServiceAccountsResponse) => void,
-  ): ClientUnaryCall;
-  listServiceAccounts(
-    request: ListServiceAccountsRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ListServiceAccountsResponse) => void,
-  ): ClientUnaryCall;
-  /** Makes a service account. */
-  createServiceAccount(
-    request: CreateServiceAccountRequest,
-    callback: (error: ServiceError | null, response: ServiceAccount) => void,
-  ): ClientUnaryCall;
-  createServiceAccount(
-    request: CreateServiceAccountRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: ServiceAccount) => void,
-  ): ClientUnaryCall;
-  createServiceAccount(
-    request: CreateServiceAccountRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ServiceAccount) => void,
-  ): ClientUnaryCall;
-  /** Changes a service account. Disabling it, and other keys, scopes or audiences, end all of its tokens. */
   updateServiceAccount(
     request: UpdateServiceAccountRequest,
     callback: (error: ServiceError | null, response: ServiceAccount) => void,
@@ -6133,7 +6136,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ServiceAccount) => void,
   ): ClientUnaryCall;
-  /** Removes a service account. All of its tokens end. */
+  /** Deletes a service account and revokes all of its tokens. */
   deleteServiceAccount(
     request: DeleteServiceAccountRequest,
     callback: (error: ServiceError | null, response: DeleteServiceAccountResponse) => void,
@@ -6149,7 +6152,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteServiceAccountResponse) => void,
   ): ClientUnaryCall;
-  /** One user. Everyone may read himself: `users/me`. */
+  /** Gets a user. Every user may read `users/me`. Other names need the scope `identity.admin`. */
   getUser(request: GetUserRequest, callback: (error: ServiceError | null, response: User) => void): ClientUnaryCall;
   getUser(
     request: GetUserRequest,
@@ -6162,7 +6165,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: User) => void,
   ): ClientUnaryCall;
-  /** The users, in pages, by name. */
+  /** Lists users in pages, ordered by name. */
   listUsers(
     request: ListUsersRequest,
     callback: (error: ServiceError | null, response: ListUsersResponse) => void,
@@ -6178,7 +6181,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListUsersResponse) => void,
   ): ClientUnaryCall;
-  /** Makes a user. */
+  /** Creates a user. */
   createUser(
     request: CreateUserRequest,
     callback: (error: ServiceError | null, response: User) => void,
@@ -6194,7 +6197,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: User) => void,
   ): ClientUnaryCall;
-  /** Changes a user. Disabling him, and other scopes, end all of his sign-ins and sessions. */
+  /** Updates a user. Disabling the user, or changing scopes, ends all sign-ins and sessions of the user. */
   updateUser(
     request: UpdateUserRequest,
     callback: (error: ServiceError | null, response: User) => void,
@@ -6210,7 +6213,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: User) => void,
   ): ClientUnaryCall;
-  /** Removes a user. All of his sign-ins and sessions end. */
+  /** Deletes a user and ends all sign-ins and sessions of the user. */
   deleteUser(
     request: DeleteUserRequest,
     callback: (error: ServiceError | null, response: DeleteUserResponse) => void,
@@ -6226,7 +6229,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteUserResponse) => void,
   ): ClientUnaryCall;
-  /** A trusted issuer. */
+  /** Gets a trusted issuer. */
   getIssuer(
     request: GetIssuerRequest,
     callback: (error: ServiceError | null, response: Issuer) => void,
@@ -6242,7 +6245,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Issuer) => void,
   ): ClientUnaryCall;
-  /** The trusted issuers, in pages, by name. */
+  /** Lists trusted issuers in pages, ordered by name. */
   listIssuers(
     request: ListIssuersRequest,
     callback: (error: ServiceError | null, response: ListIssuersResponse) => void,
@@ -6258,7 +6261,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListIssuersResponse) => void,
   ): ClientUnaryCall;
-  /** Makes a trusted issuer. */
+  /** Creates a trusted issuer. */
   createIssuer(
     request: CreateIssuerRequest,
     callback: (error: ServiceError | null, response: Issuer) => void,
@@ -6274,7 +6277,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Issuer) => void,
   ): ClientUnaryCall;
-  /** Changes a trusted issuer. */
+  /** Updates a trusted issuer. */
   updateIssuer(
     request: UpdateIssuerRequest,
     callback: (error: ServiceError | null, response: Issuer) => void,
@@ -6290,7 +6293,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Issuer) => void,
   ): ClientUnaryCall;
-  /** Removes a trusted issuer. */
+  /** Deletes a trusted issuer. */
   deleteIssuer(
     request: DeleteIssuerRequest,
     callback: (error: ServiceError | null, response: DeleteIssuerResponse) => void,
@@ -6306,7 +6309,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteIssuerResponse) => void,
   ): ClientUnaryCall;
-  /** A scope. */
+  /** Gets a scope. */
   getScope(request: GetScopeRequest, callback: (error: ServiceError | null, response: Scope) => void): ClientUnaryCall;
   getScope(
     request: GetScopeRequest,
@@ -6319,7 +6322,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Scope) => void,
   ): ClientUnaryCall;
-  /** The scopes, in pages, by name. */
+  /** Lists scopes in pages, ordered by name. */
   listScopes(
     request: ListScopesRequest,
     callback: (error: ServiceError | null, response: ListScopesResponse) => void,
@@ -6335,7 +6338,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListScopesResponse) => void,
   ): ClientUnaryCall;
-  /** Makes a scope. */
+  /** Creates a scope. */
   createScope(
     request: CreateScopeRequest,
     callback: (error: ServiceError | null, response: Scope) => void,
@@ -6351,7 +6354,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Scope) => void,
   ): ClientUnaryCall;
-  /** Changes a scope. */
+  /** Updates a scope. */
   updateScope(
     request: UpdateScopeRequest,
     callback: (error: ServiceError | null, response: Scope) => void,
@@ -6367,7 +6370,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Scope) => void,
   ): ClientUnaryCall;
-  /** Removes a scope. */
+  /** Deletes a scope. */
   deleteScope(
     request: DeleteScopeRequest,
     callback: (error: ServiceError | null, response: DeleteScopeResponse) => void,
@@ -6383,7 +6386,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteScopeResponse) => void,
   ): ClientUnaryCall;
-  /** An audience. */
+  /** Gets an audience. */
   getAudience(
     request: GetAudienceRequest,
     callback: (error: ServiceError | null, response: Audience) => void,
@@ -6399,7 +6402,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Audience) => void,
   ): ClientUnaryCall;
-  /** The audiences, in pages, by name. */
+  /** Lists audiences in pages, ordered by name. */
   listAudiences(
     request: ListAudiencesRequest,
     callback: (error: ServiceError | null, response: ListAudiencesResponse) => void,
@@ -6415,7 +6418,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListAudiencesResponse) => void,
   ): ClientUnaryCall;
-  /** Makes an audience. */
+  /** Creates an audience. */
   createAudience(
     request: CreateAudienceRequest,
     callback: (error: ServiceError | null, response: Audience) => void,
@@ -6431,7 +6434,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Audience) => void,
   ): ClientUnaryCall;
-  /** Changes an audience. */
+  /** Updates an audience. */
   updateAudience(
     request: UpdateAudienceRequest,
     callback: (error: ServiceError | null, response: Audience) => void,
@@ -6447,7 +6450,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Audience) => void,
   ): ClientUnaryCall;
-  /** Removes an audience. */
+  /** Deletes an audience. */
   deleteAudience(
     request: DeleteAudienceRequest,
     callback: (error: ServiceError | null, response: DeleteAudienceResponse) => void,
@@ -6464,8 +6467,8 @@ export interface IdentityServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: DeleteAudienceResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Gives a service account another secret: 256 random bits, answered this once. The one before it, and
-   * all tokens that it was given, end.
+   * Replaces a service account's secret with 256 random bits, returned only in this response. Revokes the old
+   * secret and all tokens of the account.
    */
   rotateServiceAccountSecret(
     request: RotateServiceAccountSecretRequest,
@@ -6482,7 +6485,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RotateServiceAccountSecretResponse) => void,
   ): ClientUnaryCall;
-  /** Gives a user another secret, for one who has lost his. Ends all of his sign-ins and sessions. */
+  /** Resets a user's lost secret. Ends all sign-ins and sessions of the user. */
   setUserSecret(
     request: SetUserSecretRequest,
     callback: (error: ServiceError | null, response: SetUserSecretResponse) => void,
@@ -6498,7 +6501,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SetUserSecretResponse) => void,
   ): ClientUnaryCall;
-  /** Ends everything of a user: his sign-ins, tokens and sessions. Everyone may end his own: `users/me`. */
+  /** Ends all sign-ins, tokens and sessions of a user. Every user may end their own: `users/me`. */
   endUserSessions(
     request: EndUserSessionsRequest,
     callback: (error: ServiceError | null, response: EndUserSessionsResponse) => void,
@@ -6514,7 +6517,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: EndUserSessionsResponse) => void,
   ): ClientUnaryCall;
-  /** What was changed in accounts and credentials, newest first. */
+  /** Lists the audit events of accounts and credentials, newest first. */
   listAuditEvents(
     request: ListAuditEventsRequest,
     callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
@@ -6530,7 +6533,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
   ): ClientUnaryCall;
-  /** What was changed in keys and on the feed of revocations, newest first. */
+  /** Lists the audit events of key rings and the revocation feed, newest first. */
   listKeyAuditEvents(
     request: ListAuditEventsRequest,
     callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
@@ -6546,7 +6549,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
   ): ClientUnaryCall;
-  /** What the token service checks a service account's proof with. */
+  /** Finds the data for the token service to authenticate a service account. */
   findClient(
     request: FindClientRequest,
     callback: (error: ServiceError | null, response: FindClientResponse) => void,
@@ -6562,7 +6565,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: FindClientResponse) => void,
   ): ClientUnaryCall;
-  /** Checks what a user signs in with. Limited by account and address. */
+  /** Verifies a user's username and secret. Rate-limited by account and network address. */
   verifyUser(
     request: VerifyUserRequest,
     callback: (error: ServiceError | null, response: Subject) => void,
@@ -6578,7 +6581,7 @@ export interface IdentityServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Subject) => void,
   ): ClientUnaryCall;
-  /** The trusted issuer of a JWT, by its `iss`. */
+  /** Finds the trusted issuer of a JWT by its `iss`. */
   findIssuer(
     request: FindIssuerRequest,
     callback: (error: ServiceError | null, response: FindIssuerResponse) => void,

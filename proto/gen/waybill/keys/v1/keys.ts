@@ -49,8 +49,8 @@ export interface RotateRingRequest {
   /** The ring to rotate. The caller must be a service of this audience. */
   audience: string;
   /**
-   * A key to destroy: what it sealed is refused from now on. When it is the sealer, the standing-by
-   * key takes over; when it is another one, the sealer stays. Default: none.
+   * A leaked key to destroy: its waybills are refused from now on. If it is the active key, a pending key
+   * becomes active. Default: none.
    */
   destroyKeyId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -59,24 +59,24 @@ export interface RotateRingRequest {
 export interface RotateRingResponse {
   /** The ring's version after the rotation. */
   version: number;
-  /** The key that seals from now on. Empty: none does until every lease has acknowledged one. */
+  /** The active key. Empty if no key is active until every lease has acknowledged one. */
   activeKeyId: string;
   /**
-   * When a key was destroyed: whoever holds a lease and had not heard of it some seconds later. The
-   * last of them stop sealing, and opening by what they have, when their leases run out.
+   * After a key was destroyed: the lease holders that had not acknowledged it a few seconds later. They stop
+   * sealing, and opening with their copy of the ring, when their leases expire.
    */
   unaware: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface RenewLeaseRequest {
-  /** The ring that is to be sealed under. The caller must be a service of this audience. */
+  /** The ring to seal under. The caller must be a service of this audience. */
   audience: string;
-  /** The process that holds the lease: no other ever has the same name. */
+  /** Name of the process that holds the lease. Must be unique for all time. */
   holder: string;
-  /** The version of the ring that it has. 0: it has none, and had none. */
+  /** The ring version that the holder has. 0: it never had one. */
   acknowledgedVersion: number;
-  /** The newest revision of the audience's state that it reads. */
+  /** The newest revision of the audience's state that the holder can read. */
   readsRevision: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -85,14 +85,14 @@ export interface RenewLeaseResponse {
   ring:
     | SealedRing
     | undefined;
-  /** How long the lease lasts from when it was asked for. */
+  /** Duration of the lease, counted from the moment when the holder sent the request. */
   duration:
     | Duration
     | undefined;
   /**
-   * The newest revision of the state that every holder of a lease reads: none newer may be sealed. When
-   * one that reads only an older revision joins later, the others hear of it at their next renewal, up
-   * to a third of a lease later: what they seal until then it refuses (`STATE_SCHEMA_UNSUPPORTED`).
+   * The newest state revision that every lease holder can read. Holders must not seal a newer one. If a holder
+   * that reads only an older revision joins later, the others learn it at their next renewal, within a third
+   * of a lease. Until then the new holder refuses their waybills (`STATE_SCHEMA_UNSUPPORTED`).
    */
   sealsRevision: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -108,12 +108,11 @@ export interface ReleaseLeaseResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A ring on its way to one service. */
+/** A ring encrypted to one request. */
 export interface SealedRing {
   /**
    * JWE compact serialization (RFC 7516), `ECDH-ES` to the one-time key of the request, `A256GCM`.
-   * Its plaintext is a JWS (RFC 7515) by the key service over a `Ring` and the one-time key's
-   * thumbprint.
+   * The plaintext is a JWS (RFC 7515) of the key service over a `Ring` and the one-time key's thumbprint.
    */
   jwe: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -133,22 +132,21 @@ export interface RingKey {
   /** Random, 11 characters of base64url. */
   id: string;
   state: RingKey_State;
-  /** 32 bytes; none of a destroyed key. */
+  /** 32 bytes. Empty for a destroyed key. */
   key: Buffer;
-  /** When it was made. */
   createTime: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export const RingKey_State = {
   STATE_UNSPECIFIED: 0,
-  /** STATE_PENDING - Stands by: may open, does not seal yet. */
+  /** STATE_PENDING - Opens. Does not seal yet. */
   STATE_PENDING: 1,
-  /** STATE_ACTIVE - Seals and opens. A ring has one at most. */
+  /** STATE_ACTIVE - Seals and opens. A ring has at most one. */
   STATE_ACTIVE: 2,
-  /** STATE_RETIRED - Opens what was sealed under it before. */
+  /** STATE_RETIRED - Opens the waybills that it sealed before. Does not seal. */
   STATE_RETIRED: 3,
-  /** STATE_DESTROYED - Has leaked: opens nothing. Its id is kept, so that what it sealed is refused as revoked. */
+  /** STATE_DESTROYED - Leaked. Does not open. Its id stays listed, so that its waybills are refused as WAYBILL_REVOKED. */
   STATE_DESTROYED: 4,
   UNRECOGNIZED: -1,
 } as const;
@@ -170,24 +168,24 @@ export interface RevokeRequest {
 }
 
 export interface RevokeResponse {
-  /** The feed's number once all of them were on it. */
+  /** The feed's number after the last added revocation. */
   number: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ReadRevocationsRequest {
-  /** The number that the caller has all revocations up to. 0: he has none. */
+  /** The caller has all revocations up to this number. 0: it has none. */
   afterNumber: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface WatchRevocationsRequest {
-  /** The number that the caller has all revocations up to. 0: he has none. */
+  /** The caller has all revocations up to this number. 0: it has none. */
   afterNumber: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A piece of the feed: all that is in force of what was revoked after one number, up to another. */
+/** A range of the feed: the unexpired revocations after `after_number`, up to `number`. */
 export interface Revocations {
   afterNumber: bigint;
   number: bigint;
@@ -195,16 +193,16 @@ export interface Revocations {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** One entry of the feed. Dropped once no token that it hits can be alive. */
+/** One entry of the feed. Deleted once every token that it revokes has expired. */
 export interface Revocation {
-  /** Made by who revokes: 16 random bytes. */
+  /** Idempotency key: 16 random bytes, chosen by the caller. */
   id: Buffer;
   target:
     | //
-    /** Every token and waybill of a subject whose epoch is lower. */
+    /** Every token and waybill of a subject with a lower epoch. */
     { $case: "subjectEpoch"; value: SubjectEpoch }
     | //
-    /** Every token and waybill that descends from one sign-in: its UUID. */
+    /** Every token and waybill that descends from one sign-in, by the sign-in's UUID. */
     { $case: "family"; value: string }
     | //
     /** One access token, by its `jti`. */
@@ -213,21 +211,24 @@ export interface Revocation {
     /** Every waybill of one session. */
     { $case: "session"; value: SessionTarget }
     | undefined;
-  /** How long it stays in force, from when it is put on the feed: as long as what it hits may live. */
+  /** Lifetime of the entry, from its addition to the feed: the longest remaining lifetime of a revoked token. */
   ttl: Duration | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A session that was ended before its time. */
+/** A revoked session. */
 export interface SessionTarget {
-  /** Its UUID. */
+  /** UUID of the session. */
   id: string;
-  /** Whose it was, or whose it is from now on: everybody may end so many of his a day, and no more. */
+  /**
+   * The old owner, or the new owner after STEP_BIND. The server limits the revoked sessions on the feed per
+   * owner.
+   */
   owner: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** The epoch below which everything of a subject is revoked. */
+/** Revokes everything of a subject below an epoch. */
 export interface SubjectEpoch {
   /** Resource name, such as `users/{uuid}`. */
   subject: string;
@@ -1971,15 +1972,15 @@ export const SubjectEpoch: MessageFns<SubjectEpoch> = {
 };
 
 /**
- * Makes, hands out and rotates rings.
+ * Creates, distributes and rotates key rings.
  *
  * Every call presents `authorization: Bearer <assertion>`: a JWT (RFC 7519) of type
- * `waybill-service+jwt` signed with the calling service's own key, whose claim `cnf.jwk` (RFC 7800)
- * is a one-time X25519 public key. Ring keys are answered encrypted to that key alone.
+ * `waybill-service+jwt` signed with the calling service's own key. Its claim `cnf.jwk` (RFC 7800) is a
+ * one-time X25519 public key, to which the response encrypts the ring.
  */
 export type KeysServiceService = typeof KeysServiceService;
 export const KeysServiceService = {
-  /** The ring of an audience now, and again each time it changes. The stream stays open. */
+  /** Streams the current ring of an audience, then each new version of it. The stream stays open. */
   watchRing: {
     path: "/waybill.keys.v1.KeysService/WatchRing" as const,
     requestStream: false as const,
@@ -1989,7 +1990,7 @@ export const KeysServiceService = {
     responseSerialize: (value: WatchRingResponse): Buffer => Buffer.from(WatchRingResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchRingResponse => WatchRingResponse.decode(value),
   },
-  /** The ring of an audience now, read from Postgres after the call arrived. */
+  /** Gets the current ring of an audience, read from Postgres after the call arrived. */
   getRing: {
     path: "/waybill.keys.v1.KeysService/GetRing" as const,
     requestStream: false as const,
@@ -2000,10 +2001,9 @@ export const KeysServiceService = {
     responseDeserialize: (value: Buffer): SealedRing => SealedRing.decode(value),
   },
   /**
-   * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
-   * holds a lease may seal, and open by what he has of the ring; it lasts from when he asked. When it has
-   * run out he seals nothing, and asks for the ring before he opens anything. A key begins to seal when
-   * every lease that may last has acknowledged it.
+   * Grants or renews a lease on a ring and returns the current ring. A replica with a lease may seal, and
+   * open with its copy of the ring. After its lease expires it must not seal, and must fetch the ring before
+   * it opens a waybill. A key becomes active only after every unexpired lease has acknowledged it.
    */
   renewLease: {
     path: "/waybill.keys.v1.KeysService/RenewLease" as const,
@@ -2015,8 +2015,8 @@ export const KeysServiceService = {
     responseDeserialize: (value: Buffer): RenewLeaseResponse => RenewLeaseResponse.decode(value),
   },
   /**
-   * Ends a lease: its holder seals nothing any more, and nobody waits for him. He asks for none again
-   * under the same name.
+   * Ends a lease, so that rotations do not wait for its holder. The holder must have stopped sealing, and must
+   * not request a lease under the same name again.
    */
   releaseLease: {
     path: "/waybill.keys.v1.KeysService/ReleaseLease" as const,
@@ -2029,9 +2029,9 @@ export const KeysServiceService = {
     responseDeserialize: (value: Buffer): ReleaseLeaseResponse => ReleaseLeaseResponse.decode(value),
   },
   /**
-   * Makes a key that stands by the sealer, retires the sealer, and has a new key stand by: once every
-   * lease has acknowledged the keys that stand by. Until then, after some seconds: ROTATION_PENDING,
-   * with their holders. Destroys a key that has leaked, and waits for nobody.
+   * Rotates a ring: retires the active key, activates a pending key and adds a new pending key. Waits a few
+   * seconds for every lease to acknowledge the pending keys, then fails with ROTATION_PENDING and the names of
+   * the holders. With `destroy_key_id` it destroys a leaked key at once, without waiting.
    */
   rotateRing: {
     path: "/waybill.keys.v1.KeysService/RotateRing" as const,
@@ -2042,7 +2042,10 @@ export const KeysServiceService = {
     responseSerialize: (value: RotateRingResponse): Buffer => Buffer.from(RotateRingResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RotateRingResponse => RotateRingResponse.decode(value),
   },
-  /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
+  /**
+   * Adds revocations to the feed. Returns once they are durable. A revocation with a known `id` changes
+   * nothing.
+   */
   revoke: {
     path: "/waybill.keys.v1.KeysService/Revoke" as const,
     requestStream: false as const,
@@ -2053,8 +2056,8 @@ export const KeysServiceService = {
     responseDeserialize: (value: Buffer): RevokeResponse => RevokeResponse.decode(value),
   },
   /**
-   * The revocations after a number, read from Postgres after the call arrived: whoever has this
-   * answer knows all that was revoked before he asked.
+   * Reads the revocations after a number from Postgres after the call arrived. The response includes every
+   * revocation that was committed before the call.
    */
   readRevocations: {
     path: "/waybill.keys.v1.KeysService/ReadRevocations" as const,
@@ -2066,7 +2069,7 @@ export const KeysServiceService = {
     responseSerialize: (value: Revocations): Buffer => Buffer.from(Revocations.encode(value).finish()),
     responseDeserialize: (value: Buffer): Revocations => Revocations.decode(value),
   },
-  /** The revocations after a number, and each one more as it is made. The stream stays open. */
+  /** Streams the revocations after a number, then each new one. The stream stays open. */
   watchRevocations: {
     path: "/waybill.keys.v1.KeysService/WatchRevocations" as const,
     requestStream: false as const,
@@ -2078,8 +2081,8 @@ export const KeysServiceService = {
     responseDeserialize: (value: Buffer): Revocations => Revocations.decode(value),
   },
   /**
-   * What was changed in rings and on the feed, newest first. Its page tokens are not sealed: services
-   * ask for whoever may read it, and seal them.
+   * Lists the audit events of rings and of the feed, newest first. Page tokens are not sealed here: `identity`
+   * calls this for its own callers and seals them.
    */
   listAuditEvents: {
     path: "/waybill.keys.v1.KeysService/ListAuditEvents" as const,
@@ -2095,53 +2098,55 @@ export const KeysServiceService = {
 } as const;
 
 export interface KeysServiceServer extends UntypedServiceImplementation {
-  /** The ring of an audience now, and again each time it changes. The stream stays open. */
+  /** Streams the current ring of an audience, then each new version of it. The stream stays open. */
   watchRing: handleServerStreamingCall<WatchRingRequest, WatchRingResponse>;
-  /** The ring of an audience now, read from Postgres after the call arrived. */
+  /** Gets the current ring of an audience, read from Postgres after the call arrived. */
   getRing: handleUnaryCall<GetRingRequest, SealedRing>;
   /**
-   * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
-   * holds a lease may seal, and open by what he has of the ring; it lasts from when he asked. When it has
-   * run out he seals nothing, and asks for the ring before he opens anything. A key begins to seal when
-   * every lease that may last has acknowledged it.
+   * Grants or renews a lease on a ring and returns the current ring. A replica with a lease may seal, and
+   * open with its copy of the ring. After its lease expires it must not seal, and must fetch the ring before
+   * it opens a waybill. A key becomes active only after every unexpired lease has acknowledged it.
    */
   renewLease: handleUnaryCall<RenewLeaseRequest, RenewLeaseResponse>;
   /**
-   * Ends a lease: its holder seals nothing any more, and nobody waits for him. He asks for none again
-   * under the same name.
+   * Ends a lease, so that rotations do not wait for its holder. The holder must have stopped sealing, and must
+   * not request a lease under the same name again.
    */
   releaseLease: handleUnaryCall<ReleaseLeaseRequest, ReleaseLeaseResponse>;
   /**
-   * Makes a key that stands by the sealer, retires the sealer, and has a new key stand by: once every
-   * lease has acknowledged the keys that stand by. Until then, after some seconds: ROTATION_PENDING,
-   * with their holders. Destroys a key that has leaked, and waits for nobody.
+   * Rotates a ring: retires the active key, activates a pending key and adds a new pending key. Waits a few
+   * seconds for every lease to acknowledge the pending keys, then fails with ROTATION_PENDING and the names of
+   * the holders. With `destroy_key_id` it destroys a leaked key at once, without waiting.
    */
   rotateRing: handleUnaryCall<RotateRingRequest, RotateRingResponse>;
-  /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
+  /**
+   * Adds revocations to the feed. Returns once they are durable. A revocation with a known `id` changes
+   * nothing.
+   */
   revoke: handleUnaryCall<RevokeRequest, RevokeResponse>;
   /**
-   * The revocations after a number, read from Postgres after the call arrived: whoever has this
-   * answer knows all that was revoked before he asked.
+   * Reads the revocations after a number from Postgres after the call arrived. The response includes every
+   * revocation that was committed before the call.
    */
   readRevocations: handleUnaryCall<ReadRevocationsRequest, Revocations>;
-  /** The revocations after a number, and each one more as it is made. The stream stays open. */
+  /** Streams the revocations after a number, then each new one. The stream stays open. */
   watchRevocations: handleServerStreamingCall<WatchRevocationsRequest, Revocations>;
   /**
-   * What was changed in rings and on the feed, newest first. Its page tokens are not sealed: services
-   * ask for whoever may read it, and seal them.
+   * Lists the audit events of rings and of the feed, newest first. Page tokens are not sealed here: `identity`
+   * calls this for its own callers and seals them.
    */
   listAuditEvents: handleUnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
 }
 
 export interface KeysServiceClient extends Client1 {
-  /** The ring of an audience now, and again each time it changes. The stream stays open. */
+  /** Streams the current ring of an audience, then each new version of it. The stream stays open. */
   watchRing(request: WatchRingRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchRingResponse>;
   watchRing(
     request: WatchRingRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchRingResponse>;
-  /** The ring of an audience now, read from Postgres after the call arrived. */
+  /** Gets the current ring of an audience, read from Postgres after the call arrived. */
   getRing(
     request: GetRingRequest,
     callback: (error: ServiceError | null, response: SealedRing) => void,
@@ -2158,10 +2163,9 @@ export interface KeysServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: SealedRing) => void,
   ): ClientUnaryCall;
   /**
-   * Grants a lease on a ring, or renews it, and answers with the ring as it was at that moment. Whoever
-   * holds a lease may seal, and open by what he has of the ring; it lasts from when he asked. When it has
-   * run out he seals nothing, and asks for the ring before he opens anything. A key begins to seal when
-   * every lease that may last has acknowledged it.
+   * Grants or renews a lease on a ring and returns the current ring. A replica with a lease may seal, and
+   * open with its copy of the ring. After its lease expires it must not seal, and must fetch the ring before
+   * it opens a waybill. A key becomes active only after every unexpired lease has acknowledged it.
    */
   renewLease(
     request: RenewLeaseRequest,
@@ -2179,8 +2183,8 @@ export interface KeysServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: RenewLeaseResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Ends a lease: its holder seals nothing any more, and nobody waits for him. He asks for none again
-   * under the same name.
+   * Ends a lease, so that rotations do not wait for its holder. The holder must have stopped sealing, and must
+   * not request a lease under the same name again.
    */
   releaseLease(
     request: ReleaseLeaseRequest,
@@ -2198,9 +2202,9 @@ export interface KeysServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: ReleaseLeaseResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Makes a key that stands by the sealer, retires the sealer, and has a new key stand by: once every
-   * lease has acknowledged the keys that stand by. Until then, after some seconds: ROTATION_PENDING,
-   * with their holders. Destroys a key that has leaked, and waits for nobody.
+   * Rotates a ring: retires the active key, activates a pending key and adds a new pending key. Waits a few
+   * seconds for every lease to acknowledge the pending keys, then fails with ROTATION_PENDING and the names of
+   * the holders. With `destroy_key_id` it destroys a leaked key at once, without waiting.
    */
   rotateRing(
     request: RotateRingRequest,
@@ -2217,7 +2221,10 @@ export interface KeysServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RotateRingResponse) => void,
   ): ClientUnaryCall;
-  /** Puts revocations on the feed. Answers when they are durable. The same `id` again changes nothing. */
+  /**
+   * Adds revocations to the feed. Returns once they are durable. A revocation with a known `id` changes
+   * nothing.
+   */
   revoke(
     request: RevokeRequest,
     callback: (error: ServiceError | null, response: RevokeResponse) => void,
@@ -2234,8 +2241,8 @@ export interface KeysServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: RevokeResponse) => void,
   ): ClientUnaryCall;
   /**
-   * The revocations after a number, read from Postgres after the call arrived: whoever has this
-   * answer knows all that was revoked before he asked.
+   * Reads the revocations after a number from Postgres after the call arrived. The response includes every
+   * revocation that was committed before the call.
    */
   readRevocations(
     request: ReadRevocationsRequest,
@@ -2252,7 +2259,7 @@ export interface KeysServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Revocations) => void,
   ): ClientUnaryCall;
-  /** The revocations after a number, and each one more as it is made. The stream stays open. */
+  /** Streams the revocations after a number, then each new one. The stream stays open. */
   watchRevocations(request: WatchRevocationsRequest, options?: Partial<CallOptions>): ClientReadableStream<Revocations>;
   watchRevocations(
     request: WatchRevocationsRequest,
@@ -2260,8 +2267,8 @@ export interface KeysServiceClient extends Client1 {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<Revocations>;
   /**
-   * What was changed in rings and on the feed, newest first. Its page tokens are not sealed: services
-   * ask for whoever may read it, and seal them.
+   * Lists the audit events of rings and of the feed, newest first. Page tokens are not sealed here: `identity`
+   * calls this for its own callers and seals them.
    */
   listAuditEvents(
     request: ListAuditEventsRequest,

@@ -28,7 +28,7 @@ export const protobufPackage = "waybill.token.v1";
 
 export const protobufFileName = "waybill/token/v1/token.proto";
 
-/** What a token to be exchanged is (RFC 8693 section 3). */
+/** The type of a token to exchange (RFC 8693 section 3). */
 export const TokenKind = {
   TOKEN_KIND_UNSPECIFIED: 0,
   /** TOKEN_KIND_ACCESS_TOKEN - An access token of this server: `urn:ietf:params:oauth:token-type:access_token`. */
@@ -47,33 +47,34 @@ export namespace TokenKind {
   export type UNRECOGNIZED = typeof TokenKind.UNRECOGNIZED;
 }
 
-/** How a client proves to be one. */
+/** Client authentication. */
 export interface ClientAuthentication {
-  /** Resource name: `serviceAccounts/{id}`. A public client sends nothing else. */
+  /** Resource name: `serviceAccounts/{id}`. A public client sends no proof. */
   client: string;
   proof:
     | //
-    /** The secret that the account was given. */
+    /** The account's secret. */
     { $case: "secret"; value: string }
     | //
     /**
-     * A JWT of type `client-authentication+jwt`, signed with a key of the account (RFC 7523 section
-     * 3): `iss` and `sub` its name, `aud` this server's issuer, `jti`, `exp` at most five minutes away.
+     * A JWT of type `client-authentication+jwt`, signed with a key of the account (RFC 7523 section 3):
+     * `iss` and `sub` are its name, `aud` is this server's issuer, `jti` is set, and `exp` is at most five
+     * minutes away.
      */
     { $case: "assertion"; value: string }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What a client asks for. */
+/** The scopes and audiences that a client requests. */
 export interface Wanted {
-  /** Scopes (RFC 6749 section 3.3). Default: all that may be had. */
+  /** Scopes (RFC 6749 section 3.3). Default: all grantable scopes. */
   scopes: string[];
-  /** Audiences, such as `checkout` (RFC 8707 calls them resources). Default: all that may be had. */
+  /** Audiences, such as `checkout` (the resources of RFC 8707). Default: all grantable audiences. */
   audiences: string[];
   /**
-   * The only one who may act with this access token in an exchange (RFC 8693 section 4.4), such as
-   * `services/checkout`. Default: whoever may exchange at all.
+   * The only actor that may exchange this access token (`may_act`, RFC 8693 section 4.4), such as
+   * `services/checkout`. Default: every client that may exchange tokens.
    */
   mayAct: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -86,17 +87,14 @@ export interface GrantClientCredentialsRequest {
 }
 
 export interface SignInRequest {
-  /** The program that the user signs in with. Default: none that is registered. */
-  client:
-    | ClientAuthentication
-    | undefined;
-  /** What the user calls himself. */
+  /** The client that the user signs in with. Default: an unregistered client. */
+  client: ClientAuthentication | undefined;
   username: string;
   secret: string;
   wanted:
     | Wanted
     | undefined;
-  /** What the user will know this sign-in by in a list, such as `phone`. */
+  /** Label of this sign-in in the user's list of sign-ins, such as `phone`. */
   device: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -104,60 +102,57 @@ export interface SignInRequest {
 export interface RefreshRequest {
   client: ClientAuthentication | undefined;
   refreshToken: string;
-  /** Narrower than what was granted, for this access token alone. */
+  /** Narrower scopes and audiences, for this access token only. */
   wanted:
     | Wanted
     | undefined;
-  /** Random, made once for each refresh and sent again with each repetition of it: 16 to 64 characters. */
+  /** Random, 16 to 64 characters. Choose a new one for each refresh, and send the same one with each retry. */
   idempotencyKey: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface GrantJwtBearerRequest {
-  /**
-   * The assertion: as in ClientAuthentication, but of type `jwt-bearer+jwt`; or a JWT of a trusted
-   * issuer.
-   */
+  /** An assertion as in ClientAuthentication, but of type `jwt-bearer+jwt`; or a JWT of a trusted issuer. */
   assertion: string;
   wanted: Wanted | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ExchangeRequest {
-  /** Who exchanges. Not needed with the token of a trusted issuer. */
+  /** The exchanging client. Optional with the token of a trusted issuer. */
   client:
     | ClientAuthentication
     | undefined;
-  /** Whose token it is that is exchanged. */
+  /** The token to exchange. */
   subjectToken: string;
   subjectTokenType: TokenKind;
-  /** Who will act, where it is somebody else than the client: an access token of his. */
+  /** An access token of the actor, if the actor is not the client. */
   actorToken: string;
   wanted:
     | Wanted
     | undefined;
-  /** The token is to say nothing of who acts. Only for clients that may impersonate. */
+  /** Omits the actor (`act`) from the new token. Only for clients that may impersonate. */
   impersonate: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What a grant answers (RFC 6749 section 5.1). */
+/** The response to a grant (RFC 6749 section 5.1). */
 export interface TokenResponse {
   accessToken: string;
-  /** `Bearer`, or `DPoP` where it is bound to a key. */
+  /** `Bearer`, or `DPoP` if the token is bound to a DPoP key. */
   tokenType: string;
-  /** How long the access token lives, in seconds. */
+  /** Lifetime of the access token in seconds. */
   expiresInSeconds: number;
   /** Set by SignIn and Refresh. */
   refreshToken: string;
-  /** What was granted. */
+  /** The granted scopes and audiences. */
   scopes: string[];
   audiences: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface RevokeRequest {
-  /** Whose token it is. The public client, and the user of no client, need send no proof. */
+  /** The client that the token was issued to. A public or unregistered client sends no proof. */
   client:
     | ClientAuthentication
     | undefined;
@@ -176,7 +171,7 @@ export interface IntrospectRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What a token says. Of one that is not in force, whatever the reason, only `active: false`. */
+/** The claims of an active token. For an inactive token, whatever the reason, only `active: false`. */
 export interface Introspection {
   active: boolean;
   /** `access_token` or `refresh_token`. */
@@ -192,9 +187,9 @@ export interface Introspection {
   /** The token's `jti`. */
   tokenId: string;
   issuer: string;
-  /** Who acts on the subject's behalf, the last one first (RFC 8693 section 4.1). */
+  /** The actors on behalf of the subject, most recent first (RFC 8693 section 4.1). */
   actors: string[];
-  /** What it is bound to: `jkt` or `x5t#S256` and a thumbprint. Empty when it is not. */
+  /** The key binding: `jkt` or `x5t#S256` and a thumbprint. Empty if unbound. */
   confirmation: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -218,41 +213,41 @@ export interface GetServerMetadataRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A sign-in: a user, at a client, until it ends. */
+/** A sign-in: the token family of one user at one client. */
 export interface SignIn {
   /** Resource name: `signIns/{uuid}`. */
   name: string;
   client: string;
   device: string;
-  /** Where it was begun from. */
+  /** The network address at sign-in. */
   address: string;
   createTime: Date | undefined;
   refreshTime: Date | undefined;
   expireTime:
     | Date
     | undefined;
-  /** The caller calls with it. */
+  /** Whether the caller's access token belongs to this sign-in. */
   current: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListSignInsRequest {
-  /** How many to answer at most. Default: 25. More than 100 are answered as 100. */
+  /** Maximum number of results. Default: 25. Values above 100 count as 100. */
   pageSize: number;
-  /** The `next_page_token` of an earlier answer. */
+  /** The `next_page_token` of an earlier response. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ListSignInsResponse {
   signIns: SignIn[];
-  /** Sealed. Empty on the last page. */
+  /** Opaque and sealed. Empty on the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface EndSignInRequest {
-  /** Name of the sign-in: `signIns/{uuid}`. `signIns/current`: the one that the caller calls with. */
+  /** Name of the sign-in: `signIns/{uuid}`, or `signIns/current` for the caller's current sign-in. */
   name: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -266,12 +261,12 @@ export interface EndOtherSignInsRequest {
 }
 
 export interface EndOtherSignInsResponse {
-  /** How many were ended. */
+  /** The number of ended sign-ins. */
   ended: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** A key that access tokens are signed with. */
+/** A key that signs access tokens. */
 export interface SigningKey {
   /** Resource name: `signingKeys/{kid}`. */
   name: string;
@@ -285,11 +280,11 @@ export interface SigningKey {
 
 export const SigningKey_State = {
   STATE_UNSPECIFIED: 0,
-  /** STATE_PENDING - Published, so that every cache sees it before the first token does. */
+  /** STATE_PENDING - Published but not yet signing, so that caches have it before the first token does. */
   STATE_PENDING: 1,
   /** STATE_ACTIVE - Signs. */
   STATE_ACTIVE: 2,
-  /** STATE_RETIRED - Signs no more; published as long as a token of it may live. */
+  /** STATE_RETIRED - No longer signs. Published until every token that it signed has expired. */
   STATE_RETIRED: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -314,7 +309,7 @@ export interface ListSigningKeysResponse {
 }
 
 export interface RotateSigningKeyRequest {
-  /** `EdDSA` or `ES256`. Default: the one configured. */
+  /** `EdDSA` or `ES256`. Default: the configured algorithm. */
   algorithm: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -2969,14 +2964,14 @@ export const EndSubjectResponse: MessageFns<EndSubjectResponse> = {
 };
 
 /**
- * Issues, renews, exchanges, revokes and explains tokens.
+ * Issues, refreshes, exchanges, revokes and introspects tokens.
  *
- * Access tokens are JWTs (RFC 9068). With a DPoP proof (RFC 9449) in the metadata `dpop`, or with a
- * client certificate (RFC 8705), the tokens answered are bound to its key.
+ * Access tokens are JWTs (RFC 9068). With a DPoP proof (RFC 9449) in the metadata key `dpop`, or with a
+ * client certificate (RFC 8705), the issued tokens are bound to its key.
  */
 export type TokenServiceService = typeof TokenServiceService;
 export const TokenServiceService = {
-  /** An access token for a service account itself (RFC 6749 section 4.4). */
+  /** Issues an access token to a service account itself (RFC 6749 section 4.4). */
   grantClientCredentials: {
     path: "/waybill.token.v1.TokenService/GrantClientCredentials" as const,
     requestStream: false as const,
@@ -2987,7 +2982,7 @@ export const TokenServiceService = {
     responseSerialize: (value: TokenResponse): Buffer => Buffer.from(TokenResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): TokenResponse => TokenResponse.decode(value),
   },
-  /** Signs a user in: an access token, and a refresh token to renew it with. */
+  /** Signs a user in: issues an access token and a refresh token. */
   signIn: {
     path: "/waybill.token.v1.TokenService/SignIn" as const,
     requestStream: false as const,
@@ -2999,8 +2994,8 @@ export const TokenServiceService = {
   },
   /**
    * Spends a refresh token for an access token and the next refresh token (RFC 6749 section 6,
-   * RFC 9700 section 4.14). Send `idempotency_key`: a repeated call is then answered with the same
-   * refresh token, and anybody else who spends it is found out.
+   * RFC 9700 section 4.14). Send `idempotency_key`: then a retry gets the same refresh token, and any other
+   * reuse of a spent token is detected.
    */
   refresh: {
     path: "/waybill.token.v1.TokenService/Refresh" as const,
@@ -3012,8 +3007,8 @@ export const TokenServiceService = {
     responseDeserialize: (value: Buffer): TokenResponse => TokenResponse.decode(value),
   },
   /**
-   * An access token for what an assertion speaks of (RFC 7523 section 2.1): a service account whose
-   * key signed it, or a subject of a trusted issuer.
+   * Issues an access token for the subject of an assertion (RFC 7523 section 2.1): a service account that
+   * signed the assertion, or a subject of a trusted issuer.
    */
   grantJwtBearer: {
     path: "/waybill.token.v1.TokenService/GrantJwtBearer" as const,
@@ -3026,8 +3021,8 @@ export const TokenServiceService = {
     responseDeserialize: (value: Buffer): TokenResponse => TokenResponse.decode(value),
   },
   /**
-   * Exchanges a token for a narrower one (RFC 8693): to call on on somebody's behalf, or, with the
-   * token of a trusted issuer such as a Kubernetes cluster, to come in without a secret.
+   * Exchanges a token for a narrower one (RFC 8693): to call other services on behalf of a subject, or to
+   * authenticate without a secret by the token of a trusted issuer such as a Kubernetes cluster.
    */
   exchange: {
     path: "/waybill.token.v1.TokenService/Exchange" as const,
@@ -3039,8 +3034,8 @@ export const TokenServiceService = {
     responseDeserialize: (value: Buffer): TokenResponse => TokenResponse.decode(value),
   },
   /**
-   * Revokes a token of the client's own (RFC 7009). A refresh token takes its sign-in with it.
-   * What is no token, or no longer one, is revoked already.
+   * Revokes a token of the client (RFC 7009). Revoking a refresh token ends its sign-in. Succeeds for an
+   * unknown or expired token.
    */
   revoke: {
     path: "/waybill.token.v1.TokenService/Revoke" as const,
@@ -3051,7 +3046,7 @@ export const TokenServiceService = {
     responseSerialize: (value: RevokeResponse): Buffer => Buffer.from(RevokeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevokeResponse => RevokeResponse.decode(value),
   },
-  /** What a token says, when it is in force (RFC 7662). */
+  /** Introspects a token (RFC 7662). */
   introspect: {
     path: "/waybill.token.v1.TokenService/Introspect" as const,
     requestStream: false as const,
@@ -3061,7 +3056,7 @@ export const TokenServiceService = {
     responseSerialize: (value: Introspection): Buffer => Buffer.from(Introspection.encode(value).finish()),
     responseDeserialize: (value: Buffer): Introspection => Introspection.decode(value),
   },
-  /** The same of up to 100 tokens. */
+  /** Introspects up to 100 tokens. */
   batchIntrospect: {
     path: "/waybill.token.v1.TokenService/BatchIntrospect" as const,
     requestStream: false as const,
@@ -3073,7 +3068,7 @@ export const TokenServiceService = {
       Buffer.from(BatchIntrospectResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): BatchIntrospectResponse => BatchIntrospectResponse.decode(value),
   },
-  /** The same of each token that comes in, in their order. */
+  /** Introspects each token in the stream, in order. */
   streamIntrospect: {
     path: "/waybill.token.v1.TokenService/StreamIntrospect" as const,
     requestStream: true as const,
@@ -3083,7 +3078,7 @@ export const TokenServiceService = {
     responseSerialize: (value: Introspection): Buffer => Buffer.from(Introspection.encode(value).finish()),
     responseDeserialize: (value: Buffer): Introspection => Introspection.decode(value),
   },
-  /** The public keys that tokens are signed with (RFC 7517 section 5). */
+  /** Gets the public keys that verify access tokens (JWK set, RFC 7517 section 5). */
   getJwks: {
     path: "/waybill.token.v1.TokenService/GetJwks" as const,
     requestStream: false as const,
@@ -3093,7 +3088,7 @@ export const TokenServiceService = {
     responseSerialize: (value: HttpBody): Buffer => Buffer.from(HttpBody.encode(value).finish()),
     responseDeserialize: (value: Buffer): HttpBody => HttpBody.decode(value),
   },
-  /** What this server offers, and where (RFC 8414). */
+  /** Gets the authorization server metadata (RFC 8414). */
   getServerMetadata: {
     path: "/waybill.token.v1.TokenService/GetServerMetadata" as const,
     requestStream: false as const,
@@ -3104,7 +3099,7 @@ export const TokenServiceService = {
     responseSerialize: (value: HttpBody): Buffer => Buffer.from(HttpBody.encode(value).finish()),
     responseDeserialize: (value: Buffer): HttpBody => HttpBody.decode(value),
   },
-  /** The caller's own sign-ins that are in force, newest first. */
+  /** Lists the caller's active sign-ins, newest first. */
   listSignIns: {
     path: "/waybill.token.v1.TokenService/ListSignIns" as const,
     requestStream: false as const,
@@ -3114,7 +3109,7 @@ export const TokenServiceService = {
     responseSerialize: (value: ListSignInsResponse): Buffer => Buffer.from(ListSignInsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListSignInsResponse => ListSignInsResponse.decode(value),
   },
-  /** Ends one of the caller's own sign-ins: its tokens, and the sessions begun with them. */
+  /** Ends one of the caller's sign-ins: revokes its tokens and the sessions begun with them. */
   endSignIn: {
     path: "/waybill.token.v1.TokenService/EndSignIn" as const,
     requestStream: false as const,
@@ -3124,7 +3119,7 @@ export const TokenServiceService = {
     responseSerialize: (value: EndSignInResponse): Buffer => Buffer.from(EndSignInResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EndSignInResponse => EndSignInResponse.decode(value),
   },
-  /** Ends all of the caller's sign-ins but the one that he calls with. */
+  /** Ends all of the caller's sign-ins except the current one. */
   endOtherSignIns: {
     path: "/waybill.token.v1.TokenService/EndOtherSignIns" as const,
     requestStream: false as const,
@@ -3136,7 +3131,7 @@ export const TokenServiceService = {
       Buffer.from(EndOtherSignInsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EndOtherSignInsResponse => EndOtherSignInsResponse.decode(value),
   },
-  /** The keys that tokens are signed with, newest first. */
+  /** Lists the keys that sign access tokens, newest first. */
   listSigningKeys: {
     path: "/waybill.token.v1.TokenService/ListSigningKeys" as const,
     requestStream: false as const,
@@ -3148,7 +3143,7 @@ export const TokenServiceService = {
       Buffer.from(ListSigningKeysResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListSigningKeysResponse => ListSigningKeysResponse.decode(value),
   },
-  /** Publishes a new signing key. It signs once every cache of the keys has had time to see it. */
+  /** Publishes a new signing key. It becomes active once every cache of the JWK set has expired. */
   rotateSigningKey: {
     path: "/waybill.token.v1.TokenService/RotateSigningKey" as const,
     requestStream: false as const,
@@ -3159,7 +3154,7 @@ export const TokenServiceService = {
     responseSerialize: (value: SigningKey): Buffer => Buffer.from(SigningKey.encode(value).finish()),
     responseDeserialize: (value: Buffer): SigningKey => SigningKey.decode(value),
   },
-  /** Who was given which token, and what was revoked, newest first. */
+  /** Lists the audit events of issued and revoked tokens, newest first. */
   listAuditEvents: {
     path: "/waybill.token.v1.TokenService/ListAuditEvents" as const,
     requestStream: false as const,
@@ -3172,8 +3167,8 @@ export const TokenServiceService = {
     responseDeserialize: (value: Buffer): ListAuditEventsResponse => ListAuditEventsResponse.decode(value),
   },
   /**
-   * Ends every sign-in of a subject that was begun before an epoch of his: for `identity`, when an
-   * account was disabled or its credentials changed.
+   * Ends every sign-in of a subject with a lower epoch. `identity` calls this after it disables an account or
+   * changes its credentials.
    */
   endSubject: {
     path: "/waybill.token.v1.TokenService/EndSubject" as const,
@@ -3187,62 +3182,62 @@ export const TokenServiceService = {
 } as const;
 
 export interface TokenServiceServer extends UntypedServiceImplementation {
-  /** An access token for a service account itself (RFC 6749 section 4.4). */
+  /** Issues an access token to a service account itself (RFC 6749 section 4.4). */
   grantClientCredentials: handleUnaryCall<GrantClientCredentialsRequest, TokenResponse>;
-  /** Signs a user in: an access token, and a refresh token to renew it with. */
+  /** Signs a user in: issues an access token and a refresh token. */
   signIn: handleUnaryCall<SignInRequest, TokenResponse>;
   /**
    * Spends a refresh token for an access token and the next refresh token (RFC 6749 section 6,
-   * RFC 9700 section 4.14). Send `idempotency_key`: a repeated call is then answered with the same
-   * refresh token, and anybody else who spends it is found out.
+   * RFC 9700 section 4.14). Send `idempotency_key`: then a retry gets the same refresh token, and any other
+   * reuse of a spent token is detected.
    */
   refresh: handleUnaryCall<RefreshRequest, TokenResponse>;
   /**
-   * An access token for what an assertion speaks of (RFC 7523 section 2.1): a service account whose
-   * key signed it, or a subject of a trusted issuer.
+   * Issues an access token for the subject of an assertion (RFC 7523 section 2.1): a service account that
+   * signed the assertion, or a subject of a trusted issuer.
    */
   grantJwtBearer: handleUnaryCall<GrantJwtBearerRequest, TokenResponse>;
   /**
-   * Exchanges a token for a narrower one (RFC 8693): to call on on somebody's behalf, or, with the
-   * token of a trusted issuer such as a Kubernetes cluster, to come in without a secret.
+   * Exchanges a token for a narrower one (RFC 8693): to call other services on behalf of a subject, or to
+   * authenticate without a secret by the token of a trusted issuer such as a Kubernetes cluster.
    */
   exchange: handleUnaryCall<ExchangeRequest, TokenResponse>;
   /**
-   * Revokes a token of the client's own (RFC 7009). A refresh token takes its sign-in with it.
-   * What is no token, or no longer one, is revoked already.
+   * Revokes a token of the client (RFC 7009). Revoking a refresh token ends its sign-in. Succeeds for an
+   * unknown or expired token.
    */
   revoke: handleUnaryCall<RevokeRequest, RevokeResponse>;
-  /** What a token says, when it is in force (RFC 7662). */
+  /** Introspects a token (RFC 7662). */
   introspect: handleUnaryCall<IntrospectRequest, Introspection>;
-  /** The same of up to 100 tokens. */
+  /** Introspects up to 100 tokens. */
   batchIntrospect: handleUnaryCall<BatchIntrospectRequest, BatchIntrospectResponse>;
-  /** The same of each token that comes in, in their order. */
+  /** Introspects each token in the stream, in order. */
   streamIntrospect: handleBidiStreamingCall<IntrospectRequest, Introspection>;
-  /** The public keys that tokens are signed with (RFC 7517 section 5). */
+  /** Gets the public keys that verify access tokens (JWK set, RFC 7517 section 5). */
   getJwks: handleUnaryCall<GetJwksRequest, HttpBody>;
-  /** What this server offers, and where (RFC 8414). */
+  /** Gets the authorization server metadata (RFC 8414). */
   getServerMetadata: handleUnaryCall<GetServerMetadataRequest, HttpBody>;
-  /** The caller's own sign-ins that are in force, newest first. */
+  /** Lists the caller's active sign-ins, newest first. */
   listSignIns: handleUnaryCall<ListSignInsRequest, ListSignInsResponse>;
-  /** Ends one of the caller's own sign-ins: its tokens, and the sessions begun with them. */
+  /** Ends one of the caller's sign-ins: revokes its tokens and the sessions begun with them. */
   endSignIn: handleUnaryCall<EndSignInRequest, EndSignInResponse>;
-  /** Ends all of the caller's sign-ins but the one that he calls with. */
+  /** Ends all of the caller's sign-ins except the current one. */
   endOtherSignIns: handleUnaryCall<EndOtherSignInsRequest, EndOtherSignInsResponse>;
-  /** The keys that tokens are signed with, newest first. */
+  /** Lists the keys that sign access tokens, newest first. */
   listSigningKeys: handleUnaryCall<ListSigningKeysRequest, ListSigningKeysResponse>;
-  /** Publishes a new signing key. It signs once every cache of the keys has had time to see it. */
+  /** Publishes a new signing key. It becomes active once every cache of the JWK set has expired. */
   rotateSigningKey: handleUnaryCall<RotateSigningKeyRequest, SigningKey>;
-  /** Who was given which token, and what was revoked, newest first. */
+  /** Lists the audit events of issued and revoked tokens, newest first. */
   listAuditEvents: handleUnaryCall<ListAuditEventsRequest, ListAuditEventsResponse>;
   /**
-   * Ends every sign-in of a subject that was begun before an epoch of his: for `identity`, when an
-   * account was disabled or its credentials changed.
+   * Ends every sign-in of a subject with a lower epoch. `identity` calls this after it disables an account or
+   * changes its credentials.
    */
   endSubject: handleUnaryCall<EndSubjectRequest, EndSubjectResponse>;
 }
 
 export interface TokenServiceClient extends Client1 {
-  /** An access token for a service account itself (RFC 6749 section 4.4). */
+  /** Issues an access token to a service account itself (RFC 6749 section 4.4). */
   grantClientCredentials(
     request: GrantClientCredentialsRequest,
     callback: (error: ServiceError | null, response: TokenResponse) => void,
@@ -3258,7 +3253,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: TokenResponse) => void,
   ): ClientUnaryCall;
-  /** Signs a user in: an access token, and a refresh token to renew it with. */
+  /** Signs a user in: issues an access token and a refresh token. */
   signIn(
     request: SignInRequest,
     callback: (error: ServiceError | null, response: TokenResponse) => void,
@@ -3276,8 +3271,8 @@ export interface TokenServiceClient extends Client1 {
   ): ClientUnaryCall;
   /**
    * Spends a refresh token for an access token and the next refresh token (RFC 6749 section 6,
-   * RFC 9700 section 4.14). Send `idempotency_key`: a repeated call is then answered with the same
-   * refresh token, and anybody else who spends it is found out.
+   * RFC 9700 section 4.14). Send `idempotency_key`: then a retry gets the same refresh token, and any other
+   * reuse of a spent token is detected.
    */
   refresh(
     request: RefreshRequest,
@@ -3295,8 +3290,8 @@ export interface TokenServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: TokenResponse) => void,
   ): ClientUnaryCall;
   /**
-   * An access token for what an assertion speaks of (RFC 7523 section 2.1): a service account whose
-   * key signed it, or a subject of a trusted issuer.
+   * Issues an access token for the subject of an assertion (RFC 7523 section 2.1): a service account that
+   * signed the assertion, or a subject of a trusted issuer.
    */
   grantJwtBearer(
     request: GrantJwtBearerRequest,
@@ -3314,8 +3309,8 @@ export interface TokenServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: TokenResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Exchanges a token for a narrower one (RFC 8693): to call on on somebody's behalf, or, with the
-   * token of a trusted issuer such as a Kubernetes cluster, to come in without a secret.
+   * Exchanges a token for a narrower one (RFC 8693): to call other services on behalf of a subject, or to
+   * authenticate without a secret by the token of a trusted issuer such as a Kubernetes cluster.
    */
   exchange(
     request: ExchangeRequest,
@@ -3333,8 +3328,8 @@ export interface TokenServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: TokenResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Revokes a token of the client's own (RFC 7009). A refresh token takes its sign-in with it.
-   * What is no token, or no longer one, is revoked already.
+   * Revokes a token of the client (RFC 7009). Revoking a refresh token ends its sign-in. Succeeds for an
+   * unknown or expired token.
    */
   revoke(
     request: RevokeRequest,
@@ -3351,7 +3346,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevokeResponse) => void,
   ): ClientUnaryCall;
-  /** What a token says, when it is in force (RFC 7662). */
+  /** Introspects a token (RFC 7662). */
   introspect(
     request: IntrospectRequest,
     callback: (error: ServiceError | null, response: Introspection) => void,
@@ -3367,7 +3362,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Introspection) => void,
   ): ClientUnaryCall;
-  /** The same of up to 100 tokens. */
+  /** Introspects up to 100 tokens. */
   batchIntrospect(
     request: BatchIntrospectRequest,
     callback: (error: ServiceError | null, response: BatchIntrospectResponse) => void,
@@ -3383,14 +3378,14 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: BatchIntrospectResponse) => void,
   ): ClientUnaryCall;
-  /** The same of each token that comes in, in their order. */
+  /** Introspects each token in the stream, in order. */
   streamIntrospect(): ClientDuplexStream<IntrospectRequest, Introspection>;
   streamIntrospect(options: Partial<CallOptions>): ClientDuplexStream<IntrospectRequest, Introspection>;
   streamIntrospect(
     metadata: Metadata,
     options?: Partial<CallOptions>,
   ): ClientDuplexStream<IntrospectRequest, Introspection>;
-  /** The public keys that tokens are signed with (RFC 7517 section 5). */
+  /** Gets the public keys that verify access tokens (JWK set, RFC 7517 section 5). */
   getJwks(request: GetJwksRequest, callback: (error: ServiceError | null, response: HttpBody) => void): ClientUnaryCall;
   getJwks(
     request: GetJwksRequest,
@@ -3403,7 +3398,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: HttpBody) => void,
   ): ClientUnaryCall;
-  /** What this server offers, and where (RFC 8414). */
+  /** Gets the authorization server metadata (RFC 8414). */
   getServerMetadata(
     request: GetServerMetadataRequest,
     callback: (error: ServiceError | null, response: HttpBody) => void,
@@ -3419,7 +3414,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: HttpBody) => void,
   ): ClientUnaryCall;
-  /** The caller's own sign-ins that are in force, newest first. */
+  /** Lists the caller's active sign-ins, newest first. */
   listSignIns(
     request: ListSignInsRequest,
     callback: (error: ServiceError | null, response: ListSignInsResponse) => void,
@@ -3435,7 +3430,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListSignInsResponse) => void,
   ): ClientUnaryCall;
-  /** Ends one of the caller's own sign-ins: its tokens, and the sessions begun with them. */
+  /** Ends one of the caller's sign-ins: revokes its tokens and the sessions begun with them. */
   endSignIn(
     request: EndSignInRequest,
     callback: (error: ServiceError | null, response: EndSignInResponse) => void,
@@ -3451,7 +3446,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: EndSignInResponse) => void,
   ): ClientUnaryCall;
-  /** Ends all of the caller's sign-ins but the one that he calls with. */
+  /** Ends all of the caller's sign-ins except the current one. */
   endOtherSignIns(
     request: EndOtherSignInsRequest,
     callback: (error: ServiceError | null, response: EndOtherSignInsResponse) => void,
@@ -3467,7 +3462,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: EndOtherSignInsResponse) => void,
   ): ClientUnaryCall;
-  /** The keys that tokens are signed with, newest first. */
+  /** Lists the keys that sign access tokens, newest first. */
   listSigningKeys(
     request: ListSigningKeysRequest,
     callback: (error: ServiceError | null, response: ListSigningKeysResponse) => void,
@@ -3483,7 +3478,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListSigningKeysResponse) => void,
   ): ClientUnaryCall;
-  /** Publishes a new signing key. It signs once every cache of the keys has had time to see it. */
+  /** Publishes a new signing key. It becomes active once every cache of the JWK set has expired. */
   rotateSigningKey(
     request: RotateSigningKeyRequest,
     callback: (error: ServiceError | null, response: SigningKey) => void,
@@ -3499,7 +3494,7 @@ export interface TokenServiceClient extends Client1 {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SigningKey) => void,
   ): ClientUnaryCall;
-  /** Who was given which token, and what was revoked, newest first. */
+  /** Lists the audit events of issued and revoked tokens, newest first. */
   listAuditEvents(
     request: ListAuditEventsRequest,
     callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
@@ -3516,8 +3511,8 @@ export interface TokenServiceClient extends Client1 {
     callback: (error: ServiceError | null, response: ListAuditEventsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Ends every sign-in of a subject that was begun before an epoch of his: for `identity`, when an
-   * account was disabled or its credentials changed.
+   * Ends every sign-in of a subject with a lower epoch. `identity` calls this after it disables an account or
+   * changes its credentials.
    */
   endSubject(
     request: EndSubjectRequest,
