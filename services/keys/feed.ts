@@ -2,10 +2,10 @@ import { Feed, type Pool } from "waybill/postgres";
 import type { Revocation, Revocations } from "#proto/waybill/keys/v1/keys.ts";
 import { type RevocationRow, readRevocations } from "./sql/readRevocations.ts";
 
-/** What is revoked, as one replica of the key service hands it out. */
+/** The revocation feed of one replica of the key service. */
 export type RevocationsFeed = Feed<Revocations>;
 
-/** @param pollMs how often watchers are woken though nothing was heard of */
+/** @param pollMs interval at which watchers wake without a notification, in case one was lost */
 export function revocationsFeed(db: Pool, pollMs?: number): RevocationsFeed {
   const read = async (after: bigint): Promise<Revocations> => {
     const { number, rows } = await readRevocations(db, after);

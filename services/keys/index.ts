@@ -25,7 +25,7 @@ export interface KeysDependencies {
   audit: AuditLog;
 }
 
-/** Leaves page tokens unsealed: only services see them. */
+/** Leaves page tokens unsealed: only services receive them. */
 const UNSEALED: Parameters<typeof listAuditEvents>[2] = {
   seal: (_method, _question, position) => Buffer.from(position).toString("utf8"),
   open: async (_method, _question, token) => Buffer.from(token),

@@ -15,13 +15,13 @@ export class Versions {
   readonly #watchers = new Map<string, Set<(version: number) => void>>();
   readonly #stop: () => void;
 
-  /** @param pollMs about how often the database is polled */
+  /** @param pollMs approximate poll interval */
   constructor(db: Pool, log: Logger, pollMs: number = POLL_MS) {
     this.#db = db;
     this.#stop = every("reading the versions of key rings", pollMs, () => this.#poll(), log);
   }
 
-  /** Calls `heard` with each version read from now on. @returns stops it */
+  /** Calls `heard` with each new version. @returns a function that stops the watch */
   watch(audience: string, heard: (version: number) => void): () => void {
     const watchers = this.#watchers.get(audience) ?? new Set();
     this.#watchers.set(audience, watchers.add(heard));
@@ -31,12 +31,12 @@ export class Versions {
     };
   }
 
-  /** Tells of a version that is known already, such as after a rotation by this replica. */
+  /** Publishes a version to this replica's watchers, such as after a rotation by this replica. */
   tell(audience: string, version: number): void {
     for (const heard of this.#watchers.get(audience) ?? []) heard(version);
   }
 
-  /** Tells of a version that another replica has notified: `{version} {audience}`. */
+  /** Publishes a version from another replica's notification, `{version} {audience}`. */
   hear(said: string): void {
     const [, version, audience] = /^(\d+) (.+)$/.exec(said) ?? [];
     if (audience !== undefined) this.tell(audience, Number(version));

@@ -20,24 +20,24 @@ import type { KeyState, RingState } from "./transitions.ts";
 export const KeysErrors = vocabulary("keys.waybill", {
   ROTATION_PENDING: [
     status.UNAVAILABLE,
-    "Some replicas have yet to acknowledge the keys that stand by; one that was killed is waited for until its lease has run out. Repeat the call.",
+    "Some replicas have not yet acknowledged the pending keys. Retry: the lease of a killed replica expires by itself.",
   ],
   RING_UNREADABLE: [
     status.INTERNAL,
-    "A key of the ring does not unwrap: its row was changed, or another key-encryption key has wrapped it. The key service's log says which.",
+    "A key of the ring does not unwrap: its row was changed, or it was wrapped with another key-encryption key. The key service's log names the key.",
   ],
-  RING_NOT_FOUND: [status.NOT_FOUND, "There is no such ring."],
+  RING_NOT_FOUND: [status.NOT_FOUND, "The ring, or the key to destroy, does not exist."],
 });
 
-/** A ring as it was read under its lock, and when. */
+/** A ring that was read under its lock, with the time of the read. */
 export interface LockedRing {
   readonly state: RingState;
   readonly rows: RingRows;
-  /** In seconds since 1970, by the database's clock. */
+  /** Seconds since 1970, by the database's clock. */
   readonly now: number;
 }
 
-/** Reads a ring and locks it until the transaction ends; makes it, without keys, when there is none. */
+/** Reads a ring and locks it until the transaction ends. Creates a missing ring, without keys. */
 export async function lockedRing(tx: Db, audience: string): Promise<LockedRing> {
   if (!(await lockRing(tx, audience))) {
     await insertRing(tx, audience);
@@ -48,7 +48,7 @@ export async function lockedRing(tx: Db, audience: string): Promise<LockedRing> 
   return { state: { version: rows.version, keys: rows.keys.map(toState), leases }, rows, now };
 }
 
-/** Writes what a ring has become. @returns the ring as it is then */
+/** Writes the difference between a ring's old and new state. @returns the new rows */
 export async function saveRing(
   tx: Db,
   wrapping: Wrapping,
@@ -75,7 +75,7 @@ export async function saveRing(
     audience,
     gone.map(({ id }) => id),
   );
-  // Those that stop sealing first: a ring never has two that do.
+  // The key that stops sealing is written first: the unique index allows one active key.
   const keys = after.keys.filter((key) => !before.keys.includes(key));
   keys.sort((one, other) => Number(one.state === "active") - Number(other.state === "active"));
   for (const key of keys) {
@@ -93,7 +93,7 @@ export async function saveRing(
   return (await readRing(tx, audience))!;
 }
 
-/** Wraps anew what is wrapped with another key-encryption key. @returns what failed, key by key */
+/** Rewraps every key that another key-encryption key has wrapped. @returns one error per failed key */
 export async function rewrapRings(db: Db, wrapping: Wrapping): Promise<Error[]> {
   const failures: Error[] = [];
   for (const row of await readForeignKeys(db, wrapping.id)) {
@@ -106,7 +106,7 @@ export async function rewrapRings(db: Db, wrapping: Wrapping): Promise<Error[]> 
   return failures;
 }
 
-/** The wrapping of a key in a state; of a destroyed one nothing is left. */
+/** Wraps a key for a state. A destroyed key's bytes are erased. */
 function rewrapped(
   wrapping: Wrapping,
   row: Pick<RingKeyRow, "id" | "audience" | "state" | "wrappingKeyId" | "wrapped">,

@@ -27,10 +27,9 @@ const STATES = {
   destroyed: RingKey_State.STATE_DESTROYED,
 } as const;
 
-/** Whom a change of a ring is put down to. */
+/** The actor of a ring change, for the audit event. */
 export type Actor = Pick<AuditEntry, "actor" | "address" | "client">;
 
-/** What the rings are made and changed with. */
 export interface RingsOptions {
   readonly db: Pool;
   readonly wrapping: Wrapping;
@@ -39,24 +38,24 @@ export interface RingsOptions {
   readonly audit: AuditLog;
 }
 
-/** A change of a ring, as it was committed. */
+/** A committed change of a ring. */
 export interface RingChange {
   readonly before: RingState;
   readonly after: RingState;
-  /** When, in seconds since 1970, by the database's clock. */
+  /** Seconds since 1970, by the database's clock. */
   readonly now: number;
   readonly ring: Ring;
 }
 
-/** What came of the care of all rings. */
+/** The result of the maintenance of all rings. */
 export interface Care {
-  /** How many were taken care of. */
+  /** Number of maintained rings. */
   readonly done: number;
-  /** What failed; each names its ring, or its key. */
+  /** Each names its ring or key. */
   readonly failures: readonly Error[];
 }
 
-/** The rings, in Postgres. Each change is one of `transitions.ts`, made under the ring's lock. */
+/** The key rings in Postgres. Each change is a function of `transitions.ts`, applied under the ring's lock. */
 export class Rings {
   readonly #options: RingsOptions;
 
@@ -68,7 +67,7 @@ export class Rings {
     return this.#options.terms;
   }
 
-  /** The ring of an audience, made when there is none. */
+  /** Reads the ring of an audience. Creates a missing ring. */
   async get(audience: string, actor: Actor): Promise<Ring> {
     const found = await readRing(this.#options.db, audience);
     if (found !== undefined) return this.#toMessage(audience, found);
@@ -78,7 +77,7 @@ export class Rings {
     return ring;
   }
 
-  /** Grants or renews a lease. @returns the ring as it was while it was granted */
+  /** Grants or renews a lease. @returns the ring at the moment of the grant */
   grant(
     audience: string,
     asked: Pick<Lease, "holder" | "acknowledged" | "reads">,
@@ -95,21 +94,21 @@ export class Rings {
     );
   }
 
-  /** Changes nothing when somebody holds a lease and has not acknowledged the keys that stand by. */
+  /** Rotates a ring. Changes nothing while a lease holder has not acknowledged the pending keys. */
   rotate(audience: string, actor: Actor): Promise<RingChange> {
     return this.#change(audience, actor, "ring.rotate", (ring, now) =>
       rotate(ring, now, this.terms, makeId),
     );
   }
 
-  /** Changes nothing when the ring has no such key. */
+  /** Destroys a leaked key. Changes nothing if the ring has no such key. */
   destroy(audience: string, keyId: string, actor: Actor): Promise<RingChange> {
     return this.#change(audience, actor, "ring.destroyKey", (ring, now) =>
       destroy(ring, keyId, now, this.terms, makeId),
     );
   }
 
-  /** A ring with its leases, as of now; nothing is changed. Undefined: there is no such ring. */
+  /** Reads a ring with its leases and the time. Undefined if the ring does not exist. */
   async peek(audience: string): Promise<Pick<RingChange, "after" | "now"> | undefined> {
     const { db } = this.#options;
     if ((await readRing(db, audience)) === undefined) return undefined;
@@ -120,11 +119,11 @@ export class Rings {
   }
 
   /**
-   * Takes over a new key-encryption key, rotates rings whose sealer has sealed for long enough, and
-   * removes keys under which nothing can be alive. Any replica may do it, at any time. What fails, such as
-   * a ring with a changed row, keeps nothing else from being done.
+   * Maintains all rings: rewraps keys after a change of the key-encryption key, rotates rings whose active
+   * key is due, and deletes keys after the last waybill sealed under them has expired. Any replica may run
+   * it at any time. A failure in one ring, such as a changed row, does not stop the others.
    *
-   * @param rotateS how long a key seals, in seconds
+   * @param rotateS age at which an active key is rotated, in seconds
    */
   async maintain(rotateS: number): Promise<Care> {
     const { db, wrapping } = this.#options;
@@ -146,8 +145,8 @@ export class Rings {
     await this.#change(audience, actor, "ring.mend", (ring, now) => mend(ring, now, makeId));
     await this.#change(audience, actor, "ring.sweep", sweep);
     await this.#change(audience, actor, "ring.rotate", (ring, now) => {
-      const sealer = ring.keys.find(({ state }) => state === "active");
-      const isDue = sealer !== undefined && now - (sealer.activatedAt ?? 0) >= rotateS;
+      const active = ring.keys.find(({ state }) => state === "active");
+      const isDue = active !== undefined && now - (active.activatedAt ?? 0) >= rotateS;
       return isDue ? rotate(ring, now, this.terms, makeId) : ring;
     });
   }

@@ -8,7 +8,7 @@ import { KeysErrors } from "./ringStore.ts";
 import type { Actor, RingChange, Rings } from "./rings.ts";
 import { liveLeases, waitedFor } from "./transitions.ts";
 
-/** Replicas see a change within milliseconds, or within two seconds when a notification is lost. */
+/** Replicas see a change within milliseconds, or within two seconds if a notification is lost. */
 const PATIENCE_MS = 3000;
 const LOOK_MS = 50;
 

@@ -1,20 +1,20 @@
 /**
- * How rings, their keys and the leases on them change: pure functions from one state of a ring to the
- * next. The service runs each of them on what it has read while it holds the lock of the ring's row,
- * and writes what came of it before it lets go. Times are in seconds, by one clock.
+ * State transitions of key rings, their keys and leases: pure functions from one ring state to the next. The
+ * service locks the ring's row, reads the state, applies a transition and writes the result before it
+ * commits. Times are in seconds, by one clock.
  *
- * What they keep, for replicas that seal only while their lease lasts, counted from when they sent its
+ * Invariants, for replicas that seal only while their lease is valid, counted from when they sent its
  * renewal:
- * - a replica whose lease lasts has every key that another has sealed with;
- * - nothing sealed under a key is alive after its `openUntil`;
- * - when a lease that was there at a key's retirement or destruction has run out, nobody seals with it;
- * - an acknowledged key stands by at any time, unless emergencies follow each other faster than
- *   replicas acknowledge.
+ * - a replica with a valid lease has every key that any replica has sealed with;
+ * - every waybill sealed under a key has expired by the key's `openUntil`;
+ * - no replica seals with a retired or destroyed key after all leases from before that change have expired;
+ * - an acknowledged pending key is always available, unless keys are destroyed faster than replicas
+ *   acknowledge new ones.
  */
 
-/** A ring, as the key service keeps it, but for the keys' bytes. */
+/** A ring without the keys' bytes. */
 export interface RingState {
-  /** Grows by one with each change of the keys. 0: the ring has yet to be made. */
+  /** Grows by one with each change of the keys. 0: the ring does not exist yet. */
   readonly version: number;
   readonly keys: readonly KeyState[];
   readonly leases: readonly Lease[];
@@ -23,47 +23,46 @@ export interface RingState {
 export interface KeyState {
   readonly id: string;
   readonly state: "pending" | "active" | "retired" | "destroyed";
-  /** The ring's version that it came with. */
+  /** The ring version that added the key. */
   readonly since: number;
-  /** When it began to seal. Undefined: it never did. */
+  /** When the key became active. Undefined if it never did. */
   readonly activatedAt?: number | undefined;
-  /** Until when something that it sealed may be alive. Undefined: it may seal yet. */
+  /** When the last waybill sealed under the key expires. Undefined while the key may still seal. */
   readonly openUntil?: number | undefined;
 }
 
-/** What a replica holds while it seals. */
+/** A replica's lease on a ring: permission to seal until it expires. */
 export interface Lease {
-  /** The process that holds it. */
+  /** Name of the process that holds the lease. */
   readonly holder: string;
-  /** The ring's version that it is known to have. */
+  /** The ring version that the holder is known to have. */
   readonly acknowledged: number;
-  /** The newest revision of the audience's state that it reads. */
+  /** The newest revision of the audience's state that the holder can read. */
   readonly reads: number;
   readonly expiresAt: number;
 }
 
-/** What is agreed on. */
+/** Durations that the key service and the replicas agree on. */
 export interface Terms {
-  /** How long a lease lasts for its holder, from when he asked for it. */
+  /** Duration of a lease for its holder, from when the holder sent the request. */
   readonly leaseS: number;
-  /** How much longer it is kept here: what clocks may differ by, and jump, meanwhile. */
+  /** Additional time before a lease expires here: tolerance for clocks that differ or jump. */
   readonly graceS: number;
-  /** How long what a key sealed may live. */
+  /** Longest lifetime of a waybill. */
   readonly keepS: number;
 }
 
-/** Makes the id of a new key. */
 export type MakeId = () => string;
 
-/** How many keys stand by: one for an emergency, also while the other has just become the sealer. */
-const STANDING_BY = 2;
+/** Number of pending keys: one remains for an emergency right after the other has become active. */
+const PENDING_KEYS = 2;
 
-/** The leases that may last yet. */
+/** Returns the unexpired leases. */
 export function liveLeases({ leases }: RingState, now: number): Lease[] {
   return leases.filter(({ expiresAt }) => expiresAt > now);
 }
 
-/** Whoever holds a lease and may lack a key that stands by. */
+/** Returns the lease holders that have not acknowledged every pending key. */
 export function waitedFor(ring: RingState, now: number): string[] {
   const newest = Math.max(...ring.keys.filter(isPending).map(({ since }) => since));
   return liveLeases(ring, now)
@@ -72,10 +71,11 @@ export function waitedFor(ring: RingState, now: number): string[] {
 }
 
 /**
- * Grants or renews a lease. Its answer must carry the ring as it is then, and nothing older.
+ * Grants or renews a lease. The response must carry the returned ring, and no older one.
  *
- * Whoever holds no lease can do nothing until he has the answer, and has the ring with it: so it counts
- * as his acknowledgement. Whoever holds one may never see the answer, and go on with what he has.
+ * A replica without a lease cannot seal until it receives the response, and the ring with it. So a grant
+ * counts as an acknowledgement. A renewal does not: its response may be lost while the replica continues
+ * with its old copy of the ring.
  */
 export function grant(
   before: RingState,
@@ -87,7 +87,8 @@ export function grant(
   const ring = mend(before, now, makeId);
   const live = liveLeases(ring, now);
   const held = live.find(({ holder }) => holder === asked.holder);
-  // A version that never was is of a ring that was lost, and its holder takes no older one.
+  // A version above the current one belongs to a ring that the database has lost. Its holder accepts no
+  // older version, so it has acknowledged nothing.
   const isLost = asked.acknowledged > ring.version;
   const known = held === undefined ? ring.version : Math.max(asked.acknowledged, held.acknowledged);
   const lease: Lease = {
@@ -99,19 +100,19 @@ export function grant(
   return mend({ ...ring, leases: [...others, lease] }, now, makeId);
 }
 
-/** Ends a lease: its holder seals nothing any more. */
+/** Ends a lease. Its holder must have stopped sealing. */
 export function release(ring: RingState, holder: string, now: number, makeId: MakeId): RingState {
   const leases = ring.leases.filter((lease) => lease.holder !== holder);
   return mend({ ...ring, leases }, now, makeId);
 }
 
 /**
- * The oldest key that stands by seals from now on; the sealer opens only. The same ring, when not every
- * lease that may last has acknowledged every key that stands by: see `waitedFor`.
+ * Rotates a ring: activates the oldest pending key and retires the active one. Returns the same ring while a
+ * lease holder has not acknowledged every pending key (see `waitedFor`).
  */
 export function rotate(ring: RingState, now: number, terms: Terms, makeId: MakeId): RingState {
   const pending = ring.keys.filter(isPending);
-  const isReady = pending.length >= STANDING_BY && waitedFor(ring, now).length === 0;
+  const isReady = pending.length >= PENDING_KEYS && waitedFor(ring, now).length === 0;
   if (!isReady) return ring;
   const keys = ring.keys.map((key) =>
     key.state === "active" ? closed(key, "retired", now, terms) : key,
@@ -120,8 +121,8 @@ export function rotate(ring: RingState, now: number, terms: Terms, makeId: MakeI
 }
 
 /**
- * Destroys a key that has leaked, whatever its state. When it is the sealer, a key that stands by takes
- * over. The same ring, when it has no such key.
+ * Destroys a leaked key in any state. If it was active, an acknowledged pending key becomes active. Returns
+ * the same ring if it has no such key.
  */
 export function destroy(
   ring: RingState,
@@ -137,21 +138,21 @@ export function destroy(
   return mended(ring, keys, now, makeId);
 }
 
-/** Removes the keys under which nothing can be alive. */
+/** Removes keys after the last waybill sealed under them has expired. */
 export function sweep(ring: RingState, now: number): RingState {
   const keys = ring.keys.filter(({ openUntil }) => openUntil === undefined || openUntil > now);
   return keys.length === ring.keys.length ? ring : { ...ring, version: ring.version + 1, keys };
 }
 
 /**
- * Gives a ring what it lacks: a sealer, as soon as there is a key that every lease has acknowledged, and
- * keys that stand by. The same ring, when nothing can be done. A ring that has no keys gets them.
+ * Completes a ring: activates a key once every lease has acknowledged it, and adds missing pending keys.
+ * Returns the same ring if there is nothing to do.
  */
 export function mend(ring: RingState, now: number, makeId: MakeId): RingState {
   return mended(ring, ring.keys, now, makeId);
 }
 
-/** The ring with other keys, and with what these lack. */
+/** Replaces a ring's keys and completes them. */
 function mended(
   ring: RingState,
   given: readonly KeyState[],
@@ -169,13 +170,13 @@ function mended(
       .find(({ since }) => since <= acknowledged);
     keys = keys.map((key) => (key === next ? { ...key, state: "active", activatedAt: now } : key));
   }
-  while (keys.filter(isPending).length < STANDING_BY) keys.push(fresh());
+  while (keys.filter(isPending).length < PENDING_KEYS) keys.push(fresh());
   const isSame =
     keys.length === ring.keys.length && keys.every((key, place) => key === ring.keys[place]);
   return isSame ? ring : { ...ring, version, keys };
 }
 
-/** A key that seals no more. Whoever has not heard of it may seal under it until his lease runs out. */
+/** Retires or destroys a key. A replica that has not yet seen the change may seal until its lease expires. */
 function closed(
   key: KeyState,
   state: "retired" | "destroyed",

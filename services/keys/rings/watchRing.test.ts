@@ -8,10 +8,10 @@ import { waitFor } from "../../../test/support/waitFor.ts";
 import type { KeysDependencies } from "../index.ts";
 import { watchRing } from "./watchRing.ts";
 
-/** The version that the table has, and how often it was read. */
+/** The version in the table, and the number of reads. */
 let version: number;
 let reads: number;
-/** Tells the watch of a version, as the key services tell each other. */
+/** Notifies the watch of a version, as another replica would. */
 let tell: (version: number) => void;
 let stopping: AbortController;
 let credentials: Credentials;
@@ -29,7 +29,7 @@ afterEach(async () => {
   await versions.return(undefined);
 });
 
-/** The versions that a watcher is sent. */
+/** Yields the versions that a watcher receives. */
 async function* watch(): AsyncGenerator<number> {
   const oneTimeKey = await makeOneTimeKey();
   const dependencies = {
@@ -57,12 +57,12 @@ async function* watch(): AsyncGenerator<number> {
 }
 
 const oneTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
-/** As many turns as many reads would take. */
+/** Waits for more turns than several reads would take. */
 async function manyTurns(): Promise<void> {
   for (let turn = 0; turn < 50; turn += 1) await oneTurn();
 }
 
-test("a version that is told of and never was costs one read each time, and the watch goes on", async () => {
+test("reads once per notification of a nonexistent version and keeps watching", async () => {
   expect((await versions.next()).value).toBe(1);
   const next = versions.next();
   await manyTurns();
@@ -78,10 +78,10 @@ test("a version that is told of and never was costs one read each time, and the 
   expect((await next).value).toBe(2);
 });
 
-test("a version that is told of while the ring is read is not missed", async () => {
+test("does not miss a version notified during a read", async () => {
   const first = versions.next();
   await waitFor("a read of the ring", () => reads > 0);
-  // The read is of a moment before.
+  // The read started before the change.
   tell(2);
   expect((await first).value).toBe(1);
   version = 2;

@@ -2,8 +2,8 @@ import type { Db } from "waybill/postgres";
 import type { NewRevocation } from "./insertRevocations.ts";
 
 /**
- * How many sessions would be on the feed with these, of the owner who would have the most of those who
- * get more: what is on it by the same id already is not counted twice. 0: nobody gets more.
+ * Counts the revoked sessions per owner as if the given ones were on the feed, and returns the highest count
+ * among owners that would gain one. Known ids are not counted twice. 0: no owner gains one.
  */
 export async function countSessionRevocations(
   db: Db,

@@ -1,6 +1,6 @@
 import type { Db } from "waybill/postgres";
 
-/** Removes what no token that is alive can be hit by. @returns how many, 10,000 at most */
+/** Deletes expired revocations, at most 10,000. @returns the number of deleted rows */
 export async function deleteExpiredRevocations(db: Db): Promise<number> {
   const { rowCount } = await db.query(
     `DELETE FROM keys.revocation

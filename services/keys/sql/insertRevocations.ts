@@ -1,6 +1,6 @@
 import type { Db } from "waybill/postgres";
 
-/** Channel that tells other replicas of new revocations. */
+/** Notification channel for new revocations. */
 export const FEED_CHANNEL = "waybill_feed";
 
 export interface NewRevocation {
@@ -8,16 +8,12 @@ export interface NewRevocation {
   kind: "subjectEpoch" | "family" | "token" | "session";
   target: string;
   epoch: number;
-  /** Of a session: by whom it counts. */
+  /** For sessions: the owner whose limit the entry counts against. */
   owner: string;
   ttlS: number;
 }
 
-/**
- * Puts revocations on the feed, those with a known id apart, and tells whoever listens.
- *
- * @returns the feed's number
- */
+/** Adds revocations with new ids to the feed and notifies all replicas. @returns the feed's number */
 export async function insertRevocations(db: Db, rows: NewRevocation[]): Promise<bigint> {
   const { rows: answer } = await db.query<{ number: bigint }>(
     `WITH fresh AS (

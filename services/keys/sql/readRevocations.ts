@@ -7,17 +7,17 @@ export interface RevocationRow {
   target: string;
   epoch: number;
   owner: string;
-  /** How long it stays in force, in whole seconds. */
+  /** Remaining lifetime of the entry in whole seconds. */
   ttlS: number;
 }
 
-/** Most revocations read at a time. */
+/** Maximum number of revocations per read. */
 const LIMIT = 5000;
 
 /**
- * What was revoked after a number and is still in force, in order.
+ * Reads the unexpired revocations after a number, in order.
  *
- * @returns `number`: all up to it are among the rows, or were known before
+ * @returns `number`: with these rows the reader has every revocation up to this number
  */
 export async function readRevocations(
   db: Db,

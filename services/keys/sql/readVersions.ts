@@ -1,6 +1,6 @@
 import type { Db } from "waybill/postgres";
 
-/** The versions of rings, by audience. */
+/** Reads the versions of rings, by audience. */
 export async function readVersions(db: Db, audiences: string[]): Promise<Map<string, number>> {
   const { rows } = await db.query<{ audience: string; version: number }>(
     "SELECT audience, version FROM keys.ring WHERE audience = ANY ($1::text[])",

@@ -1,6 +1,6 @@
 import type { Db } from "waybill/postgres";
 
-/** The audiences that have rings. */
+/** Reads the audiences that have rings. */
 export async function readAudiences(db: Db): Promise<string[]> {
   const { rows } = await db.query<{ audience: string }>("SELECT audience FROM keys.ring");
   return rows.map(({ audience }) => audience);

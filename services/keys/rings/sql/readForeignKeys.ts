@@ -3,7 +3,7 @@ import type { RingKeyRow } from "./readRing.ts";
 
 type WrappedKeyRow = Pick<RingKeyRow, "id" | "audience" | "state" | "wrappingKeyId" | "wrapped">;
 
-/** The keys that are wrapped with another key-encryption key than this. */
+/** Reads the keys that are wrapped with a different key-encryption key. */
 export async function readForeignKeys(db: Db, wrappingKeyId: string): Promise<WrappedKeyRow[]> {
   const { rows } = await db.query<WrappedKeyRow>(
     `SELECT id, audience, state, wrapping_key_id AS "wrappingKeyId", wrapped

@@ -1,17 +1,16 @@
 import type { Db } from "waybill/postgres";
 
-/** A lease as it is kept. */
 export interface LeaseRow {
   holder: string;
   acknowledged: number;
   reads: number;
-  /** In seconds since 1970. */
+  /** Seconds since 1970. */
   expiresAt: number;
 }
 
 /**
- * The leases on a ring, and the time by the database's clock, in seconds since 1970: not when the
- * transaction began, which may have waited for the ring's lock since.
+ * Reads the leases on a ring, and the time in seconds since 1970 by the database's clock: not the start of
+ * the transaction, which may have waited for the ring's lock.
  */
 export async function readLeases(
   tx: Db,

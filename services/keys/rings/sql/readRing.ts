@@ -1,28 +1,28 @@
 import type { Db } from "waybill/postgres";
 
-/** A key as it is kept. Times are in seconds since 1970, by the database's clock. */
+/** Times are in seconds since 1970, by the database's clock. */
 export interface RingKeyRow {
   id: string;
   audience: string;
   state: "pending" | "active" | "retired" | "destroyed";
-  /** The ring's version that it came with. */
+  /** The ring version that added the key. */
   since: number;
   wrappingKeyId: string;
   wrapped: Buffer;
   createdAt: Date;
-  /** Null when it never sealed. */
+  /** Null if the key never sealed. */
   activatedAt: number | null;
-  /** Null when it may seal yet. */
+  /** Null while the key may still seal. */
   openUntil: number | null;
 }
 
-/** A ring with its keys, as of one moment. */
+/** A ring with its keys, from one snapshot. */
 export interface RingRows {
   version: number;
   keys: RingKeyRow[];
 }
 
-/** Undefined when the audience has none. */
+/** Reads a ring. Undefined if the audience has no ring with keys. */
 export async function readRing(db: Db, audience: string): Promise<RingRows | undefined> {
   const { rows } = await db.query<RingKeyRow & { version: number }>(
     `SELECT ring.version, key.id, key.audience, key.state, key.since_version AS since,

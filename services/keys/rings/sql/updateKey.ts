@@ -1,7 +1,7 @@
 import type { Db } from "waybill/postgres";
 import type { RingKeyRow } from "./readRing.ts";
 
-/** Gives a key another state, with its times, and the wrapping that goes with it. */
+/** Updates a key's state, times and wrapping. */
 export async function updateKey(
   tx: Db,
   row: Omit<RingKeyRow, "createdAt" | "since">,
@@ -21,5 +21,5 @@ export async function updateKey(
       row.openUntil,
     ],
   );
-  if (rowCount !== 1) throw new Error(`key ${row.id} left the ring of ${row.audience}`);
+  if (rowCount !== 1) throw new Error(`key ${row.id} is no longer in the ring of ${row.audience}`);
 }

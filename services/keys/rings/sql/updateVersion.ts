@@ -1,9 +1,9 @@
 import type { Db } from "waybill/postgres";
 
-/** Channel that tells other replicas of a ring's new version. */
+/** Notification channel for new ring versions. */
 export const RING_CHANNEL = "waybill_ring";
 
-/** Gives a ring its next version, and tells whoever listens when that is committed. */
+/** Sets a ring's next version. The commit notifies all replicas. */
 export async function updateVersion(tx: Db, audience: string, version: number): Promise<void> {
   const { rowCount } = await tx.query(
     `WITH updated AS (
@@ -14,5 +14,5 @@ export async function updateVersion(tx: Db, audience: string, version: number): 
      SELECT pg_notify('${RING_CHANNEL}', version || ' ' || audience) FROM updated`,
     [audience, version],
   );
-  if (rowCount !== 1) throw new Error(`the ring of ${audience} went on without its lock`);
+  if (rowCount !== 1) throw new Error(`the ring of ${audience} changed without its lock`);
 }

@@ -1,7 +1,7 @@
 import type { Db } from "waybill/postgres";
 import type { LeaseRow } from "./readLeases.ts";
 
-/** Grants a lease, or renews it. */
+/** Grants or renews a lease. */
 export async function upsertLease(tx: Db, audience: string, lease: LeaseRow): Promise<void> {
   await tx.query(
     `INSERT INTO keys.lease (audience, holder, acknowledged_version, reads_revision, expires_at)
