@@ -8,7 +8,7 @@ export interface Filter {
 
 type Type = "text" | "number";
 
-/** What may be filtered by: the proto's field path, and its column. */
+/** Filterable fields: the proto's field path and its column. */
 const FIELDS = new Map<string, { column: string; type: Type }>([
   ["title", { column: "title", type: "text" }],
   ["genre", { column: "genre", type: "text" }],
@@ -35,10 +35,10 @@ const BARE = /[^\s"'()]+/y;
 const AND = /AND(?=\s)/y;
 
 /**
- * Reads a filter (AIP-160): comparisons of a field with a text or a number, joined by AND.
- * `title:"moon"` holds for titles that contain it, in either case.
+ * Parses a filter (AIP-160): comparisons of a field with a text or a number, joined by AND.
+ * `title:"moon"` matches titles that contain it, ignoring case.
  *
- * @throws StatusError INVALID_FIELD that names the column where the filter stopped making sense
+ * @throws StatusError INVALID_FIELD with the column of the syntax error
  */
 export function parseFilter(filter: string): Filter {
   let at = 0;

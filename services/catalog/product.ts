@@ -4,7 +4,7 @@ import type { Product } from "#proto/waybill/catalog/v1/catalog.ts";
 import type { ProductRow } from "./sql/product.ts";
 
 export const CatalogErrors = vocabulary("catalog.waybill", {
-  PRODUCT_NOT_FOUND: [status.NOT_FOUND, "There is no such product."],
+  PRODUCT_NOT_FOUND: [status.NOT_FOUND, "The product does not exist."],
 });
 
 export function toProduct(row: ProductRow): Product {
@@ -28,7 +28,7 @@ export function toProduct(row: ProductRow): Product {
   };
 }
 
-/** @param name `products/{number}`, as the proto's constraint has it */
+/** @param name `products/{number}`, validated by the proto's constraint */
 export function productId(name: string): bigint {
   return BigInt(name.slice("products/".length));
 }

@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import type { Db } from "waybill/postgres";
 
-/** One film a line, made by `import/makeFilms.ts`. */
+/** One film per line, made by `import/makeFilms.ts`. */
 const FILMS = new URL("import/films.ndjson", import.meta.url);
 
 /**
- * Imports the demo data, in one statement. Products that exist stay unchanged.
+ * Imports the demo data in one statement. Existing products stay unchanged.
  *
- * @returns how many products were added
+ * @returns the number of added products
  */
 export async function seedCatalog(db: Db): Promise<number> {
   const films = readFileSync(FILMS, "utf8").trimEnd().replaceAll("\n", ",");

@@ -8,7 +8,7 @@ import { updateProduct as update } from "./sql/updateProduct.ts";
 
 const MAX_TEXT = 200;
 const TEXTS = ["title", "rating", "genre", "director", "distributor"] as const;
-/** By the path of their field in an update mask. */
+/** Columns by path in the update mask. */
 const COLUMNS: Readonly<Record<string, string>> = {
   ...Object.fromEntries(TEXTS.map((field) => [field, field])),
   running_time_minutes: "running_time_minutes",
@@ -32,7 +32,7 @@ export const updateProduct =
     return toProduct(row);
   };
 
-/** The paths of those fields that are set, of those that can be changed: what an omitted mask stands for. */
+/** Returns the paths of the changeable fields that are set: the default of an omitted mask. */
 function populated(product: Product): string[] {
   const { runningTimeMinutes, imdbRatingTenths, price } = product;
   const isSet: Record<string, boolean> = {
@@ -44,7 +44,7 @@ function populated(product: Product): string[] {
   return Object.keys(COLUMNS).filter((path) => isSet[path]);
 }
 
-/** @throws StatusError INVALID_FIELD that names each field at fault */
+/** @throws StatusError INVALID_FIELD with each invalid field */
 function check(product: Product, paths: readonly string[]): void {
   const violations: { field: string; description: string }[] = [];
   const refuse = (field: string, description: string) => violations.push({ field, description });
@@ -55,7 +55,7 @@ function check(product: Product, paths: readonly string[]): void {
     if (!paths.includes(field)) continue;
     const { length } = product[field];
     const isMissing = field === "title" && length === 0;
-    // Postgres keeps no such character.
+    // Postgres cannot store this character.
     const isText = !product[field].includes("\0");
     if (length > MAX_TEXT || isMissing || !isText) {
       refuse(

@@ -7,10 +7,10 @@ import type {
 import type { CatalogDependencies } from "./index.ts";
 import { readChanges } from "./sql/readChanges.ts";
 
-/** The changes of the catalog, as one replica streams them to its watchers. */
+/** The change feed of one replica of the catalog. */
 export type ChangesFeed = Feed<WatchChangesResponse>;
 
-/** @param pollMs how often watchers are woken though nothing was heard of */
+/** @param pollMs interval at which watchers wake without a notification, in case one was lost */
 export function changesFeed(db: Pool, pollMs?: number): ChangesFeed {
   const read = async (after: bigint): Promise<WatchChangesResponse> => {
     const { number, gap, rows } = await readChanges(db, after);

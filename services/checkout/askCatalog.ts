@@ -9,7 +9,7 @@ const BUSY_OR_AWAY = new Set([
 ]);
 
 /**
- * Translates the catalog's refusals into those of checkout.
+ * Awaits a call to the catalog and translates its errors into errors of checkout.
  *
  * @throws StatusError PRODUCT_NOT_FOUND, INVALID_FIELD, CATALOG_UNAVAILABLE
  */

@@ -9,7 +9,7 @@ export async function bindCheckout(
   _request: BindCheckoutRequest,
   { session: { state } }: Context<CheckoutState>,
 ): Promise<Checkout> {
-  // The order is the old session's: under the new one it could be placed again.
+  // The order's key is the old session's id: under a new session it could be placed twice.
   if (state.order !== "") throw CheckoutErrors.CHECKOUT_PLACED();
   return toCheckout(state);
 }

@@ -29,7 +29,7 @@ export interface CheckoutDependencies {
   db: Pool;
   catalog: ServiceClient<typeof CatalogServiceService>;
   cursors: Cursors;
-  /** Undefined where no access token is taken. */
+  /** Undefined if the replica accepts no access tokens. */
   identity: Pick<ServiceClient<typeof IdentityServiceService>, "getUser"> | undefined;
   log: Logger;
 }

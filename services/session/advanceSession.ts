@@ -12,10 +12,10 @@ export async function advanceSession(
   { session }: Context<SessionState>,
 ): Promise<AdvanceSessionResponse> {
   const before = SessionState.encode(session.state).finish();
-  // The caller's state as a whole: nothing within the old one is to stay.
+  // The request replaces the whole state: fields of newer programs in the old one must not survive.
   letGo(session.state.value);
   session.state = state!;
-  // The same state again is no advance of a carried session: its version stays.
+  // An unchanged state does not advance a carried session.
   const changed =
     session.anchored || Buffer.compare(before, SessionState.encode(session.state).finish()) !== 0;
   return {

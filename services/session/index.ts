@@ -43,8 +43,8 @@ export function sessionHandlers(
 }
 
 /**
- * @param keepS how long an anchor is stored after its session begins, in seconds
- * @param log receives the cause of each outcome that is unknown
+ * @param keepS retention of an anchor from the begin of its session, in seconds
+ * @param log receives the cause of each unknown outcome
  */
 export function anchorHandlers(
   of: AnchorsOf,
@@ -60,7 +60,7 @@ export function anchorHandlers(
   };
 }
 
-/** The anchors of the service that calls: it reaches no other's. */
+/** Returns the anchors of the calling service, which cannot reach those of other services. */
 export type AnchorsOf = (context: Pick<Context, "caller">) => Anchors;
 
 export function anchorsOf(db: Pool): AnchorsOf {

@@ -2,7 +2,7 @@ import type { Session } from "waybill";
 import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState, Session as SessionView } from "#proto/waybill/session/v1/session.ts";
 
-/** A session as its holder may see it. @param version as of the answer; a new one has a new waybill */
+/** Returns the client's view of a session. @param version the version after the call */
 export function view(session: Session<SessionState>, version = session.version): SessionView {
   const isNew = version !== session.version;
   return {

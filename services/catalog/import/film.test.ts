@@ -7,7 +7,7 @@ const films = (JSON.parse(readFileSync(file, "utf8")) as RawFilm[]).map((raw, in
   toFilm(raw, index + 1),
 );
 
-test("every film of the data set becomes a product with a title and a price", () => {
+test("gives every film a title and a price", () => {
   expect(films).toHaveLength(3201);
   for (const film of films) {
     expect(film.title).not.toBe("");
@@ -16,26 +16,26 @@ test("every film of the data set becomes a product with a title and a price", ()
   expect(films.filter((film) => film.untitled)).toHaveLength(1);
 });
 
-test("titles that are numbers are their text", () => {
+test("converts numeric titles to text", () => {
   expect(films.filter(({ title }) => /^\d+$/.test(title)).map(({ title }) => title)).toContain(
     "300",
   );
 });
 
-test("no film is from the future of its data set, and those of the forties are there", () => {
+test("moves years after 2011 back by a century", () => {
   const years = films.map(({ releaseDate }) => Number(releaseDate?.slice(0, 4)));
   expect(Math.max(...years)).toBeLessThanOrEqual(2011);
   expect(years.filter((year) => year >= 1940 && year < 1950).length).toBeGreaterThan(5);
 });
 
-test("texts that were read in the wrong code page are mended, others stay", () => {
+test("repairs only texts decoded in the wrong code page", () => {
   expect(mendMacRoman("AstÈrix")).toBe("Astérix");
   expect(mendMacRoman("The Naked Gun 2Ω")).toBe("The Naked Gun 2½");
   expect(mendMacRoman("Alien³")).toBe("Alien³");
   expect(mendMacRoman("plain")).toBe("plain");
 });
 
-test("what cannot be is missing", () => {
+test("replaces impossible values with null", () => {
   expect(
     toFilm(
       { Title: null, "Release Date": "Feb 30 1999", "IMDB Rating": 11, "Running Time min": 0 },
@@ -57,7 +57,7 @@ test.each([
   ["Jun 01 1955", 7, 599],
   ["Jun 01 2005", 8, 1099],
   ["Jun 01 2005", 4.9, 899],
-])("a film of %s rated %d costs %d cents", (date, rating, cents) => {
+])("prices a film of %s rated %d at %d cents", (date, rating, cents) => {
   expect(toFilm({ Title: "x", "Release Date": date, "IMDB Rating": rating }, 1).priceCents).toBe(
     cents,
   );

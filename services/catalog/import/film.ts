@@ -1,7 +1,7 @@
-/** A film as the data set has it. Anything may be null or of another type. */
+/** A film of the data set. Every value may be null or have another type. */
 export type RawFilm = Record<string, unknown>;
 
-/** A film as the catalog has it. */
+/** A film of the catalog. */
 export interface Film {
   id: number;
   title: string;
@@ -17,19 +17,19 @@ export interface Film {
   priceCents: number;
 }
 
-/** The data set was made in 2010; films announced for 2011 are in it. */
+/** The data set is from 2010 and includes films announced for 2011. */
 const NEWEST_YEAR = 2011;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /**
- * Makes a product of a film. Its number is its position in the data set, from 1.
+ * Converts a film to a product. The product's number is the film's position in the data set, from 1.
  *
- * - A title that is a number (`300`) is its text; one that is missing becomes `Untitled film 7`.
- * - Texts are mended (see mendMacRoman) and trimmed; empty ones are missing.
- * - Years were written with two digits and read into the wrong century: one after 2011 is a hundred
- *   years too late (`Aug 15 2046` is 1946).
- * - Numbers that can't be (a running time of 0, a rating above 10) are missing.
- * - The price: 9.99 USD from 2000 on, 7.99 from 1980, 5.99 before, 6.99 with no date; one dollar more
+ * - A numeric title (`300`) becomes text. A missing title becomes `Untitled film 7`.
+ * - Texts are repaired (see mendMacRoman) and trimmed. Empty texts become null.
+ * - Two-digit years were parsed into the wrong century: a year after 2011 is a hundred years too late
+ *   (`Aug 15 2046` is 1946).
+ * - Impossible numbers (a running time of 0, a rating above 10) become null.
+ * - The price: 9.99 USD from 2000 on, 7.99 from 1980, 5.99 before, 6.99 without a date; one dollar more
  *   from an IMDB rating of 8.0, one less below 5.0.
  */
 export function toFilm(raw: RawFilm, position: number): Film {
@@ -91,8 +91,8 @@ const MAC_ROMAN =
 const windows1252 = new TextDecoder("windows-1252");
 
 /**
- * Mends a text that was written as Windows-1252 and read as Mac OS Roman: `AstÈrix` is `Astérix`.
- * A text with a character that Mac OS Roman lacks was not read that way, and stays as it is.
+ * Repairs a text that was written as Windows-1252 but decoded as Mac OS Roman: `AstÈrix` is `Astérix`.
+ * A text with a character that Mac OS Roman lacks was decoded correctly, and stays unchanged.
  */
 export function mendMacRoman(text: string): string {
   const bytes: number[] = [];

@@ -1,6 +1,6 @@
 /**
- * Makes `films.ndjson`, the catalog's demo data: one film a line, as the migration imports it. Columns
- * without a value are left out. The source is `data/movies.json` of the package `vega-datasets`
+ * Makes `films.ndjson`, the catalog's demo data that the migration imports: one film per line, without null
+ * columns. The source is `data/movies.json` of the package `vega-datasets`
  * (https://github.com/vega/vega-datasets, BSD-3-Clause), a development dependency.
  *
  * Usage: node services/catalog/import/makeFilms.ts
@@ -8,7 +8,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { type RawFilm, toFilm } from "./film.ts";
 
-// The package exports only its code; the data lies beside it.
+// The package exports only its code, so this resolves the data file relative to it.
 const source = new URL("../data/movies.json", import.meta.resolve("vega-datasets"));
 const films = JSON.parse(readFileSync(source, "utf8")) as RawFilm[];
 const lines = films.map((film, index) =>

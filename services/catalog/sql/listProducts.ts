@@ -2,31 +2,31 @@ import type { Db } from "waybill/postgres";
 import type { Filter } from "../filter.ts";
 import { PRODUCT_COLUMNS, type ProductRow } from "./product.ts";
 
-/** An order: what rows are sorted by before their id. */
+/** A sort order. Rows with equal values are sorted by id. */
 export interface Order {
   readonly column: "id" | "title" | "price_cents" | "release_date";
   readonly descending: boolean;
 }
 
-/** Where a page starts: after the row with this sort value (as text) and id. */
+/** The start of a page: after the row with this sort value (as text) and id. */
 export interface Position {
   readonly value: string;
   readonly id: bigint;
 }
 
-/** What each order compares, and its type; indexed just so. */
+/** The sort expression of each order and its type. Each has an index. */
 const SORT = {
   id: { expression: "id", type: "bigint" },
   title: { expression: "title", type: "text" },
   price_cents: { expression: "price_cents", type: "bigint" },
-  // Films without a date come first, in a place of their own.
+  // Films without a date come first.
   release_date: {
     expression: "coalesce(release_date, '-infinity'::date)",
     type: "date",
   },
 } as const;
 
-/** A page of products, and the sort value of each row for the position of the next. */
+/** Reads a page of products. Each row has its sort value, for the position of the next page. */
 export async function listProducts(
   db: Db,
   filter: Filter,

@@ -1,4 +1,3 @@
-/** A product's row. */
 export interface ProductRow {
   id: bigint;
   title: string;

@@ -5,15 +5,15 @@ export interface ChangeRow {
   productId: bigint;
 }
 
-/** Most changes read at a time. */
+/** Maximum number of changes per read. */
 const LIMIT = 1000;
 
 /**
- * What was changed after a number, in order.
+ * Reads the changes after a number, in order.
  *
- * @param after 0: nothing is known
- * @returns `number`: all up to it are among the rows, or were known before; `gap`: some of those after the
- *   number given are kept no more, or there are not so many, or nothing was known
+ * @param after 0: the reader has seen no change
+ * @returns `number`: with these rows the reader has seen every change up to this number; `gap`: changes after
+ *   `after` are no longer stored, or `after` is 0 or beyond the newest change
  */
 export async function readChanges(
   db: Db,

@@ -1,7 +1,7 @@
 import type { Db } from "waybill/postgres";
 import { PRODUCT_COLUMNS, type ProductRow } from "./product.ts";
 
-/** The products with these ids, in any order. */
+/** Reads the products with these ids, in any order. */
 export async function readProducts(db: Db, ids: bigint[]): Promise<ProductRow[]> {
   const { rows } = await db.query<ProductRow>({
     name: "catalog.readProducts",

@@ -1,12 +1,12 @@
 import type { Db } from "waybill/postgres";
 import { PRODUCT_COLUMNS, type ProductRow } from "./product.ts";
 
-/** Channel that tells other replicas of a change. */
+/** Notification channel for changes. */
 export const CHANGE_CHANNEL = "waybill_catalog_change";
-/** How many of the newest changes are kept. */
+/** Number of stored changes. */
 const KEPT_CHANGES = 10_000;
 
-/** What of a product can be changed. Empty texts and zeros are what is not known. */
+/** The changeable values of a product. Empty texts and zeros are stored as null. */
 export interface ProductValues {
   title: string;
   rating: string;
@@ -19,10 +19,10 @@ export interface ProductValues {
 }
 
 /**
- * Changes the columns named of a product, numbers the change and tells whoever listens.
+ * Changes columns of a product, numbers the change and notifies all replicas.
  *
- * @param columns some of the table's own names
- * @returns the product, and the change's number; undefined: there is no such product
+ * @param columns names of columns of the table
+ * @returns the product and the number of the change; undefined if the product does not exist
  */
 export async function updateProduct(
   db: Db,
@@ -30,7 +30,7 @@ export async function updateProduct(
   columns: readonly string[],
   values: ProductValues,
 ): Promise<(ProductRow & { number: bigint }) | undefined> {
-  // The product is locked before the feed, always: two changes of one product wait for each other there.
+  // The product is always locked before the feed, so that two changes of one product cannot deadlock.
   const { rows } = await db.query<ProductRow & { number: bigint }>(
     `WITH given AS (SELECT $2::text[] AS columns), changed AS (
        UPDATE catalog.product SET

@@ -12,7 +12,7 @@ import { uploadItems } from "./uploadItems.ts";
 const PRODUCT = "products/7";
 const BAD = [-1000, -1, 0, 0.5, Number.NaN, MAX_QUANTITY + 1, 2 ** 31 - 1, -(2 ** 31)];
 
-/** The catalog has every product, at one dollar. */
+/** Every product costs one dollar. */
 const price = { currencyCode: "USD", units: 1n, nanos: 0 };
 const catalog = {
   getProduct: async () => ({ title: "A film", price }),
@@ -32,7 +32,7 @@ function basket(quantity: number): { context: Context<CheckoutState>; state: Che
   return { state, context: { session: { state } } as Context<CheckoutState> };
 }
 
-// Without the request's constraints in front of them.
+// The handlers run without the request's constraints.
 describe("V7 the basket itself refuses", () => {
   for (const quantity of BAD) {
     test(`a quantity of ${quantity}`, async () => {
@@ -54,14 +54,14 @@ describe("V7 the basket itself refuses", () => {
         });
       }
       expect(state.items).toEqual(before);
-      // Such a state may have been sealed before.
+      // An earlier program may have sealed such a state.
       const old = basket(quantity);
       await expect(quoteCheckout(dependencies)({}, old.context)).rejects.toMatchObject({
         reason: quantity > MAX_QUANTITY ? "TOO_MANY_ITEMS" : "INVALID_FIELD",
       });
     });
   }
-  test("and takes a good one", async () => {
+  test("but accepts a valid quantity", async () => {
     const { state, context } = basket(10);
     await addItem(dependencies)({ product: PRODUCT, quantity: 2 }, context);
     await updateItem({ product: PRODUCT, quantity: MAX_QUANTITY }, context);

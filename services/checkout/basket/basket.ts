@@ -5,11 +5,7 @@ import { CheckoutErrors } from "../errors.ts";
 export const MAX_LINES = 30;
 export const MAX_QUANTITY = 99;
 
-/**
- * Readies a checkout for a change: whatever was quoted before no longer holds.
- *
- * @throws StatusError CHECKOUT_PLACED
- */
+/** Discards the quote before a change of the checkout. @throws StatusError CHECKOUT_PLACED */
 export function beginChange(state: CheckoutState): void {
   if (state.order !== "")
     throw CheckoutErrors.CHECKOUT_PLACED({ metadata: { order: state.order } });
@@ -24,16 +20,14 @@ export function itemOf(state: CheckoutState, product: string): CheckoutItem {
   return item;
 }
 
-/** How many of a product there are. */
 export function quantityOf(state: CheckoutState, product: string): number {
   return state.items.find((item) => item.product === product)?.quantity ?? 0;
 }
 
 /**
- * Refuses a quantity that no basket holds. The request's constraints say the same: money and stock do not
- * depend on them.
+ * Refuses an invalid quantity. The request's constraints also do, but money and stock must not depend on them.
  *
- * @throws StatusError TOO_MANY_ITEMS; INVALID_FIELD when it is not a whole number from 1
+ * @throws StatusError TOO_MANY_ITEMS; INVALID_FIELD unless it is a whole number from 1
  */
 export function checkQuantity(product: string, quantity: number): void {
   if (!Number.isInteger(quantity) || quantity < 1) {
@@ -45,7 +39,7 @@ export function checkQuantity(product: string, quantity: number): void {
   }
 }
 
-/** Adds some of a product to the quantity that the basket holds. @throws StatusError as `checkQuantity` */
+/** Adds a quantity to the one in the basket. @throws StatusError as `checkQuantity` */
 export function addedQuantity(state: CheckoutState, product: string, added: number): number {
   checkQuantity(product, added);
   return quantityOf(state, product) + added;

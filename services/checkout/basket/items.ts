@@ -6,11 +6,11 @@ import { CheckoutErrors } from "../errors.ts";
 import type { CheckoutDependencies } from "../index.ts";
 import { beginChange, checkQuantity, MAX_LINES, quantityOf } from "./basket.ts";
 
-/** Longest title that is carried, in characters: a full basket is to fit into a waybill. */
+/** Longest carried title in characters, so that a full basket fits into a waybill. */
 const MAX_TITLE = 40;
 
 /**
- * Has so many of a product in the basket; a new one with title and price as the catalog has them.
+ * Sets the quantity of a product. A new item gets title and price from the catalog.
  *
  * @throws StatusError TOO_MANY_ITEMS, PRODUCT_NOT_FOUND, CATALOG_UNAVAILABLE
  */
@@ -30,7 +30,7 @@ export async function putItem(
   if (state.items.length >= MAX_LINES) {
     throw CheckoutErrors.TOO_MANY_ITEMS({ metadata: { product: name, lines: `${MAX_LINES}` } });
   }
-  // It may be a little old: a quote is not.
+  // This response may be stale: QuoteCheckout fetches current prices.
   const product = await askCatalog(catalog.getProduct({ name }, { context }));
   state.items.push({
     product: name,
@@ -41,9 +41,9 @@ export async function putItem(
 }
 
 /**
- * Has so many of a product in the basket, or none of it.
+ * Sets the quantity of a product. 0 removes it.
  *
- * @returns false when it was so already
+ * @returns whether the basket changed
  * @throws StatusError CHECKOUT_PLACED, INVALID_FIELD, and as `putItem`
  */
 export async function setItem(

@@ -5,7 +5,7 @@ import { deliveryOptions } from "./delivery.ts";
 
 const items = [CheckoutItem.create({ quantity: 2 }), CheckoutItem.create({ quantity: 3 })];
 
-test("a parcel and its pieces are paid for, more abroad and more for speed", () => {
+test("charges per parcel and piece, by region and speed", () => {
   const { DELIVERY_SPEED_STANDARD: standard, DELIVERY_SPEED_EXPRESS: express } = DeliverySpeed;
   expect(deliveryOptions(items, "US")).toEqual([
     { deliverySpeed: standard, price: dollars(499 + 5 * 50), days: 5 },

@@ -23,8 +23,8 @@ const RATES: Record<"home" | "abroad", readonly Rate[]> = {
 };
 
 /**
- * The ways of delivery and their prices: a sum a parcel and a sum a piece, dearer abroad (outside the
- * United States) and dearer when it is to be fast.
+ * Returns the delivery options with their prices: a charge per parcel and per piece, higher abroad (outside
+ * the United States) and for express.
  *
  * @param regionCode ISO 3166-1 alpha-2
  */

@@ -5,7 +5,7 @@ import { beginChange } from "../basket/basket.ts";
 import type { CheckoutDependencies } from "../index.ts";
 import { toCheckout } from "../view.ts";
 
-/** What the recipient's name is worth waiting for: without it the address is good as well. */
+/** The recipient's name is optional, so the call waits only this long for it. */
 const NAME_TIMEOUT_MS = 1000;
 
 /** Sets the delivery address; by default the recipient is the signed-in caller. */
@@ -14,7 +14,7 @@ export const setAddress =
   async ({ address }: SetAddressRequest, context: Context<CheckoutState>): Promise<Checkout> => {
     const { state } = context.session;
     beginChange(state);
-    // Another address is another one: nothing of the old is to stay.
+    // The request replaces the whole address: fields of newer programs in the old one must not survive.
     letGo(state.address);
     state.address = address;
     if (address?.recipients.length === 0) {
@@ -24,7 +24,7 @@ export const setAddress =
     return toCheckout(state);
   };
 
-/** Asked for on the caller's behalf: identity sees who he is, and who asks. */
+/** Gets the caller's display name from identity, on behalf of the caller. */
 async function nameOfCaller(
   { identity, log }: CheckoutDependencies,
   context: Context<CheckoutState>,
@@ -36,7 +36,10 @@ async function nameOfCaller(
     const user = await identity.getUser({ name: "users/me" }, settings);
     return user.displayName || undefined;
   } catch (error) {
-    log.warn({ cause: (error as Error).message }, "the caller's name is not known");
+    log.warn(
+      { cause: (error as Error).message },
+      "cannot get the caller's name from identity; the address has no recipient",
+    );
     return undefined;
   }
 }

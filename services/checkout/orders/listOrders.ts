@@ -15,7 +15,7 @@ export const listOrders =
   ): Promise<ListOrdersResponse> => {
     const { method } = context;
     const { subject } = context.session;
-    // The owner is a part of what was asked: his page tokens are of no use to another.
+    // Binds page tokens to the owner, so that another subject cannot use them.
     const question = Buffer.from(subject);
     const after = pageToken ? decode(await cursors.open(method, question, pageToken)) : undefined;
     const size = pageSize(asked);

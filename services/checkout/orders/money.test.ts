@@ -4,7 +4,7 @@ import { add, dollars, multiply } from "./money.ts";
 
 const cents = fc.integer({ min: -1_000_000_000, max: 1_000_000_000 });
 
-test("adding and multiplying are exact", () => {
+test("adds and multiplies exactly", () => {
   fc.assert(
     fc.property(cents, cents, fc.integer({ min: 0, max: 99 }), (a, b, times) => {
       expect(add(dollars(a), dollars(b))).toEqual(dollars(a + b));
@@ -13,10 +13,10 @@ test("adding and multiplying are exact", () => {
   );
 });
 
-test("units and nanos have one sign", () => {
+test("gives units and nanos the same sign", () => {
   expect(dollars(-175)).toEqual({ currencyCode: "USD", units: -1n, nanos: -750_000_000 });
 });
 
-test("different currencies are not added", () => {
+test("refuses to add different currencies", () => {
   expect(() => add(dollars(1), { ...dollars(1), currencyCode: "EUR" })).toThrow(RangeError);
 });

@@ -7,7 +7,7 @@ import { setAddress } from "../delivery/setAddress.ts";
 import { quoteCheckout } from "./quoteCheckout.ts";
 
 const money = { currencyCode: "USD", units: 1n, nanos: 0 };
-/** A field that a newer program has put there. */
+/** A field of a newer program. */
 const newer = { _unknownFields: { 1602: [Buffer.from("01ff", "hex")] } };
 const address = {
   revision: 0,
@@ -23,7 +23,7 @@ const address = {
   organization: "",
 };
 
-test("a quote or an address may be replaced that a newer program has put fields into", async () => {
+test("replaces a quote and an address with fields of newer programs", async () => {
   const state: CheckoutState = {
     items: [{ product: "products/1", title: "", unitPrice: money, quantity: 1, ...newer }],
     address: { ...address, ...newer },

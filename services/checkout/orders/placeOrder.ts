@@ -9,8 +9,8 @@ import { takeStock } from "../sql/takeStock.ts";
 import { toOrder } from "../view.ts";
 
 /**
- * The order, its stock and the session's step are one transaction: there is an order exactly when the
- * session says so. Its key is the session's id, so a checkout places one.
+ * Places the quoted order. The order, its stock and the session's advance commit in one transaction, and the
+ * order's key is the session's id, so a checkout places at most one order.
  */
 export async function placeOrder(
   _request: PlaceOrderRequest,
@@ -43,6 +43,6 @@ async function place(tx: Db, { id, subject, state }: Session<CheckoutState>): Pr
 async function placed(tx: Db, { id, subject }: Session<CheckoutState>): Promise<OrderRow> {
   const order = await readOrder(tx, id, subject);
   if (order === undefined)
-    throw new Error(`session ${id} says it has placed an order: there is none`);
+    throw new Error(`order ${id} is missing, although the session's state names it`);
   return order;
 }

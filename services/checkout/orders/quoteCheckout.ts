@@ -10,14 +10,14 @@ import type { CheckoutDependencies } from "../index.ts";
 import { toCheckout } from "../view.ts";
 import { add, dollars, multiply } from "./money.ts";
 
-/** The total by the prices that the catalog has now: it is what the order will cost. */
+/** Computes the order's total at the catalog's current prices. */
 export const quoteCheckout =
   ({ catalog }: Pick<CheckoutDependencies, "catalog">) =>
   async (_request: QuoteCheckoutRequest, context: Context<CheckoutState>): Promise<Checkout> => {
     const { state } = context.session;
     const { items, address, deliverySpeed } = state;
     if (items.length === 0) throw CheckoutErrors.ORDER_EMPTY();
-    // A state that an earlier program sealed may hold any.
+    // A state sealed by an earlier program may contain any quantity.
     for (const { product, quantity } of items) checkQuantity(product, quantity);
     if (address === undefined) throw CheckoutErrors.ADDRESS_MISSING();
     const delivery = deliveryOptions(items, address.regionCode).find(
@@ -33,7 +33,7 @@ export const quoteCheckout =
     return toCheckout(state);
   };
 
-/** Prices what is in the basket anew, by nothing that was kept on the way. */
+/** Updates the prices of all items from the catalog, past every cache. */
 async function price(
   items: CheckoutItem[],
   catalog: CheckoutDependencies["catalog"],
@@ -45,7 +45,7 @@ async function price(
   const { products } = await askCatalog(catalog.batchGetProducts({ names }, { context, metadata }));
   for (const [at, item] of items.entries()) {
     const { currencyCode, units, nanos } = products[at]!.price!;
-    // In place: what a newer program has put there stays.
+    // In place, so that unknown fields of newer programs stay.
     item.unitPrice = Object.assign(item.unitPrice ?? {}, { currencyCode, units, nanos });
   }
 }

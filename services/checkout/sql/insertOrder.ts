@@ -1,7 +1,7 @@
 import type { Db } from "waybill/postgres";
 import { ORDER_COLUMNS, type OrderRow } from "./readOrder.ts";
 
-/** Places an order. */
+/** Inserts an order. */
 export async function insertOrder(tx: Db, order: Omit<OrderRow, "createdAt">): Promise<OrderRow> {
   const { rows } = await tx.query<OrderRow>(
     `INSERT INTO checkout."order" (id, subject, content)

@@ -1,13 +1,13 @@
 import type { Db } from "waybill/postgres";
 import { ORDER_COLUMNS, type OrderRow } from "./readOrder.ts";
 
-/** Where a page starts: after this order. `createdAt` is Postgres's own text: it has microseconds. */
+/** The start of a page: after this order. `createdAt` is Postgres's text form, with microseconds. */
 export interface Position {
   createdAt: string;
   id: string;
 }
 
-/** Orders of a subject, newest first. */
+/** Lists a subject's orders, newest first. */
 export async function listOrders(
   db: Db,
   subject: string,

@@ -8,10 +8,9 @@ export interface OrderRow {
   createdAt: Date;
 }
 
-/** The columns of an OrderRow. */
 export const ORDER_COLUMNS = `id, subject, content, created_at AS "createdAt"`;
 
-/** One order of a subject. Undefined when he has no such order. */
+/** Reads an order of a subject. Undefined if the subject has no such order. */
 export async function readOrder(
   db: Db,
   id: string,

@@ -6,10 +6,10 @@ export interface Line {
 }
 
 /**
- * Takes products from the stock. Products that were never ordered before start from their initial
- * stock. A quantity that is not positive is not served. Rows are locked in the order of their ids, so that two orders never wait for each other.
+ * Takes products from stock. A product without a row starts from its initial stock. Ignores quantities below 1.
+ * Locks rows in the order of their ids, so that two orders cannot deadlock.
  *
- * @returns the products that could be served: roll back unless all were
+ * @returns the products with enough stock: roll back unless all are among them
  */
 export async function takeStock(tx: Db, lines: Line[]): Promise<Set<bigint>> {
   const { rows } = await tx.query<{ productId: bigint }>(

@@ -8,7 +8,7 @@ import {
 import { uuidFromBytes } from "#shared/runtime/uuid.ts";
 import type { AnchorsOf } from "../index.ts";
 
-/** Anchors sessions at their first version. */
+/** Creates the anchors of new sessions at version 1. */
 export const beginAnchors =
   (of: AnchorsOf, keepS: number, log: Logger) =>
   async (

@@ -19,7 +19,7 @@ export const listSessions =
   ): Promise<ListSessionsResponse> => {
     const { method, token } = context;
     const { subject, epoch } = token;
-    // The owner is a part of what was asked: his page tokens are of no use to another.
+    // Binds page tokens to the owner, so that another subject cannot use them.
     const question = Buffer.from(subject);
     const after = pageToken
       ? uuidFromBytes(await cursors.open(method, question, pageToken))

@@ -14,7 +14,7 @@ export const registerSession =
     { caller }: Context,
   ): Promise<RegisterSessionResponse> => {
     const id = uuidFromBytes(sessionId);
-    // A service speaks of its own sessions.
+    // A service can register only sessions of its own audience.
     await directory.of(caller.service!).register({ id, subject, expiresAt: expireTime!.getTime() });
     return {};
   };

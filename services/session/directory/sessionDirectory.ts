@@ -3,7 +3,7 @@ import type { Directory, Entry } from "#shared/anchors/sessionDirectory.ts";
 import { GroupCommit } from "#shared/pg/groupCommit.ts";
 import { insertEntries } from "../sql/insertEntries.ts";
 
-/** The directory, where it is kept. Entries are written in groups, each awaited by who needs it. */
+/** The session directory in Postgres. A group commit writes the entries of concurrent calls together. */
 export class SessionDirectory {
   readonly #groups: GroupCommit<Entry & { audience: string }, undefined>;
 
@@ -14,7 +14,7 @@ export class SessionDirectory {
     });
   }
 
-  /** The directory as the sessions of one audience see it. */
+  /** Returns the directory for sessions of one audience. */
   of(audience: string): Directory {
     return {
       register: ({ id, subject, expiresAt }) =>

@@ -1,7 +1,7 @@
 import type { Db } from "waybill/postgres";
 import type { Entry } from "#shared/anchors/sessionDirectory.ts";
 
-/** Puts sessions into the directory. One that is there already stays as it is. */
+/** Adds sessions to the directory. Existing entries stay unchanged. */
 export async function insertEntries(
   db: Db,
   entries: readonly (Entry & { audience: string })[],

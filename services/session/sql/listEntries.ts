@@ -7,7 +7,7 @@ export interface EntryRow {
   expiresAt: Date;
 }
 
-/** A subject's sessions that may still live, newest first. @param after the id of the last one seen */
+/** Lists a subject's unexpired sessions, newest first. @param after the last id of the previous page */
 export async function listEntries(
   db: Db,
   subject: string,

@@ -1,7 +1,7 @@
 import type { Db } from "waybill/postgres";
 import type { EntryRow } from "./listEntries.ts";
 
-/** One session of a subject. Undefined when he has no such session. */
+/** Reads a session of a subject. Undefined if the subject has no such session. */
 export async function readEntry(
   db: Db,
   id: string,
