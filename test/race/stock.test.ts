@@ -35,10 +35,9 @@ async function takeTwice(second: Client): Promise<number[]> {
   await a!.query("BEGIN");
   await b!.query("BEGIN");
   expect(await take(a!, LINE)).toEqual([7]);
-  const taken = take(second, LINE);
+  const taken = take(second, LINE).finally(() => b!.query("ROLLBACK"));
   await untilBlocked(watcher!, 1);
-  await a!.query("COMMIT");
-  return taken.finally(() => b!.query("ROLLBACK"));
+  return (await Promise.all([taken, a!.query("COMMIT")]))[0];
 }
 
 test("without its condition the second sale is stopped by the table's check alone", async () => {
