@@ -1,8 +1,8 @@
 import type { Context } from "waybill";
 import type { Audience, CreateAudienceRequest } from "#proto/waybill/identity/v1/identity.ts";
+import { AUDIENCES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { createResource } from "../resources.ts";
-import { AUDIENCES } from "./audience.ts";
 
 /** Creates an audience. */
 export const createAudience =

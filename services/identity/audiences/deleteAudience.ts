@@ -3,9 +3,9 @@ import type {
   DeleteAudienceRequest,
   DeleteAudienceResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
+import { AUDIENCES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { deleteResource } from "../resources.ts";
-import { AUDIENCES } from "./audience.ts";
 
 /** Deletes an audience. */
 export const deleteAudience =

@@ -1,8 +1,8 @@
 import type { Context } from "waybill";
 import type { Audience, GetAudienceRequest } from "#proto/waybill/identity/v1/identity.ts";
+import { AUDIENCES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { getResource } from "../resources.ts";
-import { AUDIENCES } from "./audience.ts";
 
 /** Reads an audience. */
 export const getAudience =

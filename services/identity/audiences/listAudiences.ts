@@ -3,9 +3,9 @@ import type {
   ListAudiencesRequest,
   ListAudiencesResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
+import { AUDIENCES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { listResources } from "../resources.ts";
-import { AUDIENCES } from "./audience.ts";
 
 /** Lists audiences, ordered by name. */
 export const listAudiences =

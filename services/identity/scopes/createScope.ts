@@ -1,8 +1,8 @@
 import type { Context } from "waybill";
 import type { CreateScopeRequest, Scope } from "#proto/waybill/identity/v1/identity.ts";
+import { SCOPES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { createResource } from "../resources.ts";
-import { SCOPES } from "./scope.ts";
 
 /** Creates a scope. */
 export const createScope =

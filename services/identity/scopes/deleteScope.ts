@@ -3,9 +3,9 @@ import type {
   DeleteScopeRequest,
   DeleteScopeResponse,
 } from "#proto/waybill/identity/v1/identity.ts";
+import { SCOPES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { deleteResource } from "../resources.ts";
-import { SCOPES } from "./scope.ts";
 
 /** Deletes a scope. */
 export const deleteScope =

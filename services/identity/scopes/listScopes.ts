@@ -1,8 +1,8 @@
 import type { Context } from "waybill";
 import type { ListScopesRequest, ListScopesResponse } from "#proto/waybill/identity/v1/identity.ts";
+import { SCOPES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { listResources } from "../resources.ts";
-import { SCOPES } from "./scope.ts";
 
 /** Lists scopes, ordered by name. */
 export const listScopes =

@@ -1,8 +1,8 @@
 import type { Context } from "waybill";
 import type { Scope, UpdateScopeRequest } from "#proto/waybill/identity/v1/identity.ts";
+import { SCOPES } from "../grantables.ts";
 import type { IdentityDependencies } from "../index.ts";
 import { updateResource } from "../resources.ts";
-import { SCOPES } from "./scope.ts";
 
 /** Changes a scope. */
 export const updateScope =
