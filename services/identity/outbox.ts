@@ -13,7 +13,7 @@ export interface OutboxOptions {
   feed: Pick<RevocationFeed, "send">;
   token: Pick<ServiceClient<typeof TokenServiceService>, "endSubject">;
   assertions: Assertions;
-  /** Longest life of a session, in seconds: the feed keeps each revocation that long. */
+  /** Longest lifetime of a session in seconds, and so the lifetime of its revocation on the feed. */
   ttlS: number;
 }
 

@@ -6,7 +6,7 @@ import { readVersions } from "./sql/readVersions.ts";
 const POLL_MS = 1000;
 
 /**
- * Tells watchers that their key ring has another version: at once when a replica notifies, and by one query
+ * Notifies watchers of new versions of their key ring: at once on a notification of a replica, and by one query
  * a second for all of them in case a notification was lost. While the database is unavailable the watchers
  * keep the version that they have.
  */

@@ -37,7 +37,7 @@ export class Memo<Value> {
   }
 
   async #askAndCache(key: string): Promise<Value> {
-    // A response is as fresh as the moment when it was asked for.
+    // The age of a response counts from the call, not from the response.
     const start = performance.now();
     const value = await this.#ask(key);
     this.#entries.set(key, { value }, { start });

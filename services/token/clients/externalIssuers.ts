@@ -24,7 +24,7 @@ export interface ExternalIssuersOptions {
 
 /** Verified claims of a trusted issuer's JWT. */
 export interface ExternalSubject {
-  /** The service account that the token stands for: `serviceAccounts/{id}`. */
+  /** The service account that the token authenticates: `serviceAccounts/{id}`. */
   readonly account: string;
   readonly subject: string;
   /** Seconds since the Unix epoch. */

@@ -21,7 +21,7 @@ export const grantJwtBearer =
     return grantToClient(dependencies, context, "token.jwtBearer", wanted, proven);
   };
 
-/** Finds the service account that a trusted issuer's token stands for. @throws StatusError INVALID_GRANT */
+/** Finds the service account that a trusted issuer's token authenticates. @throws StatusError INVALID_GRANT */
 export async function externalClient(
   { issuers, clients }: Pick<TokenDependencies, "issuers" | "clients">,
   jwt: string,

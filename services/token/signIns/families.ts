@@ -25,7 +25,7 @@ export interface FamilyLives {
   /** Longest time between two refreshes. */
   readonly idleS: number;
   readonly absoluteS: number;
-  /** Longest life of a token or session of a family: the feed keeps a revocation that long. */
+  /** Longest lifetime of a token or session of a family, and so of its revocation on the feed. */
   readonly descendantS: number;
 }
 

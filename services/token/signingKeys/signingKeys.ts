@@ -26,7 +26,7 @@ export interface KeySchedule {
   readonly publishS: number;
   /** How long a key signs. */
   readonly rotateS: number;
-  /** How long a retired key is kept: the longest life of its access tokens and of its families. */
+  /** Retention of a retired key: the longest lifetime of its access tokens and of its families. */
   readonly accessKeepS: number;
   readonly refreshKeepS: number;
 }
