@@ -9,7 +9,7 @@ const file = "a.test.ts";
 const listed = { [file]: { one: "no helm", group: "no Go" }, "b.test.ts": { other: "no Go" } };
 const ran = (fullName: string, isSkipped: boolean) => ({ file, fullName, isSkipped });
 
-test("a skipped test must be listed, itself or by the describe around it", () => {
+test("a skipped test or its describe must be listed", () => {
   const tests = [ran("one", true), ran("group > two", true)];
   const none = { unlisted: [], unknown: [], unused: [] };
   expect(compareSkips(listed, tests)).toEqual(none);
@@ -17,7 +17,7 @@ test("a skipped test must be listed, itself or by the describe around it", () =>
   expect(compareSkips(listed, more)).toEqual({ ...none, unlisted: [`${file}: groups`] });
 });
 
-test("an entry whose tests ran, and one without a test, are told apart", () => {
+test("tells unused entries from entries without a test", () => {
   expect(compareSkips(listed, [ran("one", false)])).toEqual({
     ...{ unlisted: [], unknown: [`${file}: group`], unused: [`${file}: one`] },
   });
@@ -40,20 +40,20 @@ function run(text: string, ...args: string[]) {
   return { status, stdout };
 }
 
-test("a run with an unlisted skip fails and names the test", () => {
+test("an unlisted skip fails the run by name", () => {
   const { status, stdout } = run('test.skip("left out", () => {}); test("runs", () => {});');
   expect(stdout).toContain("skipped, but not listed in test/skips.json: some.test.ts: left out\n");
   expect(stdout).toContain("1 passed, 0 failed, 1 skipped\n");
   expect(status).toBe(1);
 });
 
-test("a run without skips passes, and so does one of some tests by name", () => {
+test("runs without skips, or filtered by name, pass", () => {
   const text = 'test("one", () => {}); test("two", () => {});';
   expect(run(text)).toMatchObject({ status: 0 });
   expect(run(text, "-t", "one")).toMatchObject({ status: 0 });
 });
 
-test("after a failed set-up no test is reported as unlisted", () => {
+test("a failed set-up reports no test as unlisted", () => {
   const text = `import { beforeAll, describe } from "vitest";
     describe("outer", () => {
       beforeAll(() => { throw new Error("no set-up"); });

@@ -7,7 +7,7 @@ import { rpcFileFaults } from "./rpcFiles.ts";
 
 const IMAGE = join(import.meta.dirname, "../proto/gen/image.binpb");
 
-test("names each RPC whose file is missing, elsewhere or without the handler", () => {
+test("names each RPC whose file is missing or misplaced", () => {
   const services = mkdtempSync(join(tmpdir(), "waybill-rpc-files-"));
   onTestFinished(() => rmSync(services, { recursive: true }));
   const methods = loadContract(IMAGE).methods.filter(({ path }) => path.includes(".catalog."));

@@ -40,7 +40,7 @@ function call(client: Client, method: MethodContract, metadata: Metadata) {
 const ours = contract.methods.filter(({ service }) => service.startsWith("waybill."));
 const authorized = (jwt: string) => bearer(jwt).metadata;
 
-test("E4 every method that is not for everyone refuses who has no token, or not the right one", async () => {
+test("E4 non-public methods refuse missing and wrong tokens", async () => {
   const audiences = [...new Set(ours.flatMap(({ audience }) => audience ?? []))];
   const narrow = await callers.account({ scopes: ["token.introspect"], audiences });
   const { accessToken } = await callers.grant(narrow.client);
@@ -84,7 +84,7 @@ test("E4 every method that is not for everyone refuses who has no token, or not 
   expect(counts.scoped).toBeGreaterThan(50);
 });
 
-test("a refusal at the door and one at a replica look the same", async () => {
+test("the front proxy and a replica refuse alike", async () => {
   const method = contract.method("/waybill.token.v1.TokenService/ListSignIns");
   for (const metadata of [new Metadata(), authorized("a.b.c"), authorized("nonsense")]) {
     const atReplica = await call(replica, method, metadata);
@@ -117,7 +117,7 @@ test("a flood of bad tokens reaches no replica", async () => {
   expect(await upstream()).toBe(before + 1);
 });
 
-test("while the front proxy has no keys to verify with, no token is called bad: the caller may try again", async () => {
+test("a front proxy without keys answers KEYS_UNAVAILABLE", async () => {
   const keyless = await startTestCluster({ roles: ["keys", "catalog"], replicas: 1 });
   const client = new Client(keyless.target, credentials.createInsecure());
   try {
@@ -139,7 +139,7 @@ test("while the front proxy has no keys to verify with, no token is called bad: 
   }
 });
 
-test("what is public needs no token, and a bad one is no hindrance where nobody looks at it", async () => {
+test("public methods need no token and ignore bad ones", async () => {
   const catalog = contract.method("/waybill.catalog.v1.CatalogService/ListProducts");
   expect(await call(frontProxy, catalog, authorized("a.b.c"))).toBeUndefined();
   // BeginCheckout is public, but verifies a token: its subject becomes the session's owner.

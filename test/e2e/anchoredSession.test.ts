@@ -42,7 +42,7 @@ const advance = (waybill: string | undefined, number: number, key?: string) =>
     { waybill, ...(key && { key }) },
   );
 
-test("who begins a session says whether it is anchored", async () => {
+test("the begin request chooses whether a session is anchored", async () => {
   for (const mode of [undefined, Mode.MODE_CARRIED]) {
     const begun = await begin(mode);
     expect(begun.response.session).toMatchObject({ version: 1, mode: Mode.MODE_CARRIED });
@@ -59,7 +59,7 @@ test("who begins a session says whether it is anchored", async () => {
   expect((await refusal(wrong)).violations).toMatchObject([{ field: "mode" }]);
 });
 
-test("an answer is given again, by metadata and by message", async () => {
+test("a retry gets the saved response, either carrier", async () => {
   const begun = await begin(Mode.MODE_ANCHORED);
   const { response } = await advance(begun.waybill, 2, "k");
   expect((await advance(begun.waybill, 2, "k")).response).toEqual(response);
@@ -81,13 +81,13 @@ test("an answer is given again, by metadata and by message", async () => {
 });
 const EMPTY = Buffer.alloc(0);
 
-test("an anonymous session that was ended is refused by what writes", async () => {
+test("writes refuse an anonymous session that has ended", async () => {
   const begun = await begin(Mode.MODE_ANCHORED);
   await step(byHand.session.endSession, { waybill: undefined }, { waybill: begun.waybill });
   expect((await refusal(advance(begun.waybill, 2))).reason).toBe("WAYBILL_ENDED");
 });
 
-test("an owner lists his anchored sessions, of every service, page by page, and no other's", async () => {
+test("an owner lists only their own anchored sessions, paged", async () => {
   const { accessToken } = await callers.signIn(ada!);
   const settings = bearer(accessToken);
   const list = (pageToken = "", pageSize = 0) =>
@@ -116,7 +116,7 @@ test("an owner lists his anchored sessions, of every service, page by page, and 
   expect((await refusal(stolen)).reason).toBe("PAGE_TOKEN_INVALID");
 });
 
-test("an owner ends a listed session without its waybill, and no other's", async () => {
+test("an owner ends only their own sessions, without waybills", async () => {
   const { accessToken: token } = await callers.signIn(ada!);
   const begun = await begin(Mode.MODE_ANCHORED, token);
   const { name } = begun.response.session!;
@@ -137,7 +137,7 @@ test("an owner ends a listed session without its waybill, and no other's", async
   expect(sessions.map((listed) => listed.name)).not.toContain(name);
 });
 
-test("a session is taken up by its name, with its state", async () => {
+test("a session is resumed by name, with its state", async () => {
   const { accessToken: token } = await callers.signIn(ada!);
   const begun = await begin(Mode.MODE_ANCHORED, token);
   const { name } = begun.response.session!;
@@ -155,7 +155,7 @@ test("a session is taken up by its name, with its state", async () => {
   expect((await refusal(lost)).reason).toBe("SESSION_NOT_FOUND");
 });
 
-test("E4 the directory takes entries from services alone, and not through the front proxy", async () => {
+test("E4 only services register in the directory, not through Envoy", async () => {
   const entry = { sessionId: Buffer.alloc(16), subject: "users/x", expireTime: new Date() };
   const through = createClient(DirectoryServiceService, cluster.target);
   expect((await refusal(through.registerSession(entry))).code).toBe(12);
@@ -165,7 +165,7 @@ test("E4 the directory takes entries from services alone, and not through the fr
   direct.close();
 });
 
-test("after a pause so long that its partitions have run out, a cluster begins sessions once it serves", async () => {
+test("begins sessions again after all partitions have expired", async () => {
   const db = new Client({ connectionString: cluster.databaseUrl });
   await db.connect();
   const { rows } = await db.query<{ name: string }>(

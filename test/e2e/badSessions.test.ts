@@ -85,14 +85,14 @@ interface Case {
 }
 
 const CASES: Record<string, Case> = {
-  "a session that never existed": {
+  "a missing session": {
     reason: "WAYBILL_INVALID",
     async make() {
       const waybill = await forge(await begin(), { sessionId: uuidToBytes(newUuid()) });
       return () => write(waybill);
     },
   },
-  "a session that has ended": {
+  "an ended session": {
     reason: "WAYBILL_ENDED",
     async make() {
       const waybill = await begin();
@@ -100,7 +100,7 @@ const CASES: Record<string, Case> = {
       return () => write(waybill);
     },
   },
-  "a session that belongs to another": {
+  "another owner's session": {
     reason: "WAYBILL_INVALID",
     async make() {
       const [hers, his] = await Promise.all(
@@ -118,14 +118,14 @@ const CASES: Record<string, Case> = {
       return () => write(waybill);
     },
   },
-  "a version from the future": {
+  "a future version": {
     reason: "WAYBILL_INVALID",
     async make() {
       const waybill = await fork(await begin());
       return () => write(waybill);
     },
   },
-  "a version that no session comes to": {
+  "an impossible version": {
     reason: "WAYBILL_INVALID",
     async make() {
       const waybill = await forge(await begin(), { version: 2 ** 31 - 1 });
@@ -141,7 +141,7 @@ const CASES: Record<string, Case> = {
       return () => write(waybill);
     },
   },
-  "an idempotency key that is too long": {
+  "a long idempotency key": {
     reason: "IDEMPOTENCY_KEY_INVALID",
     async make() {
       const waybill = await begin();
@@ -163,7 +163,7 @@ const CASES: Record<string, Case> = {
       return () => write(waybill, { size: 2 ** 20 });
     },
   },
-  "a spill reference to another session's": {
+  "another session's spill reference": {
     reason: "WAYBILL_INVALID",
     async make() {
       const { content } = await stolen.envelopeOf(await begin(20_000));
@@ -172,7 +172,7 @@ const CASES: Record<string, Case> = {
       return () => write(waybill);
     },
   },
-  "the same, where the session is read": {
+  "another session's spill reference, read": {
     reason: "WAYBILL_INVALID",
     method: OPEN,
     async make() {
@@ -181,7 +181,7 @@ const CASES: Record<string, Case> = {
       return () => read(waybill);
     },
   },
-  "a spill row that was changed": {
+  "an altered spill row": {
     reason: "WAYBILL_INVALID",
     async make() {
       const { content } = await stolen.envelopeOf(await begin(20_000));
@@ -196,7 +196,7 @@ const CASES: Record<string, Case> = {
       return () => write(waybill);
     },
   },
-  "an anchor row that was set back": {
+  "a rolled-back anchor row": {
     reason: "WAYBILL_INVALID",
     async make() {
       const waybill = (await write(await begin())).waybill!;
@@ -206,7 +206,7 @@ const CASES: Record<string, Case> = {
       return () => write(waybill);
     },
   },
-  "an anchor row with another's content": {
+  "a swapped anchor row": {
     reason: "WAYBILL_INVALID",
     async make() {
       const [waybill, other] = [await begin(), await begin()];
@@ -240,7 +240,7 @@ function loggedFailures(): string[] {
 }
 
 test.each(Object.entries(CASES))(
-  "%s: refused with its reason, written down once, and nothing is changed",
+  "%s is refused and logged once",
   async (_, { reason, method = ADVANCE, make }) => {
     const call = await make();
     const [before, known] = [await tableDigests(), new Set(loggedFailures())];
@@ -252,7 +252,7 @@ test.each(Object.entries(CASES))(
 );
 
 test.each(["objects", "lists"] as const)(
-  "every state of nested %s that is sealed opens again, or nothing is changed",
+  "every sealed state of nested %s opens again",
   async (shape) => {
     const counts = { sealed: 0, refused: 0 };
     for (const mode of [Mode.MODE_CARRIED, Mode.MODE_ANCHORED]) {

@@ -94,7 +94,7 @@ async function warm(from: Catalog): Promise<Product> {
   return kept;
 }
 
-test("a product is changed, in the fields that the mask names", async () => {
+test("UpdateProduct changes the fields in the mask", async () => {
   const before = await get(frontProxy);
   await change(frontProxy, { title: "Another title", genre: "Drama" }, ["title"]);
   const after = await get(frontProxy);
@@ -110,7 +110,7 @@ test("a product is changed, in the fields that the mask names", async () => {
   });
 });
 
-test("without a mask the fields that are set are changed, and no others", async () => {
+test("UpdateProduct without a mask changes only the set fields", async () => {
   const before = await get(frontProxy);
   await change(frontProxy, { genre: "Western", imdbRatingTenths: 71 }, []);
   const after = await get(frontProxy);
@@ -119,7 +119,7 @@ test("without a mask the fields that are set are changed, and no others", async 
   expect(after.releaseDate).toEqual(before.releaseDate);
 });
 
-test("who may not change a product does not, and what makes no sense is named", async () => {
+test("UpdateProduct refuses callers without permission and names invalid fields", async () => {
   const product = Product.create({ name, title: "x", price: dollars(1) });
   const update = { product, updateMask: ["title"] };
   expect((await refusal(frontProxy.updateProduct(update))).reason).toBe("CREDENTIAL_INVALID");
@@ -147,7 +147,7 @@ test("who may not change a product does not, and what makes no sense is named", 
   expect((await get(frontProxy)).title).not.toBe("x");
 });
 
-test("what one replica changes the others answer, without being told by the caller", async () => {
+test("one replica's change reaches the other replicas' responses", async () => {
   for (const replica of replicas) await warm(replica);
   await change(replicas[0]!, { title: "Everywhere" }, ["title"]);
   for (const replica of replicas) {
@@ -157,7 +157,7 @@ test("what one replica changes the others answer, without being told by the call
   }
 });
 
-test("lists change with whatever is in them, and other products stay kept", async () => {
+test("a change evicts lists with it, not other products", async () => {
   const [replica] = replicas as [Catalog];
   const other = name;
   await warm(replica);
@@ -177,7 +177,7 @@ test("lists change with whatever is in them, and other products stay kept", asyn
   expect(Number((await get(replica)).age)).toBeGreaterThanOrEqual(0);
 });
 
-test("who knows of a change is answered by nothing older, from any replica, at once", async () => {
+test("a caller that knows a change reads nothing stale", async () => {
   for (const replica of replicas) await warm(replica);
   for (let round = 0; round < 20; round += 1) {
     const number = await change(replicas[round % 3]!, { title: `Round ${round}` }, ["title"]);
@@ -190,7 +190,7 @@ test("who knows of a change is answered by nothing older, from any replica, at o
   }
 });
 
-test("the caller of a client with a cache reads what he has written, through the front proxy", async () => {
+test("a caching client reads its own writes through Envoy", async () => {
   const cache = new ResponseCache({ maxBytes: 1_000_000 });
   const client = createClient(CatalogServiceService, cluster.target, { contract, cache });
   for (let round = 0; round < 20; round += 1) {
@@ -205,7 +205,7 @@ test("the caller of a client with a cache reads what he has written, through the
   client.close();
 });
 
-test("the metadata of caching pass the front proxy, and a validated answer is empty", async () => {
+test("caching metadata passes Envoy; validated responses are empty", async () => {
   await expect.poll(async () => (await get(frontProxy)).age, WAIT).toBeDefined();
   const { etag } = await get(frontProxy);
   const metadata = new Metadata();
@@ -220,7 +220,7 @@ test("the metadata of caching pass the front proxy, and a validated answer is em
   expect(reply.get("cache-control")).toEqual(["public, max-age=60, stale-while-revalidate=300"]);
 });
 
-test("changes are watched by services alone, from the number that they know", async () => {
+test("only services watch changes, from any known number", async () => {
   const [replica] = replicas as [Catalog];
   expect(
     (await refusal(frontProxy.watchChanges({ afterNumber: 0n })[Symbol.asyncIterator]().next()))
@@ -264,7 +264,7 @@ test("changes are watched by services alone, from the number that they know", as
   signal.abort();
 });
 
-test("a cache that follows the feed drops what has changed, and nothing else", async () => {
+test("a cache following the feed evicts only changed entries", async () => {
   const [replica] = replicas as [Catalog];
   const cache = new ResponseCache({ maxBytes: 1_000_000 });
   const { address } = cluster.status().replicas[0]!;
@@ -303,7 +303,7 @@ async function basket(): Promise<Clients> {
   return shopper;
 }
 
-test("checkout adds an item at the price of now, once its replicas have heard of it", async () => {
+test("checkout adds an item at the current price", async () => {
   // Every replica's checkout service caches the old price.
   for (let call = 0; call < 9; call += 1) (await basket()).close();
   await change(replicas[0]!, { price: dollars(77) }, ["price"]);
@@ -324,7 +324,7 @@ test("checkout adds an item at the price of now, once its replicas have heard of
     .toBeGreaterThanOrEqual(9);
 });
 
-test("a quote is by the price of now, whatever any replica has kept, and so is the order", async () => {
+test("a quote and its order use the current price", async () => {
   const shoppers = await Promise.all(Array.from({ length: 6 }, basket));
   // A quote caches the product, too.
   for (const { checkout } of shoppers) await checkout.quoteCheckout({});
@@ -344,7 +344,7 @@ test("a quote is by the price of now, whatever any replica has kept, and so is t
   }
 });
 
-test("changes have numbers without gaps, in the order in which they are committed, also many at once", async () => {
+test("concurrent changes are numbered without gaps, in commit order", async () => {
   const client = new Client({ connectionString: cluster.databaseUrl });
   await client.connect();
   const numbers = await Promise.all(

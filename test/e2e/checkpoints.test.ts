@@ -50,7 +50,7 @@ const listed = async () =>
     await clients.session.listSessions({ pageSize: 100, pageToken: "" }, bearer(token))
   ).sessions.map(({ name }) => name);
 
-test("another device takes a carried session up from its last checkpoint, as a new one", async () => {
+test("another device resumes a carried session's last checkpoint", async () => {
   const { name, waybill } = await begin(2);
   expect(await listed()).not.toContain(name);
   expect(await refusal(resume(name))).toMatchObject(NOT_FOUND);
@@ -71,7 +71,7 @@ test("another device takes a carried session up from its last checkpoint, as a n
   expect((await resume(name)).response.state).toMatchObject(stateOf(4));
 });
 
-test("a session is kept on request, at the version that the request brings", async () => {
+test("a checkpoint on request saves the version it presents", async () => {
   const { name, waybill } = await begin();
   const second = await advance(waybill, 2);
   expect(await listed()).not.toContain(name);
@@ -81,7 +81,7 @@ test("a session is kept on request, at the version that the request brings", asy
   expect((await resume(name)).response.state).toMatchObject(stateOf(2));
 });
 
-test("resuming is no way back: an older waybill's checkpoint leaves a newer one where it is", async () => {
+test("an older waybill's checkpoint never replaces a newer one", async () => {
   const { name, waybill } = await begin();
   const second = await advance(waybill, 2);
   await checkpoint(second);
@@ -89,14 +89,14 @@ test("resuming is no way back: an older waybill's checkpoint leaves a newer one 
   expect((await resume(name)).response.state).toMatchObject(stateOf(2));
 });
 
-test("a resumed session ends no later than the one that it goes on from", async () => {
+test("a resumed session ends no later than its original", async () => {
   const { name, waybill } = await begin(1);
   const open = await step(clients.session.openSession, { waybill: undefined }, { waybill, token });
   const { response } = await resume(name);
   expect(response.session!.expireTime).toEqual(open.response.session!.expireTime);
 });
 
-test("a state that was too large to be carried is resumed, too", async () => {
+test("a spilled state is resumed too", async () => {
   const { name, waybill } = await begin();
   const padding = "x".repeat(50_000);
   await checkpoint(await advance(waybill, 2, padding));
@@ -108,7 +108,7 @@ test("a state that was too large to be carried is resumed, too", async () => {
   expect(read.response.state).toMatchObject(stateOf(2, padding));
 });
 
-test("resuming is refused of another's session, of one that was never kept, and after its end", async () => {
+test("refuses to resume others', unsaved and ended sessions", async () => {
   const { name, waybill } = await begin(1);
   const { accessToken: stranger } = await callers.signIn(await callers.person());
   expect(await refusal(resume(name, stranger))).toMatchObject(NOT_FOUND);
@@ -120,7 +120,7 @@ test("resuming is refused of another's session, of one that was never kept, and 
   expect(await listed()).not.toContain(name);
 });
 
-test("nobody's session is kept for nobody", async () => {
+test("an anonymous session gets no checkpoints", async () => {
   const { name, waybill } = await begin(1, null);
   expect(await refusal(resume(name))).toMatchObject(NOT_FOUND);
   expect((await refusal(checkpoint(waybill))).reason).toBe("SESSION_NOT_OWNED");

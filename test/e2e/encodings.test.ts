@@ -188,7 +188,7 @@ const AMBIGUOUS: {
     field: "quantity",
   },
   {
-    what: "V4 a tag in more bytes than it needs",
+    what: "V4 a tag longer than necessary",
     path: `${CHECKOUT}/AddItem`,
     good: addItem(2),
     bad: Buffer.concat([hex("8a00"), PRODUCT.subarray(1)]),
@@ -210,7 +210,7 @@ const AMBIGUOUS: {
   },
 ];
 
-describe("a request that parsers could read differently is refused:", () => {
+describe("refuses a request that parsers could read differently:", () => {
   for (const { what, path, good, bad, field: name } of AMBIGUOUS) {
     test(what, async () => {
       const waybill = await newCheckout();
@@ -225,7 +225,7 @@ describe("a request that parsers could read differently is refused:", () => {
     });
   }
 
-  test("V3 a session without the state that it requires", async () => {
+  test("V3 a session without its required state", async () => {
     await waybillOf(call(`${SESSION}/BeginSession`, beginSession));
     const bad = Buffer.concat([beginSession, hex("0a00")]);
     expect(await call(`${SESSION}/BeginSession`, bad)).toMatchObject({
@@ -234,7 +234,7 @@ describe("a request that parsers could read differently is refused:", () => {
     });
   });
 
-  test("V4 JSON: an entry without a value, a value without a kind, a key twice, nesting", async () => {
+  test("V4 JSON: entries without values, duplicate keys, deep nesting", async () => {
     const json = (fields: Uint8Array) => field(1, field(1, fields));
     const entry = (...parts: Uint8Array[]) => field(1, Buffer.concat(parts));
     const deep = (levels: number): Buffer =>
@@ -276,7 +276,7 @@ describe("a request that parsers could read differently is refused:", () => {
     }
   });
 
-  test("V2 an account with a secret of one character, or a name of any", async () => {
+  test("V2 an account with a one-character secret or any name", async () => {
     const secret = "correct horse battery";
     const request = { username: "good-one", secret, displayName: "" };
     const good = SignUpRequest.encode(SignUpRequest.create(request)).finish();
@@ -296,7 +296,7 @@ describe("a request that parsers could read differently is refused:", () => {
   });
 });
 
-test("V5 an order keeps no more of unknown fields than a request may have", async () => {
+test("V5 an order stores no more unknown fields than allowed", async () => {
   let waybill = await newCheckout();
   const step = async (method: string, request: Uint8Array = Buffer.alloc(0)) => {
     const response = await call(`${CHECKOUT}/${method}`, request, { waybill });
@@ -319,7 +319,7 @@ test("V5 an order keeps no more of unknown fields than a request may have", asyn
   expect(order.length).toBeLessThan(4096 + 500);
 });
 
-test("V7 hostile encodings never oversell stock, or order what no basket holds", async () => {
+test("V7 hostile encodings neither oversell stock nor add products", async () => {
   // Product 400 has the smallest stock: 100 pieces.
   const product = "products/400";
   const random = seededRandom();
@@ -370,7 +370,7 @@ test("V7 hostile encodings never oversell stock, or order what no basket holds",
   await db.end();
 });
 
-test("V6 the keys `__proto__` and `constructor` of a session's JSON are data", async () => {
+test("V6 JSON keys `__proto__` and `constructor` are plain data", async () => {
   const text =
     '{"__proto__":{"polluted":true},"constructor":{"__proto__":1},"a":{"__proto__":"b"}}';
   const state = SessionState.create({ value: { $case: "json", value: JSON.parse(text) } });
@@ -382,7 +382,7 @@ test("V6 the keys `__proto__` and `constructor` of a session's JSON are data", a
   expect(JSON.stringify(opened)).toHaveLength(text.length);
 });
 
-test("R1 a refusal with a thousand faults takes less than 4 KiB of headers", async () => {
+test("R1 a refusal with 1,000 violations stays below 4 KiB", async () => {
   const names = Array.from({ length: 100 }, (_, at) => `films/${"x".repeat(90)}${at}`);
   const full = BatchGetProductsRequest.encode({ names }).finish();
   for (const bad of [full, Buffer.from("0a00".repeat(100), "hex")]) {
@@ -402,7 +402,7 @@ test("R1 a refusal with a thousand faults takes less than 4 KiB of headers", asy
   expect(sizeOf(response.headers)).toBeLessThan(4096);
 });
 
-describe("R2 requests beyond a method's size or counts are refused before they are decoded:", () => {
+describe("R2 refuses oversized requests before it decodes them:", () => {
   for (const [what, path, bytes, reason] of [
     ["a thousand names", `${CATALOG}/BatchGetProducts`, hex("0a00".repeat(1000)), "INVALID_FIELD"],
     [
@@ -421,7 +421,7 @@ describe("R2 requests beyond a method's size or counts are refused before they a
       expect(sizeOf(response.headers)).toBeLessThan(4096);
     });
   }
-  test("an ordinary request beside them", async () => {
+  test("but serves an ordinary request", async () => {
     const wanted = { scopes: [], audiences: [] };
     const request = { username: "nobody", secret: "correct horse battery", wanted };
     const bytes = SignInRequest.encode(SignInRequest.create(request)).finish();
@@ -429,7 +429,7 @@ describe("R2 requests beyond a method's size or counts are refused before they a
       reason: "INVALID_FIELD",
     });
   });
-  test("a request of a stream, by itself", async () => {
+  test("also within a stream", async () => {
     const upload = UploadItemsRequest.encode({ product: "products/41", quantity: 2 }).finish();
     const large = Buffer.concat([upload, field(200, "x".repeat(70_000))]);
     const path = `${CHECKOUT}/UploadItems`;
@@ -442,7 +442,7 @@ describe("R2 requests beyond a method's size or counts are refused before they a
   });
 });
 
-test("strangers' junk writes no error line and no stack", () => {
+test("junk from strangers logs no error and no stack", () => {
   for (const { number } of cluster.status().replicas) {
     const log = readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8");
     const lines = log

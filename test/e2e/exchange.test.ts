@@ -84,7 +84,7 @@ async function withCertificate(name: string) {
   return { callers: shown, thumbprint };
 }
 
-test("X1 an exchanged token is never wider or longer than its subject's, and says who acts", async () => {
+test("X1 an exchanged token never widens and names its actor", async () => {
   const person = await callers.person();
   const wanted = { scopes: [], audiences: ["checkout", "session"], mayAct: "" };
   const { accessToken: subject } = await callers.signIn(person, { wanted });
@@ -119,7 +119,7 @@ test("X1 an exchanged token is never wider or longer than its subject's, and say
   });
 });
 
-test("X1 impersonation and delegation are for those who may", async () => {
+test("X1 only permitted clients impersonate or delegate", async () => {
   const { accessToken: subject } = await callers.signIn(await callers.person());
   const hidden = await exchange(subject, { impersonate: true });
   expect(claimsOf(hidden.accessToken)["act"]).toBeUndefined();
@@ -149,7 +149,7 @@ test("X1 impersonation and delegation are for those who may", async () => {
   });
 });
 
-test("X1 whom a token names as the one who may act, and nobody else, acts with it", async () => {
+test("X1 only the may_act actor acts with a token", async () => {
   const person = await callers.person();
   const mayAct = delegate.name;
   const wanted = { scopes: [], audiences: [], mayAct };
@@ -177,7 +177,7 @@ test("X1 whom a token names as the one who may act, and nobody else, acts with i
   expect(claimsOf(own.accessToken)["may_act"]).toEqual({ sub: mayAct });
 });
 
-test("a service calls the next one on its caller's behalf, and its own tokens are its own", async () => {
+test("a service calls another on its caller's behalf", async () => {
   const secrets = loadCredentials(`${cluster.dataDir}/secrets/credentials`);
   const { issuer } = callers;
   const own = {
@@ -243,7 +243,7 @@ describe("C4 a token that is bound to a key", () => {
     ["delegation", () => delegate.client, false],
     ["delegation by a client that may impersonate", () => impersonator.client, false],
     ["impersonation", () => impersonator.client, true],
-  ] as const)("is exchanged for a bound one alone: %s", async (_, clientOf, impersonate) => {
+  ] as const)("is exchanged only for a bound token: %s", async (_, clientOf, impersonate) => {
     const client = clientOf();
     const { none, bound } = await signedIn(client);
     await exchange(none, { client, impersonate });
@@ -268,7 +268,7 @@ describe("C4 a token that is bound to a key", () => {
     }
   });
 
-  test("is of no use after an exchange without the client's key", async () => {
+  test("is useless after an exchange without the client's key", async () => {
     const { bound } = await signedIn();
     const own = new ProofKey();
     const { accessToken } = await exchange(bound[0]!, {}, own.proving(url("exchange")));
@@ -281,7 +281,7 @@ describe("C4 a token that is bound to a key", () => {
     }
   });
 
-  test("keeps its binding as the token of who acts", async () => {
+  test("keeps its binding as an actor token", async () => {
     const { none: subject } = await signedIn();
     const { none, bound } = await signedIn(impersonator.client);
     await exchange(subject, { actorToken: none });
@@ -295,7 +295,7 @@ describe("C4 a token that is bound to a key", () => {
     }
   });
 
-  test("of an external issuer is good with its own key alone", async () => {
+  test("from an external issuer needs its own key", async () => {
     const account = await callers.account();
     const issuer = await startExternalIssuer();
     await issuer.trust(callers, account.name);
@@ -335,7 +335,7 @@ describe("C4 a token that is bound to a key", () => {
     await issuer.close();
   });
 
-  test("lets a service go on acting for its caller, with the service's key", async () => {
+  test("lets a service act with its own key", async () => {
     const { bound } = await signedIn();
     const path = (method: keyof typeof CheckoutServiceService) =>
       `${callers.issuer}${CheckoutServiceService[method].path}`;
@@ -371,7 +371,7 @@ beforeEach(async () => {
 const exchangeJwt = (subjectToken: string) =>
   exchange(subjectToken, { client: undefined, subjectTokenType: TokenKind.TOKEN_KIND_JWT });
 
-test("X5 a cluster's service-account token becomes an access token, with no secret anywhere", async () => {
+test("X5 a cluster's service-account token becomes an access token", async () => {
   const account = await callers.account();
   await external.trust(callers, account.name);
   const token = await external.sign({ aud: callers.issuer });
@@ -396,7 +396,7 @@ test("X5 a cluster's service-account token becomes an access token, with no secr
 const assertionGrant = (assertion: string) =>
   callers.token.grantJwtBearer({ assertion, wanted: undefined });
 
-test("X5 an issuer is matched to the letter, and its tokens say all that they must", async () => {
+test("X5 issuers match exactly; their tokens need every claim", async () => {
   const account = await callers.account();
   await external.trust(callers, account.name, {
     bindings: [
@@ -438,7 +438,7 @@ test("X5 an issuer is matched to the letter, and its tokens say all that they mu
   }
 });
 
-test("X5 whatever stands in the place of an issuer's keys is bounded, and refused", async () => {
+test("X5 an issuer's malformed or oversized keys are refused", async () => {
   const answers: Record<string, Parameters<ExternalIssuer["answer"]>[0]> = {
     "a redirect": (_request, response) => {
       response.writeHead(302, { location: external.jwksUri }).end();
@@ -485,7 +485,7 @@ test("X5 whatever stands in the place of an issuer's keys is bounded, and refuse
   expect(external.requests()).toBe(0);
 });
 
-test("X5 good tokens are ISSUER_UNAVAILABLE while their issuer's keys cannot be read", async () => {
+test("X5 good tokens get ISSUER_UNAVAILABLE while their issuer is unreachable", async () => {
   const account = await callers.account();
   await external.trust(callers, account.name);
   const aud = callers.issuer;
@@ -520,7 +520,7 @@ test("X5 good tokens are ISSUER_UNAVAILABLE while their issuer's keys cannot be 
   expect(external.requests()).toBeLessThanOrEqual(4);
 });
 
-test("X5 thousands of tokens with unknown keys cost an issuer one request", async () => {
+test("X5 unknown key ids cost an issuer one request", async () => {
   const account = await callers.account();
   await external.trust(callers, account.name);
   await exchangeJwt(await external.sign({ aud: callers.issuer }));

@@ -63,7 +63,7 @@ test("a start whose Envoy never serves leaves no process", async () => {
   expect(pids(descendants())).toEqual(pids(before));
 });
 
-test("npm start with an impossible setting names the replica's log and leaves no process", () => {
+test("npm start with impossible settings names the replica's log", () => {
   // Every process of the cluster inherits TMPDIR, so `ps` finds orphans, too.
   const env = { ...process.env, TMPDIR: dataDir, WAYBILL_RING_LEASE_S: "1" };
   const args = [MAIN, "start", "--port", "0", "--data-dir", dataDir];
@@ -76,7 +76,7 @@ test("npm start with an impossible setting names the replica's log and leaves no
   expect(left.filter((line) => !line.includes("ps axeww"))).toEqual([]);
 });
 
-test("a failed scale-up ends the replicas that it started; the others serve on", async () => {
+test("a failed scale-up ends only its own replicas", async () => {
   const cluster = await startTestCluster({ dataDir, replicas: 1, startLimitMs: START_LIMIT_MS });
   try {
     const before = descendants();
@@ -126,7 +126,7 @@ const FOREIGN = {
 };
 
 test.skipIf(process.platform !== "linux")(
-  "the caller's variables change nothing but what is documented (needs /proc)",
+  "undocumented variables of the caller have no effect (needs /proc)",
   async () => {
     const args = [MAIN, "start", "--port", "0", "--data-dir", dataDir, "--replicas", "1"];
     const runner = spawn(process.execPath, args, {

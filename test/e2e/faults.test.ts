@@ -28,7 +28,7 @@ const logged = (text: string) =>
     .filter((line) => line.includes(text))
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-test("R8 a replica serves on after an unhandled rejection, and leaves after an exception", async () => {
+test("R8 a replica survives unhandled rejections, exits on exceptions", async () => {
   const { pid } = cluster.status().replicas[0]!;
   for (const count of [1, 2]) {
     process.kill(pid, "SIGUSR2");

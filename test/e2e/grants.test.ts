@@ -47,7 +47,7 @@ const untilInactive = async (jwt: string): Promise<void> => {
   });
 };
 
-test("a token is what RFC 9068 says, and jose verifies it with the published keys", async () => {
+test("an access token follows RFC 9068; jose verifies it", async () => {
   const account = await callers.account({ scopes: ["token.introspect", "audit.read"] });
   const wanted = { scopes: ["audit.read"], audiences: ["token"], mayAct: "" };
   const response = await callers.grant(account.client, wanted);
@@ -70,7 +70,7 @@ test("a token is what RFC 9068 says, and jose verifies it with the published key
   });
 });
 
-test("the server describes itself (RFC 8414)", async () => {
+test("the server publishes its metadata (RFC 8414)", async () => {
   const answer = await fetch(`${callers.issuer}/.well-known/oauth-authorization-server`);
   expect(answer.headers.get("content-type")).toBe("application/json");
   expect(await answer.json()).toMatchObject({
@@ -79,7 +79,7 @@ test("the server describes itself (RFC 8414)", async () => {
   });
 });
 
-test("G1 there is no implicit grant and no password grant but the project's own sign-in", async () => {
+test("G1 no implicit grant; only sign-in takes passwords", async () => {
   const answer = await fetch(`${callers.issuer}/.well-known/oauth-authorization-server`);
   const { grant_types_supported: grants } = (await answer.json()) as Record<string, string[]>;
   expect(grants).not.toContain("password");
@@ -96,7 +96,7 @@ test("G1 there is no implicit grant and no password grant but the project's own 
   ]);
 });
 
-test("G8 a confidential client is authenticated at issue, revoke and introspect", async () => {
+test("G8 issue, revoke and introspect authenticate a confidential client", async () => {
   const account = await callers.account();
   const { accessToken } = await callers.grant(account.client);
   const wrong = {
@@ -117,7 +117,7 @@ test("G8 a confidential client is authenticated at issue, revoke and introspect"
   expect(await isActive(accessToken)).toBe(true);
 });
 
-test("private_key_jwt: an assertion is for this issuer, this purpose, and once", async () => {
+test("private_key_jwt assertions name issuer and purpose, single use", async () => {
   const signer = await makeSigner("k1", "ES256");
   const account = await callers.account({ jwks: signer.jwks });
   const header = { typ: "client-authentication+jwt" };
@@ -160,7 +160,7 @@ test("private_key_jwt: an assertion is for this issuer, this purpose, and once",
   expect(await refusal(grant(forBearer))).toMatchObject({ reason: "INVALID_CLIENT" });
 });
 
-test("G9 G10 what users choose is hashed with Argon2id, what is random with SHA-256", async () => {
+test("G9 G10 user secrets use Argon2id, random ones SHA-256", async () => {
   const { default: pg } = await import("pg");
   const person = await callers.person();
   const account = await callers.account();
@@ -179,7 +179,7 @@ test("G9 G10 what users choose is hashed with Argon2id, what is random with SHA-
   await client.end();
 });
 
-test("who fails to sign in hears the same, whatever the reason", async () => {
+test("failed sign-ins look alike, whatever the reason", async () => {
   const person = await callers.person();
   const disabled = await callers.person();
   await callers.identity.updateUser(
@@ -202,7 +202,7 @@ test("who fails to sign in hears the same, whatever the reason", async () => {
 
 const userOf = async (name: string) => callers.identity.getUser({ name }, await callers.admin());
 
-test("G2 a refresh token is spent once, and its successor is the next", async () => {
+test("G2 a refresh token is single use and rotates", async () => {
   const { refreshToken: first } = await callers.signIn(await callers.person());
   const second = await callers.refresh(first, { key: KEY });
   const third = await callers.refresh(second.refreshToken, { key: `${KEY}2` });
@@ -210,7 +210,7 @@ test("G2 a refresh token is spent once, and its successor is the next", async ()
   expect(await isActive(third.accessToken)).toBe(true);
 });
 
-test("G3 who has lost the answer gets the same successor: by his key, client or earliness", async () => {
+test("G3 retries after a lost response get the same successor", async () => {
   const person = await callers.person();
   const byKey = await callers.signIn(person);
   const once = await callers.refresh(byKey.refreshToken, { key: KEY });
@@ -228,7 +228,7 @@ test("G3 who has lost the answer gets the same successor: by his key, client or 
   expect((await callers.refresh(early.refreshToken)).refreshToken).toBe(bare.refreshToken);
 });
 
-test("G4 any other reuse ends the family, its access tokens too, and is on record", async () => {
+test("G4 other reuse revokes the family and its access tokens", async () => {
   const person = await callers.person();
   const reuses: ((token: string, next: string) => Promise<unknown>)[] = [
     // With another key than the first refresh, with no key, and after the successor was used.
@@ -274,7 +274,7 @@ test("G4 any other reuse ends the family, its access tokens too, and is on recor
   }
 });
 
-test("a client without any key is believed to have lost four answers running, and no more", async () => {
+test("a keyless client may lose four responses running", async () => {
   let { refreshToken } = await callers.signIn(await callers.person());
   for (let generation = 1; generation <= 4; generation += 1) {
     const next = await callers.refresh(refreshToken);
@@ -288,7 +288,7 @@ test("a client without any key is believed to have lost four answers running, an
   });
 });
 
-test("G5 a refresh token is its client's, and never good for more than was granted", async () => {
+test("G5 a refresh token requires its client and grant", async () => {
   const person = await callers.person();
   const { client } = await callers.account();
   const { client: other } = await callers.account();
@@ -309,7 +309,7 @@ test("G5 a refresh token is its client's, and never good for more than was grant
   });
 });
 
-test("G6 a refresh token idles out, and outlives its family's end never", async () => {
+test("G6 a refresh token idles out, never outlives its family", async () => {
   const { default: pg } = await import("pg");
   const database = new pg.Client({ connectionString: cluster.databaseUrl });
   await database.connect();
@@ -328,7 +328,7 @@ test("G6 a refresh token idles out, and outlives its family's end never", async 
   await database.end();
 });
 
-test("G7 S4 sign-ins end with a changed secret, a disabled account, and sign-out", async () => {
+test("G7 S4 a changed secret, disabled account or sign-out ends sign-ins", async () => {
   const ends: ((name: string, jwt: string) => Promise<unknown>)[] = [
     async (_name, jwt) =>
       callers.identity.changeSecret(
@@ -359,7 +359,7 @@ test("G7 S4 sign-ins end with a changed secret, a disabled account, and sign-out
   }
 });
 
-test("a user lists his sign-ins, ends one, and all others", async () => {
+test("a user lists sign-ins, ends one, and all others", async () => {
   const person = await callers.person();
   const [phone, laptop, tablet] = [
     await callers.signIn(person, { device: "phone" }),
@@ -392,7 +392,7 @@ test("a user lists his sign-ins, ends one, and all others", async () => {
   await untilInactive(tablet.accessToken);
 });
 
-test("X2 of what is not in force, introspection says only that", async () => {
+test('X2 introspection of an invalid token says only "inactive"', async () => {
   const person = await callers.person();
   const { accessToken, refreshToken } = await callers.signIn(person);
   const account = await callers.account();
@@ -419,7 +419,7 @@ test("X2 of what is not in force, introspection says only that", async () => {
   expect(answers).toEqual([false, true, false]);
 });
 
-test("X3 revoking an unknown token succeeds; a client revokes only its own", async () => {
+test("X3 clients revoke unknown tokens and their own", async () => {
   const [mine, other] = [await callers.account(), await callers.account()];
   const { accessToken } = await callers.grant(mine.client);
   const person = await callers.person();
@@ -437,7 +437,7 @@ test("X3 revoking an unknown token succeeds; a client revokes only its own", asy
   await untilInactive(next.accessToken);
 });
 
-test("P1 P2 P3 P4 a token that is bound to a key is of use with that key alone", async () => {
+test("P1 P2 P3 P4 a bound token requires its key", async () => {
   const person = await callers.person();
   for (const type of ["ed25519", "ec"] as const) {
     const key = new ProofKey(type);
@@ -514,7 +514,7 @@ test("E2 two proofs in one call are refused", async () => {
   expect(await refusal(signIn)).toMatchObject(duplicated);
 });
 
-test("P2 where a method declares it, a proof is good for one call", async () => {
+test("P2 a proof is single use where declared", async () => {
   const { client } = await callers.account({ scopes: ["token.admin"] });
   const key = new ProofKey();
   const { accessToken: jwt } = await callers.token.grantClientCredentials(
@@ -529,7 +529,7 @@ test("P2 where a method declares it, a proof is good for one call", async () => 
   await rotate(key.proving(url("rotateSigningKey"), jwt));
 });
 
-test("an account whose tokens must be bound is given none that is not", async () => {
+test("an account that requires bound tokens gets no others", async () => {
   const { client } = await callers.account({ requireBinding: true });
   expect(await refusal(callers.grant(client))).toMatchObject({ reason: "BINDING_REQUIRED" });
   const key = new ProofKey();
@@ -542,7 +542,7 @@ test("an account whose tokens must be bound is given none that is not", async ()
 });
 
 // Runs last: the front proxy has not had its twenty minutes to fetch the new key.
-test("a signing key is published, then signs, then retires; tokens of each are good", async () => {
+test("a signing key publishes, signs, retires; its tokens verify", async () => {
   const { default: pg } = await import("pg");
   const { SigningKey_State: State } = await import("#proto/waybill/token/v1/token.ts");
   const { client } = await callers.account({ scopes: ["token.admin"] });

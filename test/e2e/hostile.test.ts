@@ -70,7 +70,7 @@ const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
 const HEADERS = 1;
 const CONTINUATION = 9;
 
-test("E7 malformed HTTP/2 ends its own connection, and no other", async () => {
+test("E7 malformed HTTP/2 ends only its own connection", async () => {
   const random = seededRandom();
   const bytes = (length: number) => Buffer.from(Array.from({ length }, () => random.below(256)));
   const garbage: [what: string, sent: Buffer][] = [
@@ -169,7 +169,7 @@ test("E7 malformed messages are refused one by one", async () => {
   expectBoundedMemory();
 });
 
-test("E7 thousands of idle streams and slow connections: others are served, memory is bounded", async () => {
+test("E7 idle streams and slow connections leave others served", async () => {
   // Each stream sends the head of a call and never its message; a connection carries a thousand.
   const sessions = await Promise.all(
     Array.from({ length: 5 }, async () => {
@@ -211,7 +211,7 @@ test("E7 thousands of idle streams and slow connections: others are served, memo
   await expectOthersServed();
 });
 
-test("E7 streams of a session that say nothing take the places of streams alone", async () => {
+test("E7 silent session streams exhaust only the limit on streams", async () => {
   const { waybill } = await step(steady.checkout.beginCheckout, {});
   const replicas = cluster.status().replicas.length;
   // A quarter of the thousand concurrent calls that a replica serves.
@@ -264,7 +264,7 @@ async function listens(host: string, port: number): Promise<boolean> {
   return answer;
 }
 
-test("E6 on one machine everything listens on loopback alone, admin ports first of all", async () => {
+test("E6 a local cluster listens on loopback alone", async () => {
   const { frontProxy, postgres, replicas } = cluster.status();
   const outside = Object.values(networkInterfaces())
     .flatMap((each) => each ?? [])

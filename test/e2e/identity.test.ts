@@ -29,7 +29,7 @@ afterAll(async () => {
 
 const page = { pageSize: 0, pageToken: "" };
 
-test("the first start makes an administrator, and a second one leaves his secret alone", async () => {
+test("only the first start creates an administrator", async () => {
   const file = cluster.status().adminSecretFile;
   expect(file.startsWith(cluster.dataDir)).toBe(true);
   const { statSync } = await import("node:fs");
@@ -161,7 +161,7 @@ const KINDS: Record<string, Kind> = {
 };
 
 for (const [collection, kind] of Object.entries(KINDS)) {
-  test(`${collection}: made, read, listed, changed against its etag, removed`, async () => {
+  test(`${collection}: created, read, listed, updated by etag, deleted`, async () => {
     const made = [];
     for (const id of ["zz-a", "zz-b", "zz-c"]) made.push(await kind.create(id));
     expect(await refusal(kind.create("zz-a"))).toMatchObject({ reason: "ALREADY_EXISTS" });
@@ -203,7 +203,7 @@ for (const [collection, kind] of Object.entries(KINDS)) {
   });
 }
 
-test("an account that is made anew under an old name has nothing of the old one's", async () => {
+test("an account recreated under an old name inherits nothing", async () => {
   const id = "phoenix";
   const before = await callers.account({}, id);
   const { accessToken } = await callers.grant(before.client);
@@ -220,7 +220,7 @@ test("an account that is made anew under an old name has nothing of the old one'
   expect((await use(fresh)).active).toBe(false);
 });
 
-test("what is wrong with a resource is named by its field", async () => {
+test("an invalid resource is refused by field name", async () => {
   const { jwks } = await makeSigner("k");
   const { keys } = JSON.parse(jwks) as { keys: object[] };
   const account = (changes: Partial<ServiceAccount>) =>
@@ -265,7 +265,7 @@ test("what is wrong with a resource is named by its field", async () => {
   }
 });
 
-test("an issuer's tokens are of RS256 unless it says something else", async () => {
+test("an issuer's tokens default to RS256", async () => {
   for (const [given, kept] of [
     [[], ["RS256"]],
     [
@@ -281,7 +281,7 @@ test("an issuer's tokens are of RS256 unless it says something else", async () =
   }
 });
 
-test("a user reads himself, and nobody else", async () => {
+test("a user reads only their own account", async () => {
   const [ada, bob] = [await callers.person(), await callers.person()];
   const { accessToken } = await callers.signIn(ada);
   const get = (name: string) => callers.identity.getUser({ name }, bearer(accessToken));
@@ -297,7 +297,7 @@ test("a user reads himself, and nobody else", async () => {
   ).toMatchObject({ reason: "NOT_A_USER" });
 });
 
-test("a secret is changed by who knows it, and by an administrator", async () => {
+test("users change their own secrets, administrators any", async () => {
   const person = await callers.person();
   const { accessToken } = await callers.signIn(person);
   const change = (oldSecret: string) =>
@@ -320,7 +320,7 @@ function from(address: string) {
   return { metadata };
 }
 
-test("G1 attempts to sign in are limited by account and address, over all replicas", async () => {
+test("G1 sign-in is limited by account and address", async () => {
   const direct = cluster
     .status()
     .replicas.map(({ address }) => new Callers(address, cluster.status().adminSecretFile));
@@ -359,7 +359,7 @@ test("G1 attempts to sign in are limited by account and address, over all replic
   for (const each of direct) each.close();
 });
 
-test("G1 who is besieged by strangers is not locked out", async () => {
+test("G1 strangers' attempts do not lock an account's owner out", async () => {
   const { default: pg } = await import("pg");
   const direct = new Callers(
     cluster.status().replicas[0]!.address,
@@ -391,7 +391,7 @@ test("G1 who is besieged by strangers is not locked out", async () => {
   direct.close();
 });
 
-test("grants are limited by client, over all replicas", async () => {
+test("grants are limited by client across replicas", async () => {
   const { client } = await callers.account();
   const reasons = await Promise.all(
     Array.from({ length: 500 }, () =>
@@ -410,7 +410,7 @@ test("grants are limited by client, over all replicas", async () => {
   expect((await callers.grant(other.client)).accessToken).not.toBe("");
 });
 
-test("an outdated hash is brought up to date at the next sign-in", async () => {
+test("the next sign-in replaces an outdated hash", async () => {
   const { default: pg } = await import("pg");
   const { SecretHasher } = await import("../../services/identity/secretHasher.ts");
   const person = await callers.person();
@@ -428,7 +428,7 @@ test("an outdated hash is brought up to date at the next sign-in", async () => {
   await callers.signIn(person);
 });
 
-test("keys that are made of themselves, and the first administrator, are on record too", async () => {
+test("generated keys and the first administrator leave audit events", async () => {
   const filter = { ...page, actor: "", target: "", action: "" };
   const actions = async (list: typeof callers.token.listAuditEvents, action: string) =>
     (await list({ ...filter, action }, admin)).auditEvents.map(({ actor, target }) => [
@@ -453,7 +453,7 @@ test("keys that are made of themselves, and the first administrator, are on reco
   ]);
 });
 
-test("every change leaves one audit event: who, what, when, from where, and no secret", async () => {
+test("every change leaves one audit event without secrets", async () => {
   const person = await callers.person("audited");
   const { accessToken, refreshToken } = await callers.signIn(person);
   await callers.refresh(refreshToken, { key: "0123456789abcdef" });

@@ -40,7 +40,7 @@ async function fork(waybill: string): Promise<string> {
   return toCompact(sessions.seal(sessions.successor(opened, sessions.encode(opened.state))));
 }
 
-test("what was sealed is genuine, what a stolen ring sealed is a fork", async () => {
+test("inspect reports genuine waybills and a thief's forks", async () => {
   const { waybill: first } = await step(byHand.checkout.beginCheckout, {});
   const item = { product: "products/1" };
   const { waybill: second } = await step(byHand.checkout.addItem, item, { waybill: first });
@@ -56,7 +56,7 @@ test("what was sealed is genuine, what a stolen ring sealed is a fork", async ()
   expect(findings[0]!.session).toMatch(/^sessions\/[0-9a-f-]{36}$/);
 });
 
-test("a fork is refused by what writes: of the newest version, of an older one, of one to come", async () => {
+test("writes refuse forks of newest, older, future versions", async () => {
   const { waybill: first } = await step(byHand.checkout.beginCheckout, {});
   const address = (waybill: string) =>
     step(byHand.checkout.setAddress, { address: ADDRESS }, { waybill });
@@ -79,7 +79,7 @@ test("a fork is refused by what writes: of the newest version, of an older one, 
   for (const own of counts) expect(own).toEqual(own.map((_, index) => index + 1));
 });
 
-test("one line of a file keeps no other from being judged: a wrong parent, nonsense, a destroyed key", async () => {
+test("one bad line does not affect other verdicts", async () => {
   const { waybill: first } = await step(byHand.checkout.beginCheckout, {});
   const path = "/waybill.checkout.v1.CheckoutService/GetCheckout";
   const { sessions, envelopeOf } = await stealRing(cluster, path, CheckoutState);

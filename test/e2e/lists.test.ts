@@ -39,7 +39,7 @@ const sortKey: Record<string, (product: Product) => string | number> = {
 };
 
 test.each(Object.keys(sortKey).flatMap((field) => [field, `${field} desc`]))(
-  "by %s, page after page, every product comes once and in order",
+  "paging by %s returns every product once, in order",
   async (orderBy) => {
     const { pages, all } = await readAll("", orderBy, 100);
     expect(pages).toEqual([...Array(32).fill(100), 1]);
@@ -62,7 +62,7 @@ test("a filter holds on every page", async () => {
   }
 });
 
-test("orders come newest first, page after page, each once", async () => {
+test("orders are listed newest first, each once", async () => {
   const placed: string[] = [];
   for (let round = 1; round <= 3; round += 1) placed.push((await shop(clients, 900 + round)).name);
   const listed: string[] = [];

@@ -45,7 +45,7 @@ function npmStart(...flags: string[]): { npm: ChildProcess; ready: Promise<strin
 }
 
 test.each(["SIGINT", "SIGTERM"] as const)(
-  "npm start, then %s to its whole process group: it drains, exits with 0 and leaves no process",
+  "npm start drains and exits with 0 on %s",
   async (signal) => {
     const { npm, ready } = npmStart();
     const lines = await ready;
@@ -63,7 +63,7 @@ test.each(["SIGINT", "SIGTERM"] as const)(
   },
 );
 
-test("kill -9 of the runner: the watchdog ends its children", async () => {
+test("the watchdog ends the children of a killed runner", async () => {
   const { npm, ready } = npmStart();
   await ready;
   const started = family(npm.pid!);
@@ -73,7 +73,7 @@ test("kill -9 of the runner: the watchdog ends its children", async () => {
   await waitFor("the children to end", () => living(started).length === 0);
 });
 
-test("npm run scale, status, rotate and inspect reach the running cluster", async () => {
+test("scale, status, rotate and inspect reach the cluster", async () => {
   const { npm, ready } = npmStart("--replicas", "1", "--replica-tls");
   const lines = await ready;
   const run = (...args: string[]) =>
@@ -117,7 +117,7 @@ test("npm run scale, status, rotate and inspect reach the running cluster", asyn
   expect(late.status).toBe(1);
 });
 
-test("without Envoy the replicas serve gRPC's own round robin", async () => {
+test("replicas serve gRPC's own round robin without Envoy", async () => {
   const { npm, ready } = npmStart("--no-envoy");
   const lines = await ready;
   const [target] = lines.flatMap((line) => /ipv4:[\d.:,]+/.exec(line) ?? []);
@@ -135,7 +135,7 @@ interface Refusal {
   stderr: string;
 }
 
-test("a Postgres of one's own is used in the place of the embedded one, as far as it goes", async () => {
+test("an external Postgres replaces the embedded one", async () => {
   const own = await startTestPostgres();
   const cluster = await startTestCluster({ databaseUrl: own.url });
   expect(cluster.status().postgres).toBeUndefined();
@@ -163,7 +163,7 @@ function refusedWith(env: NodeJS.ProcessEnv, ...args: string[]): Refusal {
   return { status, stderr };
 }
 
-test("wrong flags are named, with what was expected", () => {
+test("wrong flags are named, with the expected form", () => {
   for (const [args, words] of [
     [["--port", "abc"], "--port abc: expected a whole number from 0 to 65535"],
     [["--replicas", "0"], "--replicas 0: expected a whole number from 1"],
@@ -180,7 +180,7 @@ test("wrong flags are named, with what was expected", () => {
   }
 });
 
-test("a tool that there is none of is named", () => {
+test("an unknown tool is named", () => {
   const main = join(PROJECT, "deploy", "local", "main.ts");
   const args = [main, "tools", "hammer"];
   const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
@@ -198,7 +198,7 @@ test("a port in use is named", async () => {
   expect(status).toBe(1);
 });
 
-test("an Envoy that is none is named, with the ways to get one", () => {
+test("an invalid Envoy is named, with a fix", () => {
   const env = { ENVOY_BIN: "/bin/false" };
   const { status, stderr } = refusedWith(env, "--port", "0", "--data-dir", dataDir);
   expect(stderr).toContain("ENVOY_BIN=/bin/false is not an Envoy that runs here");
@@ -206,7 +206,7 @@ test("an Envoy that is none is named, with the ways to get one", () => {
   expect(status).toBe(1);
 });
 
-test("a Postgres that does not let one in is named", () => {
+test("a Postgres that refuses the login is named", () => {
   const unreachable = { DATABASE_URL: "postgres://nobody:x@localhost.invalid/none" };
   const { status, stderr } = refusedWith(unreachable, "--port", "0", "--data-dir", dataDir);
   expect(stderr).toContain("cannot connect to the database of DATABASE_URL");
@@ -214,7 +214,7 @@ test("a Postgres that does not let one in is named", () => {
   expect(status).toBe(1);
 });
 
-test("data of another Postgres is named", () => {
+test("data of another Postgres version is named", () => {
   const data = join(dataDir, "postgres", "data");
   mkdirSync(data, { recursive: true });
   writeFileSync(join(data, "PG_VERSION"), "12\n");
@@ -224,7 +224,7 @@ test("data of another Postgres is named", () => {
 });
 
 test.skipIf(process.getuid?.() !== 0)(
-  "a folder that the Postgres user cannot reach is named (needs root)",
+  "a folder hidden from the Postgres user is named (needs root)",
   () => {
     const closed = join(dataDir, "closed");
     mkdirSync(closed, { mode: 0o700 });

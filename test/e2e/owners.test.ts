@@ -55,7 +55,7 @@ const get = (waybill: string, jwt?: string) =>
 const INVALID = { reason: "WAYBILL_INVALID" };
 const REVOKED = { reason: "WAYBILL_REVOKED" };
 
-test("K4 a session that was begun by one subject is refused from another, and from nobody", async () => {
+test("K4 an owned session refuses other subjects and anonymous callers", async () => {
   const { accessToken: jwt } = await callers.signIn(ada);
   const { accessToken: other } = await callers.signIn(await callers.person());
   const { client } = await callers.account();
@@ -70,13 +70,13 @@ test("K4 a session that was begun by one subject is refused from another, and fr
   }
 });
 
-test("a session that was begun by nobody is whoever's has its waybill, with a token or without", async () => {
+test("any caller with its waybill uses an anonymous session", async () => {
   const waybill = await begin();
   await get(waybill);
   await get(waybill, (await callers.signIn(ada)).accessToken);
 });
 
-test("S1 at sign-in a session goes on as the caller's in a new one, and the old one is refused", async () => {
+test("S1 sign-in replaces a session by a new one", async () => {
   const anonymous = await begin();
   const filled = await waybillFrom((settings) =>
     clients.checkout.addItem(
@@ -102,7 +102,7 @@ test("S1 at sign-in a session goes on as the caller's in a new one, and the old 
   expect(await refusal(bind(metadataWith(thief, bound)))).toMatchObject(INVALID);
 });
 
-test("S3 a waybill and a token that were captured before sign-out are refused after it", async () => {
+test("S3 a waybill and token captured before sign-out are refused", async () => {
   const { accessToken: jwt } = await callers.signIn(ada);
   const waybill = await begin(jwt);
   await get(waybill, jwt);
@@ -117,7 +117,7 @@ test("S3 a waybill and a token that were captured before sign-out are refused af
   expect(await untilRefused(() => get(waybill, stays))).toMatchObject(REVOKED);
 });
 
-test("S3 a session that has an owner and was ended is refused afterwards", async () => {
+test("S3 an owned session is refused after its end", async () => {
   const { accessToken: jwt } = await callers.signIn(ada);
   const waybill = await begin(jwt);
   const end = (by: string) =>
@@ -130,7 +130,7 @@ test("S3 a session that has an owner and was ended is refused afterwards", async
   expect(await untilRefused(() => get(waybill, jwt))).toMatchObject(REVOKED);
 });
 
-test("S4 disabling an account, and ending all of one's sessions, end them everywhere", async () => {
+test("S4 disabling an account or ending all sessions applies everywhere", async () => {
   const person = await callers.person();
   for (const end of [
     (jwt: string) => callers.identity.endUserSessions({ name: "users/me" }, bearer(jwt)),
@@ -156,7 +156,7 @@ test("S4 disabling an account, and ending all of one's sessions, end them everyw
   }
 });
 
-test("a session that was begun with a bound token is of use with its key alone", async () => {
+test("a session with a bound token needs its key", async () => {
   const url = (path: string) => `${callers.issuer}${path}`;
   const key = new ProofKey();
   const signInPath = TokenServiceService.signIn.path;
@@ -184,7 +184,7 @@ test("a session that was begun with a bound token is of use with its key alone",
   expect(await refusal(attempt)).toMatchObject(INVALID);
 });
 
-test("P5 a token that is bound to a certificate is of use with that one alone, and by TLS", async () => {
+test("P5 a certificate-bound token needs that certificate, over TLS", async () => {
   const folder = join(cluster.dataDir, "secrets");
   const ca = readFileSync(join(folder, "tls", "ca.crt"));
   const { tlsPort } = cluster.status().frontProxy!;
@@ -229,7 +229,7 @@ test("P5 a token that is bound to a certificate is of use with that one alone, a
   direct.close();
 });
 
-test("the jar signs in, renews by itself, and signs out: no token code", async () => {
+test("the jar signs in, renews and signs out", async () => {
   const store = new MemoryStore();
   const jar = new Jar({
     contract,

@@ -110,7 +110,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
       ({ name }) => name,
     );
 
-  test("it is a real one, and no statement has the connection of the one before", async () => {
+  test("the pooler is real: consecutive statements use different connections", async () => {
     const { rows: versions } = await pooler!.query<{ version: string }>("SHOW VERSION");
     // Logged, but not required: from 1.21 on, PgBouncer also supports prepared statements.
     console.log(versions[0]!.version);
@@ -120,7 +120,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect(config).toMatchObject({ pool_mode: "transaction", server_round_robin: "1" });
   });
 
-  test("the catalog is read", async () => {
+  test("reads the catalog", async () => {
     const list = (pageToken: string) =>
       a!.catalog.listProducts({ pageSize: 2, pageToken, filter: 'title:"moon"', orderBy: "title" });
     const { products, nextPageToken } = await list("");
@@ -133,7 +133,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     }
   });
 
-  test("an anchored session is advanced, and a call that is made again answered as it was", async () => {
+  test("advances an anchored session and retries idempotently", async () => {
     let { waybill } = await begin(Mode.MODE_ANCHORED);
     for (const at of [2, 3, 4, 5, 6]) {
       const from = waybill;
@@ -146,7 +146,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     }
   });
 
-  test("an owner's session is listed, and taken up by its name", async () => {
+  test("lists an owner's session and resumes it by name", async () => {
     const { name } = await begin(Mode.MODE_ANCHORED, token);
     // A session of another service, which registers it with the session service.
     const { waybill } = await step(a!.checkout.beginCheckout, {}, { token });
@@ -165,7 +165,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
   test.each([
     ["carried", Mode.MODE_CARRIED],
     ["anchored", Mode.MODE_ANCHORED],
-  ])("a state too large to be carried goes to Postgres and comes back: %s", async (_, mode) => {
+  ])("spills and loads a large state: %s", async (_, mode) => {
     let waybill: string | undefined = (await begin(mode)).waybill;
     const kept = async () => (await db!.query("SELECT FROM session.spill")).rowCount!;
     const before = await kept();
@@ -181,7 +181,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect((await kept()) - before).toBe(3);
   });
 
-  test("a stream that is cut is opened again, and what was missed comes first", async () => {
+  test("reopens a cut stream and replays missed messages", async () => {
     const way = await startCuttable(cluster.status().replicas[0]!.address);
     const near = makeClients(way.target, { withJar: false, retries: false });
     const first = (await step(b!.checkout.beginCheckout, {})).waybill!;
@@ -221,7 +221,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     await way.close();
   });
 
-  test("streams of requests, and streams both ways, are answered again", async () => {
+  test("retries client-streaming and bidirectional calls", async () => {
     const first = (await step(a!.checkout.beginCheckout, {})).waybill!;
     async function* uploads(): AsyncGenerator<UploadItemsRequest> {
       for (const id of [1, 2]) yield { product: `products/${id}`, quantity: 1 };
@@ -249,7 +249,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect(sizes).toEqual([3, 4]);
   });
 
-  test("a carried session is kept, and taken up from its last checkpoint", async () => {
+  test("resumes a carried session from its last checkpoint", async () => {
     const { name, waybill } = await begin(Mode.MODE_CARRIED, token, 2);
     let newest: string | undefined = waybill;
     for (const at of [2, 3, 4, 5]) {
@@ -266,7 +266,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
   test.each([
     ["carried", Mode.MODE_CARRIED],
     ["anchored", Mode.MODE_ANCHORED],
-  ])("nobody's session becomes the caller's: %s", async (_, mode) => {
+  ])("binds an anonymous session to its caller: %s", async (_, mode) => {
     const { waybill } = await begin(mode);
     const bind = ({ session }: Clients) =>
       step(session.bindSession, { waybill: undefined }, { waybill, token, key: "bind" });
@@ -280,7 +280,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect(reason).toMatch(/^WAYBILL_(ENDED|REVOKED)$/);
   });
 
-  test("a basket that was nobody's becomes the caller's", async () => {
+  test("binds an anonymous basket to its caller", async () => {
     const begun = await step(a!.checkout.beginCheckout, {});
     const item = { product: "products/7", quantity: 2 };
     const { waybill } = await step(b!.checkout.addItem, item, { waybill: begun.waybill });
@@ -291,7 +291,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect((await untilRefused(late)).reason).toMatch(/^WAYBILL_(ENDED|REVOKED)$/);
   });
 
-  test("an owner's orders are placed, read and listed", async () => {
+  test("places, reads and lists an owner's orders", async () => {
     const jar = new Jar({ contract, signIn: { target: cluster.target } });
     const clients = makeClients(cluster.target, { jar, retries: false });
     await jar.signIn(ada.username, ada.secret);
@@ -310,7 +310,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     jar.close();
   });
 
-  test("sessions end, by their waybill and by their name", async () => {
+  test("ends sessions by waybill and by name", async () => {
     const anonymous = await begin(Mode.MODE_ANCHORED);
     await step(b!.session.endSession, { waybill: undefined }, { waybill: anonymous.waybill });
     const late = await refusal(advance(a!, anonymous.waybill, stateOf(2)));
@@ -327,7 +327,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect((await untilRefused(get)).reason).toBe("WAYBILL_REVOKED");
   });
 
-  test("tokens are issued, refreshed, identity about and ended", async () => {
+  test("issues, refreshes, introspects and revokes tokens", async () => {
     const asking = bearer((await callers.grant((await callers.account()).client)).accessToken);
     const isActive = async (jwt: string) =>
       (await callers.token.introspect({ token: jwt }, asking)).active;
@@ -366,7 +366,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     await callers.signIn(stranger);
   });
 
-  test("the anchors of a program without Postgres are kept", async () => {
+  test("stores the anchors of a program without Postgres", async () => {
     const credentials = loadCredentials(join(cluster.dataDir, "secrets", "credentials"));
     const own = new Assertions(credentials, "catalog");
     const [near, far] = cluster
@@ -391,7 +391,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     far!.close();
   });
 
-  test("a crowd shops", async () => {
+  test("serves many shoppers at once", async () => {
     // Fewer connections than clients, so that clients wait for each other.
     const { orders, failures } = await crowd(cluster.target, 8, (ordered) =>
       waitFor("100 orders", () => ordered() >= 100),
@@ -400,7 +400,7 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     expect(orders.length).toBeGreaterThanOrEqual(100);
   });
 
-  test("all of it came by way of the pooler, and no other", async () => {
+  test("every connection came through the pooler", async () => {
     const { rows: pools } = await pooler!.query<{ user: string; pool_mode: string }>("SHOW POOLS");
     const modes = Object.fromEntries(pools.map((pool) => [pool.user, pool.pool_mode]));
     for (const user of ROLES.map((role) => `waybill_${role}`)) {

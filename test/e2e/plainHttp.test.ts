@@ -29,7 +29,7 @@ test("methods have HTTP routes", () => {
 describe.for(VERSIONS)("over %s", ([, send]) => {
   const ask = (request: PlainRequest) => send(cluster.target, request);
 
-  test.for(PATHS)("a conditional GET of %s is answered 304", async (path) => {
+  test.for(PATHS)("a conditional GET of %s gets 304", async (path) => {
     const whole = await ask({ path });
     expect(whole.status).toBe(200);
     expect(JSON.parse(whole.body)).toBeInstanceOf(Object);
@@ -66,7 +66,7 @@ describe.for(VERSIONS)("over %s", ([, send]) => {
     }
   });
 
-  test.for(PATHS)("HEAD of %s is GET without the body", async (path) => {
+  test.for(PATHS)("HEAD of %s equals GET without the body", async (path) => {
     const whole = await ask({ path });
     const head = await ask({ method: "HEAD", path });
     expect({ status: head.status, body: head.body }).toEqual({ status: 200, body: "" });
@@ -116,7 +116,7 @@ describe.for(VERSIONS)("over %s", ([, send]) => {
     });
   });
 
-  test.for(PATHS)("other HTTP methods of %s are refused", async (path) => {
+  test.for(PATHS)("%s refuses other HTTP methods", async (path) => {
     expect((await ask({ path })).status).toBe(200);
     for (const method of ["POST", "PUT", "DELETE", "PATCH", "TRACE"]) {
       expect(await ask({ method, path }), method).toMatchObject({
@@ -127,7 +127,7 @@ describe.for(VERSIONS)("over %s", ([, send]) => {
   });
 });
 
-test("what a cache stores after a 304 is the document", async () => {
+test("a cache stores the whole document after a 304", async () => {
   const url = `http://${cluster.target}/.well-known/jwks.json`;
   const first = await fetch(url);
   const { keys } = (await first.json()) as { keys: unknown[] };

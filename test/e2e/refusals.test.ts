@@ -86,7 +86,7 @@ async function expectServed(waybill: string): Promise<void> {
   await byHand.checkout.getCheckout({}, withWaybill(waybill));
 }
 
-describe("a waybill", () => {
+describe("refuses a waybill", () => {
   const refused = async (...waybills: string[]) => {
     await expectServed(await checkoutWaybill());
     const { code, reason } = await refusal(
@@ -100,7 +100,7 @@ describe("a waybill", () => {
     expect(await refused()).toEqual({ code: status.UNAUTHENTICATED, reason: "WAYBILL_MISSING" });
   });
 
-  test("that was tampered with or cut", async () => {
+  test("that was altered or cut", async () => {
     const waybill = await checkoutWaybill();
     const middle = waybill.length / 2;
     const other = waybill[middle] === "A" ? "B" : "A";
@@ -110,7 +110,7 @@ describe("a waybill", () => {
     }
   });
 
-  test("E3 that is oversized: refused before it is decrypted", async () => {
+  test("E3 that is oversized, before decryption", async () => {
     const waybill = `${await checkoutWaybill()}${"A".repeat(4096)}`;
     expect(await refused(waybill)).toEqual({
       code: status.RESOURCE_EXHAUSTED,
@@ -130,7 +130,7 @@ describe("a waybill", () => {
     expect(await refused(await sessionWaybill())).toEqual(INVALID);
   });
 
-  test("that is good but for one thing in it", async () => {
+  test("with a single wrong property", async () => {
     const forge = await forger();
     await expectServed(forge());
     const expired = forge({ ageS: 31 * 60 });
@@ -148,7 +148,7 @@ describe("a waybill", () => {
     expect(await refused(forge({ revision: 99 }))).toEqual(UNSUPPORTED);
   });
 
-  test("under a key that nobody knows", async () => {
+  test("under an unknown key", async () => {
     const waybill = await checkoutWaybill();
     const kid = `${"A".repeat(11)}.${"A".repeat(22)}`;
     const header = { alg: "dir", enc: "A256GCM", typ: "waybill", kid };
@@ -157,7 +157,7 @@ describe("a waybill", () => {
   });
 });
 
-test("E8 the session service neither opens nor advances nor ends a checkout's waybill", async () => {
+test("E8 of a checkout at the session service", async () => {
   const checkout = await checkoutWaybill();
   const own = await sessionWaybill();
   const { session } = byHand;
@@ -174,7 +174,7 @@ test("E8 the session service neither opens nor advances nor ends a checkout's wa
   await expectServed(checkout);
 });
 
-test("E8 the key service is not reachable through the front proxy", async () => {
+test("E8 the key service is unreachable through the front proxy", async () => {
   const { KeysServiceService } = await import("#proto/waybill/keys/v1/keys.ts");
   const { createClient } = await import("#shared/client/client.ts");
   const outside = createClient(KeysServiceService, cluster.target);
@@ -192,7 +192,7 @@ test("E8 the key service is not reachable through the front proxy", async () => 
 });
 
 describe("a request", () => {
-  test("with fields out of range is refused, naming each field", async () => {
+  test("with fields out of range names each field", async () => {
     const waybill = withWaybill(await checkoutWaybill());
     const { checkout, catalog } = byHand;
     const fieldsOf = async (call: Promise<unknown>) => {
@@ -215,7 +215,7 @@ describe("a request", () => {
     expect(await fieldsOf(catalog.batchGetProducts(twice))).toEqual(["names"]);
   });
 
-  test("for a product that is not there names it", async () => {
+  test("for a missing product names it", async () => {
     const waybill = withWaybill(await checkoutWaybill());
     const unknown = "products/99999";
     expect(await refusal(byHand.catalog.getProduct({ name: unknown }))).toMatchObject({
@@ -242,7 +242,7 @@ describe("a request", () => {
 });
 
 describe("a checkout", () => {
-  test("says step by step what an order lacks", async () => {
+  test("names what an order lacks at each step", async () => {
     const { checkout, close } = makeClients(cluster.target);
     await checkout.beginCheckout({});
     const reason = async (call: Promise<unknown>) => (await refusal(call)).reason;
@@ -265,7 +265,7 @@ describe("a checkout", () => {
     close();
   });
 
-  test("of a stock that is too small names the products and leaves nothing behind", async () => {
+  test("beyond the stock names the products and changes nothing", async () => {
     const db = new Client({ connectionString: cluster.databaseUrl });
     await db.connect();
     // The first product has enough stock; the failed order must not take any of it.
@@ -290,7 +290,7 @@ describe("a checkout", () => {
     clients.close();
   });
 
-  test("cannot be oversold: of many at once just as many succeed as there are pieces", async () => {
+  test("cannot be oversold by concurrent orders", async () => {
     const db = new Client({ connectionString: cluster.databaseUrl });
     await db.connect();
     await db.query("INSERT INTO checkout.stock VALUES (2100, 5)");
@@ -303,7 +303,7 @@ describe("a checkout", () => {
     await db.end();
   });
 
-  test("S5 an older waybill is refused by everything that writes, and good for reading", async () => {
+  test("S5 refuses writes with an older waybill, permits reads", async () => {
     const clients = makeClients(cluster.target);
     const older: string[] = [];
     await shop(clients, 2200, () => {
@@ -323,7 +323,7 @@ describe("a checkout", () => {
     expect((await byHand.checkout.getCheckout({}, earlier)).order).toBe("");
   });
 
-  test("does not show another owner's orders", async () => {
+  test("hides the orders of other owners", async () => {
     const clients = makeClients(cluster.target);
     const order = await shop(clients, 2300);
     expect((await clients.checkout.getOrder({ name: order.name })).name).toBe(order.name);
@@ -343,7 +343,7 @@ describe("a checkout", () => {
   });
 });
 
-test("an answer is revalidated by its ETag", async () => {
+test("a response is revalidated by its ETag", async () => {
   let reply = new Metadata();
   const onMetadata = (metadata: Metadata) => {
     reply = metadata;
@@ -370,7 +370,7 @@ test("an answer is revalidated by its ETag", async () => {
   }
 });
 
-test("the message field carries a waybill as the metadata does", async () => {
+test("a waybill works in a message field too", async () => {
   const empty = {
     protected: Buffer.alloc(0),
     iv: Buffer.alloc(0),

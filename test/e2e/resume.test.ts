@@ -46,7 +46,7 @@ async function newest(): Promise<{ name: string; id: string; version: number }> 
 }
 
 describe("another device of the same subject", () => {
-  test("takes a session up where it stands, and the first one's waybill is stale", async () => {
+  test("resumes a session; the first device's waybill turns stale", async () => {
     const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
     await phone.checkout.beginCheckout({});
     await phone.checkout.addItem({ product: "products/1", quantity: 2 });
@@ -71,7 +71,7 @@ describe("another device of the same subject", () => {
     for (const clients of [phone, laptop]) clients.close();
   });
 
-  test("and each goes on after the other by itself, where the method may be repeated", async () => {
+  test("alternates with the first, where retries are permitted", async () => {
     const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
     await phone.checkout.beginCheckout({});
     await phone.checkout.addItem({ product: "products/1" });
@@ -88,7 +88,7 @@ describe("another device of the same subject", () => {
     for (const clients of [phone, laptop]) clients.close();
   });
 
-  test("S5 recovers when its old state would refuse the call", async () => {
+  test("S5 recovers although its old state refuses the call", async () => {
     const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
     await phone.checkout.beginCheckout({});
     await phone.checkout.addItem({ product: "products/1" });
@@ -108,7 +108,7 @@ describe("another device of the same subject", () => {
     for (const clients of [phone, laptop]) clients.close();
   });
 
-  test("S5 learns that its waybill is stale, not that its old basket is empty", async () => {
+  test("S5 gets WAYBILL_STALE, not an error about old state", async () => {
     const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
     await phone.checkout.beginCheckout({});
     const { name } = await newest();
@@ -126,7 +126,7 @@ describe("another device of the same subject", () => {
     for (const clients of [phone, laptop]) clients.close();
   });
 
-  test("two at once: none of the updates is lost", async () => {
+  test("concurrent with the first loses no update", async () => {
     const [phone, laptop] = await Promise.all([device(ada), device(ada)]);
     await phone.checkout.beginCheckout({});
     await phone.checkout.addItem({ product: "products/1" });
@@ -142,7 +142,7 @@ describe("another device of the same subject", () => {
   });
 });
 
-describe("resuming is refused", () => {
+describe("resume is refused", () => {
   const resume = async (person: Person, name: string) => {
     const { accessToken } = await callers.signIn(person);
     return byHand.checkout.resumeCheckout({ name }, bearer(accessToken));
@@ -154,7 +154,7 @@ describe("resuming is refused", () => {
   };
   const NOT_FOUND = { reason: "SESSION_NOT_FOUND" };
 
-  test("of another's session, of nobody's, and of one that never was: all look alike", async () => {
+  test("alike for others' sessions, anonymous and missing ones", async () => {
     const { phone, name } = await begin();
     expect(await refusal(resume(await callers.person(), name))).toMatchObject(NOT_FOUND);
     await byHand.checkout.beginCheckout({});
@@ -165,14 +165,14 @@ describe("resuming is refused", () => {
     phone.close();
   });
 
-  test("of one that has ended", async () => {
+  test("for an ended session", async () => {
     const { phone, name } = await begin();
     await phone.checkout.endCheckout({});
     expect(await untilRefused(() => resume(ada, name))).toMatchObject(NOT_FOUND);
     phone.close();
   });
 
-  test("as a way back: what it answers is the newest version, and older waybills stay stale", async () => {
+  test("as a rollback to an older version", async () => {
     const { phone, name } = await begin();
     await phone.checkout.addItem({ product: "products/4" });
     const older = phone.jar.peek("checkout")!;
@@ -191,7 +191,7 @@ describe("resuming is refused", () => {
     phone.close();
   });
 
-  test("by a name in the place of a waybill, without a token or with another's", async () => {
+  test("by name without a token or with another's", async () => {
     const { phone, name } = await begin();
     const { metadata } = bearer((await callers.signIn(await callers.person())).accessToken);
     metadata.set("session", name);
@@ -204,7 +204,7 @@ describe("resuming is refused", () => {
   });
 });
 
-describe("what was changed in the tables is refused", () => {
+describe("detects tampering with the tables:", () => {
   const INVALID = { reason: "WAYBILL_INVALID" };
   /** Begins a session and advances it once. @returns both waybills, and the session's id */
   const advanced = async () => {
@@ -219,13 +219,13 @@ describe("what was changed in the tables is refused", () => {
   const write = (waybill: string) =>
     step(byHand.checkout.setAddress, { address: ADDRESS }, { waybill });
 
-  test("an anchor that is gone: the session never existed", async () => {
+  test("a deleted anchor", async () => {
     const { second, id } = await advanced();
     await db.query("DELETE FROM checkout.anchor WHERE session_id = $1", [id]);
     expect(await refusal(write(second))).toMatchObject(INVALID);
   });
 
-  test("an anchor set back to an older version: the newest waybill is from its future", async () => {
+  test("an anchor set back to an older version", async () => {
     const { first, second, id } = await advanced();
     await db.query("UPDATE checkout.anchor SET version = 1 WHERE session_id = $1", [id]);
     expect(await refusal(write(second))).toMatchObject(INVALID);
@@ -239,7 +239,7 @@ describe("what was changed in the tables is refused", () => {
     expect(await refusal(write(first))).toMatchObject(INVALID);
   });
 
-  test("an anchor in another's place", async () => {
+  test("an anchor moved to another session", async () => {
     const [mine, other] = [await advanced(), await advanced()];
     await db.query(
       `UPDATE checkout.anchor SET head = other.head, answer = other.answer
@@ -251,7 +251,7 @@ describe("what was changed in the tables is refused", () => {
     await write(other.second);
   });
 
-  test("an ended session that is opened again", async () => {
+  test("an ended session that was reopened", async () => {
     const { second, id } = await advanced();
     await step(byHand.checkout.endCheckout, {}, { waybill: second });
     await db.query("UPDATE checkout.anchor SET ended = false WHERE session_id = $1", [id]);
@@ -260,7 +260,7 @@ describe("what was changed in the tables is refused", () => {
     expect(await refusal(write(second))).toMatchObject(INVALID);
   });
 
-  test("a saved answer that was changed, cut or swapped", async () => {
+  test("a saved response that was altered, cut or swapped", async () => {
     const [mine, other] = [await advanced(), await advanced()];
     const again = (waybill: string) =>
       step(byHand.checkout.addItem, { product: "products/5" }, { waybill });

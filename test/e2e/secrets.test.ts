@@ -8,7 +8,7 @@ import { makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 import { refusal } from "../support/refusal.ts";
 
-test("K8 nothing that a run writes holds a waybill, a key, a password or what a state said", async () => {
+test("K8 a run writes no waybill, key, password or state", async () => {
   const cluster = await startTestCluster({ replicaEnv: { WAYBILL_LOG_LEVEL: "debug" } });
   const clients = makeClients(cluster.target);
   const secrets = new Set<string>([ADDRESS.addressLines[0]!]);

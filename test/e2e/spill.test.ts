@@ -42,7 +42,7 @@ describe.each([
   ["carried", Mode.MODE_CARRIED],
   ["anchored", Mode.MODE_ANCHORED],
 ])("the state of a session that is %s", (_, mode) => {
-  test("goes to Postgres when it outgrows the metadata, and comes back when it shrinks", async () => {
+  test("spills to Postgres when too large, returns when small", async () => {
     let { waybill } = await begin(100, mode);
     const before = await rows();
     for (const [size, kept] of [
@@ -62,7 +62,7 @@ describe.each([
     }
   });
 
-  test("of more than 1 MiB is refused, and nothing is written", async () => {
+  test("above 1 MiB is refused, and nothing is written", async () => {
     const { waybill } = await begin(100, mode);
     const before = await rows();
     const report = await refusal(advance(waybill, stateOf(2 ** 20)));
@@ -72,7 +72,7 @@ describe.each([
     await advance(waybill, stateOf(100));
   });
 
-  test("is refused when its row was changed, or is gone", async () => {
+  test("is refused when its row was altered or deleted", async () => {
     for (const change of [
       "UPDATE session.spill SET content = set_byte(content, 50, get_byte(content, 50) # 1)",
       "DELETE FROM session.spill",
@@ -94,7 +94,7 @@ describe.each([
     }
   });
 
-  test("is kept up to a quota", async () => {
+  test("is stored up to a quota", async () => {
     let { waybill } = await begin(900_000, mode);
     const until = async () => {
       for (let turn = 0; turn < 40; turn += 1) {
@@ -107,7 +107,7 @@ describe.each([
   });
 });
 
-test("of an anchored session nothing is kept for a step that does not come about", async () => {
+test("an anchored session's failed step stores no state", async () => {
   const { waybill: first } = await begin(100, Mode.MODE_ANCHORED);
   const big = stateOf(900_000);
   const before = await rows();
@@ -126,7 +126,7 @@ test("of an anchored session nothing is kept for a step that does not come about
   expect((await rows()) - before).toBe(2);
 });
 
-test("a state that was kept is resumed", async () => {
+test("a spilled state is resumed", async () => {
   const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
   const { accessToken: token } = await callers.signIn(await callers.person());
   const begun = await begin(50_000, Mode.MODE_ANCHORED, token);

@@ -88,7 +88,7 @@ const versions = async () =>
     )
   ).rows.map(({ version }) => version as number);
 
-test("a stream of responses advances the session with each message", async () => {
+test("a response stream advances the session with each message", async () => {
   const { messages, waybill } = await setItems(a!, first);
   expect(names(messages)).toEqual(names(ITEMS.map((item) => ({ item }))));
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
@@ -99,7 +99,7 @@ test("a stream of responses advances the session with each message", async () =>
   expect(await basket(b!, fieldToMetadataValue(messages[1]!.waybill)!)).toEqual(ITEMS.slice(0, 2));
 });
 
-test("a stream that broke goes on, on any replica, after the last waybill that its caller has", async () => {
+test("a broken stream resumes after the caller's last waybill", async () => {
   const all = await setItems(a!, first, { key: "one" });
   for (const lastSeen of [0, 1, 3]) {
     const from =
@@ -116,7 +116,7 @@ test("a stream that broke goes on, on any replica, after the last waybill that i
   expect((await refusal(setItems(b!, first, other))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
 });
 
-test("a caller who stops reading goes on from there", async () => {
+test("a caller that stops reading resumes from there", async () => {
   const some = await setItems(a!, first, { read: 2 });
   expect(names(some.messages)).toEqual(["products/1", "products/2"]);
   // The first call may continue for a while. The second call gets its saved responses. If the two conflict,
@@ -132,7 +132,7 @@ test("a caller who stops reading goes on from there", async () => {
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
 });
 
-test("of several streams from one waybill one goes on", async () => {
+test("one of several streams from one waybill advances", async () => {
   await gate!.query("BEGIN; LOCK TABLE checkout.anchor IN EXCLUSIVE MODE");
   const calls = ["one", "two", "three"].map((key, index) =>
     setItems(index === 0 ? a! : b!, first, { key }),
@@ -149,7 +149,7 @@ test("of several streams from one waybill one goes on", async () => {
   expect(await versions()).toEqual([1, 2, 3, 4, 5, 6]);
 });
 
-test("a stream both ways advances with each answer, and what was missed comes first", async () => {
+test("a bidirectional stream advances and replays missed responses", async () => {
   async function* requests(from: number, to: number): AsyncGenerator<EditItemsRequest> {
     for (const item of ITEMS.slice(from, to)) yield { item };
   }
@@ -176,7 +176,7 @@ test("a stream both ways advances with each answer, and what was missed comes fi
   expect((await refusal(unnamed[Symbol.asyncIterator]().next())).reason).toBe("WAYBILL_STALE");
 });
 
-test("a stream of requests advances the session once, with all of them or none", async () => {
+test("a request stream advances once, all or nothing", async () => {
   async function* requests(...products: number[]): AsyncGenerator<UploadItemsRequest> {
     for (const id of products) yield { product: `products/${id}`, quantity: 1 };
   }
@@ -223,7 +223,7 @@ const LOST = expect.objectContaining({
   code: expect.toBeOneOf([status.INTERNAL, status.UNAVAILABLE]),
 });
 
-test("a stream both ways whose replica is killed is opened again by hand: first comes what was missed", async () => {
+test("a bidirectional stream replays missed responses after a kill", async () => {
   const more = Promise.withResolvers<void>();
   const over = Promise.withResolvers<void>();
   async function* requests(): AsyncGenerator<EditItemsRequest> {
@@ -278,49 +278,46 @@ test.each([
   ["while it lasts", "catalog.product", "ACCESS EXCLUSIVE", [1]],
   // Its only step commits, but the response is lost.
   ["at its end", "checkout.advance", "EXCLUSIVE", [1, 2]],
-])(
-  "an upload whose replica is killed %s is made again by hand, and happens once",
-  async (_, table, mode, made) => {
-    const over = Promise.withResolvers<void>();
-    async function* requests(isWhole: boolean): AsyncGenerator<UploadItemsRequest> {
-      yield { product: COLD, quantity: 1 };
-      if (!isWhole) await over.promise;
-      yield { product: "products/2", quantity: 1 };
-      yield { product: COLD, quantity: 1 };
-    }
-    // The call reaches the only replica; the other one starts before the retry.
-    const [victim] = (await cluster.scale(1)).replicas;
-    await gate!.query(`BEGIN; LOCK TABLE ${table} IN ${mode} MODE`);
-    const metadata = metadataOf(first, "upload");
-    const isCutShort = made.length === 1;
-    const lost = any.checkout.uploadItems(requests(!isCutShort), { metadata });
-    const failed = expect(lost).rejects.toEqual(LOST);
-    await untilBlocked(watcher!, 1);
-    await cluster.scale(2);
-    process.kill(victim!.pid, "SIGKILL");
-    await failed;
-    over.resolve();
-    await gate!.query("COMMIT");
-    await expect.poll(versions).toEqual(made);
+])("an upload retried after a kill %s happens once", async (_, table, mode, made) => {
+  const over = Promise.withResolvers<void>();
+  async function* requests(isWhole: boolean): AsyncGenerator<UploadItemsRequest> {
+    yield { product: COLD, quantity: 1 };
+    if (!isWhole) await over.promise;
+    yield { product: "products/2", quantity: 1 };
+    yield { product: COLD, quantity: 1 };
+  }
+  // It lands where there is no other; the other one is there when it is made again.
+  const [victim] = (await cluster.scale(1)).replicas;
+  await gate!.query(`BEGIN; LOCK TABLE ${table} IN ${mode} MODE`);
+  const metadata = metadataOf(first, "upload");
+  const isCutShort = made.length === 1;
+  const lost = any.checkout.uploadItems(requests(!isCutShort), { metadata });
+  const failed = expect(lost).rejects.toEqual(LOST);
+  await untilBlocked(watcher!, 1);
+  await cluster.scale(2);
+  process.kill(victim!.pid, "SIGKILL");
+  await failed;
+  over.resolve();
+  await gate!.query("COMMIT");
+  await expect.poll(versions).toEqual(made);
 
-    let waybill: string | undefined;
-    const again = await any.checkout.uploadItems(requests(true), {
-      metadata: metadataOf(first, "upload"),
-      onMetadata: (reply) => {
-        waybill = reply.get("waybill").at(-1)?.toString();
-      },
-    });
-    expect(again.items.map(({ quantity }) => quantity)).toEqual([2, 1]);
-    expect(await versions()).toEqual([1, 2]);
-    expect(await basket(any, waybill!)).toEqual([
-      { product: COLD, quantity: 2 },
-      { product: "products/2", quantity: 1 },
-    ]);
-    await untilReplaced(victim!.pid);
-  },
-);
+  let waybill: string | undefined;
+  const again = await any.checkout.uploadItems(requests(true), {
+    metadata: metadataOf(first, "upload"),
+    onMetadata: (reply) => {
+      waybill = reply.get("waybill").at(-1)?.toString();
+    },
+  });
+  expect(again.items.map(({ quantity }) => quantity)).toEqual([2, 1]);
+  expect(await versions()).toEqual([1, 2]);
+  expect(await basket(any, waybill!)).toEqual([
+    { product: COLD, quantity: 2 },
+    { product: "products/2", quantity: 1 },
+  ]);
+  await untilReplaced(victim!.pid);
+});
 
-test("the jar opens a stream again whose replica is killed: every message comes once", async () => {
+test("the jar reopens a killed stream, each message once", async () => {
   const clients = makeClients(cluster.target);
   await clients.checkout.beginCheckout({});
   const messages: SetItemsResponse[] = [];

@@ -187,7 +187,7 @@ beforeAll(async () => {
   exchanger = Promise.resolve(account);
 });
 
-test("J8 every kind of token is good in its own place, and in no other", async () => {
+test("J8 each token kind works only in its own place", async () => {
   let cells = 0;
   for (const [place, { takes, put }] of Object.entries(PLACES)) {
     for (const [kind, make] of Object.entries(KINDS)) {
@@ -203,7 +203,7 @@ test("J8 every kind of token is good in its own place, and in no other", async (
   expect(cells).toBe(Object.keys(KINDS).length * Object.keys(PLACES).length);
 });
 
-test("C5 every token is good in canonical base64url alone", async () => {
+test("C5 tokens are accepted in canonical base64url only", async () => {
   for (const [place, { takes, put }] of Object.entries(PLACES)) {
     for (const kind of takes) {
       const twin = await KINDS[kind]!();
@@ -222,7 +222,7 @@ test("C5 every token is good in canonical base64url alone", async () => {
   }
 });
 
-test("J8 the list of kinds has every type of JWT that the programs know", () => {
+test("J8 the test covers every JWT type of the programs", () => {
   const types = new Set<string>();
   for (const folder of ["shared", "services"]) {
     for (const file of readdirSync(join(PROJECT, folder), { recursive: true, encoding: "utf8" })) {

@@ -30,7 +30,7 @@ async function outcome(target: string, options: ClientsOptions = {}): Promise<st
   return ended;
 }
 
-test("a checkout goes through the TLS port, and replicas speak TLS", async () => {
+test("a checkout uses TLS up to the replicas", async () => {
   const { tlsPort, caFile } = cluster.status().frontProxy!;
   const clients = makeClients(`localhost:${tlsPort}`, {
     credentials: credentials.createSsl(readFileSync(caFile)),
@@ -39,13 +39,13 @@ test("a checkout goes through the TLS port, and replicas speak TLS", async () =>
   clients.close();
 });
 
-test("the address of the TLS port that a start prints works as it is printed", async () => {
+test("the printed address of the TLS port works", async () => {
   const { tlsPort, caFile } = cluster.status().frontProxy!;
   const trusting = { credentials: credentials.createSsl(readFileSync(caFile)) };
   expect(await outcome(`127.0.0.1:${tlsPort}`, trusting)).toBe("products/1");
 });
 
-test("the TLS port proves itself: who does not know its authority does not call", async () => {
+test("clients without the authority refuse the TLS port", async () => {
   const { tlsPort, caFile } = cluster.status().frontProxy!;
   const target = `localhost:${tlsPort}`;
   const trusting = { credentials: credentials.createSsl(readFileSync(caFile)) };
@@ -54,7 +54,7 @@ test("the TLS port proves itself: who does not know its authority does not call"
   expect(await outcome(target)).toBe("UNAVAILABLE");
 });
 
-test("E5 a replica takes calls from parts of the cluster alone", async () => {
+test("E5 a replica accepts calls only from inside the cluster", async () => {
   const { address } = cluster.status().replicas[0]!;
   const tlsDir = join(cluster.dataDir, "secrets", "tls");
   const own = loadTls(tlsDir).client;

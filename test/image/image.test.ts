@@ -51,7 +51,7 @@ test("the image starts Node as a local cluster does", () => {
   expect(flags).toEqual(NODE_FLAGS);
 });
 
-test("the build sends the programs, and neither tests nor what else lies in the folder", () => {
+test("the build context holds the programs and no tests", () => {
   const isSent = readDockerignore(readFileSync(`${DOCKERFILE}.dockerignore`, "utf8"));
   const sent = [
     "package.json",
@@ -113,7 +113,7 @@ async function makeMounts(): Promise<{ secrets: Secrets; mounts: Mount[] }> {
 }
 
 test.skipIf(archive === undefined)(
-  "the image starts every role and the migration as uid 65532 on a read-only root (needs root, unshare and an apt with bookworm)",
+  "the image starts every role as uid 65532 (needs root, unshare and an apt with bookworm)",
   { timeout: 600_000 },
   async ({ skip }) => {
     const base = debianRoot(archive!);

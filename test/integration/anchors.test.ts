@@ -55,7 +55,7 @@ const versions = async () =>
   );
 
 test.each([Mode.MODE_CARRIED, Mode.MODE_ANCHORED])(
-  "a state too deep to be opened again is refused, and nothing changes: mode %i",
+  "a state nested too deep is refused: mode %i",
   async (mode) => {
     const deep = (lists: number): SessionState => {
       let value: unknown = 1;
@@ -142,7 +142,7 @@ describe("a handler's transaction", () => {
     expect((await versions())[0]).toBe(2);
   });
 
-  test("is rolled back with it", async () => {
+  test("is rolled back with the step", async () => {
     const { advance } = await advanceBy(async (_request, context) => {
       await (await context.transaction()).query("INSERT INTO session.written VALUES ('a')");
       throw new Error("after all");
@@ -152,7 +152,7 @@ describe("a handler's transaction", () => {
     expect((await versions())[0]).toBe(1);
   });
 
-  test("is rolled back when the step does not come about, though its session was locked", async () => {
+  test("is rolled back when the session does not advance", async () => {
     class Elsewhere extends Anchors {
       override advance = async () => false;
     }
@@ -167,7 +167,7 @@ describe("a handler's transaction", () => {
     expect(await written()).toEqual([]);
   });
 
-  test("is not had by who comes too late, even if he goes on without it", async () => {
+  test("is denied with a stale waybill", async () => {
     let tries = 0;
     const { advance } = await advanceBy(async (_request, context) => {
       tries += 1;
@@ -180,7 +180,7 @@ describe("a handler's transaction", () => {
     expect((await versions())[0]).toBe(2);
   });
 
-  test("lets no call out while it is open, and one before it", async () => {
+  test("forbids calls to other services while it is open", async () => {
     const other = await serve();
     const outside = createClient(SessionServiceService, other.target);
     const call = () => outside.beginSession({ state: state("x"), waybill: undefined });
@@ -198,7 +198,7 @@ describe("a handler's transaction", () => {
     outside.close();
   });
 
-  test("is not to be had in a carried session, or where nothing is written", async () => {
+  test("is unavailable in carried sessions and reads", async () => {
     const served = await serve({
       handlers: {
         openSession: async (_request, context) => {
@@ -236,7 +236,7 @@ describe("the jar", () => {
     return { client, attempts, gate };
   }
 
-  test("gives each call that advances a key of its own, which its attempts share", async () => {
+  test("gives each advance a key that retries share", async () => {
     const { target } = await serve();
     let answers = 0;
     const proxy = await startLossyProxy(target, () => {
@@ -261,7 +261,7 @@ describe("the jar", () => {
     await proxy.close();
   });
 
-  test("does not do again what was done, when its answer is gone and its method may not be repeated", async () => {
+  test("does not retry an unrepeatable call", async () => {
     const { target } = await serve();
     let answers = 0;
     const proxy = await startLossyProxy(target, () => {
@@ -309,7 +309,7 @@ describe("the jar", () => {
     await proxy.close();
   });
 
-  test("makes a call again whose answer was lost, with its key: it is served once", async () => {
+  test("retries with the same key after a lost response", async () => {
     const { target } = await serve();
     let answers = 0;
     const proxy = await startLossyProxy(target, () => {
@@ -332,7 +332,7 @@ describe("the jar", () => {
     await proxy.close();
   });
 
-  test("goes on from a newer waybill that another program has put into its store", async () => {
+  test("advances from a newer waybill that another program stored", async () => {
     const held = Promise.withResolvers<void>();
     const arrived = Promise.withResolvers<void>();
     let isHeld = true;
@@ -369,7 +369,7 @@ describe("the jar", () => {
   });
 });
 
-test("of a session's answers in streams the newest are kept, and no more", async () => {
+test("a session saves a bounded number of stream responses", async () => {
   const anchors = new Anchors(pool, "session", "test");
   const sessionId = newUuid();
   const [answer, identity] = [
@@ -392,7 +392,7 @@ test("of a session's answers in streams the newest are kept, and no more", async
   ]);
 });
 
-test("what a stream has missed is read in pieces that a message takes, and nothing is left out", async () => {
+test("missed stream messages are read in pages, without gaps", async () => {
   const anchors = new Anchors(pool, "session", "test");
   const sessionId = newUuid();
   const [answer, identity] = [
@@ -435,7 +435,7 @@ describe("partitions", () => {
         FOR VALUES FROM ('${rows[0].lower}') TO ('${rows[0].upper}')`);
   };
 
-  test("are made ahead, once, and stay while their sessions may live", async () => {
+  test("are created ahead, once, and stay in place", async () => {
     await anchors().keepPartitions(6 * 3600, 24 * 3600);
     const before = await names();
     expect(before.length).toBeGreaterThanOrEqual(3);
@@ -446,7 +446,7 @@ describe("partitions", () => {
     expect(await names()).toEqual(before);
   });
 
-  test("are one replica's work at a time", async () => {
+  test("are created by one replica at a time", async () => {
     const other = new Client({ connectionString: postgres.url });
     await other.connect();
     await other.query("BEGIN");
@@ -457,7 +457,7 @@ describe("partitions", () => {
     await other.end();
   });
 
-  test("wait for nobody for long: who reads is not kept waiting behind them", async () => {
+  test("wait briefly for locks and do not block readers", async () => {
     const other = new Client({ connectionString: postgres.url });
     await other.connect();
     await other.query("BEGIN; LOCK TABLE session.anchor IN ACCESS SHARE MODE");
@@ -473,7 +473,7 @@ describe("partitions", () => {
     expect(await anchors().keepPartitions(2 * 24 * 3600, 24 * 3600)).toEqual(["anchor_old"]);
   });
 
-  test("a migration drops none: how long sessions live it does not know", async () => {
+  test("are never dropped by a migration", async () => {
     await anchors().keepPartitions(6 * 3600, 24 * 3600);
     await makeOld();
     await postgres.migrate();
@@ -482,7 +482,7 @@ describe("partitions", () => {
     expect(await anchors().keepPartitions(6 * 3600, 78 * 24 * 3600)).toEqual(["anchor_old"]);
   });
 
-  test("a table of the service's own that is cut by something else is left alone", async () => {
+  test("of unrelated tables are left alone", async () => {
     await pool.query(`
       CREATE TABLE session.bill (day date NOT NULL) PARTITION BY RANGE (day);
       CREATE TABLE session.bill_1 PARTITION OF session.bill FOR VALUES FROM ('2000-01-01') TO ('2001-01-01')`);
@@ -491,7 +491,7 @@ describe("partitions", () => {
     await pool.query("DROP TABLE session.bill");
   });
 
-  test("are made by the service's own role, which may not touch the tables themselves", async () => {
+  test("are created by the service's own role", async () => {
     const url = new URL(postgres.url);
     url.username = "waybill_session";
     url.password = "session-1";

@@ -97,20 +97,20 @@ const POISONS: Record<string, (response: RawResponse) => void> = {
   "a name with a space": only(...HEAD, REFUSED, ["x space", "a"]),
   "an empty name": only(...HEAD, REFUSED, ["", "a"]),
   "no :status": only(["content-type", "application/grpc"], REFUSED),
-  "a :status that is no number": only([":status", "abc"], REFUSED),
+  "a non-numeric :status": only([":status", "abc"], REFUSED),
   ":status 101": only([":status", "101"], REFUSED),
   ":status twice": only([":status", "200"], ...HEAD, REFUSED),
   ":status in trailers": trailing([":status", "200"], REFUSED),
-  "a header of one connection": only(...HEAD, REFUSED, ["connection", "close"]),
+  "a connection-specific header": only(...HEAD, REFUSED, ["connection", "close"]),
   "transfer-encoding": only(...HEAD, REFUSED, ["transfer-encoding", "chunked"]),
-  "a content-length that is no number": only(...HEAD, REFUSED, ["content-length", "x"]),
-  "a content-length that is too small": (response) => {
+  "a non-numeric content-length": only(...HEAD, REFUSED, ["content-length", "x"]),
+  "a content-length below the body": (response) => {
     response.headers([...HEAD, ["content-length", "1"]]);
     response.message(PRODUCT);
     response.headers([["grpc-status", "0"]], true);
   },
   "no grpc-status": trailing(["x-other", "a"]),
-  "a grpc-status that is no number": trailing(["grpc-status", "abc"]),
+  "a non-numeric grpc-status": trailing(["grpc-status", "abc"]),
   "headers twice": (response) => {
     response.headers(HEAD);
     response.headers(HEAD);
@@ -126,7 +126,7 @@ const POISONS: Record<string, (response: RawResponse) => void> = {
 };
 
 test.for(Object.entries(POISONS))(
-  "R1 a response with %s costs its own stream alone and is not retried",
+  "R1 a response with %s fails only its stream",
   async ([, respond]) => {
     poison = respond;
     counts = { others: 0, poison: 0 };
@@ -157,7 +157,7 @@ test.for(Object.entries(POISONS))(
   },
 );
 
-test("R1 a malformed response is answered INTERNAL with a reason: clients do not retry it", async () => {
+test("R1 a malformed response becomes INTERNAL with a reason", async () => {
   for (const name of ["a line break in a value", "200 headers", "no :status"]) {
     poison = POISONS[name]!;
     const clients = makeClients(frontProxy.target, { withJar: false, retries: false });

@@ -49,7 +49,7 @@ function versions(count: number, every = 0, owner: typeof ADA | null = ADA): Env
 const idOf = ({ sessionId }: EnvelopeV1) => uuidFromBytes(sessionId);
 const kept = async (envelope: EnvelopeV1) => (await make().read(idOf(envelope)))?.version;
 
-test("each version whose number the session's own divides is kept, and no other", async () => {
+test("only versions divisible by the session's interval are saved", async () => {
   const checkpoints = make();
   const seen: (number | undefined)[] = [];
   for (const each of versions(7, 3)) {
@@ -62,7 +62,7 @@ test("each version whose number the session's own divides is kept, and no other"
   expect(await kept(none!)).toBeUndefined();
 });
 
-test("what is kept is what the waybill says, and its session is listed", async () => {
+test("a checkpoint saves the state and lists the session", async () => {
   const [first] = versions(1, 1);
   await make().saveIfDue(first!, false);
   expect(await make().read(idOf(first!))).toMatchObject(first!);
@@ -73,7 +73,7 @@ test("what is kept is what the waybill says, and its session is listed", async (
   });
 });
 
-test("an older version takes nothing back, also in one group with a newer one", async () => {
+test("an older version never replaces a newer one", async () => {
   const checkpoints = make();
   const [one, two, three] = versions(3);
   await checkpoints.saveIfDue(two!, true);
@@ -86,7 +86,7 @@ test("an older version takes nothing back, also in one group with a newer one", 
   expect([await kept(three!), await kept(others[0]!)]).toEqual([3, 3]);
 });
 
-test("nobody's session is not kept: by itself silently, on request it is refused", async () => {
+test("an anonymous session is refused an explicit checkpoint", async () => {
   const [first] = versions(1, 1, null);
   await make().saveIfDue(first!, false);
   expect(await kept(first!)).toBeUndefined();
@@ -95,7 +95,7 @@ test("nobody's session is not kept: by itself silently, on request it is refused
   });
 });
 
-test("without Postgres a call goes on, unless it asked for the checkpoint", async () => {
+test("without Postgres only explicit checkpoints fail", async () => {
   const away = createPool("postgres://127.0.0.1:1/nowhere", { max: 1, name: "away" });
   const [first] = versions(1, 1);
   const before = failures.length;
@@ -105,7 +105,7 @@ test("without Postgres a call goes on, unless it asked for the checkpoint", asyn
   await away.end();
 });
 
-test("what was changed in the table, or put in another's place, is refused", async () => {
+test("refuses a row altered or swapped in the table", async () => {
   const checkpoints = make();
   const [mine, other] = [versions(1)[0]!, versions(1)[0]!];
   for (const each of [mine, other]) await checkpoints.saveIfDue(each, true);
@@ -147,7 +147,7 @@ test("what was changed in the table, or put in another's place, is refused", asy
   expect(await kept(mine)).toBe(1);
 });
 
-test("whoever keeps it may hang: no call waits for it for long, and the next ones do not try", async () => {
+test("a hanging store delays calls only briefly", async () => {
   const [first, second] = versions(2, 1);
   const heard: unknown[] = [];
   let asked = 0;

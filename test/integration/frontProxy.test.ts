@@ -69,7 +69,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test("E1 internal headers that a client sends are stripped, its own go through", async () => {
+test("E1 clients' internal headers are stripped, their own pass", async () => {
   let arrived = new Metadata();
   answer = async (name, metadata) => {
     arrived = metadata;
@@ -97,7 +97,7 @@ test("E1 internal headers that a client sends are stripped, its own go through",
 // Node's client does not send it twice.
 const grpcurl = toolPath("grpcurl");
 test.skipIf(!grpcurl)(
-  "E2 a credential that is sent twice is refused at the door (needs grpcurl)",
+  "E2 a duplicate credential is refused by the front proxy (needs grpcurl)",
   async () => {
     let calls = 0;
     answer = async (name) => {
@@ -117,7 +117,7 @@ test.skipIf(!grpcurl)(
   },
 );
 
-test("a replica that answers UNAVAILABLE is not put aside", async () => {
+test("a replica that answers UNAVAILABLE is not ejected", async () => {
   answer = async () => {
     throw Errors.KEYS_UNAVAILABLE();
   };
@@ -129,7 +129,7 @@ test("a replica that answers UNAVAILABLE is not put aside", async () => {
   expect((await clients.catalog.getProduct({ name: "products/1" })).name).toBe("products/1");
 });
 
-test("fast calls are served beside two thousand slow ones", async () => {
+test("fast calls are served beside 2,000 slow ones", async () => {
   const { promise: gate, resolve: open } = Promise.withResolvers<void>();
   let waiting = 0;
   const { promise: allWait, resolve: allAreThere } = Promise.withResolvers<void>();
@@ -156,7 +156,7 @@ test("fast calls are served beside two thousand slow ones", async () => {
   for (const caller of callers) caller.close();
 });
 
-test("the front proxy is not ready with a secret that it cannot send", async () => {
+test("an unsendable secret keeps the front proxy unready", async () => {
   const readyWith = async (secret: string): Promise<number> => {
     const own = mkdtempSync(join(folder, "other-"));
     const ports = { port: await freePort(), tlsPort: await freePort() };

@@ -87,7 +87,7 @@ const open = (replica: number, waybill: string) =>
 const keyOf = (waybill: string) =>
   JSON.parse(Buffer.from(waybill.split(".")[0]!, "base64url").toString()).kid.split(".")[0];
 
-test("a replica that cannot reach the key service seals nothing once another key may seal, and comes back", async () => {
+test("an isolated replica stops sealing before another key seals", async () => {
   const [cut] = apart.replicas;
   const health = healthOf(cut!.address);
   await until(health, "SERVING");
@@ -134,7 +134,7 @@ test("a replica that cannot reach the key service seals nothing once another key
   await health.return(undefined);
 });
 
-test("a key that is destroyed is refused at once, and by a replica that cannot hear of it when its lease is over", async () => {
+test("a destroyed key is refused by lease expiry", async () => {
   const [cut] = apart.replicas;
   const health = healthOf(cut!.address);
   await until(health, "SERVING");
@@ -156,7 +156,7 @@ test("a key that is destroyed is refused at once, and by a replica that cannot h
   await health.return(undefined);
 });
 
-test("a lease is granted to nobody who does not say which revision of the state he reads", async () => {
+test("a lease requires the revision that its holder reads", async () => {
   const keys = createClient(KeysServiceService, apart.keysAddress);
   const credentials = loadCredentials(apart.credentialsDir);
   const { publicJwk } = await makeOneTimeKey();
@@ -169,7 +169,7 @@ test("a lease is granted to nobody who does not say which revision of the state 
   keys.close();
 });
 
-test("a key service that can open none of the rings, for its key-encryption key is another one, does not serve", async () => {
+test("a wrong key-encryption key keeps the key service unready", async () => {
   const folder = mkdtempSync(join(tmpdir(), "waybill-keys-"));
   const file = join(folder, "key-encryption-key");
   writeFileSync(file, randomBytes(32).toString("base64url"));

@@ -38,7 +38,7 @@ const thrown = (promise: Promise<unknown>): Promise<Error> =>
     (error: Error) => error,
   );
 
-test("a value that Postgres refuses is the request's fault, and its text stays out of the cause", async () => {
+test("a value Postgres refuses is an INVALID_ARGUMENT", async () => {
   const refused: [what: string, sqlstate: string, statement: string, ...values: unknown[]][] = [
     ["NUL in text", "22021", "SELECT $1::text", "secret\0"],
     ["NUL in an array of texts", "22021", "SELECT $1::text[]", ["a", "secret\0"]],
@@ -82,7 +82,7 @@ test("a value that Postgres refuses is the request's fault, and its text stays o
   }
 });
 
-test("what a transaction did is there when it resolves, and nothing of it when it rejects", async () => {
+test("a transaction commits on success, rolls back on error", async () => {
   expect(await transaction(pool, async (tx) => (await insert(tx, 1)).rowCount)).toBe(1);
   expect(await count()).toBe(1);
   const failed = transaction(pool, async (tx) => {
@@ -96,7 +96,7 @@ test("what a transaction did is there when it resolves, and nothing of it when i
   expect(await count()).toBe(2);
 });
 
-test("a connection that breaks in a transaction fails it alone, and is replaced", async () => {
+test("a broken connection fails its transaction and is replaced", async () => {
   const broken = transaction(pool, async (tx) => {
     await insert(tx, 1);
     await terminate(tx);
@@ -108,7 +108,7 @@ test("a connection that breaks in a transaction fails it alone, and is replaced"
   expect(await count()).toBe(1);
 });
 
-test("whoever does not know whether it was committed is told to try again, never that it met another", async () => {
+test("an unknown outcome asks for a retry", async () => {
   const unsure = transaction(pool, async (tx) => {
     await insert(tx, 1);
     await terminate(tx);
@@ -120,7 +120,7 @@ test("whoever does not know whether it was committed is told to try again, never
   await transaction(pool, (tx) => insert(tx, 1));
 });
 
-test("a statement of a caller who has gone while it waited for a connection is not begun", async () => {
+test("a cancelled caller's queued statement never starts", async () => {
   const holder = await pool.connect();
   const caller = new AbortController();
   const waiting = during(pool, caller).query("INSERT INTO thing VALUES (1)");
@@ -134,7 +134,7 @@ test("a statement of a caller who has gone while it waited for a connection is n
   expect(await count()).toBe(1);
 });
 
-test("a statement that fails keeps its connection, one whose connection broke drops it", async () => {
+test("a failed statement keeps a working connection", async () => {
   const db = during(pool, new AbortController());
   const pid = async () => (await db.query("SELECT pg_backend_pid() AS pid")).rows[0]!["pid"];
   const before = await pid();
@@ -145,7 +145,7 @@ test("a statement that fails keeps its connection, one whose connection broke dr
   expect(await pid()).not.toBe(before);
 });
 
-test("errors of the database are told apart by their SQLSTATE", async () => {
+test("database errors are classified by SQLSTATE", async () => {
   const run = (sql: string) => thrown(other.query(sql));
   expect(reasonOf(await run("SET statement_timeout = 1; SELECT pg_sleep(10)"))).toBe(
     "DATABASE_UNAVAILABLE",
@@ -178,7 +178,7 @@ test("errors of the database are told apart by their SQLSTATE", async () => {
   expect(reasonOf("text")).toBeUndefined();
 });
 
-test("a database that is not there, or has no connection left, is unavailable", async () => {
+test("an unreachable or full database is UNAVAILABLE", async () => {
   const nowhere = createPool("postgres://a@127.0.0.1:1/a", { max: 1, name: "pg" });
   expect(reasonOf(await thrown(nowhere.query("SELECT 1")))).toBe("DATABASE_UNAVAILABLE");
   await nowhere.end();
@@ -190,7 +190,7 @@ test("a database that is not there, or has no connection left, is unavailable", 
   holder.release();
 });
 
-test("a statement that takes longer than it may is ended, by the server", async () => {
+test("the server ends a statement at its timeout", async () => {
   const hasty = createPool(postgres.url, { max: 1, name: "hasty", statementTimeoutMs: 50 });
   const slow = await thrown(hasty.query("SELECT pg_sleep(60)"));
   expect(slow).toMatchObject({ code: "57014" });

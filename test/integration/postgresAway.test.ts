@@ -97,7 +97,7 @@ async function portOf(treat: (socket: Socket) => void): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-test("a handler whose Postgres is stopped is answered DATABASE_UNAVAILABLE, and serves again after", async () => {
+test("a handler answers DATABASE_UNAVAILABLE while Postgres is stopped", async () => {
   const pool = poolOf(postgres.url);
   const client = await serve(select(pool));
   const inTransaction = await serve(() => transaction(pool, (tx) => tx.query("SELECT 1")));
@@ -122,7 +122,7 @@ test("a handler whose Postgres is stopped is answered DATABASE_UNAVAILABLE, and 
   await stream(client);
 });
 
-test("an anchored service whose Postgres is stopped is answered DATABASE_UNAVAILABLE, and serves again after", async () => {
+test("an anchored service answers DATABASE_UNAVAILABLE while Postgres is stopped", async () => {
   const { target, server } = await serveSessions(poolOf(postgres.url), makeRings());
   const clients = makeClients(target, { withJar: false, retries: false });
   closers.push(
@@ -149,9 +149,9 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
   test.each<[string, () => Promise<Db>]>([
     ["nothing listens", async () => poolOf("postgres://a@127.0.0.1:1/a")],
     ["the host has no address", async () => poolOf("postgres://a@name.invalid/a")],
-    ["the Unix socket is not there", async () => poolOf("postgres://a@/a?host=/nowhere")],
+    ["the Unix socket does not exist", async () => poolOf("postgres://a@/a?host=/nowhere")],
     [
-      "a connection is accepted and never answered",
+      "Postgres accepts a connection and never responds",
       async () => poolOf(`postgres://a@127.0.0.1:${await portOf(() => {})}/a`),
     ],
     [
@@ -164,7 +164,7 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
         poolOf(`postgres://a@127.0.0.1:${await portOf((socket) => socket.resetAndDestroy())}/a`),
     ],
     [
-      "TLS is wanted, and the connection is reset",
+      "a TLS connection is reset",
       async () => {
         const port = await portOf((socket) =>
           socket.once("data", () => socket.write("S", () => socket.resetAndDestroy())),
@@ -173,7 +173,7 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
       },
     ],
     [
-      "all connections of the pool are taken",
+      "every connection of the pool is in use",
       async () => {
         const pool = poolOf(postgres.url, { max: 1 });
         const holder = await pool.connect();
@@ -182,7 +182,7 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
       },
     ],
     [
-      "Postgres takes no more connections of the role",
+      "the role has reached its connection limit",
       async () => {
         await owner.query("DROP ROLE IF EXISTS few; CREATE ROLE few LOGIN PASSWORD 'few-1'");
         await owner.query("ALTER ROLE few CONNECTION LIMIT 0");
@@ -214,11 +214,11 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
   });
 
   test.each<[string, string]>([
-    ["the statement takes longer than it may", "SELECT pg_sleep(60)"],
+    ["the statement times out", "SELECT pg_sleep(60)"],
     ["the connection is ended", "SELECT pg_terminate_backend(pg_backend_pid())"],
     ["the statement is cancelled", "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)"],
     [
-      "only reading is possible",
+      "Postgres is read-only",
       "SET transaction_read_only = on; CREATE TEMP TABLE t (); CREATE TABLE t ()",
     ],
     ...["08006", "53100", "53200", "57P03", "57P04", "25P03"].map((state): [string, string] => [
@@ -231,7 +231,7 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
     expect(await refusal(call(client))).toMatchObject(UNAVAILABLE);
   });
 
-  test("the client gives up a statement that Postgres does not end", async () => {
+  test("the client abandons a statement Postgres never ends", async () => {
     // Behind a pooler no limit is set at the server.
     const pool = poolOf(postgres.url, { prepare: false, statementTimeoutMs: 1 });
     const client = await serve(() => pool.query("SELECT pg_sleep(60)"));
@@ -239,14 +239,14 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
   });
 });
 
-test("a conflict of transactions is CONFLICT by default", async () => {
+test("a transaction conflict is CONFLICT by default", async () => {
   for (const state of ["40001", "40P01", "55P03"]) {
     const client = await serve(() => owner.query(`DO $$ BEGIN RAISE SQLSTATE '${state}'; END $$`));
     expect(await refusal(call(client))).toMatchObject({ code: 10, reason: "CONFLICT" });
   }
 });
 
-test("an error of the database that is known by its SQLSTATE alone, from another copy of pg", async () => {
+test("classifies errors from another copy of pg by SQLSTATE", async () => {
   const foreign = (code: string) =>
     Object.assign(new Error("from elsewhere"), { severity: "FATAL", code });
   const thrown = async (error: unknown) =>
@@ -256,7 +256,7 @@ test("an error of the database that is known by its SQLSTATE alone, from another
   expect(await thrown(foreign("42601"))).toBe("INTERNAL");
 });
 
-test("a failure of a database is known within the error of a query builder, and among those of several addresses", async () => {
+test("finds the database error inside wrapped and aggregate errors", async () => {
   const reasonOf = async (run: () => unknown) =>
     (await refusal(call(await serve(async () => run())))).reason;
   const nowhere = poolOf("postgres://a@127.0.0.1:1/a");
@@ -287,7 +287,7 @@ test("a failure of a database is known within the error of a query builder, and 
   expect(await reasonOf(() => Promise.reject(endless))).toBe("INTERNAL");
 });
 
-test("what is no failure of a database stays INTERNAL", async () => {
+test("other errors stay INTERNAL", async () => {
   const odd: (() => unknown)[] = [
     () => owner.query("SELECT 1 / 0"),
     () => owner.query("SELECT * FROM nothing"),
@@ -304,7 +304,7 @@ test("what is no failure of a database stays INTERNAL", async () => {
   }
 });
 
-test("a service's own translation comes first, and what it leaves is translated as by default", async () => {
+test("a service's own translation precedes the default", async () => {
   const translate = (error: unknown): StatusError | undefined =>
     (error as Error).message === "sold out" ? Errors.CONFLICT({ cause: error }) : undefined;
   const nowhere = poolOf("postgres://a@127.0.0.1:1/a");

@@ -102,7 +102,7 @@ const updateNamed = (name: string, quantity: number, key?: string): Promise<Step
   return step(named, { product: "products/1", quantity }, { token, ...(key && { key }) });
 };
 
-test("a session that was kept alive by reading can be taken up on another device", async () => {
+test("a session refreshed by reads can be resumed", async () => {
   let { waybill } = await update(first, 7);
   const { name } = await newest();
   for (const minutes of [20, 40]) {
@@ -120,14 +120,14 @@ test("a session that was kept alive by reading can be taken up on another device
   expect((await updateNamed(name, 9)).response.order).toBe("9");
 });
 
-test("and no longer than its absolute life", async () => {
+test("a session cannot be resumed after its absolute life", async () => {
   const { name } = await newest();
   now += 25 * 60 * MINUTE_MS;
   const late = step(client.resumeCheckout, { name }, { token });
   expect((await refusal(late)).reason).toBe("WAYBILL_EXPIRED");
 });
 
-test("a call that names its session is another one each time, unless it has a key", async () => {
+test("calls by session name need keys for retries", async () => {
   const { name } = await newest();
   // Two devices, which ask for the same and cannot be told apart.
   for (let device = 0; device < 2; device += 1) await updateNamed(name, 3);
@@ -138,7 +138,7 @@ test("a call that names its session is another one each time, unless it has a ke
   expect(again.response).toEqual(made.response);
 });
 
-test("what is refused of a session that was named says nothing of the jar's own", async () => {
+test("a refusal by session name keeps the jar's waybill", async () => {
   const { name } = await newest();
   const jar = new Jar({ contract });
   const own = createClient(CheckoutServiceService, target, {

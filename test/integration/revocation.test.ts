@@ -42,14 +42,14 @@ const revoke = (token: string) => callers.token.revoke({ client: account.client,
 const REVOKED = { reason: "CREDENTIAL_INVALID" };
 const STALE = { reason: "REVOCATIONS_STALE" };
 
-test("where sign-up is closed, only an administrator makes accounts", async () => {
+test("where sign-up is closed, only an administrator creates accounts", async () => {
   const secret = "a secret of some length";
   const signUp = callers.identity.signUp({ username: "eve", secret, displayName: "" });
   expect(await refusal(signUp)).toMatchObject({ reason: "ACCESS_DENIED" });
   expect((await callers.person("eve")).name).toMatch(/^users\//);
 });
 
-test("X4 what is revoked is refused on every replica", async () => {
+test("X4 every replica refuses a revoked token", async () => {
   const [jwt, other] = [await grant(), await grant()];
   for (const replica of [0, 1]) await use(replica, jwt);
   await revoke(jwt);
@@ -59,7 +59,7 @@ test("X4 what is revoked is refused on every replica", async () => {
   }
 });
 
-test("X4 a replica that is cut off from the feed fails closed, and catches up", async () => {
+test("X4 a replica cut off from the feed fails closed", async () => {
   const [jwt, other] = [await grant(), await grant()];
   for (const replica of [0, 1]) await use(replica, jwt);
   apart.replicas[0]!.way.cut();
@@ -81,7 +81,7 @@ test("X4 a replica that is cut off from the feed fails closed, and catches up", 
   expect(await refusal(use(0, jwt))).toMatchObject(REVOKED);
 });
 
-test("nobody fills the feed alone: of one owner's ended sessions it remembers so many", async () => {
+test("one owner's ended sessions cannot fill the feed", async () => {
   const { default: pg } = await import("pg");
   const [full, other] = [await callers.person(), await callers.person()];
   const database = new pg.Client({ connectionString: apart.databaseUrl });
@@ -118,7 +118,7 @@ test("nobody fills the feed alone: of one owner's ended sessions it remembers so
   await database.end();
 });
 
-test("a revocation that the key service was not told of at once is delivered when it can be", async () => {
+test("an undelivered revocation is retried until delivered", async () => {
   const { default: pg } = await import("pg");
   const person = await callers.person();
   const { accessToken: jwt } = await callers.signIn(person);

@@ -31,14 +31,14 @@ const count = async (sessionId: string) =>
       .rows[0].count,
   );
 
-test.each([0, 1, 5000, MAX_STATE])("a state of %d bytes is kept and had again", async (size) => {
+test.each([0, 1, 5000, MAX_STATE])("a state of %d bytes is stored and loaded", async (size) => {
   const id = newUuid();
   const state = randomBytes(size);
   const spill = await make().keep(id, state, undefined);
   expect(await make().load(id, spill)).toEqual(state);
 });
 
-test("a state beyond the limit is refused before anything is written", async () => {
+test("a state beyond the limit writes nothing", async () => {
   const id = newUuid();
   const kept = make().keep(id, Buffer.alloc(MAX_STATE + 1), undefined);
   await expect(kept).rejects.toMatchObject({
@@ -48,7 +48,7 @@ test("a state beyond the limit is refused before anything is written", async () 
   expect(await count(id)).toBe(0);
 });
 
-test("the same state again is the same row, and another session's or key's is another", async () => {
+test("equal states share a row only within one session", async () => {
   const [mine, other] = [newUuid(), newUuid()];
   const state = randomBytes(5000);
   const first = await make().keep(mine, state, undefined);
@@ -67,7 +67,7 @@ test("the same state again is the same row, and another session's or key's is an
   for (const { content } of rows) expect(content.includes(state.subarray(0, 32))).toBe(false);
 });
 
-test("a session keeps no more than its quota, and what it has stays good", async () => {
+test("a session stores no more than its quota", async () => {
   const id = newUuid();
   const spills = make({ quota: 12_000 });
   const first = await spills.keep(id, randomBytes(5000), undefined);
@@ -79,7 +79,7 @@ test("a session keeps no more than its quota, and what it has stays good", async
   await spills.keep(newUuid(), randomBytes(5000), undefined);
 });
 
-test("a row that was changed, cut or put in another's place is as good as none", async () => {
+test("an altered, cut or swapped row does not load", async () => {
   const id = newUuid();
   const [first, second] = [
     await make().keep(id, randomBytes(5000), undefined),
@@ -104,7 +104,7 @@ test("a row that was changed, cut or put in another's place is as good as none",
   expect(await make().load(id, second)).toHaveLength(5000);
 });
 
-test("many who want the same at once ask once, and later ones not at all", async () => {
+test("concurrent loads share one query and its cache", async () => {
   const id = newUuid();
   const spill = await make().keep(id, randomBytes(5000), undefined);
   const spills = make();
@@ -118,7 +118,7 @@ test("many who want the same at once ask once, and later ones not at all", async
   expect(await spills.load(id, { ...spill, key: randomBytes(32) })).toBeUndefined();
 });
 
-test("what is held in memory is bounded: what was not used for longest goes", async () => {
+test("the cache evicts the least recently used state", async () => {
   const id = newUuid();
   const spills = make({ cache: 12_000 });
   const first = await spills.keep(id, randomBytes(5000), undefined);

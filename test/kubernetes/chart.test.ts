@@ -20,7 +20,7 @@ test.skipIf(!helm)("the chart passes helm lint (needs helm)", () => {
 });
 
 test.skipIf(!helm || !kubeconform)(
-  "what it renders to are resources of Kubernetes (needs helm and kubeconform)",
+  "rendered resources match the Kubernetes schemas (needs helm and kubeconform)",
   () => {
     const file = join(folder, "manifests.yaml");
     writeFileSync(file, renderText("--set", "frontProxy.service.plaintextPort=8080"));
@@ -37,7 +37,7 @@ test.skipIf(!helm || !kubeconform)(
   },
 );
 
-test.skipIf(!helm)("every pod runs without root on a read-only file system (needs helm)", () => {
+test.skipIf(!helm)("every pod runs unprivileged on a read-only root (needs helm)", () => {
   const pods = render().flatMap(({ spec }) => (spec?.template ? [spec.template.spec] : []));
   expect(pods).toHaveLength(8);
   for (const pod of pods) {
@@ -50,7 +50,7 @@ test.skipIf(!helm)("every pod runs without root on a read-only file system (need
   }
 });
 
-test.skipIf(!helm)("the demo data is the migration's, and can be left out (needs helm)", () => {
+test.skipIf(!helm)("the migration imports the demo data, unless disabled (needs helm)", () => {
   const demo = (...args: string[]) =>
     render(...args)
       .find(({ kind }) => kind === "Job")
@@ -75,25 +75,28 @@ test.skipIf(!helm)("every object is small enough for kubectl apply (needs helm)"
   expect(sizes.filter(({ bytes }) => bytes > MAX_OBJECT_BYTES)).toEqual([]);
 });
 
-test.skipIf(!helm)("a real Envoy takes the front proxy's configuration (needs helm)", async () => {
-  const config = render().find(({ kind, data }) => kind === "ConfigMap" && data?.["envoy.yaml"]);
-  const text = config!.data!["envoy.yaml"]!;
-  const hosts = [...text.matchAll(/address: '?(release-[a-z]+)/g)].map(([, host]) => host);
-  expect(new Set(hosts)).toEqual(
-    new Set(
-      ["catalog", "checkout", "identity", "session", "token"].map((role) => `release-${role}`),
-    ),
-  );
-  expect(parse(text).admin.address.socket_address.address).toBe("127.0.0.1");
-  // Envoy reads the certificates, too: here stand the local cluster's in the place of the secrets.
-  const tlsDir = await makeCertificates(folder);
-  const file = join(folder, "envoy.yaml");
-  writeFileSync(file, text.replaceAll(/\/etc\/waybill\/(front-proxy-)?tls/g, tlsDir));
-  const binary = envoyBinary(() => {});
-  const { status, stdout, stderr } = spawnSync(binary, ["--mode", "validate", "-c", file], {
-    encoding: "utf8",
-  });
-  expect(`${stdout}${stderr}`).toContain("OK");
-  expect(stderr).not.toContain("Deprecated");
-  expect(status).toBe(0);
-});
+test.skipIf(!helm)(
+  "a real Envoy accepts the front proxy's configuration (needs helm)",
+  async () => {
+    const config = render().find(({ kind, data }) => kind === "ConfigMap" && data?.["envoy.yaml"]);
+    const text = config!.data!["envoy.yaml"]!;
+    const hosts = [...text.matchAll(/address: '?(release-[a-z]+)/g)].map(([, host]) => host);
+    expect(new Set(hosts)).toEqual(
+      new Set(
+        ["catalog", "checkout", "identity", "session", "token"].map((role) => `release-${role}`),
+      ),
+    );
+    expect(parse(text).admin.address.socket_address.address).toBe("127.0.0.1");
+    // Envoy reads the certificates, too: here stand the local cluster's in the place of the secrets.
+    const tlsDir = await makeCertificates(folder);
+    const file = join(folder, "envoy.yaml");
+    writeFileSync(file, text.replaceAll(/\/etc\/waybill\/(front-proxy-)?tls/g, tlsDir));
+    const binary = envoyBinary(() => {});
+    const { status, stdout, stderr } = spawnSync(binary, ["--mode", "validate", "-c", file], {
+      encoding: "utf8",
+    });
+    expect(`${stdout}${stderr}`).toContain("OK");
+    expect(stderr).not.toContain("Deprecated");
+    expect(status).toBe(0);
+  },
+);

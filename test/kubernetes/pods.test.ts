@@ -155,80 +155,77 @@ async function untilReady(name: string, address: string): Promise<void> {
   if (ended) throw new Error(readFileSync(join(folder, `${name}.log`), "utf8"));
 }
 
-test.skipIf(!canRun)(
-  "the chart's pods, installed as its README says, serve a checkout by TLS, and drain (needs helm)",
-  async () => {
-    const deployments = manifests.filter(({ kind }) => kind === "Deployment");
-    expect(deployments.map(({ metadata }) => metadata.name).sort()).toEqual(
-      [...ROLES, "front-proxy"].map((name) => `waybill-${name}`).sort(),
-    );
-    const migration = await start("migration", podOf("Job", "migration"));
-    expect(await migration.exited).toEqual({ code: 0, signal: null });
+test.skipIf(!canRun)("pods installed by the README serve and drain (needs helm)", async () => {
+  const deployments = manifests.filter(({ kind }) => kind === "Deployment");
+  expect(deployments.map(({ metadata }) => metadata.name).sort()).toEqual(
+    [...ROLES, "front-proxy"].map((name) => `waybill-${name}`).sort(),
+  );
+  const migration = await start("migration", podOf("Job", "migration"));
+  expect(await migration.exited).toEqual({ code: 0, signal: null });
 
-    for (const role of ROLES) {
-      const pod = podOf("Deployment", role);
-      const address = ADDRESSES.get(`waybill-${role}`)!;
-      await start(role, pod, address);
-    }
-    await Promise.all(
-      ROLES.map((role) => {
-        const [container] = podOf("Deployment", role).containers as [Container];
-        const { port } = container.readinessProbe!.grpc!;
-        return untilReady(role, `${ADDRESSES.get(`waybill-${role}`)}:${port}`);
-      }),
-    );
+  for (const role of ROLES) {
+    const pod = podOf("Deployment", role);
+    const address = ADDRESSES.get(`waybill-${role}`)!;
+    await start(role, pod, address);
+  }
+  await Promise.all(
+    ROLES.map((role) => {
+      const [container] = podOf("Deployment", role).containers as [Container];
+      const { port } = container.readinessProbe!.grpc!;
+      return untilReady(role, `${ADDRESSES.get(`waybill-${role}`)}:${port}`);
+    }),
+  );
 
-    const pod = podOf("Deployment", "front-proxy");
-    const [container] = pod.containers as [Container];
-    const root = mount("front-proxy", pod, container);
-    const file = join(root, "etc", "envoy", "envoy.yaml");
-    const [port, tlsPort, adminPort] = [await freePort(), await freePort(), await freePort()];
-    let config = here(readFileSync(file, "utf8"), root)
-      .replaceAll("port_value: 8080", `port_value: ${port}`)
-      .replace("port_value: 8443", `port_value: ${tlsPort}`)
-      .replace("port_value: 9901", `port_value: ${adminPort}`)
-      .replaceAll("0.0.0.0", "127.0.0.1");
-    for (const [service, address] of ADDRESSES) {
-      config = config.replaceAll(service, address);
-    }
-    writeFileSync(file, config);
-    const args = container.args!.map((arg) => here(arg, root));
-    const envoy = await children.start(
-      envoyBinary(() => {}),
-      [...args, "--disable-hot-restart"],
-      { env: environment(container), stdio: ["ignore", "ignore", logOf("front-proxy")] },
-    );
-    pods.set("front-proxy", envoy);
-    await untilReady("front-proxy", `127.0.0.1:${port}`);
+  const pod = podOf("Deployment", "front-proxy");
+  const [container] = pod.containers as [Container];
+  const root = mount("front-proxy", pod, container);
+  const file = join(root, "etc", "envoy", "envoy.yaml");
+  const [port, tlsPort, adminPort] = [await freePort(), await freePort(), await freePort()];
+  let config = here(readFileSync(file, "utf8"), root)
+    .replaceAll("port_value: 8080", `port_value: ${port}`)
+    .replace("port_value: 8443", `port_value: ${tlsPort}`)
+    .replace("port_value: 9901", `port_value: ${adminPort}`)
+    .replaceAll("0.0.0.0", "127.0.0.1");
+  for (const [service, address] of ADDRESSES) {
+    config = config.replaceAll(service, address);
+  }
+  writeFileSync(file, config);
+  const args = container.args!.map((arg) => here(arg, root));
+  const envoy = await children.start(
+    envoyBinary(() => {}),
+    [...args, "--disable-hot-restart"],
+    { env: environment(container), stdio: ["ignore", "ignore", logOf("front-proxy")] },
+  );
+  pods.set("front-proxy", envoy);
+  await untilReady("front-proxy", `127.0.0.1:${port}`);
 
-    const ca = readFileSync(join(folder, "secrets", "tls", "ca.crt"));
-    const clients = makeClients(`localhost:${tlsPort}`, {
-      credentials: grpcCredentials.createSsl(ca),
-    });
-    expect((await shop(clients, 17)).name).toMatch(/^orders\//);
-    clients.close();
+  const ca = readFileSync(join(folder, "secrets", "tls", "ca.crt"));
+  const clients = makeClients(`localhost:${tlsPort}`, {
+    credentials: grpcCredentials.createSsl(ca),
+  });
+  expect((await shop(clients, 17)).name).toMatch(/^orders\//);
+  clients.close();
 
-    // The chart's issuer, origins, secrets and addresses, all the way: a user of an administrator's.
-    const callers = new Callers(
-      `localhost:${tlsPort}`,
-      join(folder, "secrets", "admin-secret"),
-      "https://waybill.example.com",
-      { credentials: grpcCredentials.createSsl(ca) },
-    );
-    const key = new ProofKey();
-    const proving = (method: "signIn" | "listSignIns", token?: string) =>
-      key.proving(`${callers.issuer}${TokenServiceService[method].path}`, token);
-    const { accessToken } = await callers.signIn(await callers.person(), {}, proving("signIn"));
-    const request = { pageSize: 1, pageToken: "" };
-    const settings = proving("listSignIns", accessToken);
-    expect((await callers.token.listSignIns(request, settings)).signIns).toHaveLength(1);
-    callers.close();
+  // The chart's issuer, origins, secrets and addresses, all the way: a user of an administrator's.
+  const callers = new Callers(
+    `localhost:${tlsPort}`,
+    join(folder, "secrets", "admin-secret"),
+    "https://waybill.example.com",
+    { credentials: grpcCredentials.createSsl(ca) },
+  );
+  const key = new ProofKey();
+  const proving = (method: "signIn" | "listSignIns", token?: string) =>
+    key.proving(`${callers.issuer}${TokenServiceService[method].path}`, token);
+  const { accessToken } = await callers.signIn(await callers.person(), {}, proving("signIn"));
+  const request = { pageSize: 1, pageToken: "" };
+  const settings = proving("listSignIns", accessToken);
+  expect((await callers.token.listSignIns(request, settings)).signIns).toHaveLength(1);
+  callers.close();
 
-    const ends = ROLES.map((role) => {
-      const { exited, process: running } = pods.get(role)!;
-      running.kill("SIGTERM");
-      return exited;
-    });
-    for (const end of await Promise.all(ends)) expect(end).toEqual({ code: 0, signal: null });
-  },
-);
+  const ends = ROLES.map((role) => {
+    const { exited, process: running } = pods.get(role)!;
+    running.kill("SIGTERM");
+    return exited;
+  });
+  for (const end of await Promise.all(ends)) expect(end).toEqual({ code: 0, signal: null });
+});

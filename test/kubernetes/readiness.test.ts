@@ -40,9 +40,9 @@ function probe(port: number, path: string): Promise<number | undefined> {
 
 // All of 127/8 is loopback on Linux alone.
 test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
-  ["whose name does not resolve", "role.invalid"],
-  ["that takes no connections", "127.0.0.9"],
-] as const)("the front proxy becomes ready beside a role %s (needs helm)", async ([, missing]) => {
+  ["an unresolvable role", "role.invalid"],
+  ["an unreachable role", "127.0.0.9"],
+] as const)("the front proxy becomes ready beside %s (needs helm)", async ([, missing]) => {
   const manifests = render();
   const pod = manifests.find(
     ({ kind, metadata }) => kind === "Deployment" && metadata.name === "release-front-proxy",

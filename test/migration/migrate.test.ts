@@ -41,7 +41,7 @@ async function connect(url: string): Promise<Client> {
 const write = (name: string, sql: string) => writeFileSync(join(folder, name), sql);
 const migrate = () => migrateSchema(client, "trial", folder);
 
-test("one step at a time, with data in between; a step is run once", async () => {
+test("each step runs once, with data in between", async () => {
   write("0001_first.sql", "CREATE TABLE trial.thing (id int PRIMARY KEY)");
   expect(await migrate()).toEqual(["0001_first"]);
   await client.query("INSERT INTO trial.thing VALUES (1)");
@@ -51,21 +51,21 @@ test("one step at a time, with data in between; a step is run once", async () =>
   expect(await migrate()).toEqual([]);
 });
 
-test("a step that fails leaves nothing of itself, and names itself", async () => {
+test("a failed step is rolled back and named", async () => {
   write("0001_first.sql", "CREATE TABLE trial.thing (id int); SELECT 1 / 0");
   await expect(migrate()).rejects.toThrow("trial/0001_first.sql failed: division by zero");
   write("0001_first.sql", "CREATE TABLE trial.thing (id int)");
   expect(await migrate()).toEqual(["0001_first"]);
 });
 
-test("a step that was changed after it was run is refused", async () => {
+test("a step edited after it ran is refused", async () => {
   write("0001_first.sql", "CREATE TABLE trial.thing (id int)");
   await migrate();
   write("0001_first.sql", "CREATE TABLE trial.thing (id bigint)");
   await expect(migrate()).rejects.toThrow("trial/0001_first.sql was changed");
 });
 
-test("a newer database is worked with, unless one of its steps is breaking", async () => {
+test("a newer schema is accepted unless it breaks", async () => {
   write("0001_first.sql", "SELECT 1");
   write("0002_newer.sql", "SELECT 1");
   await migrate();
@@ -77,7 +77,7 @@ test("a newer database is worked with, unless one of its steps is breaking", asy
   await expect(migrate()).rejects.toThrow("the database has had trial/0003_breaking");
 });
 
-test("twenty at once: each step is run once", async () => {
+test("twenty concurrent migrations run each step once", async () => {
   write("0001_first.sql", "CREATE TABLE trial.count (n int); SELECT pg_sleep(0.05)");
   write("0002_second.sql", "INSERT INTO trial.count VALUES (1)");
   const clients = await Promise.all(Array.from({ length: 20 }, () => connect(postgres.url)));
@@ -89,7 +89,7 @@ test("twenty at once: each step is run once", async () => {
   expect((await client.query("SELECT * FROM trial.count")).rows).toEqual([{ n: 1 }]);
 });
 
-test("the program itself, four at once, then again: schemas, roles and 3,201 products", async () => {
+test("concurrent migration programs create schemas, roles and 3,201 products", async () => {
   await Promise.all(Array.from({ length: 4 }, () => postgres.migrate()));
   await postgres.migrate();
   expect((await client.query("SELECT count(*)::int AS n FROM catalog.product")).rows).toEqual([
@@ -97,7 +97,7 @@ test("the program itself, four at once, then again: schemas, roles and 3,201 pro
   ]);
 });
 
-test("the program imports the demo data unless it is told not to", async () => {
+test("the program imports the demo data unless disabled", async () => {
   const fresh = await startTestPostgres();
   const program = join(import.meta.dirname, "../../services/replica/migrate.ts");
   const run = (demo: string) => {
@@ -122,7 +122,7 @@ test("the program imports the demo data unless it is told not to", async () => {
   await fresh.remove();
 });
 
-test("E5 a service's role reads and writes its own schema and no other", async () => {
+test("E5 a service's role accesses only its own schema", async () => {
   await postgres.migrate();
   await makeServiceRole(client, "trial", "trial-1");
   const url = new URL(postgres.url);
@@ -143,7 +143,7 @@ test("E5 a service's role reads and writes its own schema and no other", async (
   await catalog.end();
 });
 
-test("the migrations make the schemas that are written down in schema.txt", async () => {
+test("the migrations produce the schemas in schema.txt", async () => {
   const fresh = await migratedPostgres();
   const connected = await connect(fresh.url);
   const found = await describeSchemas(connected);

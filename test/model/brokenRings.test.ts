@@ -3,7 +3,7 @@ import * as transitions from "../../services/keys/rings/transitions.ts";
 import { explore } from "./explore.ts";
 import { begin, NO_FAULTS, PROTOCOL, type Protocol, TERMS, warm } from "./ringModel.ts";
 
-describe("a protocol that is broken is found out", () => {
+describe("detects a broken protocol", () => {
   const { rotate, grant } = transitions;
   /** The ring with one pending key instead of two. */
   const withOne = (ring: transitions.RingState): transitions.RingState => {
@@ -20,7 +20,7 @@ describe("a protocol that is broken is found out", () => {
 
   test.each<[name: string, Partial<Protocol>, Partial<typeof NO_FAULTS>, wanted: string]>([
     [
-      "a key seals before it is acknowledged",
+      "a key seals before acknowledgement",
       {
         rotate: (ring, ...rest) => {
           const { leases } = ring;
@@ -31,7 +31,7 @@ describe("a protocol that is broken is found out", () => {
       "lacks it",
     ],
     [
-      "a renewal counts as the acknowledgement of what its answer carries",
+      "a renewal acknowledges the ring in its response",
       {
         grant: (ring, asked, ...rest) =>
           grant(ring, { ...asked, acknowledged: ring.version }, ...rest),
@@ -40,7 +40,7 @@ describe("a protocol that is broken is found out", () => {
       "lacks it",
     ],
     [
-      "a lease counts from when it came in",
+      "a lease counts from its arrival",
       { countsFromArrival: true },
       { rotations: 1 },
       "outlives it",
@@ -51,9 +51,9 @@ describe("a protocol that is broken is found out", () => {
       { rotations: 3 },
       "lacks it",
     ],
-    ["who has no lease any more seals", { isLeased: isHolding }, { rotations: 1 }, "outlives it"],
+    ["a replica without a lease seals", { isLeased: isHolding }, { rotations: 1 }, "outlives it"],
     [
-      "a key is kept no longer than what it has sealed by then",
+      "a key expires before its last waybills",
       {
         rotate: (ring, now, terms, makeId) =>
           rotate(ring, now, { ...terms, leaseS: 0, graceS: 0 }, makeId),
@@ -62,19 +62,19 @@ describe("a protocol that is broken is found out", () => {
       "outlives it",
     ],
     [
-      "who gives a lease back goes on with it",
+      "a replica seals after it released its lease",
       { goesOnAfterRelease: true },
       { rotations: 3, crashes: 1 },
       "lacks it",
     ],
     [
-      "a lease is kept no longer than its holder has it, and clocks jump",
+      "leases have no grace period for clock jumps",
       { terms: { ...TERMS, graceS: 0 } },
       { rotations: 3, jumps: 1 },
       "lacks it",
     ],
     [
-      "one key stands by",
+      "a ring has one standby key",
       {
         mend: (...given) => withOne(transitions.mend(...given)),
         grant: (...given) => withOne(grant(...given)),

@@ -4,11 +4,11 @@ import { explore } from "./explore.ts";
 import { begin, broken, NO_FAULTS, next, PROTOCOL, TERMS, type World } from "./ringModel.ts";
 
 test.each([
-  ["a rotation, and a jump of the clock", { ...NO_FAULTS, rotations: 1, jumps: 1 }],
+  ["a rotation and a clock jump", { ...NO_FAULTS, rotations: 1, jumps: 1 }],
   ["a key's destruction", { ...NO_FAULTS, destructions: 1 }],
-  ["two replicas' ends", { ...NO_FAULTS, crashes: 2 }],
+  ["two replicas crash", { ...NO_FAULTS, crashes: 2 }],
 ])(
-  "in every order of everything that may happen all holds: %s",
+  "every interleaving keeps the invariants: %s",
   (_name, left) => {
     const { way, states } = explore(begin(PROTOCOL, left), PROTOCOL);
     expect(way).toEqual([]);
@@ -17,7 +17,7 @@ test.each([
   240_000,
 );
 
-test("10,000 rotations with every fault at any time: no replica that seals ever lacks a key", () => {
+test("random rotations leave no sealing replica without keys", () => {
   const random = seededRandom();
   const often = 1e9;
   const left = { rotations: often, destructions: often, crashes: often, jumps: 0 };

@@ -87,8 +87,8 @@ const outcome = (decode: () => EnvelopeV1 | undefined) => {
   }
 };
 
-describe("envelopes written and read by hand", () => {
-  it("have the bytes that the generated code writes, however large", () => {
+describe("the hand-written envelope codec", () => {
+  it("writes the generated code's bytes for large states", () => {
     const [envelope] = fc.sample(envelopes, { seed, numRuns: 1 });
     for (const size of [60_000, 72_000, 1_000_000]) {
       const value = Buffer.alloc(size, 7);
@@ -97,7 +97,7 @@ describe("envelopes written and read by hand", () => {
     }
   });
 
-  it("have the bytes that the generated code writes", () => {
+  it("writes the bytes of the generated code", () => {
     fc.assert(
       fc.property(envelopes, (envelope) => {
         expect(Buffer.from(encodeEnvelope(envelope)).equals(generated(envelope))).toBe(true);
@@ -106,7 +106,7 @@ describe("envelopes written and read by hand", () => {
     );
   });
 
-  it.each([-1, 1.5, Number.NaN, 2 ** 32])("are refused as by the generated code: %s", (number) => {
+  it.each([-1, 1.5, Number.NaN, 2 ** 32])("refuses like the generated code: %s", (number) => {
     const [envelope] = fc.sample(envelopes, { seed, numRuns: 1 });
     for (const field of NUMBERS) {
       const wrong = { ...envelope!, content: undefined, [field]: number };
@@ -115,7 +115,7 @@ describe("envelopes written and read by hand", () => {
     }
   });
 
-  it("say what the generated code reads", () => {
+  it("reads like the generated code", () => {
     fc.assert(
       fc.property(envelopes, (envelope) => {
         const plaintext = generated(envelope);
@@ -127,7 +127,7 @@ describe("envelopes written and read by hand", () => {
     );
   });
 
-  it("are read or refused as by the generated code when they are cut off, changed or followed", () => {
+  it("reads or refuses corrupt envelopes like the generated code", () => {
     const damage = fc.record({
       cut: fc.nat(),
       byte: fc.nat(),
@@ -146,15 +146,15 @@ describe("envelopes written and read by hand", () => {
   });
 
   it.each([
-    ["a number of more than 32 bits", [10, 7, 16, 133, 128, 128, 128, 128, 1]],
-    ["a number of more than 64 bits", [10, 12, 16, ...Array(10).fill(255), 1]],
+    ["a 33-bit number", [10, 7, 16, 133, 128, 128, 128, 128, 1]],
+    ["a 65-bit number", [10, 12, 16, ...Array(10).fill(255), 1]],
     ["the envelope twice", [10, 2, 16, 1, 10, 2, 104, 1]],
     ["a field twice", [10, 4, 16, 1, 16, 2]],
     ["a field of another type", [10, 3, 18, 1, 0]],
     ["no envelope", []],
     ["another version", [18, 2, 16, 1]],
-    ["bytes beyond the end", [10, 3, 10, 9, 1]],
-  ])("%s is read or refused as by the generated code", (_what, plaintext) => {
+    ["a length beyond the end", [10, 3, 10, 9, 1]],
+  ])("handles %s like the generated code", (_what, plaintext) => {
     const bytes = Buffer.from(plaintext);
     expect(outcome(() => decodeEnvelope(bytes))).toEqual(outcome(() => decodedBy(bytes)));
   });

@@ -68,12 +68,12 @@ const types: Type[] = [
   },
 ];
 
-test("every method of the contract is among the types", () => {
+test("the types include every method of the contract", () => {
   const ours = contract.methods.filter(({ service }) => service.startsWith("waybill."));
   expect(definitions.map(({ path }) => path).sort()).toEqual(ours.map(({ path }) => path).sort());
 });
 
-test("R2 every list and map of a request has a most, but for JSON", () => {
+test("R2 every list and map has a maximum size", () => {
   const unbounded = new Set<string>();
   const seen = new Set<unknown>();
   const visit = (message: DescMessage, { fields, others }: WireTable) => {
@@ -197,7 +197,7 @@ function refusalOf({ message, losesProtoKey }: Type, bytes: Buffer): string | un
 
 const shown = (type: Type, bytes: Buffer) => `${type.message.typeName} ${bytes.toString("hex")}`;
 
-test("V1 no accepted message is read differently by two decoders", () => {
+test("V1 two decoders read every accepted message alike", () => {
   const encodings = new Encodings(seededRandom());
   const refusals = new Map<string, number>();
   const counts = { accepted: 0, refused: 0, caught: 0 };
@@ -243,7 +243,7 @@ test("V1 no accepted message is read differently by two decoders", () => {
   }
 });
 
-test("V1 legal encodings are accepted, and read alike", () => {
+test("V1 legal encodings are accepted and read alike", () => {
   const encodings = new Encodings(seededRandom());
   for (let index = 0; index < READINGS / 6; index += 1) {
     const type = types[index % types.length]!;
@@ -256,7 +256,7 @@ test("V1 legal encodings are accepted, and read alike", () => {
   }
 });
 
-test("V1 the rules see the object that the handler gets", () => {
+test("V1 constraints check the object that the handler gets", () => {
   const encodings = new Encodings(seededRandom());
   const registryOf = ({ losesProtoKey }: Type) =>
     (losesProtoKey ? forms : { contract }).contract.registry;

@@ -39,7 +39,7 @@ async function present(token: string): Promise<string> {
   return sealed === undefined ? "WAYBILL_INVALID" : reasonOf(() => sessions.open(sealed));
 }
 
-test("what was sealed opens to the same bytes", async () => {
+test("a sealed payload opens to the same bytes", async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 3000 }), async (plaintext) => {
       const token = toCompact(sealer.seal(plaintext));
@@ -48,7 +48,7 @@ test("what was sealed opens to the same bytes", async () => {
   );
 });
 
-test("a session opens with the state, subject and version that it was sealed with", async () => {
+test("a session opens with its sealed contents", async () => {
   const json = fc.dictionary(fc.string(), fc.oneof(fc.string(), fc.boolean(), fc.constant(null)));
   await fc.assert(
     fc.asyncProperty(json, fc.string({ minLength: 1 }), async (value, subject) => {
@@ -71,7 +71,7 @@ test("a session opens with the state, subject and version that it was sealed wit
   );
 });
 
-describe("K3 flipping any single bit is refused with the same answer", () => {
+describe("K3 refuses any flipped bit with the same error", () => {
   const session = sessions.begin();
   const state = sessions.encode(
     SessionState.create({ value: { $case: "json", value: { name: "a state of some length" } } }),
@@ -92,7 +92,7 @@ describe("K3 flipping any single bit is refused with the same answer", () => {
     }
   });
 
-  test("in the parts of a message field", async () => {
+  test("in the fields of a message", async () => {
     const field = toField(sealed);
     const toSealed = (parts: typeof field): Sealed => ({
       header: parts.protected.toString("base64url"),
@@ -114,7 +114,7 @@ describe("K3 flipping any single bit is refused with the same answer", () => {
   });
 });
 
-test("a token that was cut, lengthened or re-coded is refused", async () => {
+test("refuses a token that was cut, extended or re-encoded", async () => {
   const token = toCompact(sessions.seal(sessions.successor(sessions.begin(), new Uint8Array())));
   expect(await present(token)).toBe("opened");
   for (let length = 0; length < token.length; length += 1) {
@@ -125,7 +125,7 @@ test("a token that was cut, lengthened or re-coded is refused", async () => {
   }
 });
 
-test("K4 what is sealed for one audience never opens for another, though the keys be the same", async () => {
+test("K4 refuses another audience's token, even under equal keys", async () => {
   const keys = [makeKey()];
   const checkout = new Sealer("waybill", "checkout", makeRingSource("checkout", keys));
   const sealed = checkout.seal(Buffer.from("state"));
@@ -137,7 +137,7 @@ test("K4 what is sealed for one audience never opens for another, though the key
   );
 });
 
-test("J8 a cursor is no waybill, and a waybill no cursor", async () => {
+test("J8 cursors and waybills never open as each other", async () => {
   const cursors = new Cursors("session", ring);
   const question = Buffer.from("question");
   const cursor = cursors.seal("/a.B/C", question, Buffer.from("position"));
@@ -149,7 +149,7 @@ test("J8 a cursor is no waybill, and a waybill no cursor", async () => {
   );
 });
 
-test("a cursor of another method or question is refused", async () => {
+test("refuses a cursor of another method or query", async () => {
   const cursors = new Cursors("catalog", makeRingSource("catalog"));
   await fc.assert(
     fc.asyncProperty(fc.uint8Array(), fc.uint8Array(), fc.uint8Array(), async (a, b, position) => {

@@ -110,7 +110,7 @@ async function advanceTwice(db: Pool): Promise<boolean[]> {
   return Promise.all(made);
 }
 
-test("without the version predicate two advances of one version succeed", async () => {
+test("without the version predicate two advances both succeed", async () => {
   const predicate = /AND anchor\.version = move\.version\s+AND anchor\.head = move\.head/;
   expect(await withoutGuard(pool!, [[predicate]], advanceTwice)).toEqual([true, true]);
   expect((await newest()).version).toBe(3);
@@ -121,14 +121,14 @@ test("with the version predicate one of two advances succeeds", async () => {
   expect((await newest()).version).toBe(2);
 });
 
-test("of two different calls at once, on two replicas, one wins and the other is told", async () => {
+test("one of two concurrent calls wins, another is stale", async () => {
   const made = await heldBack(() => [add(a!, first), address(b!, first)], 2);
   await release();
   expect((await outcomes(made)).sort()).toEqual(["OK", "WAYBILL_STALE"]);
   expect((await newest()).version).toBe(2);
 });
 
-test("a session that a transaction holds holds up no other, and goes on when it is free", async () => {
+test("a locked session blocks no other session", async () => {
   const id = (await newest()).session_id;
   await gate!.query("BEGIN");
   await gate!.query("SELECT FROM checkout.anchor WHERE session_id = $1 FOR UPDATE", [id]);
@@ -146,7 +146,7 @@ test("a session that a transaction holds holds up no other, and goes on when it 
   expect((await held).response.items).toHaveLength(1);
 });
 
-test("calls that wait for one session's transaction take no connections from the others", async () => {
+test("calls waiting for one session leave connections for others", async () => {
   const ready = await quoted();
   const id = (await newest()).session_id;
   await gate!.query("BEGIN");
@@ -163,7 +163,7 @@ test("calls that wait for one session's transaction take no connections from the
   expect(said.filter((outcome) => outcome === "WAYBILL_STALE")).toHaveLength(11);
 });
 
-test("of twenty different calls at once one wins", async () => {
+test("one of twenty concurrent calls wins", async () => {
   const made = Array.from({ length: 20 }, (_, index) =>
     add(index % 2 === 0 ? a! : b!, first, index + 1),
   );
@@ -175,7 +175,7 @@ test("of twenty different calls at once one wins", async () => {
 test.each([
   ["with a key", () => randomUUID()],
   ["without one", () => undefined],
-])("a call made again while its first attempt runs is answered as that: %s", async (_, newKey) => {
+])("a retry during its first attempt shares it: %s", async (_, newKey) => {
   const key = newKey();
   const made = await heldBack(() => [add(a!, first, 1, key), add(b!, first, 1, key)], 2);
   await release();
@@ -193,7 +193,7 @@ test.each([
   expect((await newest()).version).toBe(3);
 });
 
-test("an order whose first attempt still runs is placed once, and both are answered it", async () => {
+test("an order retried during its attempt is placed once", async () => {
   const waybill = await quoted();
   await gate!.query("INSERT INTO checkout.stock VALUES ($1, 50)", [product]);
   await gate!.query("BEGIN");
@@ -215,7 +215,7 @@ test("an order whose first attempt still runs is placed once, and both are answe
   expect(rows).toEqual([{ available: 49 }]);
 });
 
-test("an order whose first attempt dies before its commit is placed by the second", async () => {
+test("a retry places the order of a dead attempt", async () => {
   const waybill = await quoted();
   await gate!.query("INSERT INTO checkout.stock VALUES ($1, 50)", [product]);
   await gate!.query("BEGIN");
@@ -235,7 +235,7 @@ test("an order whose first attempt dies before its commit is placed by the secon
   expect(await countOf('"order"', "id", response.name.slice("orders/".length))).toBe(1);
 });
 
-test("an order that the stock is too small for leaves the session where it was", async () => {
+test("an order beyond the stock advances no session", async () => {
   const waybill = await quoted();
   await gate!.query("INSERT INTO checkout.stock VALUES ($1, 0)", [product]);
   expect((await refusal(place(a!, waybill, "k"))).reason).toBe("STOCK_TOO_SMALL");
@@ -245,7 +245,7 @@ test("an order that the stock is too small for leaves the session where it was",
   expect(await countOf('"order"', "id", response.name.slice("orders/".length))).toBe(1);
 });
 
-test("an order is not placed after its checkout was given up, nor given up after", async () => {
+test("placing and abandoning a checkout exclude each other", async () => {
   const waybill = await quoted();
   const made = await heldBack<Stepped<unknown>>(
     () => [step(a!.checkout.endCheckout, {}, { waybill }), place(b!, waybill)],
@@ -261,7 +261,7 @@ test("an order is not placed after its checkout was given up, nor given up after
   ]).toContainEqual([said, orders]);
 });
 
-test("the end is answered again, and all else is refused as ended", async () => {
+test("a retried end gets its response, others WAYBILL_ENDED", async () => {
   const { waybill } = await add(a!, first);
   const ended = await step(a!.checkout.endCheckout, {}, { waybill, key: "end" });
   expect(ended.waybill).toBe("");
@@ -272,7 +272,7 @@ test("the end is answered again, and all else is refused as ended", async () => 
   expect((await refusal(add(b!, first, 7))).reason).toBe("WAYBILL_ENDED");
 });
 
-test("the same key with another request is refused, and does nothing", async () => {
+test("refuses an idempotency key reused with another request", async () => {
   await add(a!, first, 1, "k");
   expect((await refusal(add(b!, first, 2, "k"))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
   const elsewhere = step(
@@ -284,7 +284,7 @@ test("the same key with another request is refused, and does nothing", async () 
   expect((await newest()).version).toBe(2);
 });
 
-test("a call that was served is answered again, though it would be refused by now", async () => {
+test("a retry gets its saved response although preconditions changed", async () => {
   const { response } = await add(a!, first);
   // It is on the feed, too: every replica drops its cached product.
   await gate!.query(
@@ -304,13 +304,13 @@ test("a call that was served is answered again, though it would be refused by no
   expect((await add(b!, first)).response).toEqual(response);
 });
 
-test("once its successor was used, a call's answer is gone, and the call is stale", async () => {
+test("a retry is stale after its successor was used", async () => {
   const { waybill } = await add(a!, first, 1, "k");
   await address(b!, waybill!);
   expect((await refusal(add(b!, first, 1, "k"))).reason).toBe("WAYBILL_STALE");
 });
 
-test.each(["x".repeat(256), "white space"])("the key %o is refused", async (key) => {
+test.each(["x".repeat(256), "white space"])("refuses the idempotency key %o", async (key) => {
   const call = add(a!, first, 1, key);
   expect((await refusal(call)).reason).toBe("IDEMPOTENCY_KEY_INVALID");
   expect((await newest()).version).toBe(1);

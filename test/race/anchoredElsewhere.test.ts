@@ -183,7 +183,7 @@ const add = (client: Client, id: number, waybill: string, key?: string) =>
 const newest = async () =>
   (await watcher!.query("SELECT * FROM session.anchor ORDER BY session_id DESC LIMIT 1")).rows[0];
 
-test("an older waybill is refused, on any replica; the lines say who made them, for whom", async () => {
+test("any replica refuses and logs an older waybill", async () => {
   const { waybill } = await add(a!, 1, first);
   await add(b!, 2, waybill!);
   expect(await refusal(add(b!, 3, first))).toMatchObject({
@@ -199,7 +199,7 @@ test("an older waybill is refused, on any replica; the lines say who made them, 
   expect(rows.map(({ replica }) => replica)).toEqual(["program/a", "program/a", "program/b"]);
 });
 
-test("what was sealed is genuine, what a stolen ring sealed is a fork", async () => {
+test("inspect reports genuine waybills and a thief's forks", async () => {
   const opened = await sessions.open(fromCompact(first)!);
   const forged = toCompact(
     sessions.seal(sessions.successor(opened, sessions.encode(opened.state))),
@@ -214,7 +214,7 @@ test("what was sealed is genuine, what a stolen ring sealed is a fork", async ()
   ]);
 });
 
-test("of several calls at once on several replicas one advances", async () => {
+test("one of several concurrent calls advances", async () => {
   await gate!.query("BEGIN; LOCK TABLE session.anchor IN EXCLUSIVE MODE");
   const calls = [1, 2, 3, 4, 5, 6].map((id) => add(id % 2 ? a! : b!, id, first, `key-${id}`));
   const settled = Promise.allSettled(calls);
@@ -228,7 +228,7 @@ test("of several calls at once on several replicas one advances", async () => {
   expect((await newest()).version).toBe(2);
 });
 
-test("a call that is made again is answered as it was, and another one with its key refused", async () => {
+test("a retry gets its saved response, others an error", async () => {
   const made = await add(a!, 1, first, "the-key");
   const again = await add(b!, 1, first, "the-key");
   expect(again.response).toEqual(made.response);
@@ -239,7 +239,7 @@ test("a call that is made again is answered as it was, and another one with its 
   expect((await refusal(add(b!, 2, waybill, "the-key"))).reason).toBe("IDEMPOTENCY_KEY_REUSED");
 });
 
-test("an advance whose answer is lost on the way from the session service is found again", async () => {
+test("finds an advance whose response was lost", async () => {
   await add(b!, 1, first);
   const waybill = (await step(b!.beginCheckout, {})).waybill!;
   runs = 0;
@@ -249,7 +249,7 @@ test("an advance whose answer is lost on the way from the session service is fou
   expect([response.order, runs, (await newest()).version]).toEqual(["7", 1, 2]);
 });
 
-test("the session service away: the caller may ask again", async () => {
+test("is UNAVAILABLE while the session service is unavailable", async () => {
   const away = await serve("127.0.0.1:1", "program/away");
   expect((await refusal(step(away.beginCheckout, {}))).reason).toBe("SESSIONS_UNAVAILABLE");
   expect((await refusal(add(away, 1, first))).reason).toBe("SESSIONS_UNAVAILABLE");
@@ -258,12 +258,12 @@ test("the session service away: the caller may ask again", async () => {
   expect((await add(a!, 1, first)).response.order).toBe("1");
 });
 
-test("a session that has ended stays so", async () => {
+test("an ended session stays ended", async () => {
   await step(b!.endCheckout, {}, { waybill: first });
   expect((await refusal(add(a!, 1, first))).reason).toBe("WAYBILL_ENDED");
 });
 
-test("a session that is bound goes on as another, listed one, and the old one has ended", async () => {
+test("binding replaces a session by a listed one", async () => {
   const { waybill } = await add(a!, 1, first);
   const bound = await step(b!.bindCheckout, {}, { waybill, token: "hers", key: "bind" });
   expect(bound.response.order).toBe("1");
@@ -284,7 +284,7 @@ test("a session that is bound goes on as another, listed one, and the old one ha
   expect(rows.map(({ session_id: id }) => id)).toContain((await newest()).session_id);
 });
 
-test("a stream that broke goes on after the last waybill that its caller has", async () => {
+test("a broken stream resumes after the caller's last waybill", async () => {
   const items = [1, 2, 3].map((quantity) => ({ product: `products/${quantity}`, quantity }));
   const metadata = new Metadata();
   metadata.set("waybill", first);
@@ -299,14 +299,14 @@ test("a stream that broke goes on after the last waybill that its caller has", a
   expect((await newest()).version).toBe(4);
 });
 
-test("a handler gets no transaction, and is told why", async () => {
+test("a handler is refused a transaction with an explanation", async () => {
   const report = await refusal(step(a!.placeOrder, {}, { waybill: first }));
   expect(report.reason).toBe("INTERNAL");
   expect(String(causes[0])).toMatch("the sessions are anchored at the session service");
   expect((await newest()).version).toBe(1);
 });
 
-test("E8 a service reaches no other's sessions", async () => {
+test("E8 a service reaches only its own sessions", async () => {
   await add(a!, 1, first);
   const { session_id: id, head, version } = await newest();
   const client = createClient(AnchorServiceService, cluster.status().replicas[0]!.address);
@@ -347,7 +347,7 @@ test("E8 a service reaches no other's sessions", async () => {
   outside.close();
 });
 
-test("answers that are too large for one message go one by one", async () => {
+test("responses too large for one message are sent singly", async () => {
   const own = new Assertions(credentials, AUDIENCE);
   const target = cluster.status().replicas[0]!.address;
   const anchors = new RemoteAnchors(target, { contract }, own, "program/d");
@@ -363,7 +363,7 @@ test("answers that are too large for one message go one by one", async () => {
   anchors.close();
 });
 
-test("one bad beginning in a group spoils none of the others", async () => {
+test("one invalid begin in a group fails alone", async () => {
   const own = new Assertions(credentials, AUDIENCE);
   const target = cluster.status().replicas[0]!.address;
   const anchors = new RemoteAnchors(target, { contract }, own, "program/c");
@@ -385,7 +385,7 @@ test("one bad beginning in a group spoils none of the others", async () => {
   anchors.close();
 });
 
-test("a session that would outlive its anchor is refused at its begin, and says for how long it may live", async () => {
+test("refuses to begin a session that outlives its anchor", async () => {
   const own = new Assertions(credentials, AUDIENCE);
   const anchors = new RemoteAnchors(cluster.status().replicas[0]!.address, {}, own, "program/e");
   const dayS = 24 * 3600;
@@ -403,7 +403,7 @@ test("a session that would outlive its anchor is refused at its begin, and says 
   anchors.close();
 });
 
-test("what does not keep the contract is named at the start", () => {
+test("violations of the contract are named at startup", () => {
   const pool = createPool(cluster.databaseUrl, { max: 1, name: "none" });
   const all = handlers as All;
   const parts = { state: CheckoutState, ring };

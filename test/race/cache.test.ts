@@ -50,7 +50,7 @@ const read = async ({ client }: CatalogReplica) =>
 const holding = (replica: CatalogReplica, count: number) =>
   expect.poll(() => replica.held.length, WAIT).toBe(count);
 
-test("the anomaly: who notes how new an answer is when he has it keeps an old one after its change", async () => {
+test("versioning responses on arrival caches stale ones: the anomaly", async () => {
   const { scope } = await start();
   const released = Promise.withResolvers<void>();
   const ask = (text: string) =>
@@ -83,7 +83,7 @@ test("the anomaly: who notes how new an answer is when he has it keeps an old on
   expect((await ask("new")).answer.bytes.toString()).toBe("old");
 });
 
-test("what was read before a change, and comes after it was heard of, is kept for nobody", async () => {
+test("a read that straddles a change is not cached", async () => {
   const replica = await start();
   await write("old");
   replica.holds = true;
@@ -103,7 +103,7 @@ test("what was read before a change, and comes after it was heard of, is kept fo
   expect(replica.held).toHaveLength(2);
 });
 
-test("what comes before its change is heard of goes when it is", async () => {
+test("a response cached before its change is evicted afterwards", async () => {
   const replica = await start();
   const first = await write("old");
   await untilHeard(replica.scope, first);
@@ -126,7 +126,7 @@ test("what comes before its change is heard of goes when it is", async () => {
   expect(await read(replica)).toBe("new");
 });
 
-test("a caller who knows of a change is answered so by a replica that has not heard of it", async () => {
+test("a lagging replica serves fresh data to informed callers", async () => {
   const [aware, deaf] = [await start(), await start(false)];
   const first = await write("old");
   expect([await read(aware), await read(deaf)]).toEqual(["old", "old"]);
@@ -140,7 +140,7 @@ test("a caller who knows of a change is answered so by a replica that has not he
   expect(title).toBe("new");
 });
 
-test("changes at once of one product and of others take numbers one after another", async () => {
+test("concurrent changes take consecutive numbers", async () => {
   await gate!.query("BEGIN; SELECT FROM catalog.feed FOR UPDATE");
   const products = [id, id, id, id + 1000, id + 1000, id + 1001];
   const written = products.map((product, at) => write(`title ${at}`, product));
@@ -161,13 +161,13 @@ test("changes at once of one product and of others take numbers one after anothe
   expect(titles[0]!.title).toBe(`title ${(await Promise.all(written)).indexOf(last.number)}`);
 });
 
-test("a change that is not made takes no number", async () => {
+test("a change that is rolled back takes no number", async () => {
   const before = await write("one");
   expect(await updateProduct(pool, 999_999n, ["title"], { ...VALUES, title: "x" })).toBeUndefined();
   expect(await write("two")).toBe(before + 1n);
 });
 
-test("who has missed more changes than are kept is told of a gap, and one who has not is not", async () => {
+test("a follower too far behind receives a gap", async () => {
   const number = await write("first");
   await pool.query(
     `WITH head AS (UPDATE catalog.feed SET number = number + 9999 RETURNING number)
@@ -190,7 +190,7 @@ test("who has missed more changes than are kept is told of a gap, and one who ha
   expect(await readChanges(pool, number - 1n)).toEqual({ number: last, gap: true, rows: [] });
 });
 
-test("a follower that was cut off for longer than changes are kept drops what it has", async () => {
+test("a follower cut off beyond retention empties its cache", async () => {
   const replica = await start();
   await write("old");
   await expect.poll(() => read(replica), WAIT).toBe("old");

@@ -81,12 +81,12 @@ async function endFour(db: Pool): Promise<PromiseSettledResult<unknown>[]> {
   return (await ended).filter(({ status }) => status === "rejected");
 }
 
-test("without the feed's lock an owner's ended sessions pass the limit", async () => {
+test("without the feed's lock ended sessions exceed the limit", async () => {
   expect(await withoutGuard(pool, [[/ FOR NO KEY UPDATE/]], endFour)).toEqual([]);
   expect((await count()).ended).toBe(1003);
 });
 
-test("of sessions that an owner ends at once so many are taken as there is room for", async () => {
+test("concurrent ends are accepted up to the limit", async () => {
   const before = await count();
   const refused = await endFour(pool);
   expect(refused).toEqual(Array(3).fill({ status: "rejected", reason: FULL }));
@@ -98,13 +98,13 @@ test("of sessions that an owner ends at once so many are taken as there is room 
   });
 });
 
-test("of sessions that an owner ends with one call all are taken, or none", async () => {
+test("one call ends all of its sessions or none", async () => {
   const before = await count();
   await expect(end(session(), session())).rejects.toThrow(FULL);
   expect(await count()).toEqual(before);
 });
 
-test("the last session that there was room for may be ended again: it is on the feed already", async () => {
+test("ending a session already on the feed succeeds", async () => {
   const last = session();
   await end(last, last);
   const { ended } = await count();
@@ -117,7 +117,7 @@ test("the last session that there was room for may be ended again: it is on the 
   await end(session());
 });
 
-test("a call that is made twice at once for the last room is answered twice", async () => {
+test("concurrent retries for the last place both succeed", async () => {
   const last = session();
   await gate!.query("BEGIN; SELECT FROM keys.feed FOR UPDATE");
   const ended = [end(last), end(last)];

@@ -175,13 +175,13 @@ const STEPS = {
 
 /** One call of each kind of stream, read to its end. */
 const STREAMS = {
-  "a stream of responses": async (client: Client, metadata: Metadata) => {
+  "a response stream": async (client: Client, metadata: Metadata) => {
     for await (const _ of client.setItems({ items: [ITEM] }, { metadata }));
   },
   "a bidirectional stream": async (client: Client, metadata: Metadata) => {
     for await (const _ of client.editItems(none(), { metadata }));
   },
-  "a stream of requests": async (client: Client, metadata: Metadata) => {
+  "a request stream": async (client: Client, metadata: Metadata) => {
     await client.uploadItems(none(), { metadata });
   },
 } as const;
@@ -214,17 +214,14 @@ describe.each(["its own schema", "the session service"])("anchored in %s", (name
     test.each([
       ["refusal", refuses, "ITEM_NOT_FOUND"],
       ["fault", breaks, "INTERNAL"],
-    ] as const)(
-      "S5 is stale with an old waybill, whatever its handler's %s",
-      async (_, fails, own) => {
-        judge = fails;
-        expect(await reasonOf(second)).toBe(own);
-        expect(await reasonOf(first)).toBe("WAYBILL_STALE");
-        expect(await reasonOf(second)).toBe(own);
-      },
-    );
+    ] as const)("S5 is stale with an old waybill despite a %s", async (_, fails, own) => {
+      judge = fails;
+      expect(await reasonOf(second)).toBe(own);
+      expect(await reasonOf(first)).toBe("WAYBILL_STALE");
+      expect(await reasonOf(second)).toBe(own);
+    });
 
-    test("S5 is refused as ended after the end, whatever its handler throws", async () => {
+    test("S5 is refused as ended, whatever its handler throws", async () => {
       judge = async () => {};
       await step(client.endCheckout, {}, { waybill: second, key: "the-end" });
       judge = refuses;
@@ -232,7 +229,7 @@ describe.each(["its own schema", "the session service"])("anchored in %s", (name
       expect(await reasonOf(second)).toBe("WAYBILL_ENDED");
     });
 
-    test("gets its saved response, though its handler would refuse it", async () => {
+    test("gets its saved response although its handler would refuse", async () => {
       judge = async ({ session: { state } }) => {
         state.order += "done";
       };
@@ -249,7 +246,7 @@ describe.each(["its own schema", "the session service"])("anchored in %s", (name
       expect(await reasonOf(waybill!, "used")).toBe("ITEM_NOT_FOUND");
     });
 
-    test("is UNAVAILABLE while the session cannot be looked up", async () => {
+    test("is UNAVAILABLE while the anchor cannot be read", async () => {
       judge = async () => {
         program.way.cut();
         throw ShopErrors.ITEM_NOT_FOUND();
@@ -272,7 +269,7 @@ describe.each(["its own schema", "the session service"])("anchored in %s", (name
   });
 
   test.each(Object.keys(STREAMS) as (keyof typeof STREAMS)[])(
-    "S5 %s is stale when its session advances before its handler throws",
+    "S5 %s is stale after a concurrent advance",
     async (kind) => {
       const [isRunning, mayGoOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
       const run = (waybill: string) => {
@@ -318,7 +315,7 @@ describe("a handler that asks for its transaction", () => {
     }
   });
 
-  test("gets UNAVAILABLE when there is no connection for it", async () => {
+  test("gets UNAVAILABLE without a free connection", async () => {
     const { client, way, unavailable } = programs["its own schema"]!;
     const { waybill } = await step(client.beginCheckout, {});
     judge = async (context) => {

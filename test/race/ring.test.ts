@@ -46,7 +46,7 @@ afterAll(async () => {
   await postgres?.remove();
 });
 
-test("replicas that all ask for a ring that is not there get the same one", async () => {
+test("concurrent requests for a missing ring share one", async () => {
   // While the gate holds the table, all come to the insert having seen no ring.
   await gate!.query("BEGIN; LOCK TABLE keys.ring IN SHARE MODE");
   const asked = Array.from({ length: 5 }, () => ringOf("a"));
@@ -57,7 +57,7 @@ test("replicas that all ask for a ring that is not there get the same one", asyn
   expect(rings[0]!.keys.map(({ state }) => state).sort()).toEqual([PENDING, PENDING, ACTIVE]);
 });
 
-test("a change that one key service makes is heard of by another, which was not asked", async () => {
+test("a change by one key service reaches another's watchers", async () => {
   await ringOf("heard");
   const log = createLog("silent");
   // It never asks by itself.
@@ -85,17 +85,17 @@ async function rotateTwice(audience: string, db: Pool): Promise<number[]> {
   return (await Promise.all(rotations)).map(({ after }) => after.version).sort();
 }
 
-test("without the ring's lock one of two concurrent rotations is lost", async () => {
+test("without the ring's lock a concurrent rotation is lost", async () => {
   const guards: Guard[] = [[/ FOR NO KEY UPDATE/], [/ AND version < \$2::integer/]];
   const versions = await withoutGuard(pool, guards, (db) => rotateTwice("unlocked", db));
   expect(versions).toEqual([2, 2]);
 });
 
-test("with the ring's lock two concurrent rotations make two versions", async () => {
+test("with the ring's lock two rotations make two versions", async () => {
   expect(await rotateTwice("locked", pool)).toEqual([2, 3]);
 });
 
-test("rotations at once come one after another, and each promotes a key that stood by", async () => {
+test("concurrent rotations each promote a standby key", async () => {
   const before = await ringOf("b");
   await gate!.query("BEGIN; SELECT FROM keys.ring WHERE audience = 'b' FOR UPDATE");
   const rotations = Array.from({ length: 3 }, () => rotate("b"));
@@ -110,7 +110,7 @@ test("rotations at once come one after another, and each promotes a key that sto
   expect(after.keys).toHaveLength(6);
 });
 
-test("without the ring's lock a lease comes with a ring older than its sealer", async () => {
+test("without the lock a lease gets a stale ring", async () => {
   const before = await ringOf("unguarded");
   const lease = { holder: "late", acknowledged: 0, reads: 1 };
   const { ring, after } = await withoutGuard(pool, [[/ FOR NO KEY UPDATE/]], async (db) => {
@@ -126,7 +126,7 @@ test("without the ring's lock a lease comes with a ring older than its sealer", 
   expect(sealerOf(ring)).not.toBe(sealerOf(after));
 });
 
-test("a grant and a rotation wait for each other: the lease comes with the ring that it counts for", async () => {
+test("with the lock a lease gets a current ring", async () => {
   await ringOf("f");
   const holder = "host/1/a";
   for (const isGrantFirst of [true, false]) {
@@ -150,7 +150,7 @@ test("a grant and a rotation wait for each other: the lease comes with the ring 
   }
 });
 
-test("a key seals when every lease has acknowledged it, or has run out or been given back", async () => {
+test("a key seals once every lease acknowledges it", async () => {
   const rings = ringsWith();
   const grant = (holder: string, acknowledged: number) =>
     rings.grant("g", { holder, acknowledged, reads: 1 }, ME);
@@ -181,14 +181,14 @@ test("a key seals when every lease has acknowledged it, or has run out or been g
   expect(new Set(sealers).size).toBe(5);
 });
 
-test("a lease whose holder claims a version that never was acknowledges nothing", async () => {
+test("a lease that claims a future version acknowledges nothing", async () => {
   const rings = ringsWith();
   await rings.grant("h", { holder: "one", acknowledged: 9, reads: 1 }, ME);
   const { before, after } = await rotate("h");
   expect(after).toBe(before);
 });
 
-test("a key that has leaked is destroyed: one that stands by takes over for the sealer alone", async () => {
+test("a destroyed key's standby takes over", async () => {
   const { keys } = await ringOf("c");
   const active = keys.find(({ state }) => state === ACTIVE)!;
   const standing = keys.filter(({ state }) => state === PENDING).map(({ id }) => id);
@@ -211,7 +211,7 @@ test("a key that has leaked is destroyed: one that stands by takes over for the 
   expect(after).toBe(before);
 });
 
-test("emergencies faster than acknowledgements: nothing seals until a key is acknowledged", async () => {
+test("no key seals before a lease acknowledges it", async () => {
   const rings = ringsWith();
   const grant = (acknowledged: number) =>
     rings.grant("i", { holder: "one", acknowledged, reads: 1 }, ME);
@@ -226,7 +226,7 @@ test("emergencies faster than acknowledgements: nothing seals until a key is ack
   expect(second.after.keys.map(({ id }) => id)).toContain(sealerOf(after));
 });
 
-test("by schedule a ring is rotated once, however many replicas see to it; and old keys go", async () => {
+test("many replicas rotate a ring once on schedule", async () => {
   await ringOf("d");
   const maintain = (rotateS: number) =>
     Promise.all(Array.from({ length: 4 }, () => ringsWith().maintain(rotateS)));
@@ -251,7 +251,7 @@ test("by schedule a ring is rotated once, however many replicas see to it; and o
   expect(await statesOf("d")).toEqual([PENDING, PENDING, ACTIVE]);
 });
 
-test("another key-encryption key takes the rings over while both are known, also beside rotations", async () => {
+test("a new key-encryption key rewraps the rings during rotations", async () => {
   const key = randomBytes(32);
   const newKey = randomBytes(32);
   // A replica of the step before: it knows the new one, and wraps with the old one.
@@ -274,7 +274,7 @@ test("another key-encryption key takes the rings over while both are known, also
   });
 });
 
-test("keys that were swapped in the table are refused by name, and changed by nothing", async () => {
+test("keys swapped in the table are refused by name", async () => {
   const wrap = wrapping(randomBytes(32));
   for (const audience of ["s", "t"]) await ringOf(audience, wrap);
   const swapped = `UPDATE keys.ring_key SET wrapped = other.wrapped
@@ -289,7 +289,7 @@ test("keys that were swapped in the table are refused by name, and changed by no
   for (const audience of ["s", "t"]) expect((await ringOf(audience, wrap)).version).toBe(1);
 });
 
-test("a key's row that was changed keeps its own ring from being cared for, and no other", async () => {
+test("an altered key row blocks its ring alone", async () => {
   const [key, newKey] = [randomBytes(32), randomBytes(32)];
   const older = wrapping(key);
   const newer = wrapping(newKey, key);

@@ -40,7 +40,7 @@ async function takeTwice(second: Client): Promise<number[]> {
   return (await Promise.all([taken, a!.query("COMMIT")]))[0];
 }
 
-test("without its condition the second sale is stopped by the table's check alone", async () => {
+test("without its condition only the table's check stops overselling", async () => {
   const condition: Guard = [/WHERE stock\.available\s+>= .*excluded\.available/];
   const sale = withoutGuard(b!, [condition], (db) =>
     takeTwice(db).catch((error: unknown) => error),
@@ -49,17 +49,17 @@ test("without its condition the second sale is stopped by the table's check alon
   expect(await available()).toBe(2);
 });
 
-test("a guard that no statement has fails its test", async () => {
+test("a guard that matches no statement fails its test", async () => {
   const taken = withoutGuard(b!, [[/no such text/]], (db) => take(db, LINE));
   await expect(taken).rejects.toThrow("no statement has the guard /no such text/");
 });
 
-test("a second sale waits for the first, and finds too little", async () => {
+test("a second sale waits and finds too little", async () => {
   expect(await takeTwice(b!)).toEqual([]);
   expect(await available()).toBe(2);
 });
 
-test("when the first gives up, the second gets what it would have had", async () => {
+test("a second sale succeeds after the first rolls back", async () => {
   await a!.query("BEGIN");
   await b!.query("BEGIN");
   expect(await take(a!, LINE)).toEqual([7]);
@@ -71,7 +71,7 @@ test("when the first gives up, the second gets what it would have had", async ()
   expect(await available()).toBe(2);
 });
 
-test("two baskets with the same products the other way round wait in line, and never for each other", async () => {
+test("baskets in opposite order wait in line without deadlock", async () => {
   const lines = [7n, 8n, 9n].map((productId) => ({ productId, quantity: 1 }));
   await watcher!.query("INSERT INTO checkout.stock VALUES (8, 5), (9, 5)");
   const gate = await connect(postgres.url);
@@ -88,7 +88,7 @@ test("two baskets with the same products the other way round wait in line, and n
   await gate.end();
 });
 
-test("V7 a quantity that is not positive is never taken from the stock", async () => {
+test("V7 a quantity that is not positive takes no stock", async () => {
   const quantities = [-1000, -1, 0, -(2 ** 31)];
   for (const quantity of quantities) {
     // A product with a row of its own, and one that was never ordered.

@@ -112,7 +112,7 @@ const effects = async () =>
     ({ number }) => number as number,
   );
 
-test("each advance is committed with what its handler did for it, and with nothing after it", async () => {
+test("each advance commits exactly its handler's preceding work", async () => {
   before = async (number) => {
     if (number === 3) throw new Error("the power goes out");
   };
@@ -128,7 +128,7 @@ test("each advance is committed with what its handler did for it, and with nothi
   expect(await effects()).toEqual([1, 2, 3, 4]);
 });
 
-test("a stream that is opened again while its first attempt runs does nothing twice", async () => {
+test("a stream reopened during its first attempt repeats nothing", async () => {
   const [isInSecond, mayGoOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let holds = true;
   before = async (number) => {
@@ -157,7 +157,7 @@ test("a stream that is opened again while its first attempt runs does nothing tw
   expect(numbers(await run(b!, last))).toEqual([2, 3, 4]);
 });
 
-test("a transaction that is open when a message goes out is the handler's mistake", async () => {
+test("refuses to send a message during a transaction", async () => {
   const causes: unknown[] = [];
   const log = {
     error: ({ err }: { err: unknown }) => causes.push(err),
@@ -213,7 +213,7 @@ async function serveOther(setItems: All["setItems"], more: { spills?: Spills } =
   return { client: createClient(CheckoutServiceService, target), causes };
 }
 
-test("what fails at the end of a stream undoes what its handler did last, and lets the connection go", async () => {
+test("a failure at the end rolls back its step", async () => {
   const { client } = await serveOther(async function* (_request, context) {
     context.session.state.order = "1";
     yield await context.advance({ item: undefined, waybill: undefined });
@@ -234,7 +234,7 @@ test("what fails at the end of a stream undoes what its handler did last, and le
   client.close();
 });
 
-test("a handler whose state is refused goes on with another, and nothing stays open", async () => {
+test("a handler continues after a refused state", async () => {
   const spills = new Spills(pool, "checkout", { quota: 10_000 });
   const { client } = await serveOther(
     async function* (_request, context) {
@@ -261,7 +261,7 @@ test("a handler whose state is refused goes on with another, and nothing stays o
   client.close();
 });
 
-test("a handler that advances before its first message does so when it is opened again, too", async () => {
+test("a handler may advance before its first message", async () => {
   let isSilent = false;
   const { client } = await serveOther(async function* (_request, context) {
     const { state } = context.session;
@@ -297,7 +297,7 @@ test("a handler that advances before its first message does so when it is opened
   client.close();
 });
 
-test("an answer that was changed in the table, or put in another's place, is refused", async () => {
+test("refuses a saved response that was altered or swapped", async () => {
   await run(a!, first);
   const id = (
     await pool.query("SELECT session_id FROM checkout.anchor ORDER BY session_id DESC LIMIT 1")

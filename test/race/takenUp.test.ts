@@ -107,16 +107,16 @@ async function resumeLate(db: Pool): Promise<boolean> {
   return isResumed;
 }
 
-test("without the version predicate a resume overwrites a concurrent advance", async () => {
+test("without the version predicate a resume overwrites an advance", async () => {
   const predicate = /AND anchor\.version = move\.version\s+AND anchor\.head = move\.head/;
   expect(await withoutGuard(pool!, [[predicate]], resumeLate)).toBe(true);
 });
 
-test("with the version predicate a resume does not overwrite a concurrent advance", async () => {
+test("with the version predicate a resume overwrites no advance", async () => {
   expect(await resumeLate(pool!)).toBe(false);
 });
 
-test("of an advance and a resume that has read already one comes about, and nothing is lost", async () => {
+test("a concurrent advance and resume lose no update", async () => {
   for (let turn = 0; turn < 8; turn += 1) {
     const from = await newest();
     const calls = [() => add(a!, 1, waybill), () => resume(b!)];
@@ -134,7 +134,7 @@ test("of an advance and a resume that has read already one comes about, and noth
   }
 });
 
-test("of two devices that take a session up at once one does, and the other asks again", async () => {
+test("one of two concurrent resumes wins; the other retries", async () => {
   const said = await together<unknown>(
     () => resume(a!),
     () => resume(b!),
@@ -143,7 +143,7 @@ test("of two devices that take a session up at once one does, and the other asks
   expect((await newest()).version).toBe(3);
 });
 
-test("a resume that is made again while its first attempt runs is answered as that", async () => {
+test("a resume retried during its first attempt shares it", async () => {
   const said = await together<unknown>(
     () => resume(a!, "once"),
     () => resume(b!, "once"),
@@ -154,7 +154,7 @@ test("a resume that is made again while its first attempt runs is answered as th
   expect((await newest()).version).toBe(3);
 });
 
-test("of two who bind one nobody's session at once one has it", async () => {
+test("one of two concurrent callers binds an anonymous session", async () => {
   const { waybill: nobodys } = await step(a!.checkout.beginCheckout, {});
   const before = (await newest()).id;
   const said = await together<unknown>(

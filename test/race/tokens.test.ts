@@ -103,7 +103,7 @@ async function meeting<T>(
 
 const FAMILY_LOCK: Guard = [/ORDER BY id FOR UPDATE/];
 
-test("without the family's lock two concurrent refreshes make two successors", async () => {
+test("without the family's lock concurrent refreshes make two successors", async () => {
   const family = await begin();
   const answers = await withoutGuard(pools[0], [FAMILY_LOCK], (db) =>
     meeting(family, 2, () =>
@@ -113,7 +113,7 @@ test("without the family's lock two concurrent refreshes make two successors", a
   expect(answers.map((answer) => answer?.outcome)).toEqual(["next", "next"]);
 });
 
-test("G2 of N refreshes at once over two replicas one makes the successor, and all get that one", async () => {
+test("G2 concurrent refreshes over two replicas share one successor", async () => {
   for (const [key, isProven] of [
     ["one key", false],
     [null, true],
@@ -133,7 +133,7 @@ test("G2 of N refreshes at once over two replicas one makes the successor, and a
   expect(told).toEqual([]);
 });
 
-test("G4 of two refreshes at once with different keys the second is a reuse, and ends the family", async () => {
+test("G4 a concurrent refresh with another key revokes the family", async () => {
   const family = await begin();
   const answers = await meeting(family, 2, () => [
     families[0].redeem(presented(family, 1, "owner")),
@@ -155,7 +155,7 @@ async function refreshDuringEnd(family: string, on: Families) {
   return (await refreshed)?.outcome;
 }
 
-test("without the family's lock a refresh revives a family that has ended", async () => {
+test("without the lock a refresh revives a revoked family", async () => {
   const family = await begin();
   const outcome = await withoutGuard(pools[0], [FAMILY_LOCK], (db) =>
     refreshDuringEnd(family, familiesOn(db)),
@@ -165,7 +165,7 @@ test("without the family's lock a refresh revives a family that has ended", asyn
   expect(later?.outcome).toBe("next");
 });
 
-test("a refresh that meets a revocation comes before it, or is refused", async () => {
+test("a refresh precedes a concurrent revocation or is refused", async () => {
   expect(await refreshDuringEnd(await begin(), families[0])).toBe("ended");
 
   const other = await begin();
@@ -179,7 +179,7 @@ test("a refresh that meets a revocation comes before it, or is refused", async (
   expect(later?.outcome).toBe("ended");
 });
 
-test("who asks for an end again, because the feed could not be told, waits until it is", async () => {
+test("a retry of an undelivered end waits until delivery", async () => {
   const feed = {
     fails: true,
     send: async (sent: readonly unknown[]) => {
@@ -200,7 +200,7 @@ test("who asks for an end again, because the feed could not be told, waits until
   expect(told).toHaveLength(1);
 });
 
-test("what identity could not deliver waits in its outbox, and is delivered by whoever looks next", async () => {
+test("the next reader delivers what waits in the outbox", async () => {
   let isAway = true;
   const sent: unknown[] = [];
   const reach = async (what: unknown) => {
@@ -230,7 +230,7 @@ test("what identity could not deliver waits in its outbox, and is delivered by w
   expect(sent).toHaveLength(2);
 });
 
-test("without the subject's lock a concurrent sign-in outlives the end of all", async () => {
+test("without the subject's lock a sign-in survives ending all", async () => {
   const family = newFamily();
   await gate.query("BEGIN");
   // The sign-in reads before the end commits, and the end has read before the sign-in commits.
@@ -244,7 +244,7 @@ test("without the subject's lock a concurrent sign-in outlives the end of all", 
   expect(answer?.outcome).toBe("next");
 });
 
-test("G7 a sign-in that is under way when all sign-ins of its subject end is refused", async () => {
+test("G7 ending all sign-ins refuses a concurrent sign-in", async () => {
   const family = newFamily();
   await gate.query("BEGIN");
   await lockSubject(gate, family.subject);
@@ -267,13 +267,13 @@ async function firstUses(id: string, [one, other]: readonly [Pool, Pool]): Promi
   return (await Promise.all(uses)).filter((first) => first).length;
 }
 
-test("without the row count two replicas each have a first use", async () => {
+test("without the row count there are two first uses", async () => {
   const guard: Guard = [/DO NOTHING/, "DO UPDATE SET expires_at = excluded.expires_at"];
   const firsts = withoutGuard(pools[0], [guard], (db) => firstUses("unguarded", [db, db]));
   expect(await firsts).toBe(2);
 });
 
-test("P2 of many uses of one thing at once, over two replicas, one is the first", async () => {
+test("P2 one of many concurrent uses is first", async () => {
   expect(await firstUses("id", pools)).toBe(1);
   const spending = new Spending(pools[0]);
   expect(await spending.once("id", 60)).toBe(false);
@@ -282,7 +282,7 @@ test("P2 of many uses of one thing at once, over two replicas, one is the first"
 
 const schedule = { algorithm: "EdDSA", rotateS: 1e6, accessKeepS: 1e6, refreshKeepS: 1e6 } as const;
 
-test("replicas that start at once make one key of each use", async () => {
+test("replicas that start together create one key per use", async () => {
   await gate.query("DELETE FROM token.signing_key");
   const wrap = wrapping(randomBytes(32));
   const replicas = pools.flatMap((pool) =>
@@ -293,7 +293,7 @@ test("replicas that start at once make one key of each use", async () => {
   expect(new Set(replicas.map((keys) => keys.current("refresh").id)).size).toBe(1);
 });
 
-test("a refresh token of a key that another replica has made is known at once", async () => {
+test("another replica's new refresh key is known at once", async () => {
   await gate.query("DELETE FROM token.signing_key");
   const wrap = wrapping(randomBytes(32));
   const keys = new SigningKeys(pools[0], wrap, { ...schedule, publishS: 0 });
@@ -310,7 +310,7 @@ test("a refresh token of a key that another replica has made is known at once", 
   expect(await keys.refreshKey(keys.current("access").id)).toBeUndefined();
 });
 
-test("a key that cannot be looked up is not taken for one that does not exist", async () => {
+test("a failed key look-up is not cached as missing", async () => {
   await gate.query("DELETE FROM token.signing_key");
   const wrap = wrapping(randomBytes(32));
   const maker = new SigningKeys(pools[0], wrap, { ...schedule, publishS: 0 });
@@ -340,7 +340,7 @@ test("a key that cannot be looked up is not taken for one that does not exist", 
   await way.close();
 });
 
-test("a key that signs before caches know it fails calls; one that is published before does not", async () => {
+test("a signing key must be published before it signs", async () => {
   const wrap = wrapping(randomBytes(32));
   for (const [publishS, isRefused] of [
     [0, true],
@@ -383,7 +383,7 @@ const revocation = () => ({
   kind: "family" as const,
 });
 
-test("without the feed's row lock a reader misses a revocation that commits late", async () => {
+test("without the lock a reader misses a late commit", async () => {
   const { number: start } = await readRevocations(pools[0], 0n);
   await gate.query(`CREATE SEQUENCE feed_sequence START ${start + 1n}`);
   const head: Guard = [
@@ -401,7 +401,7 @@ test("without the feed's row lock a reader misses a revocation that commits late
   await gate.query("DROP SEQUENCE feed_sequence; UPDATE keys.feed SET number = number + 2");
 });
 
-test("X4 the feed's numbers appear in order: who has read one has read all before it", async () => {
+test("X4 feed numbers become visible in order", async () => {
   await gate.query("BEGIN");
   const { number: start } = await readRevocations(pools[0], 0n);
   await insertRevocations(gate, [revocation()]);
@@ -420,7 +420,7 @@ test("X4 the feed's numbers appear in order: who has read one has read all befor
   expect((await readRevocations(pools[0], number)).rows).toHaveLength(1);
 });
 
-test("what one key service puts on the feed wakes the watchers of another, also after a broken connection", async () => {
+test("a feed entry wakes watchers of another key service", async () => {
   const log = createLog("silent");
   // It never wakes by itself.
   const other = revocationsFeed(pools[1], 2 ** 30);
@@ -445,7 +445,7 @@ test("what one key service puts on the feed wakes the watchers of another, also 
   other.close();
 });
 
-test("attempts at once over two replicas are all counted", async () => {
+test("concurrent attempts over two replicas are all counted", async () => {
   const attempts = [new Attempts(pools[0]), new Attempts(pools[1])] as const;
   const made = await Promise.all(
     Array.from({ length: 20 }, (_, n) =>

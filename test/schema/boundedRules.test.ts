@@ -43,8 +43,8 @@ function violationsOf(read: Decode, name: string, init: Record<string, unknown>)
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
 const texts = (count: number) => numbers(count).map(String);
 
-describe("R2 what rules look at is bounded", () => {
-  test("every list and map below a rule in CEL, before it is decoded", () => {
+describe("R2 bounds the elements that constraints evaluate", () => {
+  test("in every list below a CEL rule, before decoding", () => {
     let decoded = 0;
     const read = readerOf("Compared", () => {
       decoded += 1;
@@ -68,7 +68,7 @@ describe("R2 what rules look at is bounded", () => {
     expect(decoded).toBe(2);
   });
 
-  test("all elements of a message together, where lists are nested", () => {
+  test("across nested lists of one message", () => {
     const read = readerOf("Compared");
     const rows = (count: number) => numbers(count).map(() => ({ cells: texts(20) }));
     expect(violationsOf(read, "Compared", { rows: rows(476) })).toEqual([]);
@@ -77,7 +77,7 @@ describe("R2 what rules look at is bounded", () => {
     ]);
   });
 
-  test("evaluation of a message with many elements ends at the first violation", () => {
+  test("and stops at a large message's first violation", () => {
     const read = readerOf("Forms");
     const least = { textValue: "abc", node: { name: "n" }, choice: { case: "aText", value: "x" } };
     const bad = (count: number) => ({
@@ -91,7 +91,7 @@ describe("R2 what rules look at is bounded", () => {
   });
 });
 
-test("R8 a rule that cannot be evaluated on a message refuses it", () => {
+test("R8 a rule that fails to evaluate refuses the message", () => {
   const read = readerOf("Divided");
   expect(violationsOf(read, "Divided", { by: 1 })).toEqual([]);
   expect(violationsOf(read, "Divided", { by: 11 })).toEqual([": must be less than ten"]);
@@ -100,11 +100,11 @@ test("R8 a rule that cannot be evaluated on a message refuses it", () => {
   ]);
 });
 
-test("a rule that cannot be compiled is refused at start", () => {
+test("a rule that cannot compile is refused at startup", () => {
   expect(() => readerOf("Misspelt")).toThrow(/Misspelt: a constraint cannot be compiled/);
 });
 
-test("types that contain each other are refused at start, where their constraints would be lost", () => {
+test("recursive types with constraints are refused at startup", () => {
   const person = typeOf("Person");
   const nested = create(person, { household: { person: { name: "abcdef" } } });
   const bytes = toBinary(person, nested);

@@ -83,10 +83,10 @@ function violationsOf(read: Decode, init: Record<string, unknown>): string[] {
   }
 }
 
-describe("code that ts-proto generates is read and checked", () => {
+describe("reads and checks code that ts-proto generates", () => {
   test.each([
-    ["with this project's own options", OWN_OPTIONS],
-    ["with the options that the README names", READABLE],
+    ["with this project's options", OWN_OPTIONS],
+    ["with the README's options", READABLE],
     ["with times as messages", [...READABLE, "useDate=false"]],
     ["with times as text", [...READABLE, "useDate=string"]],
     ["with times as Temporal.Instant", [...READABLE, "useDate=temporal"]],
@@ -112,7 +112,7 @@ describe("code that ts-proto generates is read and checked", () => {
   });
 });
 
-test("generated code that a view cannot show is refused, by the field", async () => {
+test("names the field that a view cannot read", async () => {
   const { Forms } = await forms.generate([...READABLE, "useNullAsOptional=true"]);
   const { registry } = forms.contract;
   expect(() => requestReader(registry, message, (bytes) => Forms!.decode(bytes))).toThrow(/`json`/);

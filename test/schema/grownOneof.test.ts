@@ -108,7 +108,7 @@ const leadTo = (...programs: Program[]) =>
   frontProxy.leadTo(programs.map((program) => running.get(program)!.address));
 
 test.each(["carried", "anchored"] as const)(
-  "a oneof grows a branch while old, current and next replicas serve the same %s sessions: nothing is lost",
+  "three releases serve %s sessions while a oneof grows",
   async (mode) => {
     for (const program of PROGRAMS) await start(program, mode);
     await leadTo(...PROGRAMS);

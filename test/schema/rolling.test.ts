@@ -35,7 +35,7 @@ afterAll(async () => {
   for (const { server } of replicas) await server.drain();
 });
 
-test("old, current and next replicas serve the same sessions, and nothing that one wrote is lost", async () => {
+test("three releases share sessions and lose no field", async () => {
   const random = seededRandom();
   const clients = makeClients(frontProxy.target, { withJar: false });
   const landed = new Set<string>();
@@ -64,7 +64,7 @@ test("old, current and next replicas serve the same sessions, and nothing that o
   clients.close();
 });
 
-test("the anomaly: a new branch of a oneof that an old program does not know overrides what it sets", async () => {
+test("anomaly: an old program overrides an unknown oneof branch", async () => {
   const grown = await compile<State>(OLD.replace("int32 b = 11;", "int32 b = 11; string c = 12;"));
   const next = grown.codec.create();
   next["choice"] = { $case: "c", value: "new" };
@@ -75,7 +75,7 @@ test("the anomaly: a new branch of a oneof that an old program does not know ove
   expect(read["choice"]).toEqual({ $case: "c", value: "new" });
 });
 
-test("a state of an older revision is upgraded, step by step; one of a newer is refused by its name", async () => {
+test("an older revision is upgraded, a newer one refused", async () => {
   const upgrades: Upgrades = {
     1: upgrade(codecs.old, codecs.current, (old) => ({
       ...codecs.current.decode(codecs.old.encode(old).finish()),

@@ -24,7 +24,7 @@ test.each<[string, (state: string) => string]>([
     (state) => state.replace("string name = 1;", "string name = 1; string more = 9;"),
   ],
   [
-    "a new field within",
+    "a new nested field",
     (state) => state.replace("int32 size = 1;", "int32 size = 1; int32 w = 2;"),
   ],
   [
@@ -37,15 +37,11 @@ test.each<[string, (state: string) => string]>([
 });
 
 test.each<[string, (state: string) => string, string]>([
-  [
-    "a field that is gone",
-    (state) => state.replace("string name = 1;", ""),
-    "State.name (1) is gone",
-  ],
+  ["a removed field", (state) => state.replace("string name = 1;", ""), "State.name (1) is gone"],
   ["another type", (state) => state.replace("string name", "int32 name"), "State.name was"],
   ["a list", (state) => state.replace("Part part = 2", "repeated Part part = 2"), "is list of"],
   [
-    "a field that is gone within",
+    "a removed nested field",
     (state) => state.replace("int32 size = 1;", ""),
     "Part.size (1) is gone",
   ],
@@ -55,7 +51,7 @@ test.each<[string, (state: string) => string, string]>([
     "State.choice has a new branch, c",
   ],
   [
-    "a field that goes into a oneof",
+    "a field moved into a oneof",
     (state) =>
       state
         .replace("string name = 1;", "")

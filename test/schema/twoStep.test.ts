@@ -95,7 +95,7 @@ afterAll(async () => {
   await keys?.close();
 });
 
-test("a newer revision is sealed once every replica reads it, and until then both serve the same sessions", async () => {
+test("seals a newer revision once every replica reads it", async () => {
   const old = await start(1);
   const next = await start(2);
   let { waybill } = await step(next.clients.checkout.beginCheckout, {});
@@ -133,7 +133,7 @@ test("a newer revision is sealed once every replica reads it, and until then bot
   await stop(back);
 });
 
-test("without a way down nothing is sealed while an older replica serves", async () => {
+test("without a downgrade an older replica blocks all seals", async () => {
   const old = await start(1);
   const next = await start(2, {});
   const { waybill } = await step(old.clients.checkout.beginCheckout, {});

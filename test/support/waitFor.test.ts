@@ -14,7 +14,7 @@ test("returns the first truthy result", async () => {
 test.each([
   ["never holds", () => false],
   ["hangs", () => new Promise<void>(() => {})],
-])("fails after its limit where the check %s, and names the event", async (_, check) => {
+])("fails at its limit when the check %s", async (_, check) => {
   await expect(waitFor<unknown>("the impossible", check, 30)).rejects.toThrow(
     "waited 30 ms for the impossible",
   );

@@ -32,7 +32,7 @@ const CONTRACT = {
   absoluteS: 86_400,
 };
 
-describe.each(FILES)("%s: what was ever shipped is opened for good", (file) => {
+describe.each(FILES)("%s: released vectors open", (file) => {
   const vectors = JSON.parse(readFileSync(join(import.meta.dirname, file), "utf8")) as Vector[];
 
   test.each(vectors)("$name", async (vector) => {
@@ -70,7 +70,7 @@ describe.each(FILES)("%s: what was ever shipped is opened for good", (file) => {
   });
 });
 
-describe("a state that an earlier program sealed opens in any encoding:", () => {
+describe("an earlier program's state opens in any encoding:", () => {
   const key = { id: "dmVjdG9yczE", state: "active" as const, key: Buffer.alloc(32, 7) };
   const ring = fixedRing({ audience: "session", version: 1, keys: [key] });
   const sessions = new Sessions(CONTRACT, SessionState, ring);
@@ -88,14 +88,11 @@ describe("a state that an earlier program sealed opens in any encoding:", () => 
 
   // strictScan refuses these from a caller.
   test.each([
-    ["as this program seals it", ""],
+    ["as this program writes it", ""],
     ["with its value set twice", `0a00${json.toString("hex")}`],
     ["with a known field in another wire type", `0807${json.toString("hex")}`],
-    ["with a tag longer than it needs", `8a00${json.subarray(1).toString("hex")}`],
-    [
-      "with unknown fields beyond a request's",
-      `c20cc03e${"78".repeat(8000)}${json.toString("hex")}`,
-    ],
+    ["with a tag longer than necessary", `8a00${json.subarray(1).toString("hex")}`],
+    ["with many unknown fields", `c20cc03e${"78".repeat(8000)}${json.toString("hex")}`],
   ])("%s", async (_name, hex) => {
     expect(await opened(hex === "" ? json : Buffer.from(hex, "hex"))).toMatchObject(expected);
   });

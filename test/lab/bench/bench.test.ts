@@ -23,77 +23,72 @@ const bench = (...args: string[]) =>
     ...{ cwd: PROJECT, env, encoding: "utf8" },
   });
 
-test.skipIf(!hasTools)(
-  "every way to keep sessions has its figures or is named as left out, and the report shows them (needs Go)",
-  () => {
-    const json = join(folder, "results.json");
-    const run = bench(
-      "call",
-      "--quick",
-      "--rounds=1",
-      "--calls=100",
-      `--json=${json}`,
-      `--report=${folder}`,
-    );
-    expect(run.stderr).toContain("round 1 of 1");
-    expect(run.status, run.stderr).toBe(0);
-    const { parts } = JSON.parse(readFileSync(json, "utf8")) as { parts: Part[] };
-    expect(parts.map(({ suite }) => suite)).toEqual(["call"]);
-    const [{ tables, goals, leftOut, plots, circumstances }] = parts as [Part];
-    expect(circumstances).toMatchObject({ isQuick: true, rounds: 1 });
+test.skipIf(!hasTools)("every design has figures or a skip reason (needs Go)", () => {
+  const json = join(folder, "results.json");
+  const run = bench(
+    "call",
+    "--quick",
+    "--rounds=1",
+    "--calls=100",
+    `--json=${json}`,
+    `--report=${folder}`,
+  );
+  expect(run.stderr).toContain("round 1 of 1");
+  expect(run.status, run.stderr).toBe(0);
+  const { parts } = JSON.parse(readFileSync(json, "utf8")) as { parts: Part[] };
+  expect(parts.map(({ suite }) => suite)).toEqual(["call"]);
+  const [{ tables, goals, leftOut, plots, circumstances }] = parts as [Part];
+  expect(circumstances).toMatchObject({ isQuick: true, rounds: 1 });
 
-    const hasRedis = !leftOut.some(({ what }) => what === "Redis");
-    expect(tables).toHaveLength(3);
-    for (const { rows } of tables) {
-      const names = rows.map(({ name }) => name);
-      const { spilled, ...others } = NAMES;
-      expect(names).toEqual(expect.arrayContaining(Object.values(others)));
-      expect(names).not.toContain(spilled);
-      for (const stem of ["fair floor", "Waybill, carried", "Redis", "Postgres"]) {
-        if (stem === "Redis" && !hasRedis) continue;
-        for (const method of ["read", "advance"]) {
-          expect(names.some((name) => name.startsWith(`${stem}: ${method}`))).toBe(true);
-        }
+  const hasRedis = !leftOut.some(({ what }) => what === "Redis");
+  expect(tables).toHaveLength(3);
+  for (const { rows } of tables) {
+    const names = rows.map(({ name }) => name);
+    const { spilled, ...others } = NAMES;
+    expect(names).toEqual(expect.arrayContaining(Object.values(others)));
+    expect(names).not.toContain(spilled);
+    for (const stem of ["fair floor", "Waybill, carried", "Redis", "Postgres"]) {
+      if (stem === "Redis" && !hasRedis) continue;
+      for (const method of ["read", "advance"]) {
+        expect(names.some((name) => name.startsWith(`${stem}: ${method}`))).toBe(true);
       }
     }
-    const [saturated, paced, wire] = tables as [
-      Part["tables"][0],
-      Part["tables"][0],
-      Part["tables"][0],
-    ];
-    for (const { name, figures } of [...saturated.rows, ...paced.rows]) {
-      expect(Object.keys(figures), name).toEqual(
-        expect.arrayContaining(["rate", "p50", "p99", "CPU", "service", "memory"]),
-      );
-    }
-    for (const { name, figures } of wire.rows) {
-      expect(figures["client"]?.median, name).toBeGreaterThan(0);
-      const keeps = /^(Redis|Postgres|Waybill, anchored)/.test(name);
-      expect("store" in figures, name).toBe(keeps);
-    }
-    expect(goals).toHaveLength(hasRedis ? 12 : 4);
-    for (const { name, atMost, atLeast, figure, isMet } of goals) {
-      const aims = [atMost, atLeast].filter((each) => each !== undefined);
-      expect(aims, name).toHaveLength(1);
-      expect(isMet).toBe(
-        atMost !== undefined ? figure.median <= atMost : figure.median >= atLeast!,
-      );
-    }
+  }
+  const [saturated, paced, wire] = tables as [
+    Part["tables"][0],
+    Part["tables"][0],
+    Part["tables"][0],
+  ];
+  for (const { name, figures } of [...saturated.rows, ...paced.rows]) {
+    expect(Object.keys(figures), name).toEqual(
+      expect.arrayContaining(["rate", "p50", "p99", "CPU", "service", "memory"]),
+    );
+  }
+  for (const { name, figures } of wire.rows) {
+    expect(figures["client"]?.median, name).toBeGreaterThan(0);
+    const keeps = /^(Redis|Postgres|Waybill, anchored)/.test(name);
+    expect("store" in figures, name).toBe(keeps);
+  }
+  expect(goals).toHaveLength(hasRedis ? 12 : 4);
+  for (const { name, atMost, atLeast, figure, isMet } of goals) {
+    const aims = [atMost, atLeast].filter((each) => each !== undefined);
+    expect(aims, name).toHaveLength(1);
+    expect(isMet).toBe(atMost !== undefined ? figure.median <= atMost : figure.median >= atLeast!);
+  }
 
-    const report = readFileSync(join(folder, "REPORT.md"), "utf8");
-    for (const { name, isMet } of goals) {
-      const [line] = report.split("\n").filter((each) => each.startsWith(`| ${name} |`));
-      expect(line).toContain(isMet ? "| met |" : "| **missed** |");
-    }
-    const pictures = [...report.matchAll(/!\[[^\]]+\]\(([^)]+)\)/g)].map(([, path]) => path!);
-    expect(pictures).toHaveLength(plots.length);
-    for (const picture of pictures) {
-      expect(existsSync(join(folder, picture))).toBe(true);
-      // Node has no parser of XML; Python is there for Envoy.
-      execFileSync("python3", ["-c", WELL_FORMED, join(folder, picture)]);
-    }
-  },
-);
+  const report = readFileSync(join(folder, "REPORT.md"), "utf8");
+  for (const { name, isMet } of goals) {
+    const [line] = report.split("\n").filter((each) => each.startsWith(`| ${name} |`));
+    expect(line).toContain(isMet ? "| met |" : "| **missed** |");
+  }
+  const pictures = [...report.matchAll(/!\[[^\]]+\]\(([^)]+)\)/g)].map(([, path]) => path!);
+  expect(pictures).toHaveLength(plots.length);
+  for (const picture of pictures) {
+    expect(existsSync(join(folder, picture))).toBe(true);
+    // Node has no parser of XML; Python is there for Envoy.
+    execFileSync("python3", ["-c", WELL_FORMED, join(folder, picture)]);
+  }
+});
 
 const WELL_FORMED = `
 import sys, xml.dom.minidom
@@ -101,43 +96,40 @@ root = xml.dom.minidom.parse(sys.argv[1]).documentElement
 assert root.tagName == "svg" and root.getElementsByTagName("path"), root.tagName
 `;
 
-test.skipIf(!hasTools)(
-  "the caches are measured at the share of hits that is said, and answer nothing that is too old (needs Go)",
-  () => {
-    const json = join(folder, "cache.json");
-    const run = bench("cache", "--quick", "--rounds=1", "--calls=100", `--json=${json}`);
-    expect(run.status, run.stderr).toBe(0);
-    expect(run.stdout).toMatch(/SEED=\d+/);
-    const { parts } = JSON.parse(readFileSync(json, "utf8")) as { parts: Part[] };
-    const [{ tables, goals }] = parts as [Part];
-    const [front, single, client, , changing] = tables as [
-      ...[Part["tables"][0], Part["tables"][0], Part["tables"][0]],
-      ...[Part["tables"][0], Part["tables"][0]],
-    ];
-    for (const { name, figures } of [...front.rows, ...single.rows, ...client.rows]) {
-      expect(Object.keys(figures), name).toEqual(
-        expect.arrayContaining(["rate", "p50", "p99", "CPU", "service", "Postgres", "memory"]),
-      );
+test.skipIf(!hasTools)("caches keep the stated hit ratio, never stale (needs Go)", () => {
+  const json = join(folder, "cache.json");
+  const run = bench("cache", "--quick", "--rounds=1", "--calls=100", `--json=${json}`);
+  expect(run.status, run.stderr).toBe(0);
+  expect(run.stdout).toMatch(/SEED=\d+/);
+  const { parts } = JSON.parse(readFileSync(json, "utf8")) as { parts: Part[] };
+  const [{ tables, goals }] = parts as [Part];
+  const [front, single, client, , changing] = tables as [
+    ...[Part["tables"][0], Part["tables"][0], Part["tables"][0]],
+    ...[Part["tables"][0], Part["tables"][0]],
+  ];
+  for (const { name, figures } of [...front.rows, ...single.rows, ...client.rows]) {
+    expect(Object.keys(figures), name).toEqual(
+      expect.arrayContaining(["rate", "p50", "p99", "CPU", "service", "Postgres", "memory"]),
+    );
+  }
+  const hits = (rows: typeof front.rows, by: string) =>
+    rows.map(({ figures }) => figures[`hits of the ${by}`]?.median);
+  expect(hits(front.rows, "service")).toEqual([0, 0, 0, 50, 0, 90, 0, 99]);
+  expect(hits(single.rows, "service")).toEqual([0, 90]);
+  expect(hits(client.rows, "service")).toEqual([0, 0, 90, 0, 0, 0]);
+  const none = undefined;
+  expect(hits(client.rows, "client")).toEqual([none, 90, none, 90, none, 90]);
+  for (const { name, figures } of changing.rows) {
+    for (const each of ["reads", "kept", "compared", "of them kept"]) {
+      expect(figures[each]?.median, `${name}: ${each}`).toBeGreaterThan(0);
     }
-    const hits = (rows: typeof front.rows, by: string) =>
-      rows.map(({ figures }) => figures[`hits of the ${by}`]?.median);
-    expect(hits(front.rows, "service")).toEqual([0, 0, 0, 50, 0, 90, 0, 99]);
-    expect(hits(single.rows, "service")).toEqual([0, 90]);
-    expect(hits(client.rows, "service")).toEqual([0, 0, 90, 0, 0, 0]);
-    const none = undefined;
-    expect(hits(client.rows, "client")).toEqual([none, 90, none, 90, none, 90]);
-    for (const { name, figures } of changing.rows) {
-      for (const each of ["reads", "kept", "compared", "of them kept"]) {
-        expect(figures[each]?.median, `${name}: ${each}`).toBeGreaterThan(0);
-      }
-      expect(figures["older"]?.median, name).toBe(0);
-      expect(figures["different"]?.median, name).toBe(0);
-    }
-    expect(goals.map(({ atLeast, atMost }) => atLeast ?? atMost)).toEqual([5, 5, 0, 0]);
-  },
-);
+    expect(figures["older"]?.median, name).toBe(0);
+    expect(figures["different"]?.median, name).toBe(0);
+  }
+  expect(goals.map(({ atLeast, atMost }) => atLeast ?? atMost)).toEqual([5, 5, 0, 0]);
+});
 
-test.skipIf(!hasTools)("a call that fails fails the run (needs Go)", async () => {
+test.skipIf(!hasTools)("a failed call fails the run (needs Go)", async () => {
   const peer = await startPeer("jose", { key: Buffer.alloc(32).toString("base64url") });
   const call = { target: peer.address, method: "waybill.bench.v1.CarriedService/Advance" };
   const metadata = [{ session: "no session of its own" }];
@@ -146,7 +138,7 @@ test.skipIf(!hasTools)("a call that fails fails the run (needs Go)", async () =>
   await peer.end();
 });
 
-test("a quick run leaves the project's report alone", () => {
+test("a quick run does not change the project's report", () => {
   const files = () =>
     globSync("{REPORT.md,report/*}", { cwd: import.meta.dirname }).map(
       (file) => `${file} ${statSync(join(import.meta.dirname, file)).mtimeMs}`,
@@ -158,7 +150,7 @@ test("a quick run leaves the project's report alone", () => {
   expect(files()).toEqual(before);
 });
 
-test("words that are off are refused with what was expected", () => {
+test("wrong arguments are refused with the expected form", () => {
   const suite = bench("calll");
   expect(suite.status).toBe(2);
   expect(suite.stderr).toContain("there is no suite calll: expected some of call, ");

@@ -35,8 +35,8 @@ const stale: Outcome = { kind: "refused", reason: "WAYBILL_STALE" };
 const ended: Outcome = { kind: "refused", reason: "WAYBILL_ENDED" };
 const unknown: Outcome = { kind: "unknown" };
 
-describe("a history is believed", () => {
-  test("in which one of two at once wins", () => {
+describe("accepts a history", () => {
+  test("in which one of two concurrent calls wins", () => {
     expect(
       faults([
         [2, 9, advance(1, "x"), ok(2)],
@@ -44,7 +44,7 @@ describe("a history is believed", () => {
       ]),
     ).toBe(0);
   });
-  test("in which what is unknown happened, later than anybody waited", () => {
+  test("in which an unknown outcome happened later", () => {
     expect(
       faults([
         [2, 3, advance(1, "x"), unknown],
@@ -59,11 +59,11 @@ describe("a history is believed", () => {
       ]),
     ).toBe(0);
   });
-  test("in which an order is there whose placing is unknown, and in which it is not", () => {
+  test("in which an order's outcome is unknown", () => {
     expect(faults([[2, 3, place(1), unknown]], 1)).toBe(0);
     expect(faults([[2, 3, place(1), unknown]], 0)).toBe(0);
   });
-  test("in which a call that happened is stale when it is made again, for another went on", () => {
+  test("in which a retry is stale after an advance", () => {
     const served: Outcome = { kind: "refused", reason: "WAYBILL_STALE", served: true };
     const calls: Parameters<typeof faults>[0] = [[2, 9, advance(1, "x"), served]];
     expect(faults([...calls, [4, 5, resume, ok(3, "x")]])).toBe(0);
@@ -73,7 +73,7 @@ describe("a history is believed", () => {
     expect(faults(calls)).toBe(1);
     expect(faults([...calls, [10, 11, resume, ok(3, "x")]])).toBe(1);
   });
-  test("in which a resume was made twice, because another call went on between its attempts", () => {
+  test("in which a resume happened twice around another call", () => {
     expect(
       faults([
         [2, 9, resume, ok(4, "0")],
@@ -100,8 +100,8 @@ describe("a history is believed", () => {
   });
 });
 
-describe("a history is refuted", () => {
-  test("in which two win", () => {
+describe("refutes a history", () => {
+  test("in which two concurrent calls win", () => {
     expect(
       faults([
         [2, 9, advance(1, "x"), ok(2)],
@@ -117,7 +117,7 @@ describe("a history is refuted", () => {
       ]),
     ).toBe(1);
   });
-  test("in which what was refused has happened", () => {
+  test("in which a refused call took effect", () => {
     expect(
       faults([
         [2, 3, advance(1, "x"), stale],
@@ -126,7 +126,7 @@ describe("a history is refuted", () => {
     ).toBe(1);
     expect(faults([[2, 3, advance(1, "x"), stale]])).toBe(1);
   });
-  test("in which something happened before it was asked for", () => {
+  test("in which an effect precedes its call", () => {
     expect(
       faults([
         [2, 3, resume, ok(3, "x")],
@@ -134,7 +134,7 @@ describe("a history is refuted", () => {
       ]),
     ).toBe(1);
   });
-  test("in which an acknowledged order is not there, is there twice, or was refused", () => {
+  test("in which an order is missing or duplicate", () => {
     expect(faults([[2, 3, place(1), ok(2)]], 0)).toBe(1);
     expect(faults([[2, 3, place(1), ok(2)]], 2)).toBe(1);
     expect(
@@ -155,7 +155,7 @@ describe("a history is refuted", () => {
       ]),
     ).toBe(1);
   });
-  test("in which a resume did more than that", () => {
+  test("in which a resume changed the state", () => {
     expect(
       faults([
         [2, 9, resume, ok(6, "0")],
@@ -170,25 +170,25 @@ describe("a history is refuted", () => {
       ]),
     ).toBe(1);
   });
-  test("with an answer that no promise allows for", () => {
+  test("with a response that no guarantee permits", () => {
     expect(faults([[2, 3, advance(1, "x"), { kind: "refused", reason: "INTERNAL" }]])).toBe(1);
   });
 });
 
-describe("many calls of unknown outcome, and the search still ends", () => {
+describe("ends its search of many unknown outcomes", () => {
   const resumes = Array.from({ length: 16 }, (_, index): [number, number, Call, Outcome] => [
     2 + index,
     3 + index,
     resume,
     unknown,
   ]);
-  test("resumes, each of which may have been done twice", () => {
+  test("of resumes that may each have happened twice", () => {
     // And the last one once before it was answered.
     const last = (version: number) => faults([...resumes, [20, 21, resume, ok(version, "0")]]);
     expect(last(35)).toBe(0);
     expect(last(36)).toBe(1);
   });
-  test("advances, each of which may have been the one that went on", () => {
+  test("of advances that may each have won", () => {
     const rivals = Array.from({ length: 12 }, (_, index): [number, number, Call, Outcome][] => [
       [2 + index, 3 + index, advance(1 + index, `x${index}`), unknown],
       [2 + index, 3 + index, advance(1 + index, `y${index}`), unknown],

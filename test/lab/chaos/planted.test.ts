@@ -103,7 +103,7 @@ const usual = (...[db, schema, replica]: ConstructorParameters<typeof Anchors>) 
   new Anchors(db, schema, replica);
 const answers = new SavedResponses("session", savedRing);
 
-test("with every guard in its place no history is refuted", async () => {
+test("accepts the histories of a program with every guard", async () => {
   expect(await observe(usual, answers)).toBe(0);
 });
 
@@ -119,6 +119,6 @@ test.each([
     (...made: ConstructorParameters<typeof Anchors>) => new Afterwards(...made),
     answers,
   ],
-] as const)("a planted bug is found: %s", async (_, makeAnchors, its) => {
+] as const)("finds a planted bug: %s", async (_, makeAnchors, its) => {
   expect(await observe(makeAnchors, its)).toBeGreaterThan(0);
 });

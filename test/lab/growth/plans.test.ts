@@ -57,7 +57,7 @@ class Planner implements Db {
   }
 }
 
-test("the test would see a scan", async () => {
+test("the test detects a table scan", async () => {
   const planner = new Planner();
   await planner.query('SELECT FROM checkout."order" WHERE content = $1::bytea', [Buffer.alloc(32)]);
   expect(planner.plans.map(scanned)).toEqual([["checkout.order"], ["checkout.order"]]);
@@ -83,7 +83,7 @@ function sources(): string[] {
     .filter((path) => path.endsWith(".ts") && !path.endsWith(".test.ts"));
 }
 
-test("every statement is planned here, or it is said why no call waits for it", async () => {
+test("every statement is planned or exempt with reason", async () => {
   const known = new Set<unknown>([...Object.values(HOT).map(({ of }) => of), ...NOT_HOT.keys()]);
   const found = new Set<unknown>();
   const missing: string[] = [];
@@ -98,7 +98,7 @@ test("every statement is planned here, or it is said why no call waits for it", 
   expect(found).toEqual(known);
 });
 
-test("statements are in files of their own, or it is said what else a file asks Postgres for", () => {
+test("every statement has a file or an exemption", () => {
   const asking = sources().filter(
     (path) => !path.includes("/sql/") && /\.query\b/.test(readFileSync(join(ROOT, path), "utf8")),
   );

@@ -155,12 +155,12 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "a group's advances": hot(advanceAnchors, "checkout", "r", moves),
   "one advance": hot(advanceAnchors, "checkout", "r", moves.slice(0, 1)),
   "a group's advances for another service": hot(advanceAnchors, "checkout", "r", moves, "catalog"),
-  "what a stream's caller is behind no more": hot(deleteSavedResponses, "checkout", moves),
-  "what a stream's caller has missed": hot(readSavedResponses, "checkout", id, 2, 20),
+  "a stream's acknowledged responses": hot(deleteSavedResponses, "checkout", moves),
+  "a stream's missed responses": hot(readSavedResponses, "checkout", id, 2, 20),
   "a group's begins": hot(insertAnchors, "checkout", "r", begun),
-  "a line of an advance": hot(readAdvance, "checkout", id, 2),
+  "an advance by version": hot(readAdvance, "checkout", id, 2),
   "a spilled state": hot(readSpill, "checkout", id, bytes),
-  "a state to be spilled": hot(
+  "a new spilled state": hot(
     insertSpill,
     "checkout",
     { sessionId: id, address: bytes, content: bytes },
@@ -193,7 +193,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
     }),
     "catalog.feed",
   ),
-  "what has changed of products": mayScan(hot(readChanges, 9_990n), "catalog.feed"),
+  "changes of products": mayScan(hot(readChanges, 9_990n), "catalog.feed"),
   "a list of products": hot(
     listProducts,
     everything,
@@ -203,7 +203,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
   ),
   "products by title": hot(listProducts, everything, byTitle, undefined, 26),
   "a later page of products": hot(listProducts, everything, byTitle, { value: "M", id: 7n }, 26),
-  "products by price, dearest first": hot(
+  "products by descending price": hot(
     listProducts,
     everything,
     { column: "price_cents", descending: true },
@@ -230,24 +230,28 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "a user's new secret": hot(updateRow, '"user"', id, "1", { secret_hash: "" }, true),
   "a secret's new hash": hot(upgradeSecretHash, id, "", ""),
   // As many as a system has services, and all of them are asked for.
-  "what users are granted": mayScan(hot(readGrantedToUsers), "identity.scope", "identity.audience"),
+  "scopes and audiences granted to users": mayScan(
+    hot(readGrantedToUsers),
+    "identity.scope",
+    "identity.audience",
+  ),
   "an issuer": hot(readIssuer, "https://7.example"),
-  "an attempt to sign in": hot(
+  "a sign-in attempt": hot(
     countAttempts,
     [1, 2, 3].map((nth) => ({ key: Buffer.alloc(32, nth), windowS: 60 })),
     bytes,
   ),
-  "an attempt that succeeded": hot(
+  "a successful sign-in attempt": hot(
     refundAttempts,
     [1, 2, 3].map((nth) => Buffer.alloc(32, nth)),
     bytes,
   ),
-  "a subject that ends": hot(identityLeft.insertOutbox, {
+  "an ended subject": hot(identityLeft.insertOutbox, {
     id: shorts[0]!,
     subject: "users/1",
     epoch: 2,
   }),
-  "subjects whose end was heard of": hot(identityDelivered.deleteOutbox, shorts),
+  "delivered ends of subjects": hot(identityDelivered.deleteOutbox, shorts),
 
   "a sign-in": hot(insertFamily, family, 60, 60),
   "the lock of a subject": hot(lockSubject, "users/1"),
@@ -260,21 +264,21 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "the end of a sign-in": hot(endFamilies, "users/1", { only: id }, "signedOut"),
   "the end of the other sign-ins": hot(endFamilies, "users/1", { except: id }, "signedOut"),
   "the end of all sign-ins": hot(endSubject, "users/1", 2),
-  "sign-ins that end": hot(
+  "ended sign-ins": hot(
     tokenOutbox.insertOutbox,
     shorts.map((each, at) => ({ id: each, family: ids[at]! })),
   ),
-  "a sign-in whose end waits": hot(tokenOutbox.readOutboxOf, id),
-  "sign-ins whose end was heard of": hot(tokenOutbox.deleteOutbox, shorts),
-  "what is used once": hot(
+  "an undelivered end of a sign-in": hot(tokenOutbox.readOutboxOf, id),
+  "delivered ends of sign-ins": hot(tokenOutbox.deleteOutbox, shorts),
+  "single-use tokens": hot(
     spend,
     shorts.map((digest) => ({ digest, lifeS: 60 })),
   ),
   "a client's grants": hot(takeGrants, "serviceAccounts/a-7", 10, 6000),
 
   "new revocations": mayScan(hot(insertRevocations, revocations), "keys.feed"),
-  "how many sessions an owner has ended": hot(countSessionRevocations, revocations),
-  "what the feed has more": mayScan(hot(readRevocations, 999_900n), "keys.feed"),
+  "an owner's ended sessions": hot(countSessionRevocations, revocations),
+  "new entries of the feed": mayScan(hot(readRevocations, 999_900n), "keys.feed"),
   "all of the feed": mayScan(hot(readRevocations, 0n), "keys.feed"),
   // It has one row.
   "the lock of the feed": mayScan(hot(lockFeed), "keys.feed"),
@@ -283,7 +287,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "the versions of rings": hot(readVersions, ["a-7", "a-8", "a-9"]),
   "a ring's leases": hot(readLeases, "a-7"),
   "a lease": hot(upsertLease, "a-7", lease),
-  "leases that end": hot(deleteLeases, "a-7", ["host/1", "host/2"]),
+  "ended leases": hot(deleteLeases, "a-7", ["host/1", "host/2"]),
 };
 
 const JOB =

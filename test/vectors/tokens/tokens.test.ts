@@ -17,7 +17,7 @@ interface Vectors {
 
 const FILES = readdirSync(import.meta.dirname).filter((file) => file.endsWith(".json"));
 
-describe.each(FILES)("%s: tokens that were ever shipped are taken for good", (file) => {
+describe.each(FILES)("%s: released tokens stay valid", (file) => {
   const text = readFileSync(join(import.meta.dirname, file), "utf8");
   const { access, refresh } = JSON.parse(text) as Vectors;
 

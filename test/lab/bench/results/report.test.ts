@@ -23,7 +23,7 @@ function partOf(suite: string, commit: string, plots: readonly string[], cpu: nu
   return results.part(suite, "What it shows.", { ...WHERE, date: "today", commit });
 }
 
-test("a suite that is run again replaces its own part and pictures alone, in the order of suites", () => {
+test("a repeated suite replaces only its own section", () => {
   const order = ["first", "second"];
   writeReport(folder, order, partOf("second", "c1", ["old", "same"], [1, 2, 3]));
   writeReport(folder, order, partOf("first", "c1", [], [1, 1, 1]));
@@ -41,17 +41,17 @@ test("a suite that is run again replaces its own part and pictures alone, in the
   expect(text).toContain("| a call | 4.00 (3.00–5.00) |");
 });
 
-test("the median decides about a goal, and one that is missed stands there as missed", () => {
+test("the median decides whether a goal is met", () => {
   expect(report()).toContain("| CPU / floor | ≤ 2 × | 1.00 × | met |");
   expect(report()).toContain("| CPU / floor | ≤ 2 × | 4.00 (3.00–5.00) × | **missed** |");
 });
 
-test("a figure that is none is no figure", () => {
+test("a value that is not finite is no figure", () => {
   expect(() => partOf("first", "c1", [], [])).toThrow("no figure");
   expect(() => partOf("first", "c1", [], [1, Number.NaN])).toThrow("no figure");
 });
 
-test("the project's page says what its parts and its findings say now", () => {
+test("REPORT.md matches its figures and findings", () => {
   const own = join(import.meta.dirname, "..");
   const copy = join(folder, "own");
   cpSync(join(own, "report"), join(copy, "report"), { recursive: true });
