@@ -30,7 +30,7 @@ const ASKED = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(3
 
 export const anchors: Suite = {
   about:
-    "The anchors without a call around them, beside pgbench, which does the same work a row at a time on the same server.",
+    "Group commit of anchored advances, without calls, against pgbench with one row per transaction on the same server.",
   async run(bench) {
     const pgbench = debianProgram("pgbench");
     const postgres = await bench.own("Postgres", migratedPostgres(), (each) => each.remove());
@@ -46,7 +46,7 @@ export const anchors: Suite = {
     const seconds = bench.seconds(ROUND_S);
     const rates = { grouped: [] as number[], pgbench: [] as number[] };
     for (let round = 1; round <= bench.rounds; round += 1) {
-      bench.step("as many as go", round);
+      bench.step("maximum throughput", round);
       rates.grouped.push(await drive(rows, seconds, (from, to) => grouped.advance(from, to)));
       if (pgbench === undefined) continue;
       rates.pgbench.push(drivePgbench(pgbench, postgres, Math.max(1, seconds)));
@@ -56,11 +56,11 @@ export const anchors: Suite = {
     };
     if (pgbench === undefined) bench.results.leftOut("pgbench", "needs apt");
     else {
-      named[`pgbench, ${IN_FLIGHT} clients, a row at a time`] = rates.pgbench;
+      named[`pgbench, ${IN_FLIGHT} clients, one row per transaction`] = rates.pgbench;
       const byRound = ratios(rates.grouped, rates.pgbench);
-      bench.results.goal("advances in groups against pgbench", byRound, { unit: "×", atLeast: 2 });
+      bench.results.goal("advances in groups / pgbench", byRound, { unit: "×", atLeast: 2 });
     }
-    bench.results.list("as many as go", "/s", named);
+    bench.results.list("maximum throughput", "/s", named);
 
     const late = { grouped: [] as number[], alone: [] as number[] };
     for (let round = 1; round <= bench.rounds; round += 1) {
@@ -73,17 +73,17 @@ export const anchors: Suite = {
       late.grouped.push(p99(took.grouped));
       late.alone.push(p99(took.alone));
     }
-    bench.results.list(`p99 of ${LOW_LOAD} a second that come at random`, "ms", {
+    bench.results.list(`p99 of ${LOW_LOAD} a second at random times`, "ms", {
       "in groups": late.grouped,
-      "each by itself": late.alone,
+      "one by one": late.alone,
     });
     bench.results.goal(
-      `p99 of ${LOW_LOAD} a second, in groups against each by itself`,
+      `p99 of ${LOW_LOAD} a second, in groups / one by one`,
       ratios(late.grouped, late.alone),
       { unit: "×", atMost: 1 },
     );
     bench.results.note(
-      "pgbench: UPDATE on version and digest, and the INSERT of the advance, in one transaction. Its tables are the anchors', with the same indexes and without partitions; the rows of both are made once.",
+      "pgbench runs the UPDATE on version and digest and the INSERT of the advance in one transaction. Its tables have the anchors' indexes but no partitions. Rows are created once, before all rounds.",
     );
   },
 };

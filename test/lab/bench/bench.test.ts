@@ -120,10 +120,10 @@ test.skipIf(!hasTools)("caches keep the stated hit ratio, never stale (needs Go)
   const none = undefined;
   expect(hits(client.rows, "client")).toEqual([none, 90, none, 90, none, 90]);
   for (const { name, figures } of changing.rows) {
-    for (const each of ["reads", "kept", "compared", "of them kept"]) {
+    for (const each of ["reads", "cached", "compared", "of them cached"]) {
       expect(figures[each]?.median, `${name}: ${each}`).toBeGreaterThan(0);
     }
-    expect(figures["older"]?.median, name).toBe(0);
+    expect(figures["stale"]?.median, name).toBe(0);
     expect(figures["different"]?.median, name).toBe(0);
   }
   expect(goals.map(({ atLeast, atMost }) => atLeast ?? atMost)).toEqual([5, 5, 0, 0]);

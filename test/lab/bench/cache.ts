@@ -29,24 +29,24 @@ const PHASES = 4;
 const CHANGES_A_PHASE = 250;
 
 const NAMES = {
-  served: (hits: number) => `no cache, ${hits}% again`,
-  cached: (hits: number) => `cache of the service, ${hits}% again`,
+  served: (hits: number) => `no cache, ${hits}% repeated`,
+  cached: (hits: number) => `service cache, ${hits}% repeated`,
   servedGet: "GetProduct alone, no cache",
-  cachedGet: "GetProduct alone, cache of the service",
+  cachedGet: "GetProduct alone, service cache",
   client: "client: no cache",
-  clientCached: "client: cache of its own",
-  clientServed: "client: cache of the service",
-  clientBoth: "client: cache of its own and of the service",
+  clientCached: "client: own cache",
+  clientServed: "client: service cache",
+  clientBoth: "client: own and service cache",
   clientGet: "client: GetProduct alone, no cache",
-  clientCachedGet: "client: GetProduct alone, cache of its own",
+  clientCachedGet: "client: GetProduct alone, own cache",
 };
 
 export const cache: Suite = {
   about:
-    "A catalog that is read far more than it is changed, with and without answers that are kept: by the service, and by its client.",
+    "A read-mostly catalog with and without cached responses, in the service and in its client.",
   async run(bench) {
     if (toolPath("waybill-load") === undefined) {
-      bench.results.leftOut("all of it", "the load generator needs Go");
+      bench.results.leftOut("everything", "the load generator needs Go");
       return;
     }
     const { random, seed } = seeded();
@@ -62,13 +62,13 @@ export const cache: Suite = {
     const found = await inTurn(bench, "", readings, (each) => each.measure());
     report(bench, found);
     bench.results.note(
-      `The reads: ${SHOP_FRONT_TEXT}. ${hotText(bench)} of them are asked again and again; each other read is made once, of the same sort. All contenders make the same reads in the same order, of the seed ${seed} (SEED in the environment).`,
+      `The reads: ${SHOP_FRONT_TEXT}. ${hotText(bench)} are repeated; every other read, of the same kinds, is made once. All contenders make the same reads in the same order, from the seed ${seed} (environment variable SEED).`,
     );
     bench.results.note(
-      "32 reads in flight: by the load generator on 4 connections, by a client on one. Before each run what was kept is dropped, and what is asked again and again is read anew. A hit is an answer that came with its age or, of a client, that its cache has counted.",
+      "32 reads in flight: from the load generator on 4 connections, from a client on one. Before each run the caches are emptied and filled with the repeated reads. A hit is a response with an age or, in a client, a hit that its cache counted.",
     );
     bench.results.note(
-      "CPU is of all processes named, but for the load generator, which shares the machine's cores with them: reads a second are fewer than a service alone would answer.",
+      "CPU is the sum of the named processes, without the load generator, which shares the machine's cores with them: a service alone would serve more reads a second.",
     );
     await underChange(bench, random, caching);
   },
@@ -136,13 +136,13 @@ function report(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
     named(HITS.flatMap((hits) => [NAMES.served(hits), NAMES.cached(hits)])),
   );
   bench.results.table(
-    `GetProduct alone, by the load generator, ${GOAL_HITS}% again`,
+    `GetProduct alone, by the load generator, ${GOAL_HITS}% repeated`,
     served,
     named([NAMES.servedGet, NAMES.cachedGet]),
   );
   const { client, clientCached, clientServed, clientBoth, clientGet, clientCachedGet } = NAMES;
   bench.results.table(
-    `by the SDK's client, ${GOAL_HITS}% again`,
+    `by the SDK's client, ${GOAL_HITS}% repeated`,
     READ_MEASURES,
     named([client, clientCached, clientServed, clientBoth, clientGet, clientCachedGet]),
   );
@@ -167,28 +167,28 @@ function report(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
     ]),
   );
   bench.results.goal(
-    `reads/s of a shop front at ${GOAL_HITS}% hits, with the cache of the service / without`,
+    `reads/s of a shop front at ${GOAL_HITS}% hits, with the service cache / without`,
     against(NAMES.cached(GOAL_HITS), NAMES.served(GOAL_HITS)),
     AIM,
   );
   bench.results.goal(
-    `reads/s of a client at ${GOAL_HITS}% hits, with a cache of its own / without`,
+    `reads/s of a client at ${GOAL_HITS}% hits, with a own cache / without`,
     against(clientCached, client),
     AIM,
   );
   const points = (of: (hits: number) => string) =>
     HITS.map((hits) => ({ at: 100 - hits, value: median(found.get(of(hits))!["rate"]!) }));
   bench.results.plot({
-    ...{ file: "rate", kind: "lines", title: "reads a second, by how many of them are new" },
-    ...{ across: "reads that were never made before, %", up: "reads/s" },
+    ...{ file: "rate", kind: "lines", title: "reads a second, by share of new reads" },
+    ...{ across: "new reads, %", up: "reads/s" },
     series: [
       { name: "no cache", points: points(NAMES.served) },
-      { name: "cache of the service", points: points(NAMES.cached) },
+      { name: "service cache", points: points(NAMES.cached) },
     ],
   });
 }
 
-/** @throws Error naming what was answered older than it may be */
+/** @throws Error that names the stale responses */
 async function underChange(bench: Bench, random: Random, caching: RunningCatalog): Promise<void> {
   bench.step("reading while products are changed");
   const amount = { phases: PHASES, changesAPhase: bench.calls(CHANGES_A_PHASE) };
@@ -197,34 +197,34 @@ async function underChange(bench: Bench, random: Random, caching: RunningCatalog
   const violations = all.flatMap(({ older, different }) => [...older, ...different]);
   if (violations.length > 0) {
     const first = violations.slice(0, 5).join("\n");
-    throw new Error(`${count(violations.length)} answers were older than they may be:\n${first}`);
+    throw new Error(`${count(violations.length)} responses were stale:\n${first}`);
   }
-  const measures = ["reads", "kept", "older", "compared", "of them kept", "different"];
+  const measures = ["reads", "cached", "stale", "compared", "of them cached", "different"];
   bench.results.table(
     `beside ${count(changes)} changes by UpdateProduct, both caches on`,
-    measures.map((name) => ({ name, unit: "answers" })),
+    measures.map((name) => ({ name, unit: "responses" })),
     Array.from(readers, ([name, counted]) => [name, countsOf(counted)]),
   );
   const sum = (of: (counted: Counted) => number) =>
     all.reduce((total, counted) => total + of(counted), 0);
   bench.results.goal(
-    `answers from before a change that their reader knew of, of ${count(sum(({ reads }) => reads))}`,
+    `stale responses after a change that their reader knew, of ${count(sum(({ reads }) => reads))}`,
     [sum(({ older }) => older.length)],
-    { unit: "answers", atMost: 0 },
+    { unit: "responses", atMost: 0 },
   );
   bench.results.goal(
-    `answers unlike an uncached one, once the feed was heard, of ${count(sum(({ compared }) => compared))}`,
+    `responses that differ from uncached ones after the feed caught up, of ${count(sum(({ compared }) => compared))}`,
     [sum(({ different }) => different.length)],
-    { unit: "answers", atMost: 0 },
+    { unit: "responses", atMost: 0 },
   );
   bench.results.note(
-    "Under change: a reader knows of the changes that he made, that the feed or an answer told him of, or whose number he sends. Older: an answer that does not show one of these, or one that it says it shows itself. Compared: with an answer to `cache-control: no-store`, while nothing changed.",
+    "Under change: a reader knows the changes that it made, received from the feed or a response, or names by number. Stale: a response without one of these changes, or without a change that its own metadata claims. Compared: with a response to `cache-control: no-store`, while nothing changed.",
   );
 }
 
 function countsOf({ reads, kept, older, compared, comparedKept, different }: Counted) {
   return {
-    ...{ reads: [reads], kept: [kept], older: [older.length] },
-    ...{ compared: [compared], "of them kept": [comparedKept], different: [different.length] },
+    ...{ reads: [reads], cached: [kept], stale: [older.length] },
+    ...{ compared: [compared], "of them cached": [comparedKept], different: [different.length] },
   };
 }

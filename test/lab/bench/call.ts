@@ -44,10 +44,10 @@ const REDISES = ["redis", "pipelined"] as const;
 const CARRIERS = ["waybill", "message"] as const;
 
 export const call: Suite = {
-  about: `What one call of a session costs with a state of ${SIZE} bytes, kept in every way, one service process each.`,
+  about: `Cost of one session call with a state of ${SIZE} bytes in every design, one service process each.`,
   async run(bench) {
     if (toolPath("waybill-load") === undefined || toolPath("waybill-relay") === undefined) {
-      bench.results.leftOut("all of it", "the load generator and the relay need Go");
+      bench.results.leftOut("everything", "the load generator and the relay need Go");
       return;
     }
     const recipes = await makeRecipes(bench);
@@ -82,7 +82,7 @@ export const call: Suite = {
     );
     report(bench, saturated);
     bench.results.note(
-      "Each round has processes of its own: how Node compiles one differs by more than what is compared.",
+      "Each round starts new processes: differences in how Node compiles them exceed the differences under test.",
     );
     for (const [name, { rate }] of paced) {
       if (median(rate!) > PACE_PER_S * KEEPS_PACE) continue;
@@ -189,16 +189,16 @@ function report(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
     );
   }
   bench.results.note(
-    "CPU is of all processes that take part in a call, but for the load generator. The fair floor passes the same waybill through untouched; what only reads answers without one.",
+    "CPU is the sum of all processes that take part in a call, without the load generator. The fair floor passes the same waybill through untouched; reads return none.",
   );
   bench.results.note(
-    "The load generator shares the machine's cores with what it measures: calls a second are fewer than a service alone would answer.",
+    "The load generator shares the machine's cores with the processes that it measures: a service alone would serve more calls a second.",
   );
   bench.results.note(
-    "Redis is asked by ioredis as it is by default; auto-pipelined, what calls of one moment ask of it goes out together, which takes load to be of use.",
+    "Redis uses ioredis with its defaults. Auto-pipelining sends the commands of concurrent calls together, which helps only under load.",
   );
   bench.results.note(
-    "On the wire: payload of TCP, counted by a relay in a run of its own; what is between the session service and its Postgres is not in it.",
+    "On the wire: TCP payload, counted by a relay in a separate run, without the traffic between the session service and its Postgres.",
   );
 }
 

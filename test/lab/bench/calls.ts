@@ -14,7 +14,7 @@ export const calls: Suite = {
   about: "Reads of the reference services through the real front proxy, 32 in flight.",
   async run(bench) {
     if (toolPath("waybill-load") === undefined) {
-      bench.results.leftOut("all of it", "the load generator needs Go");
+      bench.results.leftOut("everything", "the load generator needs Go");
       return;
     }
     const cluster = await bench.own("the cluster", startTestCluster(), (each) => each.remove());
@@ -35,7 +35,7 @@ export const calls: Suite = {
     const kinds = {
       "read of a session": { method: "waybill.checkout.v1.CheckoutService/GetCheckout", metadata },
       "read of Postgres": { ...product, metadata: [{ "cache-control": "no-store" }] },
-      "… answered from what the service keeps": product,
+      "… from the service's cache": product,
     };
     const found = new Map<string, Record<"rate" | "p50" | "p99", number[]>>();
     for (let round = 0; round <= bench.rounds; round += 1) {

@@ -22,10 +22,10 @@ const PACE_PER_S = 200;
 const PACE_S = 4;
 
 export const latency: Suite = {
-  about: `How long a call takes, ${PACE_PER_S} a second, where Redis and Postgres are ${ADDED_MS} ms of network away.`,
+  about: `Latency of a call, ${PACE_PER_S} a second, with Redis and Postgres at ${ADDED_MS} ms of network latency.`,
   async run(bench) {
     if (toolPath("waybill-load") === undefined || toolPath("waybill-relay") === undefined) {
-      bench.results.leftOut("all of it", "the load generator and the relay need Go");
+      bench.results.leftOut("everything", "the load generator and the relay need Go");
       return;
     }
     const redis = await redisStore(bench);
@@ -53,9 +53,9 @@ export const latency: Suite = {
     );
     report(bench, found);
     await weigh();
-    bench.results.list("what a relay adds to a round trip, before and after", "ms", added);
+    bench.results.list("latency that a relay adds, before and after", "ms", added);
     bench.results.note(
-      `A relay, a process of its own, stands before each store and hands on what comes, in either direction, after so long that an empty question (PING, SELECT 1) takes ${ADDED_MS} ms longer than without it; it does not limit how much passes.`,
+      `A relay process before each store delays both directions so that an empty request (PING, SELECT 1) takes ${ADDED_MS} ms longer. It does not limit throughput.`,
     );
   },
 };
@@ -103,7 +103,7 @@ function report(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
     const other = storedName(kind, "Advance");
     if (!found.has(other)) continue;
     bench.results.goal(
-      `p50 of an advance, how much less Waybill takes than ${name}`,
+      `p50 of an advance, saved by Waybill against ${name}`,
       less(other, carriedName("Advance", "waybill")),
       { unit: "ms", atLeast: 2 * ADDED_MS },
     );

@@ -1,6 +1,6 @@
 /**
- * Measures, on this machine, what carrying the state costs beside fetching it, and what else there are
- * figures of. No figure fails it: a goal that is missed is reported as that.
+ * Measures the cost of carrying state against other designs on this machine, and writes the report. A missed
+ * goal is reported and does not fail the run.
  *
  * Usage: npm run bench -- --help
  */
@@ -25,18 +25,18 @@ ${Object.entries(SUITES)
   .map(([name, { about }]) => `  ${name.padEnd(WIDTH)}  ${about}`)
   .join("\n")}
 
-All of them take more than an hour, and ten minutes with --quick.
+All suites take more than an hour, or ten minutes with --quick.
 
-  --quick       fewer and shorter rounds, to see that it runs; leaves the report alone
-  --json FILE   what was found, for machines
-  --report DIR  where the report goes: REPORT.md, pictures in report/
+  --quick       fewer and shorter rounds, to test the suites; writes no report
+  --json FILE   writes the results as JSON
+  --report DIR  writes REPORT.md, and pictures in report/
                 [test/lab/bench; with --quick, --rounds or --calls: none]
-  --page        measures nothing: makes the report's page anew, with what findings/ say now
-  --rounds N    how often each contender is measured, in turn   [5; with --quick: 2]
-  --calls N     the most calls of one run
-  --help        this text
+  --page        only writes REPORT.md again, with the current findings/; measures nothing
+  --rounds N    measurements of each contender, alternating   [5; with --quick: 2]
+  --calls N     limit on the calls of one run
+  --help        prints this text
 
-Exit code: 0; 1 when a suite could not be run to its end; 2 when the command's own words are off.
+Exit code: 0 on success, 1 if a suite failed, 2 for wrong arguments.
 `;
 
 const OPTIONS = {
@@ -67,7 +67,7 @@ async function main(): Promise<number> {
   }
   for (const name of positionals) {
     if (NAMES.includes(name)) continue;
-    throw new Failure(`there is no suite ${name}: expected some of ${NAMES.join(", ")}`, 2);
+    throw new Failure(`no suite is called ${name}: expected some of ${NAMES.join(", ")}`, 2);
   }
   if (flags.page) {
     const kept = flags.report ? resolve(flags.report) : import.meta.dirname;
@@ -92,7 +92,7 @@ async function main(): Promise<number> {
       continue;
     }
     parts.push(part);
-    // After each: what took an hour outlives a suite that ends it all.
+    // Written after each suite, so that a crash does not lose an hour of results.
     if (flags.json !== undefined) {
       writeFileSync(flags.json, `${JSON.stringify({ machine: machine(), parts }, null, 2)}\n`);
     }
@@ -101,7 +101,7 @@ async function main(): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-/** @returns undefined when it failed: why was printed */
+/** @returns undefined on failure, after printing the error */
 async function runSuite(name: string, extent: Extent): Promise<Part | undefined> {
   const bench = new Bench(name, extent);
   const interruption = whenInterrupted(bench);
@@ -120,14 +120,14 @@ async function runSuite(name: string, extent: Extent): Promise<Part | undefined>
   return part;
 }
 
-/** Ctrl-C ends what the suite has started, each by itself, and then the bench. */
+/** Ctrl-C ends what the suite has started, one by one, and then the bench. */
 function whenInterrupted(bench: Bench) {
   let isEnding = false;
   const end = () => {
-    // The terminal sends it, and so does npm.
+    // Both the terminal and npm send the signal.
     if (isEnding) return;
     isEnding = true;
-    tell("ending what was started");
+    tell("ending the processes of the suite");
     void bench.end().then((failures) => {
       for (const failure of failures) console.error(failure);
       process.exit(130);

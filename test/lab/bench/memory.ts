@@ -31,16 +31,16 @@ const ID_BYTES = 16;
 const BEGIN = BasketRequest.encode({ waybill: undefined, size: SIZE }).finish();
 
 /** What calls leave behind is not to be taken for sessions. */
-const READS = "… the same, as many reads of a thousand sessions";
+const READS = "… as many reads of 1,000 sessions instead";
 
 /** Held, or resident, with no session, a few and many: in MB. */
 type ByCount = number[];
 
 export const memory: Suite = {
-  about: `What is kept where of live sessions with a state of ${SIZE + 5} bytes.`,
+  about: `Memory and storage of live sessions with a state of ${SIZE + 5} bytes.`,
   async run(bench) {
     if (toolPath("waybill-load") === undefined) {
-      bench.results.leftOut("all of it", "the load generator needs Go");
+      bench.results.leftOut("everything", "the load generator needs Go");
       return;
     }
     const many = bench.calls(MANY);
@@ -58,11 +58,11 @@ export const memory: Suite = {
         const figures = byCount.map((mb, index) => [measures[index]!.name, [mb]] as const);
         return [name, Object.fromEntries(figures)] as const;
       });
-    bench.results.table("held by the service, after collections", measures, rows(held));
-    bench.results.table("resident, of the service", measures, rows(resident));
-    bench.results.table("kept in a store", measures, rows(kept));
+    bench.results.table("held by the service after garbage collection", measures, rows(held));
+    bench.results.table("resident memory of the service", measures, rows(resident));
+    bench.results.table("in a store", measures, rows(kept));
     bench.results.note(
-      "Once, not in rounds. Held: the heap and what lies outside of it, after three collections. Against calls without new sessions: another process of the same program that has answered as many reads, so that what calls leave behind is not taken for sessions.",
+      "Measured once, not in rounds. Held: the heap and memory outside it, after three garbage collections. The control is another process of the same program that served as many reads without new sessions, so that memory left by calls is not counted as sessions.",
     );
   },
 };
@@ -96,7 +96,7 @@ async function carriedSessions(bench: Bench, counts: readonly number[], tables: 
   const more = counts[2]! - counts[1]!;
   const grown = growthBySessions(tables.held, begins);
   bench.results.goal(
-    `held by a service for each of ${countText(more)} more carried sessions, over as many reads`,
+    `bytes in a service for each of ${countText(more)} more carried sessions, over as many reads`,
     [(grown * MB) / more],
     { unit: "B", atMost: ID_BYTES },
   );
@@ -123,7 +123,7 @@ async function redisSessions(bench: Bench, counts: readonly number[], tables: Ta
     await note();
   }
   tables.kept.set("Redis: used_memory", used);
-  bench.results.list("kept in a store, of one session", "bytes", {
+  bench.results.list("in a store, per session", "bytes", {
     Redis: [((used.at(-1)! - used[0]!) * MB) / counts.at(-1)!],
   });
 }
@@ -150,11 +150,11 @@ async function anchoredSessions(bench: Bench, counts: readonly number[], tables:
   tables.kept.set("Waybill, anchored: Postgres", bytes);
   const more = called - counts[1]!;
   bench.results.goal(
-    `held by a service for each of ${countText(more)} more anchored sessions, over as many reads or more`,
+    `bytes in a service for each of ${countText(more)} more anchored sessions, over as many reads or more`,
     [(growthBySessions(tables.held, name) * MB) / more],
     { unit: "B", atMost: ID_BYTES },
   );
-  bench.results.list("kept in Postgres, of one anchored session that has begun", "bytes", {
+  bench.results.list("in Postgres, per anchored session after its begin", "bytes", {
     "anchor and advance, with indexes": [((bytes.at(-1)! - bytes[0]!) * MB) / counts.at(-1)!],
   });
 }

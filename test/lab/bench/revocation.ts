@@ -11,7 +11,7 @@ const REVOCATIONS = 300;
 const REPLICAS = 3;
 
 export const revocation: Suite = {
-  about: "From a revocation to its being refused on every replica.",
+  about: "Time from a revocation until every replica refuses the token.",
   async run(bench) {
     const starting = startTestCluster({ replicas: REPLICAS });
     const cluster = await bench.own("the cluster", starting, (each) => each.remove());
@@ -47,7 +47,7 @@ export const revocation: Suite = {
       everywhere.push(Math.max(...(await Promise.all(refused))));
     }
     const rows = {
-      "until it is acknowledged": acknowledged,
+      "until acknowledged": acknowledged,
       [`until ${REPLICAS} replicas refuse, under calls`]: everywhere,
     };
     const at = (figures: number[], share: number) =>
@@ -80,7 +80,9 @@ export const revocation: Suite = {
       }),
     );
     await cluster.embeddedDatabase()!.start();
-    bench.results.list("cut off from the feed", "s", { "until they refuse all": seconds });
+    bench.results.list("cut off from the feed", "s", {
+      "until every replica refuses all tokens": seconds,
+    });
     for (const session of sessions) session.close();
     callers.close();
   },

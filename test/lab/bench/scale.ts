@@ -40,10 +40,10 @@ interface Scaled extends Contender {
 }
 
 export const scale: Suite = {
-  about: `What a carried advance costs behind a real Envoy with 1 to 8 replicas and the same ${PACE_PER_S} calls a second on all of them together, and how they are spread.`,
+  about: `Cost of a carried advance behind a real Envoy, with 1 to 8 replicas that share ${PACE_PER_S} calls a second, and the distribution of the calls.`,
   async run(bench) {
     if (toolPath("waybill-load") === undefined) {
-      bench.results.leftOut("all of it", "the load generator needs Go");
+      bench.results.leftOut("everything", "the load generator needs Go");
       return;
     }
     if (!hasEnvoy(bench)) return;
@@ -77,7 +77,7 @@ export const scale: Suite = {
     reportCost(bench, found);
     if (passes > 1) {
       bench.results.note(
-        `Each round has processes of its own: how Node compiles one differs by more than what is compared. Its cost is the mean of ${passes} runs of ${PACE_S} s, in turn to and fro.`,
+        `Each round starts new processes: differences in how Node compiles them exceed the differences under test. A round's cost is the mean of ${passes} runs of ${PACE_S} s in alternating order.`,
       );
     }
     await spreads(bench, contenders);
@@ -91,7 +91,7 @@ function hasEnvoy(bench: Bench): boolean {
     return true;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    bench.results.leftOut("all of it", "there is no Envoy that runs here");
+    bench.results.leftOut("everything", "there is no Envoy that runs here");
     return false;
   }
 }
@@ -159,7 +159,7 @@ function reportCost(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
     rows,
   );
   bench.results.goal(
-    "CPU over the fair floor's, with 8 replicas / with 1",
+    "CPU / fair floor, with 8 replicas / with 1",
     ratios(overFloor.get(8)!, overFloor.get(1)!),
     { unit: "×", atMost: 1.05 },
   );
@@ -193,13 +193,13 @@ async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<voi
       return ((own * replicas.length) / calls - 1) * 100;
     });
   }
-  bench.results.list("a replica's share of the calls, from an even one", "%", shares);
+  bench.results.list("a replica's deviation from an even share of calls", "%", shares);
   const worst = Math.max(...Object.values(shares).flat().map(Math.abs));
-  bench.results.goal("the share furthest from an even one", [worst], { unit: "%", atMost: 5 });
+  bench.results.goal("largest deviation from an even share", [worst], { unit: "%", atMost: 5 });
   const most = Math.max(...REPLICAS);
   const byChance = 200 * Math.sqrt((most - 1) / calls);
   bench.results.note(
-    `If chance alone spread ${count(calls)} calls over ${most} replicas, one share in twenty would be ${numeral(byChance)} % or more from an even one.`,
+    `If chance alone spread ${count(calls)} calls over ${most} replicas, one share in twenty would be ${numeral(byChance)} % or more from an even share.`,
   );
 }
 
@@ -207,22 +207,21 @@ async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<voi
 async function arrivals(bench: Bench, before: Scaled, key: string): Promise<void> {
   const found = { started: [] as number[], listed: [] as number[] };
   for (let round = 1; round <= bench.rounds; round += 1) {
-    bench.step(`one more than ${BEFORE} replicas, under load`, round);
+    bench.step(`one replica added to ${BEFORE} replicas, under load`, round);
     const { started, listed } = await bench.during(() => arrival(bench, before, key));
     found.started.push(started);
     found.listed.push(listed);
   }
-  bench.results.list(`one more than ${BEFORE} replicas, until it takes its share`, "s", {
+  bench.results.list(`one replica added to ${BEFORE} until it takes its share`, "s", {
     "from its start": found.started,
-    "from when the front proxy could know of it": found.listed,
+    "from its announcement to the front proxy": found.listed,
   });
-  bench.results.goal(
-    "a new replica that listens takes its share, on connections from before",
-    found.listed,
-    { unit: "s", atMost: 2 },
-  );
+  bench.results.goal("a new replica takes its share of existing connections", found.listed, {
+    unit: "s",
+    atMost: 2,
+  });
   bench.results.note(
-    `A new replica has its share as soon as, of the calls of ${WINDOW_MS} ms, it was sent ${SHARE * 100} % of an even one; after ${ARRIVAL_LIMIT_S} s it is no longer waited for.`,
+    `A new replica has its share when, within ${WINDOW_MS} ms, it receives ${SHARE * 100} % of an even share. The measurement gives up after ${ARRIVAL_LIMIT_S} s.`,
   );
 }
 

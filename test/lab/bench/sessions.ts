@@ -42,7 +42,7 @@ const MEASURES = [
 type Measured = Record<(typeof MEASURES)[number]["name"], number[]>;
 
 export const sessions: Suite = {
-  about: `What a call of each kind costs in the reference cluster, ${IN_FLIGHT} in flight, kinds in turn.`,
+  about: `Cost of each kind of call in the reference cluster, ${IN_FLIGHT} in flight, kinds in turn.`,
   run: measureKinds,
 };
 
@@ -67,13 +67,14 @@ async function measureKinds(bench: Bench): Promise<void> {
   const kinds: Record<string, () => Promise<Worker>> = {
     "carried read": () => reader(clients),
     "carried advance": () => advancer(clients, Mode.MODE_CARRIED),
-    "carried advance, each version kept": () => advancer(clients, Mode.MODE_CARRIED, token),
+    "carried advance, checkpoint of each version": () =>
+      advancer(clients, Mode.MODE_CARRIED, token),
     "anchored advance, in groups": () => advancer(clients, Mode.MODE_ANCHORED),
     "anchored advance, at the session service, no front proxy": () =>
       advancer(ofProgram, Mode.MODE_ANCHORED),
-    "an order asked for again: step and read, one transaction": () => placer(cluster),
-    "spilled advance, 10 KB, to and fro: states kept before": () => turner(clients),
-    "spilled advance, 10 KB, each state a new one": () => spiller(clients),
+    "a retried order: step and read, one transaction": () => placer(cluster),
+    "spilled advance, 10 KB, alternating stored states": () => turner(clients),
+    "spilled advance, 10 KB, new states": () => spiller(clients),
     "resume, anchored": () => resumer(clients, token, Mode.MODE_ANCHORED),
     "resume, carried: a new session": () => resumer(clients, token, Mode.MODE_CARRIED),
   };

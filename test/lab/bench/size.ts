@@ -31,7 +31,7 @@ const MEASURES = {
   CPU: { what: "CPU of all processes", unit: "µs" },
   p50: { what: `p50, ${PACE_PER_S} calls a second`, unit: "ms" },
   client: { what: "on the wire between client and service, both ways", unit: "bytes" },
-  wire: { what: "on the wire, with what is between service and store", unit: "bytes" },
+  wire: { what: "on the wire, with traffic between service and store", unit: "bytes" },
 } as const;
 
 type Measured = Record<keyof typeof MEASURES, number[]>;
@@ -41,10 +41,10 @@ type Found = Map<string, Map<number, Measured>>;
 
 export const size: Suite = {
   about:
-    "What an advance costs by the size of its state: carried in metadata or in a message, spilled to Postgres, or in Redis.",
+    "Cost of an advance by the size of its state: carried in metadata or in a message, spilled to Postgres, or in Redis.",
   async run(bench) {
     if (toolPath("waybill-load") === undefined || toolPath("waybill-relay") === undefined) {
-      bench.results.leftOut("all of it", "the load generator and the relay need Go");
+      bench.results.leftOut("everything", "the load generator and the relay need Go");
       return;
     }
     const { recipes, forget } = await makeRecipes(bench);
@@ -211,8 +211,8 @@ function limits(found: Found): string[] {
       ? "spilling earlier than the limit of 4,096 characters would cost more"
       : "the limit of 4,096 characters lies above where spilling costs less";
   return [
-    `Metadata: a state of ${numeral(MOST_IN_METADATA)} B, about the largest that 4,096 characters carry, costs ${numeral(metadata)} µs of CPU, and one of ${numeral(beyond)} B that spills ${numeral(spilled)}: ${byMetadata}.`,
+    `Metadata: a state of ${numeral(MOST_IN_METADATA)} B, about the largest in 4,096 characters, costs ${numeral(metadata)} µs of CPU, and one of ${numeral(beyond)} B that spills ${numeral(spilled)}: ${byMetadata}.`,
     `Message: ${byMessage}.`,
-    "A spilled state was kept by another replica, and is a new one after the advance: read from Postgres and written, the dearest case. A replica that has it in its cache reads nothing.",
+    "A spilled state was stored by another replica and is new after the advance: read from Postgres and written, the most expensive case. A replica that has cached it does not read it.",
   ];
 }

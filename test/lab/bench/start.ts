@@ -15,7 +15,7 @@ const run = promisify(execFile);
 const READY_LIMIT_MS = 5 * 60_000;
 
 export const start: Suite = {
-  about: "How long a cluster, a replica and a fresh clone take to start, and what a replica holds.",
+  about: "Start time of a cluster, a replica and a fresh clone, and the memory of a replica.",
   async run(bench) {
     const clusters: number[] = [];
     const replicas: number[] = [];
@@ -78,8 +78,8 @@ async function freshClone(bench: Bench): Promise<void> {
     seconds[what] = [(performance.now() - before) / 1000];
   };
   await timed("git clone", () => run("git", ["clone", "--quiet", PROJECT, clone]));
-  await timed("npm ci, with npm's cache as it is", () => run("npm", ["ci"], { cwd: clone, env }));
-  await timed("npm start, until it says ready; it fetches Envoy", async () => {
+  await timed("npm ci, with npm's existing cache", () => run("npm", ["ci"], { cwd: clone, env }));
+  await timed("npm start, until ready; downloads Envoy", async () => {
     const args = ["start", "--", "--port", "0", "--data-dir", join(folder, "data")];
     const child = spawn("npm", args, {
       ...{ cwd: clone, env, detached: true },
@@ -89,7 +89,7 @@ async function freshClone(bench: Bench): Promise<void> {
     await untilReady(child);
   });
   const sum = Object.values(seconds).reduce((total, [each]) => total + each!, 0);
-  bench.results.list("a fresh clone, once", "s", { ...seconds, "all of it": [sum] });
+  bench.results.list("a fresh clone, once", "s", { ...seconds, total: [sum] });
 }
 
 /** Without what npm has put in the way of this project's own commands. */

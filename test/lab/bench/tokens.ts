@@ -36,14 +36,14 @@ const MEASURES = [
   { name: "rate", unit: "calls/s" },
   { name: "service", unit: "µs of CPU" },
   { name: "Postgres", unit: "µs of CPU" },
-  { name: "log written", unit: "bytes" },
+  { name: "WAL", unit: "bytes" },
   { name: "write operations", unit: "a call" },
 ] as const;
 
 type Cost = Record<(typeof MEASURES)[number]["name"], number>;
 
 export const tokens: Suite = {
-  about: `Grants, refreshes and introspections of one replica, ${CONCURRENCY} at a time, without the front proxy, beside other servers of tokens.`,
+  about: `Grants, refreshes and introspections of one replica, ${CONCURRENCY} at a time, without the front proxy, compared with other token servers.`,
   async run(bench) {
     if (toolPath("ghz") === undefined) {
       bench.results.leftOut("grants, refreshes, introspections", "ghz needs Go: npm run tools");
@@ -120,7 +120,7 @@ async function grants(bench: Bench, ghz: string): Promise<void> {
       const cost = await run({ ghz, calls, cluster, address, pid: replica!.pid }, load);
       if (round === 0) continue;
       const each = costs.get(load.name) ?? {
-        ...{ rate: [], service: [], Postgres: [], "log written": [], "write operations": [] },
+        ...{ rate: [], service: [], Postgres: [], WAL: [], "write operations": [] },
       };
       costs.set(load.name, each);
       for (const { name } of MEASURES) each[name].push(cost[name]);
@@ -133,12 +133,12 @@ async function grants(bench: Bench, ghz: string): Promise<void> {
   }
   bench.results.table("one replica and Postgres", MEASURES, costs);
   const granted = costs.get("client credentials, by secret")!;
-  bench.results.list("client credentials, CPU without a database's", "µs", {
+  bench.results.list("client credentials, CPU without the database", "µs", {
     "Waybill, audit event included": granted.service,
     ...Object.fromEntries(others.map(([name, , figures]) => [name, figures])),
   });
   for (const [name, , figures] of others) {
-    bench.results.list(`client credentials, of ${name}'s CPU`, "×", {
+    bench.results.list(`client credentials, relative to ${name}'s CPU`, "×", {
       "Waybill's service": ratios(granted.service, figures),
     });
   }
@@ -205,14 +205,14 @@ async function verification(bench: Bench): Promise<void> {
       figures[name]!.push(us);
     }
   }
-  bench.results.list("a token, in one process", "µs", {
-    made: figures["mint"]!,
-    "seen for the first time: jose's jwtVerify alone": figures["jose"]!,
-    "… with everything that is looked at besides": figures["first"]!,
-    known: figures["again"]!,
+  bench.results.list("an access token, in one process", "µs", {
+    signed: figures["mint"]!,
+    "first use: jose's jwtVerify alone": figures["jose"]!,
+    "… with all other checks": figures["first"]!,
+    cached: figures["again"]!,
   });
-  bench.results.list("a token seen for the first time, of jose's jwtVerify alone", "×", {
-    "with everything that is looked at besides": figures["ratio"]!,
+  bench.results.list("first use of a token, relative to jose's jwtVerify alone", "×", {
+    "with all other checks": figures["ratio"]!,
   });
 }
 
@@ -269,7 +269,7 @@ async function run(
     rate: report.rps,
     service: service / calls,
     Postgres: postgresUs / calls,
-    "log written": logBytes / calls,
+    WAL: logBytes / calls,
     "write operations": writes / calls,
   };
 }

@@ -12,7 +12,7 @@ import type { Bench, Suite } from "./bench.ts";
 const HEADER_OVERHEAD = 32;
 
 export const transfer: Suite = {
-  about: "What a call carries for a checkout: the state itself, and sealed either way.",
+  about: "Size of a checkout's state, plain and sealed in each carrier.",
   async run(bench) {
     const { session } = contract.method("/waybill.checkout.v1.CheckoutService/GetCheckout");
     const sessions = new Sessions(session!, CheckoutState, makeRingSource("checkout"));
@@ -39,7 +39,7 @@ export const transfer: Suite = {
     }
     const measures = ["state", "metadata", "message"].map((name) => ({ name, unit: "bytes" }));
     bench.results.table("a checkout's state, and its waybill", measures, rows);
-    bench.results.note("Metadata are counted as HTTP/2 peers do: name, value and 32 bytes.");
+    bench.results.note("Metadata is counted as HTTP/2 peers do: name, value and 32 bytes.");
   },
 };
 

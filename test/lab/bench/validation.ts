@@ -49,7 +49,7 @@ const REQUESTS = [
 
 export const validation: Suite = {
   about:
-    "Cost of reading a request: the scan that refuses ambiguous bytes, decoding, and field constraints; beside decoding twice, once with protobuf-es for the constraints.",
+    "Cost of reading a request: the scan that refuses ambiguous bytes, decoding, and field constraints; compared with decoding twice, once with protobuf-es for the constraints.",
   async run(bench) {
     const { registry } = contract;
     const validator = createValidator({ registry });

@@ -22,8 +22,8 @@ export const READ_MEASURES: readonly Measure[] = [
   { name: "Postgres", unit: "µs" },
   { name: "client", unit: "µs" },
   { name: "memory", unit: "MB" },
-  { name: "hits of the service", unit: "% of reads" },
-  { name: "hits of the client", unit: "% of reads" },
+  { name: "service hits", unit: "% of reads" },
+  { name: "client hits", unit: "% of reads" },
 ];
 
 /** Some reads of a catalog, with caches or without. */
@@ -46,7 +46,7 @@ export function byLoad(name: string, catalog: RunningCatalog, { hot, calls }: Re
       await putMixedLoad({ target, mixed: warmUp });
       const cost = costOf(processes);
       const result = await putMixedLoad({ target, mixed: calls });
-      return { ...cost(result), "hits of the service": percent(result.aged, result) };
+      return { ...cost(result), "service hits": percent(result.aged, result) };
     },
   };
 }
@@ -72,8 +72,8 @@ export async function byClient(
       return {
         ...cost(result),
         // What the client had kept came with its age, too.
-        "hits of the service": percent(aged - (kept ?? 0), result),
-        ...(kept === undefined ? {} : { "hits of the client": percent(kept, result) }),
+        "service hits": percent(aged - (kept ?? 0), result),
+        ...(kept === undefined ? {} : { "client hits": percent(kept, result) }),
       };
     },
   });

@@ -102,7 +102,7 @@ export async function readUnderChange(
   let count = 0;
   const readers: Reader[] = [
     {
-      ...{ name: "no cache of its own, names the newest change", client: plain, tells: true },
+      ...{ name: "no own cache, names the newest change", client: plain, tells: true },
       ...{ knows: () => newest, hears: (number) => untilHeard(plain, number) },
     },
     {
@@ -110,7 +110,7 @@ export async function readUnderChange(
       ...{ knows: () => following.scope.seen, hears: (number) => following.hears(number) },
     },
     {
-      ...{ name: "client with a cache that makes the changes", client: writing, tells: false },
+      ...{ name: "client with a cache that writes the changes", client: writing, tells: false },
       ...{ knows: () => writing.scope.seen, hears: async () => {} },
     },
   ];

@@ -17,7 +17,7 @@ import {
 export interface PeerSettings {
   /** Of Redis or Postgres. */
   readonly store?: string;
-  /** Redis: commands of one tick go out together. Default: each by itself, as ioredis does by default. */
+  /** Redis: commands of one tick go out together. Default: one by one, as ioredis does by default. */
   readonly isPipelined?: boolean;
   /** The ring key of all peers that seal, in base64url. */
   readonly key?: string;

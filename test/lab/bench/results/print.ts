@@ -2,7 +2,7 @@ import { styleText } from "node:util";
 import { spread } from "./figures.ts";
 import { aimOf, type Part, type Table } from "./results.ts";
 
-/** Prints a suite's part for a person. Colours only on a terminal. */
+/** Prints a suite's part, with colours on a terminal. */
 export function printPart(part: Part): void {
   const { suite, about, tables, goals, notes, leftOut, circumstances } = part;
   const style = (how: Parameters<typeof styleText>[0], text: string) =>
@@ -23,10 +23,10 @@ export function printPart(part: Part): void {
   }
   if (notes.length + leftOut.length > 0) console.log("");
   for (const { text } of notes) console.log(`  ${text}`);
-  for (const { what, why } of leftOut) console.log(style("yellow", `  left out: ${what}: ${why}`));
+  for (const { what, why } of leftOut)
+    console.log(style("yellow", `  not measured: ${what}: ${why}`));
 }
 
-/** A head, and a line for each row. */
 function lines({ measures, rows }: Table): string[] {
   const cells = [
     ["", ...measures.map(({ name, unit }) => (name === "measured" ? unit : `${name}, ${unit}`))],

@@ -57,5 +57,5 @@ test("REPORT.md matches its figures and findings", () => {
   cpSync(join(own, "report"), join(copy, "report"), { recursive: true });
   const page = writePage(copy, Object.keys(SUITES));
   const isSame = readFileSync(page, "utf8") === readFileSync(join(own, "REPORT.md"), "utf8");
-  expect(isSame, "make it anew: npm run bench -- --page").toBe(true);
+  expect(isSame, "regenerate it: npm run bench -- --page").toBe(true);
 });

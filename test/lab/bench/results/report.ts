@@ -4,20 +4,19 @@ import { draw } from "./draw.ts";
 import { spread } from "./figures.ts";
 import { aimOf, type Part, type Table } from "./results.ts";
 
-/** What people have written about a suite's results, a file each: taken into the report as it is. */
+/** Hand-written findings, one file per suite, copied into the report. */
 const FINDINGS = join(import.meta.dirname, "..", "findings");
 
-const INTRODUCTION = `# What carrying the state costs
+const INTRODUCTION = `# The cost of carrying state
 
-\`npm run bench\` has made this page, and makes it anew: what stands in \`findings/\` is written by hand and
-taken in. A run of some suites replaces their parts alone. Contenders were measured in turn, in rounds; a
-figure is the median of the rounds, and the spread stands in brackets. A ratio is taken in each round, of
-two that were measured in it. Only ratios mean something on another machine.`;
+\`npm run bench\` generates this page; the text in \`findings/\` is written by hand and included. A run of some suites
+replaces only their sections. Contenders are measured alternately, in rounds. A figure is the median of the rounds,
+with the range in brackets. Ratios are computed within each round. Only ratios carry over to another machine.`;
 
 /**
- * Puts a part in the place of the same suite's, and makes the report of all there are.
+ * Replaces a suite's part and writes the report of all parts.
  *
- * @param folder gets `REPORT.md`, and `report/` with pictures and, for the next time, all parts as JSON
+ * @param folder receives `REPORT.md`, and `report/` with the pictures and each part as JSON
  * @param order of the suites
  * @returns the report's path
  */
@@ -34,7 +33,7 @@ export function writeReport(folder: string, order: readonly string[], part: Part
 }
 
 /**
- * Makes the page anew of all parts that are kept, with what is written of them now.
+ * Writes the page from all saved parts and the current findings.
  *
  * @returns its path
  */
@@ -60,7 +59,7 @@ function section(part: Part): string {
   return [
     `## ${suite}\n\n${about}`,
     `*${date}, commit ${commit}, ${machine}, Node ${node}, ${rounds} rounds${
-      isQuick ? "; **quick: fewer and shorter rounds, not figures to go by**" : ""
+      isQuick ? "; **quick: fewer and shorter rounds; do not rely on these figures**" : ""
     }.*`,
     ...(goals.length > 0 ? [goalTable(part)] : []),
     ...(existsSync(findings) ? [readFileSync(findings, "utf8").trim()] : []),
@@ -68,14 +67,14 @@ function section(part: Part): string {
     ...tables.map((table) => `**${table.title}**\n\n${rowsOf(table)}`),
     ...(notes.length > 0 ? [notes.map(({ text }) => `- ${text}`).join("\n")] : []),
     ...(leftOut.length > 0
-      ? [leftOut.map(({ what, why }) => `- Left out: ${what}: ${why}`).join("\n")]
+      ? [leftOut.map(({ what, why }) => `- Not measured: ${what}: ${why}`).join("\n")]
       : []),
   ].join("\n\n");
 }
 
 function goalTable({ goals }: Part): string {
   return markdownTable([
-    ["goal", "aimed at", "measured", ""],
+    ["measure", "goal", "measured", ""],
     ...goals.map((goal) => [
       goal.name,
       aimOf(goal),
