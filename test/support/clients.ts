@@ -8,7 +8,7 @@ import { loadContract } from "#shared/contract/contract.ts";
 
 export const contract = loadContract(new URL("../../proto/gen/image.binpb", import.meta.url));
 
-/** Clients of one caller, on connections of his own. */
+/** Clients of one caller, on their own connections. */
 export interface Clients {
   readonly jar: Jar;
   readonly checkout: ServiceClient<typeof CheckoutServiceService>;
@@ -17,17 +17,17 @@ export interface Clients {
   close(): void;
 }
 
-/** How clients are made: without a jar waybills are passed by hand; without retries failures are seen. */
+/** Without a jar, tests pass waybills by hand; without retries, they see failures. */
 export interface ClientsOptions {
   withJar?: boolean;
-  /** Default: a new one. */
+  /** Default: a new jar. */
   jar?: Jar;
   retries?: boolean;
   credentials?: ChannelCredentials;
   channel?: ChannelOptions;
 }
 
-/** Makes clients, with a jar and retries unless told otherwise. */
+/** Creates clients, with a jar and retries by default. */
 export function makeClients(
   target: string,
   {

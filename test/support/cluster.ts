@@ -7,25 +7,22 @@ import { ROLES } from "../../services/replica/config.ts";
 import { type AnchorPlace, inspectWaybills } from "../../services/replica/inspect.ts";
 import { rotateRing } from "../../services/replica/rotate.ts";
 
-/** A real cluster in a folder of its own: Postgres, replicas as processes, Envoy. */
+/** A real cluster in its own folder: Postgres, replicas as processes, Envoy. */
 export interface TestCluster extends Cluster {
-  /** The front proxy. */
   readonly target: string;
   readonly dataDir: string;
-  /** Rotates the ring of an audience. */
   rotate(audience: string, destroyKeyId?: string): ReturnType<typeof rotateRing>;
-  /** Holds waybills against the lines of their sessions' advances: JSON a line. */
+  /** Compares waybills with the chains of their sessions ("inspect"). Returns one JSON line per waybill. */
   inspect(audience: string, waybills: readonly string[], anchor?: AnchorPlace): Promise<string>;
-  /** Ends the cluster and removes its folder. */
   remove(): Promise<void>;
 }
 
-/** Starts a cluster on a free port. With `dataDir`, on the data of an earlier one. */
+/** Starts a cluster on a free port. `dataDir` reuses the data of an earlier cluster. */
 export async function startTestCluster(
   options: Partial<ClusterOptions> = {},
 ): Promise<TestCluster> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "waybill-test-"));
-  // For root: the user that Postgres runs as must be able to pass.
+  // If root runs the test, the user of Postgres needs access to the folder.
   chmodSync(dataDir, 0o711);
   const cluster = await startCluster({
     port: 0,

@@ -1,19 +1,19 @@
 import type { ServiceError } from "@grpc/grpc-js";
 import { type ErrorReport, readError } from "#shared/errors.ts";
 
-/** Returns the error of a refused call. Fails when the call succeeds. */
+/** Returns the error of a refused call. Fails if the call succeeds. */
 export async function refusal(call: Promise<unknown>): Promise<ErrorReport> {
   try {
     await call;
   } catch (error) {
     return readError(error as ServiceError);
   }
-  throw new Error("the call was to be refused, but succeeded");
+  throw new Error("expected a refusal, but the call succeeded");
 }
 
 /**
- * Repeats a call until it is refused, and returns the error: replicas receive a revocation a few
- * milliseconds after it was acknowledged. Fails when the call still succeeds after the feed's bound.
+ * Repeats a call until it is refused, and returns the error: replicas see a revocation some milliseconds
+ * after its acknowledgement. Fails if the call still succeeds after the feed's bound.
  */
 export async function untilRefused(call: () => Promise<unknown>): Promise<ErrorReport> {
   for (const end = Date.now() + 30_000; Date.now() < end; ) {
@@ -21,7 +21,7 @@ export async function untilRefused(call: () => Promise<unknown>): Promise<ErrorR
       () => true,
       () => false,
     );
-    // Of several replicas each must have heard of it.
+    // Every replica must have seen the revocation.
     if (!succeeded) {
       const reports = [];
       for (let again = 0; again < 6; again += 1) {
@@ -31,5 +31,5 @@ export async function untilRefused(call: () => Promise<unknown>): Promise<ErrorR
       if (first !== undefined && !reports.includes(undefined)) return first;
     }
   }
-  throw new Error("the call was to be refused, but went on succeeding");
+  throw new Error("expected a refusal, but the call still succeeds");
 }

@@ -4,11 +4,11 @@ import type { CallSettings } from "#shared/client/client.ts";
 /** The response of a step. */
 export interface Stepped<Response> {
   readonly response: Response;
-  /** The waybill in the answer's metadata; undefined when there is none. */
+  /** The waybill in the response metadata, if any. */
   readonly waybill: string | undefined;
 }
 
-/** Makes one call with a waybill, and an idempotency key, given by hand. */
+/** Makes one call with an explicit waybill and idempotency key. */
 export async function step<Request, Response>(
   method: (request: Request, settings?: CallSettings) => Promise<Response>,
   request: Request,

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** How often a condition is checked, in ms. */
+/** Interval between checks, in ms. */
 const INTERVAL_MS = 20;
 
 type Falsy = false | 0 | "" | null | undefined;
@@ -18,7 +18,7 @@ export async function waitFor<Result>(
   limitMs = 60_000,
 ): Promise<Exclude<Result, Falsy>> {
   const stopping = new AbortController();
-  // Not the global timer: a test may have replaced it.
+  // Not the global timer, which a test may have faked.
   const limit = delay(limitMs, undefined, { signal: stopping.signal }).then(() => {
     throw new Error(`waited ${limitMs} ms for ${what}`);
   });

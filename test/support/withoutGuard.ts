@@ -1,13 +1,14 @@
 import type { QueryConfig } from "pg";
 import type { Db } from "#shared/pg/pool.ts";
 
-/** A part of an SQL statement of the product, and the text to put in its place (default: none). */
+/** A guard: text of the product's SQL, and its replacement (default: none). */
 export type Guard = readonly [text: RegExp, replacement?: string];
 
 /**
- * Runs `work` on a pool or connection whose statements lack some guards, to show the anomaly that each prevents.
+ * Runs `work` on a pool or connection whose statements lack some guards, to show the anomaly that each
+ * prevents.
  *
- * @throws Error a guard that no statement of `work` had: the test would show the product unchanged
+ * @throws Error if no statement of `work` contains a guard: the test would run the product unchanged
  */
 export async function withoutGuard<Target extends Db, Result>(
   db: Target,

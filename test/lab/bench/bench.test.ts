@@ -153,7 +153,7 @@ test("a quick run does not change the project's report", () => {
 test("wrong arguments are refused with the expected form", () => {
   const suite = bench("calll");
   expect(suite.status).toBe(2);
-  expect(suite.stderr).toContain("there is no suite calll: expected some of call, ");
+  expect(suite.stderr).toContain("no suite is called calll: expected some of call, ");
   const flag = bench("--fast");
   expect(flag.status).toBe(2);
   expect(flag.stderr).toContain("expected some of --quick, ");

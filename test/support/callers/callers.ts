@@ -20,35 +20,31 @@ import { contract } from "../clients.ts";
 
 export const SECRET = "correct horse battery staple";
 
-/** A user with a password. */
 export interface Person {
   readonly name: string;
   readonly username: string;
   readonly secret: string;
 }
 
-/** A service account with its secret. */
 export interface Account {
   readonly name: string;
   readonly secret: string;
-  /** Its credential. */
+  /** Authenticates the client. */
   readonly client: ClientAuthentication;
 }
 
-/** Metadata with a token. */
 export function bearer(jwt: string): { metadata: Metadata } {
   const metadata = new Metadata();
   metadata.set("authorization", `Bearer ${jwt}`);
   return { metadata };
 }
 
-/** Callers of a cluster, with their credentials: plain clients that store and renew nothing. */
+/** Calls a cluster with plain clients, which cache and renew nothing. */
 export class Callers {
   readonly identity: ServiceClient<typeof IdentityServiceService>;
   readonly token: ServiceClient<typeof TokenServiceService>;
   readonly issuer: string;
   readonly target: string;
-  /** How the cluster is reached. */
   readonly options: { credentials?: ChannelCredentials; channel?: ChannelOptions };
   readonly #adminSecret: string;
 
@@ -104,7 +100,7 @@ export class Callers {
     return { name, secret, client: clientWith(name, secret) };
   }
 
-  /** Made by an administrator: signing up is limited by address, and all tests have the same. */
+  /** Created by an administrator, because sign-up is limited by address and all tests share one. */
   async person(username = `u-${randomUUID()}`): Promise<Person> {
     const user = { username, displayName: "Ada", scopes: [], disabled: false } as Partial<User>;
     const created = await this.identity.createUser(
@@ -145,7 +141,7 @@ function clientWith(client: string, secret: string): ClientAuthentication {
   return { client, proof: { $case: "secret", value: secret } };
 }
 
-/** A key that a caller proves to have, with each call (DPoP). */
+/** A caller's key that signs a proof for each call (DPoP, RFC 9449). */
 export class ProofKey {
   readonly key: KeyObject;
   readonly jwk: JWK;
@@ -159,7 +155,7 @@ export class ProofKey {
     this.jwk = privateKey.export({ format: "jwk" }) as JWK;
   }
 
-  /** A call's settings with a proof, and with the token that it goes with. */
+  /** Settings of a call with a proof and the bound token. */
   proving(url: string, token?: string): { metadata: Metadata } {
     const metadata = new Metadata();
     if (token !== undefined) metadata.set("authorization", `DPoP ${token}`);
@@ -168,7 +164,7 @@ export class ProofKey {
   }
 }
 
-/** A key pair to sign JWTs with, and its JWK set. */
+/** A key pair that signs JWTs, and its JWK set. */
 export async function makeSigner(kid: string, alg: "EdDSA" | "ES256" | "RS256" = "EdDSA") {
   const { privateKey, publicKey } =
     alg === "EdDSA"
@@ -189,13 +185,13 @@ export async function makeSigner(kid: string, alg: "EdDSA" | "ES256" | "RS256" =
   };
 }
 
-/** Claims of an assertion that a client authenticates itself with, good for a minute. */
+/** Claims of a client assertion (private_key_jwt), valid for a minute. */
 export function assertionOf(name: string, issuer: string): Record<string, unknown> {
   const now = Math.floor(Date.now() / 1000);
   return { iss: name, sub: name, aud: issuer, iat: now, exp: now + 60 };
 }
 
-/** The claims of a JWT, unverified. */
+/** Reads the claims of a JWT without verifying it. */
 export function claimsOf(jwt: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(jwt.split(".")[1]!, "base64url").toString("utf8"));
 }

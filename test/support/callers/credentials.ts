@@ -5,7 +5,7 @@ import { type Credentials, loadCredentials } from "#shared/auth/credentials/cred
 import { makeSecrets } from "../../../deploy/local/credentials.ts";
 import { ROLES } from "../../../services/replica/config.ts";
 
-/** Credentials of all services, as a cluster's first start makes them. */
+/** Credentials of all services, created by a cluster's first start. */
 export async function makeCredentials(): Promise<Credentials> {
   const folder = mkdtempSync(join(tmpdir(), "waybill-credentials-"));
   try {
@@ -16,7 +16,7 @@ export async function makeCredentials(): Promise<Credentials> {
   }
 }
 
-/** Private keys are read when they are first asked for: do that before the files are gone. */
+/** Private keys are read on first use: use them before the files are removed. */
 function preload(credentials: Credentials): Credentials {
   for (const service of ROLES) void credentials.own(service);
   return credentials;

@@ -6,21 +6,20 @@ import { deriveRefreshToken } from "../../../services/token/signIns/refreshToken
 import { SigningKeys } from "../../../services/token/signingKeys/signingKeys.ts";
 import type { TestCluster } from "../cluster.ts";
 
-/** A sign-in to be made. */
+/** A sign-in to create. */
 export interface FamilyWish {
   /** Name of the client. Default: none. */
   readonly client?: string;
-  /** Key confirmation, such as `jkt:` and a thumbprint. Default: none. */
+  /** Confirmation, such as `jkt:` and a thumbprint. Default: none. */
   readonly confirmation?: string;
 }
 
-/** A sign-in with its first refresh token. */
 export interface MadeFamily {
   readonly id: string;
   readonly refreshToken: string;
 }
 
-/** Makes sign-ins by thousands, in the table: signed in, each would cost Argon2's time. */
+/** Inserts thousands of sign-ins into the table: through SignIn, each would cost an Argon2 hash. */
 export async function makeFamilies(
   cluster: Pick<TestCluster, "databaseUrl" | "dataDir">,
   wishes: readonly FamilyWish[],

@@ -10,7 +10,7 @@ import { Sessions } from "#shared/waybill/sessions.ts";
 import { contract } from "../clients.ts";
 import type { TestCluster } from "../cluster.ts";
 
-/** A thief with the stolen ring of an audience: opens waybills, and seals any state. */
+/** Opens and seals waybills with the stolen ring of an audience. */
 export interface Stolen<State> {
   readonly sessions: Sessions<State>;
   envelopeOf(waybill: string): Promise<EnvelopeV1>;

@@ -10,7 +10,7 @@ import { sessionHandlers } from "../../../services/session/index.ts";
 import { contract } from "../clients.ts";
 import { makeRingSource } from "../rings.ts";
 
-/** The keys that all replicas of one test have. */
+/** Keys shared by all replicas of a test. */
 export interface Rings {
   readonly waybills: ReturnType<typeof makeRingSource>;
   readonly answers: SavedResponses;
@@ -25,7 +25,7 @@ export function makeRings(): Rings {
 
 type SessionHandlers = Handlers<typeof SessionServiceService, SessionState>;
 
-/** A replica of the session service within the test's own process, on a real Postgres. */
+/** Starts a replica of the session service in the test's process, on a real Postgres. */
 export async function serveSessions(
   db: Pool,
   { waybills: ring, answers }: Rings,

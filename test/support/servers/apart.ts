@@ -8,16 +8,16 @@ import { type Replica, startReplica } from "../../../services/replica/replica.ts
 import { startTestPostgres } from "../postgres.ts";
 import { type Cuttable, startCuttable } from "../wire/cuttable.ts";
 
-/** The issuer of the tokens that are taken here. */
+/** Issuer of the accepted tokens. */
 export const ISSUER = "http://127.0.0.1:1";
 
-/** A replica of the session service, with a way of its own to the key service. */
+/** A replica of the session service with its own connection to the key service. */
 export interface Apart {
   readonly address: string;
   readonly way: Cuttable;
 }
 
-/** A key service, an issuer of tokens, and replicas apart, in the test's own process on a real Postgres. */
+/** A key service, a token issuer and replicas in the test's process, on a real Postgres. */
 export interface ReplicasApart {
   readonly databaseUrl: string;
   readonly credentialsDir: string;
@@ -28,7 +28,7 @@ export interface ReplicasApart {
   remove(): Promise<void>;
 }
 
-/** @param settings environment variables of all of them */
+/** @param settings environment variables of all services */
 export async function startReplicasApart(
   count: number,
   settings: Record<string, string>,

@@ -17,17 +17,17 @@ import { Call, type Handler } from "#shared/server/call.ts";
 import { revalidation } from "#shared/server/revalidation.ts";
 import { contract } from "../clients.ts";
 
-/** One resource; all, by language; some, and of the caller's own. */
+/** Resources of a request: one product, all products by language, or some products for one caller. */
 export const METHODS = ["getProduct", "listProducts", "batchGetProducts"] as const;
 export type MethodName = (typeof METHODS)[number];
 
-/** A read: the caller, and the products. */
+/** A read: its caller and the products. */
 export interface Question {
   readonly method: MethodName;
   readonly ids: readonly number[];
   readonly who: string;
   readonly lang: string;
-  /** Whether nothing that is kept will do. */
+  /** Whether the caller refuses cached responses. */
   readonly isFresh: boolean;
 }
 
@@ -45,11 +45,11 @@ function contractOf(name: MethodName): MethodContract {
 }
 
 /**
- * Catalogs and their callers, without a network: the parts that keep answers are the real ones, and every
- * step between them waits at a gate until the test lets it go on.
+ * Simulates catalogs and their callers without a network. The caches are the real ones. Every step between
+ * them waits at a gate until the test opens it.
  */
 export class CachedCatalog {
-  /** Every product after each change; the index is the change's number. */
+  /** Every product after each change; the index is the number of the change. */
   readonly states: (readonly number[])[];
   readonly changes: Change[] = [];
   clock = 0;
@@ -62,7 +62,7 @@ export class CachedCatalog {
     this.states = [Array.from({ length: products }, () => 0)];
   }
 
-  /** The number of the newest change. */
+  /** Number of the newest change. */
   get head(): number {
     return this.states.length - 1;
   }
@@ -75,7 +75,7 @@ export class CachedCatalog {
     return number;
   }
 
-  /** The response to a read without any cache, after a change. */
+  /** The uncached response to a request, after a given change. */
   at({ method, ids, who, lang }: Question, number: number): string {
     const state = this.states[number]!;
     const all = state.map((_, id) => id);
@@ -88,9 +88,9 @@ export class CachedCatalog {
     return new Promise((resolve) => this.#gates.push(resolve));
   }
 
-  /** Lets one of those that wait go on. @returns whether any waited */
+  /** Opens the gate for one waiting step. @returns whether one was waiting */
   async release(which: number): Promise<boolean> {
-    // First runs everything before the next gate.
+    // Work before the next gate finishes first.
     await new Promise(setImmediate);
     const [go] = this.#gates.splice(which % Math.max(1, this.#gates.length), 1);
     go?.();
@@ -103,19 +103,19 @@ export class CachedCatalog {
     return cache;
   }
 
-  /** How many responses came from a cache. */
+  /** Number of cached responses. */
   get hits(): number {
     return this.#caches.reduce((sum, { stats }) => sum + stats.hits + stats.stale, 0);
   }
 
-  /** A feed follower's next piece. */
+  /** Next batch of a feed follower. */
   deliver(scope: CacheScope, most: number): void {
     const from = Number(scope.position);
     const upTo = Math.min(this.head, from + most);
     scope.hear(BigInt(upTo), this.changes.slice(from, upTo));
   }
 
-  /** A replica: its response to each method. @param scope undefined: it caches nothing */
+  /** A replica: its handler for each method. @param scope undefined: it has no cache */
   server(scope: CacheScope | undefined): Record<MethodName, Handler> {
     const of = (name: MethodName): Handler => {
       const method = contractOf(name);
@@ -151,10 +151,10 @@ export class CachedCatalog {
   }
 
   /**
-   * A caller's way to the replicas.
+   * A caller's path to the replicas.
    *
-   * @param known what he keeps answers in; or else what he remembers of changes, and sends along
-   * @param pick which replica is next
+   * @param known the caller's cache, or the changes that it remembers and sends
+   * @param pick selects the next replica
    */
   client(known: CacheScope | Changes, pick: () => Record<MethodName, Handler>) {
     const scope = known instanceof CacheScope ? known : undefined;
@@ -225,7 +225,7 @@ export class CachedCatalog {
     };
   }
 
-  /** After every fourth change an answer to GetProduct is its caller's own, and no two are alike. */
+  /** After every fourth change, responses to GetProduct are private to their caller, and no two are equal. */
   #own(head: number, call: Pick<Call, "reply">): string {
     if (head % 4 !== 3) return "";
     this.#owns += 1;

@@ -12,7 +12,7 @@ import { frame } from "../wire/rawCall.ts";
 
 const CHECKOUT = "/waybill.checkout.v1.CheckoutService/";
 
-/** A method of each kind, all with a session. */
+/** One method of each kind, all with a session. */
 export const KINDS: readonly [kind: string, path: string][] = [
   ["unary", `${CHECKOUT}GetCheckout`],
   ["server_streaming", `${CHECKOUT}SetItems`],
@@ -20,7 +20,7 @@ export const KINDS: readonly [kind: string, path: string][] = [
   ["bidi_streaming", `${CHECKOUT}EditItems`],
 ];
 
-/** A framed request that each of them takes. */
+/** A framed request that each method accepts. */
 export function requestOf(path: string): Buffer {
   if (path !== `${CHECKOUT}SetItems`) return frame();
   const items = [{ product: "products/1", quantity: 1 }];
@@ -42,7 +42,7 @@ const carried: Contract = {
   },
 };
 
-/** A server of the checkout service with carried sessions: it needs no database. */
+/** A checkout server with carried sessions, which needs no database. */
 export function carriedCheckout(
   options: Omit<ServerOptions, "contract">,
   handlers: Partial<CheckoutHandlers>,
@@ -55,7 +55,7 @@ export function carriedCheckout(
   return new Server({ contract: carried, ...options }).add(definition, all, parts);
 }
 
-/** A waybill that it takes. */
+/** A valid waybill for the server. */
 export function carriedWaybill(): string {
   const sessions = new Sessions(session, CheckoutState, ring);
   const state = sessions.encode(CheckoutState.create({ order: "first" }));

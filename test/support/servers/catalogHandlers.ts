@@ -6,9 +6,9 @@ export const REST_OF_CATALOG: Omit<Handlers<typeof CatalogServiceService>, "getP
   listProducts: async () => ({ products: [], nextPageToken: "" }),
   batchGetProducts: async () => ({ products: [] }),
   updateProduct: async () => {
-    throw new Error("this test does not use it");
+    throw new Error("not implemented in this test");
   },
   watchChanges: () => {
-    throw new Error("this test does not use it");
+    throw new Error("not implemented in this test");
   },
 };

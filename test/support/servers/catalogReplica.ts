@@ -20,24 +20,24 @@ import { contract } from "../clients.ts";
 import { waitFor } from "../waitFor.ts";
 
 export const CATALOG = "waybill.catalog.v1.CatalogService";
-/** Longest wait for something that takes milliseconds: less than answers are kept for. */
+/** Limit for waits that take milliseconds: shorter than the max_age of responses. */
 export const WAIT = { timeout: 30_000 };
 
-/** A catalog in the test's own process, with a gate after each read. */
+/** A catalog in the test's process whose reads can be paused after they have read. */
 export interface CatalogReplica {
   readonly address: string;
-  /** Its own answers. */
+  /** The replica's own cache. */
   readonly cache: ResponseCache;
   readonly scope: CacheScope;
   readonly client: ServiceClient<typeof CatalogServiceService>;
-  /** Reads that have read, and wait until the test lets them answer. */
+  /** Paused reads, which respond when the test continues them. */
   readonly held: PromiseWithResolvers<void>[];
-  /** Whether reads wait. */
+  /** Whether reads pause. */
   holds: boolean;
   close(): Promise<void>;
 }
 
-/** @param hears whether its own answers follow the feed */
+/** @param hears whether the replica's cache follows the feed */
 export async function startCatalogReplica(
   pool: Pool,
   { hears = true, authenticate }: { hears?: boolean; authenticate?: Authenticate } = {},
@@ -86,7 +86,7 @@ export async function startCatalogReplica(
   return replica;
 }
 
-/** Settles when a cache has heard of a change. */
+/** Settles when a cache has received a change. */
 export async function untilHeard(scope: CacheScope, number: bigint): Promise<void> {
   await waitFor(
     `change ${number} to reach the cache`,

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { CACHE } from "../../../deploy/local/paths.ts";
 
-/** Programs of Debian that tests and benchmarks run, each with the packages that it takes to run, and where it lies. */
+/** Debian programs that tests and benchmarks run: packages needed, and path of the program. */
 const PROGRAMS = {
   pgbouncer: {
     packages: ["pgbouncer", "libc-ares2", "libevent-2.1-7"],
@@ -23,15 +23,15 @@ const PROGRAMS = {
   },
 } as const;
 
-/** A program, and the environment that it finds its libraries by. */
+/** A program and the environment with its library path. */
 export interface Program {
   readonly path: string;
   readonly env: Record<string, string>;
 }
 
 /**
- * Fetches a program from Debian's archive, once, into the cache: nothing is installed. Undefined where
- * there is no apt, or no archive to be reached.
+ * Downloads a program from Debian's archive into the cache, once, without installing it. Returns undefined
+ * if apt or the archive is unavailable.
  */
 export function debianProgram(name: keyof typeof PROGRAMS): Program | undefined {
   const { packages, path } = PROGRAMS[name];
@@ -48,7 +48,7 @@ export function debianProgram(name: keyof typeof PROGRAMS): Program | undefined 
   mkdirSync(downloads, { recursive: true });
   const run = (command: string, ...args: string[]) =>
     spawnSync(command, args, { cwd: downloads, stdio: "ignore" }).status === 0;
-  // The lists of a fresh machine are empty.
+  // A fresh machine has no package lists.
   const fetched =
     run("apt-get", "download", ...packages) ||
     (run("apt-get", "update") && run("apt-get", "download", ...packages));

@@ -2,7 +2,7 @@ import type { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import type { Handlers } from "#shared/contract/handlers.ts";
 
 const unused = async (): Promise<never> => {
-  throw new Error("this test does not use it");
+  throw new Error("not implemented in this test");
 };
 
 /** Handlers of the key service that a test of something else has no use for. */
@@ -22,7 +22,7 @@ export const REST_OF_KEYS: Pick<
   revoke: unused,
   readRevocations: unused,
   watchRevocations: () => {
-    throw new Error("this test does not use it");
+    throw new Error("not implemented in this test");
   },
   listAuditEvents: unused,
 };

@@ -9,13 +9,12 @@ import { postgresUser } from "../../../deploy/local/postgresUser.ts";
 import { waitFor } from "../waitFor.ts";
 import type { Program } from "./debian.ts";
 
-/** Connections a role. A prime, so that calls that take turns do not come round to the same one. */
+/** Connections per role. A prime number, so that alternating calls do not return to the same connection. */
 export const POOL_SIZE = 3;
 
-/** A real PgBouncer in transaction mode. */
 export interface PgBouncer {
   readonly port: number;
-  /** Address of its console. */
+  /** URL of its admin console. */
   readonly consoleUrl: string;
   stop(): Promise<void>;
 }
@@ -56,7 +55,7 @@ server_round_robin = 1
   chmodSync(folder, 0o755);
   const child = spawn(path, [join(folder, "pgbouncer.ini")], {
     env: { ...process.env, ...env },
-    // It refuses to run as root.
+    // PgBouncer refuses to run as root.
     ...postgresUser(),
     stdio: ["ignore", "ignore", "pipe"],
   });

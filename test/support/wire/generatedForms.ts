@@ -8,17 +8,17 @@ import { CACHE, PROJECT } from "../../../deploy/local/paths.ts";
 const PROTO = join(PROJECT, "proto");
 const BIN = join(PROJECT, "node_modules", ".bin");
 
-/** The options of ts-proto that this project generates its own code with. */
+/** This project's options for ts-proto. */
 export const OWN_OPTIONS = (
   parse(readFileSync(join(PROTO, "buf.gen.yaml"), "utf8")) as { plugins: { opt: string[] }[] }
 ).plugins[0]!.opt;
 
-/** Code that ts-proto has generated of the messages in forms.proto, by their name. */
+/** Generated codecs of the messages in forms.proto, by name. */
 export type GeneratedForms = Record<string, { decode(bytes: Uint8Array): unknown }>;
 
-/** Generates code of forms.proto, in a folder of its own. */
+/** Generates code from forms.proto in its own folder. */
 export class FormsGenerator {
-  /** Below the project, so that the code finds its packages. */
+  /** Below the project, so that the code resolves its packages. */
   readonly #folder: string;
   readonly contract: Contract;
 

@@ -20,7 +20,7 @@ if (setup === "own logger") {
   setLogger({ error: write, info: write, debug: write });
 }
 
-// Responds with invalid metadata, in headers and trailers, or in the trailers alone.
+// Returns invalid metadata, in headers and trailers or in trailers alone.
 const peer = createServer().listen(0, "127.0.0.1");
 await once(peer, "listening");
 peer.on("stream", (stream: ServerHttp2Stream, headers) => {
@@ -49,7 +49,7 @@ if (setup !== "client alone") {
   const options = setup === "log" ? { log: createLog("trace") } : {};
   const server = carriedCheckout(options, {
     getCheckout: async (_request, { metadata, reply }) => {
-      // Handlers that look at their metadata have them made of all headers.
+      // Handlers that read metadata get all headers.
       for (const value of metadata.get("x-even")) reply.set("x-even", value);
       return Checkout.create();
     },

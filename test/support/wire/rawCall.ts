@@ -9,31 +9,31 @@ import { Metadata } from "@grpc/grpc-js";
 import { type ErrorReport, readError } from "#shared/errors.ts";
 import { waitFor } from "../waitFor.ts";
 
-/** A message as gRPC frames it: not compressed. */
+/** Frames a message for gRPC, uncompressed. */
 export function frame(message: Uint8Array = new Uint8Array()): Buffer {
   const head = Buffer.alloc(5);
   head.writeUInt32BE(message.length, 1);
   return Buffer.concat([head, message]);
 }
 
-/** Sends several values of fields that may have one. Node's types do not know the option. */
+/** Permits repeated single-value headers. Node's types lack the option. */
 const LENIENT = { strictSingleValueFields: false } as ClientSessionOptions;
 
-/** A header field: name and value, sent as they are. */
+/** A header field, sent unchanged. */
 export type Field = readonly [name: string, value: string];
 
 export interface RawResponse {
-  /** The HTTP status; undefined when the stream was reset. */
+  /** The HTTP status; undefined if the stream was reset. */
   readonly http: number | undefined;
   readonly headers: IncomingHttpHeaders;
   readonly trailers: IncomingHttpHeaders;
   readonly body: Buffer;
-  /** The gRPC status; -1: there is none. */
+  /** The gRPC status, or -1 without one. */
   readonly code: number;
   readonly report: ErrorReport;
 }
 
-/** Sends a request with header fields that no gRPC client would send, on a connection of its own. */
+/** Sends a request with header fields that gRPC clients never send, on a new connection. */
 export async function rawCall(
   target: string,
   path: string,
