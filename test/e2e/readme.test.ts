@@ -84,7 +84,7 @@ test.skipIf(toolPath("grpcurl") === undefined)(
     expect(stderr).toBe("");
     expect(stdout).toContain("waybill.checkout.v1.CheckoutService\n");
     // The protos' comments are the reference, by reflection too.
-    expect(stdout).toContain("// From an empty basket to an order.");
+    expect(stdout).toContain("// Takes a customer from an empty basket to an order.");
     expect(stdout).toContain("Astérix aux Jeux Olympiques");
     const orders = [...stdout.matchAll(/"name": "(orders\/.*)"/g)].map(([, name]) => name);
     // Placed twice and listed: the same one.
