@@ -21,7 +21,7 @@ export interface Place {
   listen: { address: string; port: number };
   /** Where they come in by TLS, and the certificate that they see. */
   listenTls: { address: string; port: number; files: TlsFiles };
-  /** What replicas and the front proxy prove themselves to each other with; undefined: plaintext. */
+  /** Certificates for mutual TLS between the front proxy and replicas. Undefined: plaintext. */
   replicaTls: TlsFiles | undefined;
   /** Envoy's admin port: loopback only. */
   admin: { address: string; port: number };

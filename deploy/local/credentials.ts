@@ -31,7 +31,7 @@ export interface Passwords {
 export interface Secrets {
   credentialsDir: string;
   keyEncryptionKeyFile: string;
-  /** What the front proxy proves to be it with. */
+  /** Secret that the front proxy sends to replicas to identify itself. */
   frontProxySecretFile: string;
   /** The secret of `serviceAccounts/admin`. */
   adminSecretFile: string;

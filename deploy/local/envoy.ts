@@ -36,7 +36,7 @@ export interface EnvoyOptions {
   replicaTls: boolean;
   /** `iss` of access tokens. */
   issuer: string;
-  /** What it proves to replicas to be the front proxy with. */
+  /** Secret that it sends to replicas to identify itself. */
   secret: string;
   endpoints: Endpoints;
   /** An Envoy that does not serve within this time of its start is ended; default: 30 s. */

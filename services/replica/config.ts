@@ -31,7 +31,7 @@ export interface Config {
   readonly origins: readonly string[];
   /** `iss` of access tokens. */
   readonly issuer: string;
-  /** What the front proxy proves to be it with; undefined: nobody's forwarding metadata are believed. */
+  /** Secret that identifies the front proxy. Undefined: the replica trusts no forwarding metadata. */
   readonly frontProxySecret: string | undefined;
   /** Past it a replica that has not heard of revocations refuses protected calls. */
   readonly revocationBoundMs: number;

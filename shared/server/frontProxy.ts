@@ -1,7 +1,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { Metadata } from "@grpc/grpc-js";
 
-/** The key under which the front proxy proves to be it. Nobody outside gets one past it. */
+/** Metadata key of the front proxy's secret. The front proxy removes it from the calls of clients. */
 export const FRONT_PROXY_KEY = "x-waybill-front-proxy";
 
 /** Fewest characters of the front proxy's secret. */
