@@ -19,8 +19,8 @@ const MAX_VERIFIED = 10_000;
 /**
  * Verifies the access tokens of one issuer (RFC 9068 section 4), without a request to it.
  *
- * Caches the result of verifying a signature, for the most recently used tokens. Whether the key is still
- * published and the token has not expired is checked each time.
+ * Caches the result of verifying a signature, for the most recently used tokens. It checks on every
+ * call that the key is still published and that the token has not expired.
  */
 export class AccessTokens {
   readonly issuer: string;

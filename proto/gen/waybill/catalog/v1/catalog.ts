@@ -34,7 +34,7 @@ export interface Product {
   name: string;
   /** The film's title; `Untitled film {number}` where the data set has none. */
   title: string;
-  /** Whether the data set lacks the title. */
+  /** True if the data set lacks the title. */
   untitled: boolean;
   /** Release date. Day and month are 0 if only the year is known. */
   releaseDate:

@@ -64,7 +64,7 @@ export interface ServiceAccount {
    * has `kid` and `alg`. At most 8 KiB.
    */
   jwks: string;
-  /** Whether the account may exchange the tokens of other subjects. */
+  /** True if the account may exchange the tokens of other subjects. */
   exchange: Exchange;
   /** Requires a DPoP proof or a client certificate, so that every token of the account is bound to a key. */
   requireBinding: boolean;
@@ -293,7 +293,7 @@ export interface Scope {
   name: string;
   /** Description for people. */
   description: string;
-  /** Whether every user may be granted the scope. */
+  /** True if every user may be granted the scope. */
   grantedToUsers: boolean;
   /** Changes with each change of the resource (AIP-154). */
   etag: string;
@@ -357,7 +357,7 @@ export interface Audience {
   /** Resource name: `audiences/{id}`. */
   name: string;
   description: string;
-  /** Whether every user may have tokens for the audience. */
+  /** True if every user may have tokens for the audience. */
   grantedToUsers: boolean;
   /** Changes with each change of the resource (AIP-154). */
   etag: string;

@@ -12,7 +12,7 @@ export const protobufPackage = "waybill.options.v1";
 
 export const protobufFileName = "waybill/options/v1/options.proto";
 
-/** Whether the server stores the current version of a session. */
+/** Storage of a session's current version. */
 export const Mode = {
   /** MODE_UNSPECIFIED - MODE_CARRIED. */
   MODE_UNSPECIFIED: 0,

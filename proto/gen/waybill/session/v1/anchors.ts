@@ -84,9 +84,9 @@ export interface Move {
   call: Buffer;
   /** The call's saved response, sealed. */
   answer: Buffer;
-  /** Whether the next version is the last. */
+  /** True if the next version is the last. */
   ended: boolean;
-  /** Whether the saved response stays stored beside those of later versions for the session's life. */
+  /** True if the saved response stays stored beside those of later versions for the session's life. */
   kept: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }

@@ -226,7 +226,7 @@ export interface SignIn {
   expireTime:
     | Date
     | undefined;
-  /** Whether the caller's access token belongs to this sign-in. */
+  /** True if the caller's access token belongs to this sign-in. */
   current: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
