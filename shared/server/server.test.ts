@@ -2,6 +2,7 @@ import { once } from "node:events";
 import {
   type ChannelOptions,
   Client,
+  type ClientReadableStream,
   compressionAlgorithms,
   credentials,
   Metadata,
@@ -396,6 +397,20 @@ function health(address: string): Promise<string> {
     });
   });
 }
+
+test("a drain closes the connection of a health watch", async () => {
+  await serve();
+  const client = new HealthClient(target, credentials.createInsecure());
+  const watch = client["watch"]!({ service: "" }) as ClientReadableStream<unknown>;
+  const failed = once(
+    watch.on("data", () => {}),
+    "error",
+  );
+  await once(watch, "data");
+  await server.drain();
+  await failed;
+  client.close();
+}, 10_000);
 
 test("a port for probes answers health checks alone", async () => {
   await serve();

@@ -19,7 +19,7 @@ import { implement, type Surroundings } from "./implement.ts";
 import { addReflection } from "./reflection.ts";
 import { checkServerOptions } from "./serverOptions.ts";
 import { redactGrpcLog } from "./wire/grpcLog.ts";
-import { setHttp2Options } from "./wire/http2Options.ts";
+import { destroyServer, setHttp2Options } from "./wire/http2Options.ts";
 import { UnaryWire } from "./wire/unaryWire.ts";
 
 /** How a server is set up. Only `contract` is required. */
@@ -214,18 +214,18 @@ export class Server {
     this.#setHealth(false);
     this.#draining.abort(Errors.OVERLOADED());
     const closed = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()));
-    const limit = setTimeout(() => this.#grpc.forceShutdown(), DRAIN_LIMIT_MS);
+    const limit = setTimeout(() => destroyServer(this.#grpc), DRAIN_LIMIT_MS);
     await new Promise<void>((resolve) => {
       this.#idle = resolve;
       if (this.#isIdle()) resolve();
       closed.then(resolve, resolve);
     });
     // What may be left are streams without a session that do not heed the signal, such as health's.
-    const settle = setTimeout(() => this.#grpc.forceShutdown(), 500);
+    const settle = setTimeout(() => destroyServer(this.#grpc), 500);
     await closed;
     clearTimeout(limit);
     clearTimeout(settle);
-    this.#probes.forceShutdown();
+    destroyServer(this.#probes);
   }
 
   #isIdle(): boolean {

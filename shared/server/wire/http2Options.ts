@@ -1,3 +1,4 @@
+import { constants, type ServerHttp2Session } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
 
 /**
@@ -32,4 +33,17 @@ export function setHttp2Options(server: Server): void {
   commonServerOptions["streamResetRate"] = 100_000;
   commonServerOptions["maxHeaderListPairs"] = MAX_HEADER_FIELDS;
   commonServerOptions["strictFieldWhitespaceValidation"] = false;
+}
+
+/**
+ * Shuts a server down and destroys its connections. grpc-js's `forceShutdown` alone leaves connections open
+ * while `grpc.enable_channelz` is 0: it reads them from a list that only its channelz code fills.
+ */
+export function destroyServer(server: Server): void {
+  const { http2Servers } = server as unknown as {
+    http2Servers: ReadonlyMap<unknown, { sessions: ReadonlySet<ServerHttp2Session> }>;
+  };
+  const sessions = [...http2Servers.values()].flatMap((http2Server) => [...http2Server.sessions]);
+  server.forceShutdown();
+  for (const session of sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
 }
