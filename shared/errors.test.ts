@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type ErrorDetails, Errors, MAX_VIOLATIONS, readError, StatusError } from "./errors.ts";
 
-test("an error arrives as it was sent: all but its cause", () => {
+test("a caller reads every detail of an error except its cause", () => {
   const error = Errors.OVERLOADED({
     cause: "the password is hunter2",
     metadata: { limit: "5" },
@@ -14,7 +14,7 @@ test("an error arrives as it was sent: all but its cause", () => {
   expect(metadata.get("grpc-status-details-bin")[0]!.toString("latin1")).not.toContain("hunter2");
   expect(readError({ code, details, metadata })).toEqual({
     code: status.RESOURCE_EXHAUSTED,
-    message: "The replica serves as many calls as it can. Try again later.",
+    message: "The replica is at its limit of concurrent calls. Retry later.",
     domain: "waybill",
     reason: "OVERLOADED",
     metadata: { limit: "5" },
@@ -23,7 +23,7 @@ test("an error arrives as it was sent: all but its cause", () => {
   });
 });
 
-test("details that nobody can read are no reason to fall over", () => {
+test("unreadable details read as empty", () => {
   const metadata = new Metadata();
   const read = () => readError({ code: status.INTERNAL, details: "broken", metadata });
   const bare = { code: status.INTERNAL, message: "broken", reason: "", retryAfterMs: undefined };
@@ -34,7 +34,7 @@ test("details that nobody can read are no reason to fall over", () => {
   }
 });
 
-/** The size of what a refusal adds to the headers of a response, as HTTP/2 peers count it. */
+/** Counts the bytes that an error adds to the headers of a response, as HTTP/2 does. */
 function headerSize({ details, metadata }: Pick<StatusObject, "details" | "metadata">): number {
   const headers = { "grpc-message": encodeURI(details), ...metadata.toHttp2Headers() };
   return Object.entries(headers)
@@ -48,7 +48,7 @@ const text = fc.oneof(
   fc.constantFrom("\ud83d", "\ud83d\ude00".repeat(200), "\u00e9".repeat(2000), "", "%".repeat(500)),
 );
 
-test("R1 whatever an error names, its status takes less than 4 KiB of headers", () => {
+test("R1 a status takes less than 4 KiB of headers", () => {
   const given = fc.record({
     message: text,
     metadata: fc.dictionary(text, text, { maxKeys: 40 }),
@@ -72,7 +72,7 @@ test("R1 whatever an error names, its status takes less than 4 KiB of headers", 
   );
 });
 
-test("R1 an error within its bounds is sent whole, one beyond them from its beginning", () => {
+test("R1 an error within its bounds is sent whole, and longer parts are cut", () => {
   const violations = Array.from({ length: MAX_VIOLATIONS + 1 }, (_, at) => ({
     field: `items[${at}]`,
     description: "is bad",
@@ -89,7 +89,7 @@ test("R1 an error within its bounds is sent whole, one beyond them from its begi
   expect(read({ metadata }).metadata).toEqual({ a: expect.stringMatching(/^b+\u2026$/), c: "d" });
 });
 
-test("no public message says more than its reason", () => {
+test("a public message does not depend on the cause", () => {
   for (const make of Object.values(Errors)) {
     expect(make({ cause: "secret" }).message).toBe(make().message);
     expect(make().domain).toBe("waybill");

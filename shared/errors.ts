@@ -3,12 +3,12 @@ import type { Any } from "../proto/gen/google/protobuf/any.ts";
 import { BadRequest, ErrorInfo, RetryInfo } from "../proto/gen/google/rpc/error_details.ts";
 import { Status } from "../proto/gen/google/rpc/status.ts";
 
-/** Most violations that an error names. */
+/** Most field violations in one error. */
 export const MAX_VIOLATIONS = 16;
 
-// A refusal adds less than 4 KiB to the headers of a response: clients take 8 KiB in all, and a proxy
-// may end the connection of everyone over a header that it holds too large. The status is base64, and its
-// message is sent once more, percent-encoded.
+// An error adds less than 4 KiB to the headers of a response. Clients accept 8 KiB in all, and a proxy may
+// close a connection, with every call on it, over a header that it holds too large. The status is sent in
+// base64, and its message a second time, percent-encoded.
 const MAX_STATUS_BYTES = 2200;
 const MAX_MESSAGE_BYTES = 300;
 /** Longest field path, description, and key or value of `metadata`, in bytes. */
@@ -16,23 +16,23 @@ const MAX_TEXT_BYTES = 256;
 /** Most entries of `metadata`. */
 const MAX_METADATA = 16;
 
-/** What one occurrence of an error adds to its reason. */
+/** The details of one occurrence of an error. */
 export interface ErrorDetails {
-  /** Why it happened. Goes to the log, never to the caller. */
+  /** Goes to the log, never to the caller. */
   cause?: unknown;
-  /** It speaks of an attack or of damage: it is logged as a warning, not as a refusal like others. */
+  /** Logs the error as a warning: it indicates an attack or data corruption. */
   alarm?: boolean;
-  /** What it was about, for the caller: ErrorInfo.metadata (AIP-193). */
+  /** ErrorInfo.metadata (AIP-193). */
   metadata?: Record<string, string>;
-  /** The request's fields at fault, by their proto path, for INVALID_ARGUMENT. */
+  /** The invalid fields of the request, by proto path, for INVALID_ARGUMENT. */
   violations?: { field: string; description: string }[];
-  /** How long the caller should wait before it asks again, in milliseconds (google.rpc.RetryInfo). */
+  /** How long the caller should wait before a retry, in milliseconds (google.rpc.RetryInfo). */
   retryAfterMs?: number;
 }
 
 /**
- * The only error a handler throws on purpose. Anything else is answered as `INTERNAL`.
- * It reaches the caller as google.rpc.Status in `grpc-status-details-bin`, with an ErrorInfo.
+ * The error that a handler throws to fail a call. Every other error reaches the caller as `INTERNAL`.
+ * A StatusError is sent as google.rpc.Status in `grpc-status-details-bin`, with an ErrorInfo.
  */
 export class StatusError extends Error {
   readonly code: status;
@@ -56,8 +56,8 @@ export class StatusError extends Error {
   }
 
   /**
-   * The status as grpc-js sends it. All of it takes less than 4 KiB of headers: longer texts are cut, and
-   * of too many violations and entries of `metadata` the first are sent.
+   * Returns the status for grpc-js, in less than 4 KiB of headers: cuts longer texts, and drops the last
+   * violations and entries of `metadata` if there are too many.
    */
   toStatusObject(trailers: Metadata = new Metadata()): StatusObject {
     const violations = this.details.violations?.slice(0, MAX_VIOLATIONS);
@@ -116,9 +116,9 @@ export class StatusError extends Error {
 
 const ELLIPSIS = "\u2026";
 
-/** A text of at most so many bytes in UTF-8, well-formed; one that was longer ends with an ellipsis. */
+/** Cuts a text to well-formed UTF-8 of at most `maxBytes`. A cut text ends with an ellipsis. */
 function cut(text: string, maxBytes: number): string {
-  // Three bytes at most for each UTF-16 code unit.
+  // A UTF-16 code unit takes at most three bytes.
   const whole = text.toWellFormed();
   if (whole.length * 3 <= maxBytes) return whole;
   const bytes = Buffer.from(whole);
@@ -139,16 +139,16 @@ function any<T>(
   };
 }
 
-/** A function for each reason of a vocabulary, that makes its error. */
+/** A closed set of errors: for each reason, the function that makes its StatusError. */
 export type Vocabulary<Reason extends string> = {
   readonly [R in Reason]: (details?: ErrorDetails) => StatusError;
 };
 
 /**
- * A closed set of errors.
+ * Defines a closed set of errors.
  *
- * @param domain ErrorInfo.domain of all of them
- * @param reasons for each reason its status code and its one public message
+ * @param domain ErrorInfo.domain of every error
+ * @param reasons status code and public message of each reason
  */
 export function vocabulary<Reason extends string>(
   domain: string,
@@ -163,7 +163,7 @@ export function vocabulary<Reason extends string>(
   return Object.freeze(Object.fromEntries(entries));
 }
 
-/** What a client can read out of a failed call. */
+/** The details of a failed call, as the client reads them. */
 export interface ErrorReport {
   code: status;
   message: string;
@@ -175,8 +175,7 @@ export interface ErrorReport {
 }
 
 /**
- * Reads the details of an error that a call was answered with. Details that are absent, or are none
- * that can be read, read as empty.
+ * Reads the details of a failed call's error. Absent or unreadable details read as empty.
  */
 export function readError(error: Pick<ServiceError, "code" | "details" | "metadata">): ErrorReport {
   const report: ErrorReport = {
@@ -193,7 +192,7 @@ export function readError(error: Pick<ServiceError, "code" | "details" | "metada
   try {
     readDetails(packed, report);
   } catch {
-    // Whoever answered wrote something else there; the code and the message stand.
+    // Another program's details. The code and the message are still valid.
   }
   return report;
 }
@@ -222,108 +221,114 @@ function readDetails(packed: Buffer, report: ErrorReport): void {
   }
 }
 
-/** Waybill's own errors. The reason is the contract; the message is for people. */
+/** Waybill's errors. Programs depend on the reason; the message is for people and may change. */
 export const Errors = vocabulary("waybill", {
   WAYBILL_MISSING: [
     status.UNAUTHENTICATED,
-    "This method needs a waybill: send the newest one in the metadata key `waybill`.",
+    "This method requires a waybill. Send the newest one in the metadata key `waybill`.",
   ],
-  WAYBILL_INVALID: [status.UNAUTHENTICATED, "The waybill is not valid here. Begin a new session."],
+  WAYBILL_INVALID: [
+    status.UNAUTHENTICATED,
+    "The waybill is not valid for this service and caller. Begin a new session.",
+  ],
   WAYBILL_EXPIRED: [status.UNAUTHENTICATED, "The waybill has expired. Begin a new session."],
   WAYBILL_REVOKED: [
     status.UNAUTHENTICATED,
-    "The session has been ended, by its owner or for him, or its waybill was withdrawn. Resume it where its service can, or begin a new one.",
+    "The session or its waybill was revoked. Resume the session if its service allows that, or begin a new one.",
   ],
-  WAYBILL_STALE: [status.ABORTED, "A newer version of the session exists. Go on from its waybill."],
+  WAYBILL_STALE: [
+    status.ABORTED,
+    "A newer version of the session exists. Retry with its newest waybill.",
+  ],
   WAYBILL_ENDED: [status.UNAUTHENTICATED, "The session has ended. Begin a new one."],
-  SESSION_NOT_FOUND: [status.NOT_FOUND, "The caller has no such session, or has it no more."],
+  SESSION_NOT_FOUND: [
+    status.NOT_FOUND,
+    "The caller has no such session, or it has ended. Begin a new one.",
+  ],
   SESSION_NOT_OWNED: [
     status.FAILED_PRECONDITION,
-    "The session belongs to nobody, so nobody could resume it. Bind it to the caller first.",
+    "The session has no owner, so it cannot be resumed later. Bind it to the caller first.",
   ],
   SESSION_TOO_LONG: [
     status.FAILED_PRECONDITION,
-    "The session would live longer than its anchor is kept where it is to stand.",
+    "The session would outlive its anchor. Shorten the session's absolute lifetime.",
   ],
   IDEMPOTENCY_KEY_INVALID: [
     status.INVALID_ARGUMENT,
-    "The metadata `idempotency-key` must have 1 to 255 visible ASCII characters.",
+    "The metadata key `idempotency-key` must have a value of 1 to 255 visible ASCII characters.",
   ],
   IDEMPOTENCY_KEY_REUSED: [
     status.FAILED_PRECONDITION,
-    "The idempotency key was sent with another request before. Make a new one for each call.",
+    "The idempotency key was already used with another request. Send a new key with each new request.",
   ],
   TOO_MANY_SESSIONS_ENDED: [
     status.RESOURCE_EXHAUSTED,
-    "The owner has ended too many sessions. Wait until some of them would have expired.",
+    "The owner has ended too many sessions. Retry when some of them have expired.",
   ],
   WAYBILL_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
-    "The session's state is too large to be carried in the metadata.",
+    "The waybill is too large for its carrier. Store less in the session.",
   ],
   STATE_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
-    "The session's state would be larger than a session may keep. Nothing was changed.",
+    "The new state of the session is too large. Nothing was changed. Store less in the session.",
   ],
   STATE_TOO_DEEP: [
     status.FAILED_PRECONDITION,
-    "The session's state would be nested more deeply than it can be read again. Nothing was changed.",
+    "The new state of the session is nested too deeply. Nothing was changed. Store a flatter state.",
   ],
   SPILL_QUOTA_EXCEEDED: [
     status.RESOURCE_EXHAUSTED,
-    "The session has kept as much as it may. Nothing was changed: make its state smaller, or begin a new session.",
+    "The session's storage quota is used up. Nothing was changed. Store less in the session, or begin a new one.",
   ],
   STATE_SCHEMA_UNSUPPORTED: [
     status.FAILED_PRECONDITION,
-    "The session's state is of a type or revision that this replica does not read.",
+    "This replica cannot read the type or revision of the session's state. Retry later, or begin a new session.",
   ],
   STATE_REVISION_PENDING: [
     status.UNAVAILABLE,
-    "The session's state would be of a revision that not every replica reads yet. Try again.",
+    "Not every replica can read the new revision of the session's state yet. Retry later.",
   ],
-  KEYS_UNAVAILABLE: [status.UNAVAILABLE, "The keys are not available at the moment. Try again."],
+  KEYS_UNAVAILABLE: [status.UNAVAILABLE, "The keys are unavailable. Retry later."],
   PAGE_TOKEN_INVALID: [
     status.INVALID_ARGUMENT,
-    "The page token does not belong to this request. Start again without one.",
+    "The page token has expired or belongs to another request. Send the request without a page token.",
   ],
   REQUEST_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
-    "The request is larger than the method takes. Send a smaller one.",
+    "The request is larger than the method accepts. Send a smaller one.",
   ],
-  INVALID_FIELD: [status.INVALID_ARGUMENT, "A field of the request is not valid."],
+  INVALID_FIELD: [
+    status.INVALID_ARGUMENT,
+    "A field of the request is invalid. Correct the fields in the error details.",
+  ],
   METADATA_DUPLICATED: [
     status.INVALID_ARGUMENT,
-    "A metadata key that may be sent once was sent more than once.",
+    "A metadata key was sent more than once. Send one value.",
   ],
   METADATA_INVALID: [
     status.INVALID_ARGUMENT,
-    "A metadata value is not printable ASCII. Send only such characters, or a key that ends in `-bin`.",
+    "A metadata value is not printable ASCII. Send printable ASCII, or use a key that ends in `-bin`.",
   ],
   METADATA_TOO_LARGE: [
     status.RESOURCE_EXHAUSTED,
     "The request's metadata is too large or has too many keys. Send less metadata.",
   ],
-  ACCESS_DENIED: [status.PERMISSION_DENIED, "The caller may not call this method."],
+  ACCESS_DENIED: [status.PERMISSION_DENIED, "The caller is not allowed to call this method."],
   CREDENTIAL_INVALID: [
     status.UNAUTHENTICATED,
-    "This method needs a valid credential in the metadata key `authorization`.",
+    "This method requires a valid credential in the metadata key `authorization`.",
   ],
   REVOCATIONS_STALE: [
     status.UNAVAILABLE,
-    "What was revoked is not known here at the moment. Try again.",
+    "The replica's list of revocations is stale. Retry later.",
   ],
-  DATABASE_UNAVAILABLE: [
-    status.UNAVAILABLE,
-    "The database is not available at the moment. Try again.",
-  ],
-  SESSIONS_UNAVAILABLE: [
-    status.UNAVAILABLE,
-    "The session service is not available at the moment. Try again.",
-  ],
-  CONFLICT: [status.ABORTED, "The call met another one. Try again."],
+  DATABASE_UNAVAILABLE: [status.UNAVAILABLE, "The database is unavailable. Retry later."],
+  SESSIONS_UNAVAILABLE: [status.UNAVAILABLE, "The session service is unavailable. Retry later."],
+  CONFLICT: [status.ABORTED, "The call conflicted with a concurrent call. Retry it."],
   OVERLOADED: [
     status.RESOURCE_EXHAUSTED,
-    "The replica serves as many calls as it can. Try again later.",
+    "The replica is at its limit of concurrent calls. Retry later.",
   ],
-  INTERNAL: [status.INTERNAL, "The call failed for a reason within the service."],
+  INTERNAL: [status.INTERNAL, "The call failed because of an error in the service."],
 });

@@ -193,7 +193,7 @@ test("what a handler throws by accident is answered with a constant", async () =
   expect(await refusal(getProduct())).toMatchObject({
     code: status.INTERNAL,
     reason: "INTERNAL",
-    message: "The call failed for a reason within the service.",
+    message: "The call failed because of an error in the service.",
     metadata: {},
   });
 });

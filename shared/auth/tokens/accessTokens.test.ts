@@ -78,7 +78,7 @@ async function refused(jwt: string): Promise<unknown> {
 }
 const INVALID = {
   reason: "CREDENTIAL_INVALID",
-  message: "This method needs a valid credential in the metadata key `authorization`.",
+  message: "This method requires a valid credential in the metadata key `authorization`.",
   metadata: {},
 };
 
