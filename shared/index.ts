@@ -1,4 +1,4 @@
-/** `waybill`: what a service is made of: contract, server, sessions, errors and rings. */
+/** `waybill`: the API for services: contract, server, sessions, errors and key rings. */
 
 export { RemoteAnchors } from "./anchors/remote/remoteAnchors.ts";
 export { RemoteDirectory } from "./anchors/remote/remoteDirectory.ts";

@@ -1,14 +1,14 @@
 /**
- * Makes the SDK's package: JavaScript and type declarations of what its subpaths reach, the proto of the
- * options, and a package.json with the dependencies of this code. Prints the tarball's path.
+ * Packs the SDK for npm: JavaScript and type declarations of its subpaths, the proto of the options, and a
+ * package.json with the dependencies that this code imports. Prints the tarball's path.
  *
- * Usage: node shared/pack.ts [FOLDER]   folder of the tarball; default: the current one
+ * Usage: node shared/pack.ts [FOLDER]   folder for the tarball; default: the current one
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-/** Installed in exactly this version: private fields of grpc-js are used. */
+/** Packages at an exact version: the SDK uses private fields of grpc-js. */
 const PINNED: ReadonlySet<string> = new Set(["@grpc/grpc-js"]);
 
 const project = join(import.meta.dirname, "..");
@@ -37,7 +37,9 @@ const manifest = {
   type: "module",
   engines: { node: ">=22.12" },
   exports: {
-    ...Object.fromEntries(Object.entries(root.exports).map(([door, file]) => [door, built(file)])),
+    ...Object.fromEntries(
+      Object.entries(root.exports).map(([subpath, file]) => [subpath, built(file)]),
+    ),
     "./proto/*": "./proto/*",
   },
   dependencies: Object.fromEntries(
@@ -45,7 +47,7 @@ const manifest = {
   ),
 };
 writeFileSync(join(stage, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
-// Read where they lie, beside the code that runs them.
+// The code reads its migrations from its own folder.
 const migrations = join("shared", "anchors", "migrations");
 cpSync(join(project, migrations), join(stage, "dist", migrations), { recursive: true });
 const options = join("proto", "waybill", "options", "v1", "options.proto");
@@ -56,13 +58,12 @@ const args = ["pack", "--silent", "--pack-destination", destination];
 const tarball = execFileSync("npm", args, { cwd: stage, encoding: "utf8" }).trim();
 console.log(join(destination, tarball));
 
-/** The compiled files of a subpath. */
 function built(file: string): { types: string; default: string } {
   const stem = `./dist/${file.slice(2, -".ts".length)}`;
   return { types: `${stem}.d.ts`, default: `${stem}.js` };
 }
 
-/** The packages that compiled code and its declarations import. */
+/** Lists the packages that the compiled code and its declarations import. */
 function packagesUsed(folder: string): Set<string> {
   const found = new Set<string>();
   for (const file of readdirSync(folder, { recursive: true, encoding: "utf8" })) {

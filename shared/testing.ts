@@ -1,4 +1,4 @@
-/** `waybill/testing`: opens and makes waybills in a service's own tests. */
+/** `waybill/testing`: opens and seals waybills in a service's tests. */
 
 export {
   fieldToMetadataValue,

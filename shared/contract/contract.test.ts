@@ -24,7 +24,7 @@ const SERVICE = "CatalogService";
 const METHOD = "GetProduct";
 const WHERE = "/waybill.catalog.v1.CatalogService/GetProduct";
 
-/** The project's own contract with other options on one service, or on one of its methods. */
+/** The project's contract with changed options on one service, or on one of its methods. */
 function withOptions(changes: {
   session?: Options;
   method?: Options;
@@ -68,7 +68,7 @@ function withOptions(changes: {
 const SESSION = { audience: "catalog", state: "waybill.catalog.v1.Product", revision: 1 };
 const READ = { step: 2, access: 1 };
 
-test("what the proto says of a session is read, with defaults for its lives", () => {
+test("reads a session's options, with default lifetimes", () => {
   const method = withOptions({ session: SESSION, method: READ }).method(WHERE);
   expect(method.session).toEqual({
     audience: "catalog",
@@ -86,17 +86,17 @@ test("what the proto says of a session is read, with defaults for its lives", ()
 test.each([
   [{ ...SESSION, audience: "" }, "audience must match"],
   [{ ...SESSION, audience: "Catalog/x" }, "audience must match"],
-  [{ ...SESSION, state: "no.Such" }, "there is no message no.Such"],
+  [{ ...SESSION, state: "no.Such" }, "the protos have no message no.Such"],
   [{ ...SESSION, revision: 0 }, "revision starts at 1"],
   [{ ...SESSION, idle: { seconds: 1n } }, "idle must be at least 2 s"],
   [{ ...SESSION, absolute: { seconds: 60n } }, "absolute no shorter"],
-])("a session that contradicts itself is named: %o", (session, words) => {
+])("names a service with contradictory session options: %o", (session, words) => {
   const read = () => withOptions({ session, method: READ });
   expect(read).toThrow("option session of waybill.catalog.v1.CatalogService");
   expect(read).toThrow(words);
 });
 
-test("the shortest lives that a session may have", () => {
+test("accepts the shortest lifetimes of a session", () => {
   const seconds = { seconds: 2n };
   const session = { ...SESSION, idle: seconds, absolute: seconds, checkpointEvery: 5, anchor: 2 };
   expect(withOptions({ session, method: READ }).method(WHERE).session).toMatchObject({
@@ -108,7 +108,7 @@ test("the shortest lives that a session may have", () => {
   });
 });
 
-test("a carrier is a field that holds a waybill, and only one that says so", () => {
+test("reads carrier fields, and refuses one of another type", () => {
   const begin = contract.method("/waybill.session.v1.SessionService/BeginSession");
   expect([begin.requestCarrier, begin.responseCarrier]).toEqual(["waybill", "waybill"]);
   expect(contract.method(WHERE).requestCarrier).toBeUndefined();
@@ -118,13 +118,13 @@ test("a carrier is a field that holds a waybill, and only one that says so", () 
   );
 });
 
-test("a method that contradicts itself is named", () => {
+test("names a method with contradictory options", () => {
   const name = `option method of ${WHERE}: `;
   expect(() => withOptions({ method: READ })).toThrow(`${name}has a step, but its service has no`);
   for (const step of [Step.STEP_END, Step.STEP_BIND, Step.STEP_RESUME]) {
     const method = { access: Access.ACCESS_AUTHENTICATED, step };
     expect(() => withOptions({ session: SESSION, method, streams: true })).toThrow(
-      `${name}a stream may begin, read or advance a session`,
+      `${name}a stream may only begin, read or advance a session`,
     );
   }
   expect(withOptions({ session: SESSION, method: READ, streams: true }).method(WHERE).kind).toBe(
@@ -136,7 +136,7 @@ test("a method that contradicts itself is named", () => {
   expect(() => withOptions({ method: cache, level })).toThrow(`${name}cache needs`);
 });
 
-test("what is declared of a cache is read, and what contradicts itself is named", () => {
+test("reads cache options, and names a method with contradictory ones", () => {
   const read =
     (cache: Options, more: Options = {}, session?: Options) =>
     () =>
@@ -151,24 +151,26 @@ test("what is declared of a cache is read, and what contradicts itself is named"
   const name = `option method of ${WHERE}: `;
   for (const field of ["title", "Name"]) {
     expect(read({ resource: field })).toThrow(
-      `${name}resource: waybill.catalog.v1.GetProductRequest has no string or strings ${field}`,
+      `${name}resource: waybill.catalog.v1.GetProductRequest has no field ${field} of strings`,
     );
   }
   for (const key of ["", "Accept", "x_y", "waybill", "authorization", "dpop", "x-forwarded-for"]) {
-    expect(read({ vary: [key] })).toThrow(`${name}vary: ${key} is no metadata key`);
+    expect(read({ vary: [key] })).toThrow(
+      `${name}vary: responses cannot vary by the metadata key "${key}"`,
+    );
   }
-  const asked = `${name}cache needs a method that writes no session`;
-  expect(read({}, { step: Step.STEP_ADVANCE }, SESSION)).toThrow(asked);
+  const writes = `${name}cache needs a method that writes no session`;
+  expect(read({}, { step: Step.STEP_ADVANCE }, SESSION)).toThrow(writes);
   expect(read({}, READ, SESSION)().cache).toMatchObject({ public: false });
   const closed = `${name}a public cache needs ACCESS_PUBLIC and no session`;
   expect(read({ public: true }, READ, SESSION)).toThrow(closed);
   expect(read({ public: true }, { access: Access.ACCESS_SERVICE })).toThrow(closed);
   expect(read({ maxAge: { seconds: -1n } })).toThrow(`${name}max_age and stale_while_revalidate`);
   const streams = { method: { access: 1, cache: {} }, streams: true };
-  expect(() => withOptions(streams)).toThrow(`${name}cache needs one request and one answer`);
+  expect(() => withOptions(streams)).toThrow(`${name}cache needs a unary method`);
 });
 
-test("resuming needs a caller who is known, and a field that names the session", () => {
+test("STEP_RESUME needs an authenticated caller and a session_name field", () => {
   const name = `option method of ${WHERE}: `;
   const RESUME = { step: 6, access: 3 };
   const anchored = { ...SESSION, mode: 2 };
@@ -178,7 +180,7 @@ test("resuming needs a caller who is known, and a field that names the session",
   expect(resume).toMatchObject({ sessionName: "name", advancesAnchor: true, repeatable: true });
 });
 
-test("what advances an anchored session may be called again, what it does with a carried one may not", () => {
+test("a client may retry an advance of an anchored session only", () => {
   const level = MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN;
   const advance = { step: 3, access: 1 };
   for (const [mode, isSafe] of [
@@ -193,26 +195,26 @@ test("what advances an anchored session may be called again, what it does with a
   }
 });
 
-test("only what is declared so may be repeated", () => {
+test("a client may retry idempotent methods and methods that begin sessions", () => {
   const repeatable = (level: MethodOptions_IdempotencyLevel, step = 3) =>
     withOptions({ session: SESSION, method: { step, access: 1 }, level }).method(WHERE).repeatable;
   expect(repeatable(MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN)).toBe(false);
   expect(repeatable(MethodOptions_IdempotencyLevel.IDEMPOTENT)).toBe(true);
   expect(repeatable(MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS)).toBe(true);
-  // A session begun twice leaves nothing behind.
+  // The session that the first attempt began stays unused.
   expect(repeatable(MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN, 1)).toBe(true);
 });
 
-test("a method that the protos do not have is named", () => {
+test("names a method that the protos lack", () => {
   expect(() => contract.method("/a.B/C")).toThrow("/a.B/C is not in the descriptor set");
   expect(contract.find("/a.B/C")).toBeUndefined();
 });
 
-test("a method's largest request is stated, or the server's default", () => {
+test("a method's request limit is its own or the server's default", () => {
   const stated = withOptions({ method: { access: 1, maxRequestBytes: 5000 } }).method(WHERE);
   expect(largestRequest(stated, 1000)).toBe(5000);
   expect(largestRequest(contract.method(WHERE), 1000)).toBe(1000);
-  // A waybill in a message may come with it.
+  // The message may also carry a waybill.
   const open = contract.method("/waybill.session.v1.SessionService/OpenSession");
   expect(largestRequest(open, 1000)).toBe(1000 + MAX_MESSAGE_WAYBILL);
   expect(() => withOptions({ method: { access: 1, maxRequestBytes: 2 ** 24 + 1 } })).toThrow(
@@ -229,14 +231,14 @@ test.each<[string, unknown]>([
   ["an array", [10, 0]],
   ["a string", "image.binpb"],
   ["undefined", undefined],
-])("a descriptor set that is %s is refused when it is read", (_name, image) => {
+])("refuses %s in place of a descriptor set", (_name, image) => {
   expect(() => readContract(contract.image)).not.toThrow();
   expect(() => readContract(image as Uint8Array)).toThrow(
     /^the contract must (be a descriptor set|have a service)/,
   );
 });
 
-test("a file that is no descriptor set is named", () => {
+test("names a file that is not a descriptor set", () => {
   expect(() => loadContract(import.meta.filename)).toThrow(
     `${import.meta.filename} must be a descriptor set`,
   );

@@ -32,7 +32,7 @@ import type { SessionContract } from "../waybill/session.ts";
 const DEFAULT_IDLE_S = 30 * 60;
 const DEFAULT_ABSOLUTE_S = 24 * 60 * 60;
 
-/** What an anchored session advances by. A call that is made again is answered as it was. */
+/** Steps that advance an anchored session. A retry of such a call gets the saved response. */
 const WRITES: ReadonlySet<Step> = new Set([
   Step.STEP_ADVANCE,
   Step.STEP_END,
@@ -45,25 +45,25 @@ const MODES: Readonly<Partial<Record<Mode, SessionContract["mode"]>>> = {
   [Mode.MODE_EITHER]: "either",
 };
 
-/** What begins a session with each call. */
+/** Steps that begin a new session with each call. */
 const BEGINS: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_RESUME]);
 
-/** What a stream may do with its session. */
+/** Steps that a stream may have. */
 const STREAMED: ReadonlySet<Step> = new Set([Step.STEP_BEGIN, Step.STEP_READ, Step.STEP_ADVANCE]);
 
-/** What a session may be read by: a cache that repeats its answer changes nothing. */
+/** Steps that write no session, so that responses may be cached. */
 const READS: ReadonlySet<Step> = new Set([Step.STEP_UNSPECIFIED, Step.STEP_READ]);
 
-/** No underscore: other proxies on the way, such as nginx, drop such keys unless told otherwise. */
+/** No underscore: by default nginx and other proxies drop such keys. */
 const VARY = /^[a-z][a-z0-9.-]{0,62}$/;
-/** Keys that say who calls, or how caches and calls are handled, not what is asked for. */
+/** Keys that identify the caller or control caches and calls. They do not select a representation. */
 const NO_VARY =
   /^(waybill|authorization|dpop|cookie|idempotency-key|if-none-match|cache-control|change|traceparent|tracestate|grpc-.*|x-waybill-.*|x-envoy-.*|x-forwarded-.*|content-type|te|user-agent|host)$/;
 
-/** Largest request that a method may state, in bytes. */
+/** Highest `max_request_bytes`. */
 const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
 
-/** What the protos say of one method. */
+/** The options and types of one method in the protos. */
 export interface MethodContract {
   /** `/package.Service/Method`. */
   readonly path: string;
@@ -72,70 +72,69 @@ export interface MethodContract {
   readonly service: string;
   readonly step: Step;
   readonly access: Access;
-  /** What an access token must name in `aud`; undefined where the service takes none. */
+  /** The required `aud` of access tokens; undefined if the service accepts none. */
   readonly audience: string | undefined;
-  /** What it must allow: all of these. */
+  /** The required scopes of the access token: all of them. */
   readonly scopes: readonly string[];
-  /** A DPoP proof is good for one call alone. */
+  /** A DPoP proof is valid for one call only. */
   readonly singleUseProof: boolean;
   readonly cache: Cache | undefined;
-  /** Name, as in TypeScript, of the field that names the resources which a cacheable answer shows. */
+  /** TypeScript name of the request field that names the resources in a cacheable response. */
   readonly resource: string | undefined;
-  /** Undefined where the service has no sessions. */
+  /** Undefined if the method has no step. */
   readonly session: SessionContract | undefined;
-  /** Names, as in TypeScript, of the fields that carry the waybill in a message. */
+  /** TypeScript names of the message fields that carry the waybill. */
   readonly requestCarrier: string | undefined;
   readonly responseCarrier: string | undefined;
-  /** Name of the field that names the session to resume, for STEP_RESUME. */
+  /** TypeScript name of the request field that names the session to resume, for STEP_RESUME. */
   readonly sessionName: string | undefined;
-  /** It may advance an anchored session: to be called with an idempotency key. */
+  /** The method may advance an anchored session. Clients send an idempotency key. */
   readonly advancesAnchor: boolean;
-  /** Its proto says that asking twice does no more than asking once, whatever happened between. */
+  /** The proto declares the method idempotent or free of side effects. */
   readonly idempotent: boolean;
   /**
-   * Asking twice does no more than asking once. A session begun twice is one too many that nobody
-   * holds; a call of an anchored session that is made again is answered as it was before.
+   * A client may retry the call. A retry that begins a second session leaves the first one unused. A retry
+   * that advances an anchored session gets the saved response.
    */
   readonly repeatable: boolean;
   readonly request: DescMessage;
-  /** Largest request in bytes, where the proto states one. */
+  /** Largest request in bytes; undefined if the proto does not set it. */
   readonly maxRequestBytes: number | undefined;
 }
 
-/** What the protos say of one service. */
 interface ServiceContract {
   readonly session: SessionContract | undefined;
   readonly audience: string | undefined;
 }
 
-/** What a set of protos says: the one place where SDK, front proxy and tools learn it. */
+/** The contract in a set of protos, for the SDK, the front proxy and the tools. */
 export interface Contract {
   readonly registry: FileRegistry;
-  /** The descriptor set that it was read from. */
+  /** The encoded descriptor set. */
   readonly image: Uint8Array;
-  /** Undefined when the protos do not have it. @param path `/package.Service/Method` */
+  /** Returns undefined if the protos lack the method. @param path `/package.Service/Method` */
   find(path: string): MethodContract | undefined;
-  /** @throws Error naming the method when the protos do not have it */
+  /** @throws Error naming the method if the protos lack it */
   method(path: string): MethodContract;
   readonly methods: readonly MethodContract[];
 }
 
 /**
- * Reads the contract from a descriptor set, as
- * `buf build --as-file-descriptor-set -o image.binpb` makes it.
+ * Reads the contract from a file with a descriptor set. Make the file with
+ * `buf build --as-file-descriptor-set -o image.binpb`.
  *
- * @throws Error naming the file when it is no descriptor set or has no service, or the service or method
- *   whose options contradict themselves
+ * @throws Error naming the file if it is not a descriptor set or has no method, or naming the service or
+ *   method with contradictory options
  */
 export function loadContract(file: string | URL): Contract {
   return readContract(readFileSync(file), String(file));
 }
 
-/** The same, from the descriptor set itself. @param name of it, for errors */
+/** Reads the contract from a descriptor set. @param name of the set, for errors */
 export function readContract(image: Uint8Array, name = "the contract"): Contract {
   let registry: FileRegistry;
   try {
-    if (!types.isUint8Array(image)) throw new TypeError("it is no Uint8Array");
+    if (!types.isUint8Array(image)) throw new TypeError("not a Uint8Array");
     registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
   } catch (cause) {
     throw new Error(
@@ -152,7 +151,7 @@ export function readContract(image: Uint8Array, name = "the contract"): Contract
       methods.set(read.path, read);
     }
   }
-  // Without methods a server would have no rules, and a client would neither retry nor send waybills.
+  // Without methods a server would enforce no rules, and a client would neither retry nor send waybills.
   if (methods.size === 0) throw new Error(`${name} must have a service with a method`);
   return {
     registry,
@@ -167,13 +166,13 @@ export function readContract(image: Uint8Array, name = "the contract"): Contract
   };
 }
 
-/** The largest request of a method, in bytes. @param unstated that of methods which state none */
+/** Returns a method's largest request, in bytes. @param unstated the limit if the proto sets none */
 export function largestRequest(method: MethodContract, unstated: number): number {
   if (method.maxRequestBytes !== undefined) return method.maxRequestBytes;
   return unstated + (method.requestCarrier === undefined ? 0 : MAX_MESSAGE_WAYBILL);
 }
 
-/** @throws Error naming the argument that is no contract */
+/** @throws Error naming the argument if it is not a contract */
 export function checkContract(name: string, contract: Contract | undefined): void {
   if (typeof contract?.method === "function" && typeof contract.find === "function") return;
   throw new Error(`${name} must be what loadContract or readContract returns`);
@@ -210,7 +209,7 @@ function sessionContract(
   };
   const wrong = (what: string) => new Error(`option session of ${service.typeName}: ${what}`);
   if (!AUDIENCE.test(audience)) throw wrong(`audience must match ${AUDIENCE}`);
-  if (registry.getMessage(state) === undefined) throw wrong(`there is no message ${state}`);
+  if (registry.getMessage(state) === undefined) throw wrong(`the protos have no message ${state}`);
   if (revision < 1) throw wrong("revision starts at 1");
   if (contract.idleS < 2 || contract.absoluteS < contract.idleS) {
     throw wrong("idle must be at least 2 s, and absolute no shorter");
@@ -229,44 +228,11 @@ function methodContract(
     MethodOptions.decode(bytes);
   const path = `/${service.typeName}/${method.name}`;
   const wrong = (what: string) => new Error(`option method of ${path}: ${what}`);
-  const kind = method.methodKind;
-  const hasManyRequests = kind === "client_streaming" || kind === "bidi_streaming";
-  if (step !== Step.STEP_UNSPECIFIED) {
-    if (session === undefined) throw wrong("has a step, but its service has no option session");
-    if (kind !== "unary" && !STREAMED.has(step)) {
-      throw wrong("a stream may begin, read or advance a session, and nothing else");
-    }
-  }
-  if (access === Access.ACCESS_AUTHENTICATED && audience === undefined) {
-    throw wrong("takes access tokens, but its service has no option audience");
-  }
-  if (scopes.length > 0 && access !== Access.ACCESS_AUTHENTICATED) {
-    throw wrong("scopes need ACCESS_AUTHENTICATED");
-  }
-  if (maxRequestBytes > MAX_REQUEST_BYTES) {
-    throw wrong(`max_request_bytes is at most ${MAX_REQUEST_BYTES}`);
-  }
-  const sessionName = marked(registry, method.input, "waybill.options.v1.session_name")?.localName;
-  if (step === Step.STEP_RESUME) {
-    if (sessionName === undefined) throw wrong("STEP_RESUME needs a field with session_name");
-  }
-  if (
-    (step === Step.STEP_BIND || step === Step.STEP_RESUME) &&
-    access !== Access.ACCESS_AUTHENTICATED
-  ) {
-    throw wrong("STEP_BIND and STEP_RESUME need ACCESS_AUTHENTICATED");
-  }
-  const requestCarrier = carrier(registry, method.input);
-  if (hasManyRequests && requestCarrier !== undefined) {
-    throw wrong("a stream of requests brings its waybill in the metadata, not in a carrier field");
-  }
-  const level = method.idempotency;
-  const safe = level === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+  const { methodKind: kind, idempotency } = method;
+  const isSafe = idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+  const idempotent = isSafe || idempotency === MethodOptions_IdempotencyLevel.IDEMPOTENT;
   const advancesAnchor = session !== undefined && session.mode !== "carried" && WRITES.has(step);
-  const idempotent = safe || level === MethodOptions_IdempotencyLevel.IDEMPOTENT;
-  if (cache !== undefined && !safe) throw wrong("cache needs idempotency_level NO_SIDE_EFFECTS");
-  if (cache !== undefined) checkCache(cache, { kind, step, access }, wrong);
-  return {
+  const contract: MethodContract = {
     path,
     kind,
     service: service.typeName,
@@ -278,38 +244,83 @@ function methodContract(
     cache,
     resource: cache?.resource ? resourceField(method.input, cache.resource, wrong) : undefined,
     session: step === Step.STEP_UNSPECIFIED ? undefined : session,
-    requestCarrier,
+    requestCarrier: carrier(registry, method.input),
     responseCarrier: carrier(registry, method.output),
-    sessionName,
+    sessionName: marked(registry, method.input, "waybill.options.v1.session_name")?.localName,
     advancesAnchor,
     idempotent,
-    // Of many requests nobody between here and the caller knows which were heard.
-    repeatable: !hasManyRequests && (idempotent || advancesAnchor || BEGINS.has(step)),
+    // The client cannot know which messages of a request stream the server received.
+    repeatable: !streamsRequests(kind) && (idempotent || advancesAnchor || BEGINS.has(step)),
     request: method.input,
     maxRequestBytes: maxRequestBytes === 0 ? undefined : maxRequestBytes,
   };
+  checkStep(contract, wrong);
+  checkAccess(contract, wrong);
+  if (maxRequestBytes > MAX_REQUEST_BYTES) {
+    throw wrong(`max_request_bytes is at most ${MAX_REQUEST_BYTES}`);
+  }
+  if (cache !== undefined && !isSafe) throw wrong("cache needs idempotency_level NO_SIDE_EFFECTS");
+  if (cache !== undefined) checkCache(cache, contract, wrong);
+  return contract;
+}
+
+function streamsRequests(kind: MethodContract["kind"]): boolean {
+  return kind === "client_streaming" || kind === "bidi_streaming";
+}
+
+function checkStep(
+  { step, kind, session, sessionName, requestCarrier }: MethodContract,
+  wrong: (what: string) => Error,
+): void {
+  if (streamsRequests(kind) && requestCarrier !== undefined) {
+    throw wrong("a request stream sends its waybill in the metadata, not in a carrier field");
+  }
+  if (step === Step.STEP_UNSPECIFIED) return;
+  if (session === undefined) throw wrong("has a step, but its service has no option session");
+  if (kind !== "unary" && !STREAMED.has(step)) {
+    throw wrong("a stream may only begin, read or advance a session");
+  }
+  if (step === Step.STEP_RESUME && sessionName === undefined) {
+    throw wrong("STEP_RESUME needs a field with session_name");
+  }
+}
+
+function checkAccess(
+  { step, access, audience, scopes }: MethodContract,
+  wrong: (what: string) => Error,
+): void {
+  if (access === Access.ACCESS_AUTHENTICATED) {
+    if (audience === undefined) {
+      throw wrong("takes access tokens, but its service has no option audience");
+    }
+    return;
+  }
+  if (scopes.length > 0) throw wrong("scopes need ACCESS_AUTHENTICATED");
+  if (step === Step.STEP_BIND || step === Step.STEP_RESUME) {
+    throw wrong("STEP_BIND and STEP_RESUME need ACCESS_AUTHENTICATED");
+  }
 }
 
 function checkCache(
   { maxAge, staleWhileRevalidate, public: isPublic, vary }: Cache,
-  { kind, step, access }: Pick<MethodContract, "kind" | "step" | "access">,
+  { kind, step, access }: MethodContract,
   wrong: (what: string) => Error,
 ): void {
-  if (kind !== "unary") throw wrong("cache needs one request and one answer");
+  if (kind !== "unary") throw wrong("cache needs a unary method");
   if (!READS.has(step)) throw wrong("cache needs a method that writes no session");
   if ((maxAge?.seconds ?? 0n) < 0n || (staleWhileRevalidate?.seconds ?? 0n) < 0n) {
-    throw wrong("max_age and stale_while_revalidate are not below 0");
+    throw wrong("max_age and stale_while_revalidate must not be negative");
   }
   if (isPublic && (access !== Access.ACCESS_PUBLIC || step !== Step.STEP_UNSPECIFIED)) {
     throw wrong(
-      "a public cache needs ACCESS_PUBLIC and no session: else answers are the caller's own",
+      "a public cache needs ACCESS_PUBLIC and no session: other responses belong to one caller",
     );
   }
   const bad = vary.find((key) => !VARY.test(key) || NO_VARY.test(key));
-  if (bad !== undefined) throw wrong(`vary: ${bad} is no metadata key that an answer varies by`);
+  if (bad !== undefined) throw wrong(`vary: responses cannot vary by the metadata key "${bad}"`);
 }
 
-/** @throws Error where the request has no such field, or it holds no strings */
+/** @throws Error if the request has no such field, or the field holds no strings */
 function resourceField(request: DescMessage, name: string, wrong: (what: string) => Error): string {
   const field = request.fields.find((each) => each.name === name);
   const isText =
@@ -317,7 +328,7 @@ function resourceField(request: DescMessage, name: string, wrong: (what: string)
       (field?.fieldKind === "list" && field.listKind === "scalar")) &&
     field.scalar === ScalarType.STRING;
   if (field === undefined || !isText) {
-    throw wrong(`resource: ${request.typeName} has no string or strings ${name}`);
+    throw wrong(`resource: ${request.typeName} has no field ${name} of strings`);
   }
   return field.localName;
 }
@@ -330,7 +341,7 @@ function carrier(registry: FileRegistry, message: DescMessage): string | undefin
   return field?.localName;
 }
 
-/** The field of a message that an option is true for. */
+/** Finds the field of a message with a boolean option set to true. */
 function marked(
   registry: FileRegistry,
   message: DescMessage,
@@ -343,7 +354,7 @@ function marked(
   );
 }
 
-/** A message-typed option, encoded, so that the generated code can read it. */
+/** Returns a message-typed option, encoded for the generated code. */
 function option(
   registry: FileRegistry,
   desc: DescService | DescMethod,

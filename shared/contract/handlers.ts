@@ -4,64 +4,65 @@ import type { Db } from "../pg/pool.ts";
 import type { Origin } from "../server/frontProxy.ts";
 import type { Session } from "../waybill/session.ts";
 
-/** What a handler knows of its call, next to the request. */
+/** The context of a call: every handler receives it with the request. */
 export interface Context<State = never> {
   /** `/package.Service/Method`. */
   readonly method: string;
   /** The request's metadata. */
   readonly metadata: Metadata;
-  /** The initial metadata of the response: 16 KiB at most, or the call ends INTERNAL. */
+  /** The initial metadata of the response. More than 16 KiB fails the call with INTERNAL. */
   readonly reply: Metadata;
-  /** When the caller stops waiting: milliseconds since the Unix epoch, or Infinity. */
+  /** Milliseconds since the Unix epoch, or Infinity. */
   readonly deadline: number;
   /**
-   * Aborted when the caller cancels, when the deadline passes, and when the server of a stream without a
-   * session drains.
+   * Aborted when the caller cancels, when the deadline passes, and, for a stream without a session, when
+   * the server drains.
    */
   readonly signal: AbortSignal;
   readonly caller: Caller;
-  /** Where the call comes from. */
+  /** The network address and the certificate of the caller. */
   readonly origin: Origin;
-  /** The caller's token, for methods with ACCESS_AUTHENTICATED. Throws an error answered as INTERNAL. */
+  /** The caller's access token. Only for methods with ACCESS_AUTHENTICATED; others fail with INTERNAL. */
   readonly token: AccessToken;
-  /** The call's session. Throws an error answered as INTERNAL when the contract opened none. */
+  /** The call's session. A method without a session fails with INTERNAL. */
   readonly session: Session<State>;
   /**
-   * The transaction that an anchored session's step is committed with: all of it happens, or nothing,
-   * and once, however often the call is made. A call that begins a session begins another one when it is
-   * made again, with rows of its own: key them by the session. Asking for it locks the session until the
-   * answer, so ask other services before: a call to one throws from then on. The interceptor ends it.
-   * Throws an error answered as INTERNAL where the contract declares no step that writes an anchored
-   * session.
+   * Begins the transaction that commits together with the step of an anchored session, once, however often
+   * the client retries the call. The interceptor commits it or rolls it back.
+   *
+   * The transaction locks the session until the response, so call other services before it: later calls
+   * to them throw. A retry of a call that begins a session begins another session: key its rows by the
+   * session. A method without a step that writes an anchored session fails with INTERNAL.
    */
   transaction(): Promise<Db>;
   /**
-   * Has a carried session that has an owner kept as this call leaves it, before the answer, so that he
-   * can resume it. Of an anchored one that is done at each advance. Throws an error answered as INTERNAL
-   * where the service was given no `checkpoints`.
+   * Checkpoints a carried session that has an owner: saves its state at the end of this call, before the
+   * response, so that the owner can resume it. Anchored sessions are saved at each advance. Fails with
+   * INTERNAL if the service was added without `checkpoints`.
    */
   checkpoint(): void;
   /**
-   * For streams that begin or advance a session: makes the state, as it is now, the next version, and
-   * commits the transaction, if any. Given a message, its carrier field gets the version's waybill, so
-   * that who has the message goes on after it: `yield await context.advance(message)`. Without one,
-   * before the first message, the waybill is sent at once. What has changed when the stream ends is
-   * the last version, in the trailers. A stream that breaks is opened again with the last waybill: its
-   * handler goes on from what the state says. Throws an error answered as INTERNAL elsewhere.
+   * Makes the current state the next version of the session and commits the transaction, if any. Only for
+   * streams that begin or advance a session; others fail with INTERNAL.
+   *
+   * With a message, puts the version's waybill into its carrier field, so that a client with that message
+   * can resume after it: `yield await context.advance(message)`. Without one, before the first message,
+   * sends the waybill at once. Later changes become the last version, in the trailers. A client reopens a
+   * broken stream with the last waybill, and the handler resumes from its state.
    */
   advance(): Promise<undefined>;
   advance<Message>(message: Message): Promise<Message>;
 }
 
-/** Who calls. Nothing of it is there unless it was proven. */
+/** The caller's verified identity. An unverified property is undefined. */
 export interface Caller {
-  /** What the caller's access token says. */
+  /** The claims of the access token. */
   readonly token?: AccessToken;
-  /** The token itself. */
+  /** The access token, encoded. */
   readonly jwt?: string;
-  /** The service that has proven to be the caller, for methods with ACCESS_SERVICE. */
+  /** The calling service, for methods with ACCESS_SERVICE. */
   readonly service?: string;
-  /** The one-time public key (JWK) that the calling service has vouched for. */
+  /** The one-time public key (JWK) that the calling service has signed. */
   readonly oneTimeKey?: Record<string, unknown>;
 }
 
@@ -75,21 +76,19 @@ interface MethodDefinition<Request, Response> {
   responseDeserialize(bytes: Buffer): Response;
 }
 
-/** What ts-proto generates for a service (`outputServices=grpc-js`). */
+/** A service's methods, as ts-proto generates them (`outputServices=grpc-js`). */
 // biome-ignore lint/suspicious/noExplicitAny: variance; the mapped types below restore the types.
 export type ServiceDefinition = Record<string, MethodDefinition<any, any>>;
 
 type RequestOf<M> = M extends { requestDeserialize(bytes: Buffer): infer R } ? R : never;
 type ResponseOf<M> = M extends { responseDeserialize(bytes: Buffer): infer R } ? R : never;
 
-/** What goes in: a message, or, where the request is a stream, an async iterable of them. */
 type InputOf<M> = M extends { requestStream: true } ? AsyncIterable<RequestOf<M>> : RequestOf<M>;
-/** What comes out: a promise of a message, or, where the response is a stream, an async iterable. */
 type OutputOf<M> = M extends { responseStream: true }
   ? AsyncIterable<ResponseOf<M>>
   : Promise<ResponseOf<M>>;
 
-/** A service's handlers: for each method of its definition a function of request and context. */
+/** A service's handlers: one function of request and context for each method. */
 export type Handlers<Definition, State = never> = {
   [Name in keyof Definition]: (
     request: InputOf<Definition[Name]>,
@@ -97,7 +96,7 @@ export type Handlers<Definition, State = never> = {
   ) => OutputOf<Definition[Name]>;
 };
 
-/** A typed client of a service: a function for each of its methods. */
+/** A typed client of a service: one function for each method. */
 export type ClientMethods<Definition, Options> = {
   [Name in keyof Definition]: (
     request: InputOf<Definition[Name]>,
