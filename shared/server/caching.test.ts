@@ -20,15 +20,15 @@ const NAME = "products/1";
 let server: Server;
 let catalog: ServiceClient<typeof CatalogServiceService>;
 let cache: ResponseCache;
-/** What the handler was asked, and how it answers. */
-let asked: Context[];
+/** The contexts of the handler's calls, and its response. */
+let received: Context[];
 let answer: (context: Context) => Promise<Product>;
 let clock: number;
 
 async function serve(changes: Partial<MethodContract> = {}, options: Partial<ServerOptions> = {}) {
   clock = 0;
-  asked = [];
-  answer = async () => Product.create({ name: NAME, title: `answer ${asked.length}` });
+  received = [];
+  answer = async () => Product.create({ name: NAME, title: `answer ${received.length}` });
   cache = new ResponseCache({
     maxBytes: 1_000_000,
     clocks: { wall: () => clock, monotonic: () => clock },
@@ -38,7 +38,7 @@ async function serve(changes: Partial<MethodContract> = {}, options: Partial<Ser
     CatalogServiceService,
     {
       getProduct: (_request, context) => {
-        asked.push(context as Context);
+        received.push(context as Context);
         return answer(context as Context);
       },
       ...REST_OF_CATALOG,
@@ -55,7 +55,7 @@ afterEach(async () => {
   await server?.drain();
 });
 
-/** Makes a call, and gives the title of the answer and what came with it. */
+/** Makes a call. Returns the response's title and metadata. */
 async function get(sent: Record<string, string> = {}, settings: CallSettings = {}, name = NAME) {
   const metadata = new Metadata();
   for (const [key, value] of Object.entries(sent)) metadata.set(key, value);
@@ -72,7 +72,7 @@ const titles = async (...calls: Parameters<typeof get>[]) => {
   return found;
 };
 
-test("what is kept is answered without the handler, as old as it is", async () => {
+test("serves a cached response with its age, without the handler", async () => {
   await serve();
   const first = await get();
   expect(first.reply["age"]).toBeUndefined();
@@ -84,20 +84,20 @@ test("what is kept is answered without the handler, as old as it is", async () =
     etag: first.reply["etag"],
     "cache-control": "public, max-age=60, stale-while-revalidate=300",
   });
-  expect(asked).toHaveLength(1);
+  expect(received).toHaveLength(1);
   expect(cache.stats).toMatchObject({ hits: 1, misses: 1 });
 });
 
-test("who has what is kept gets an empty message", async () => {
+test("sends an empty message if the client's ETag matches", async () => {
   await serve();
   const { reply } = await get();
   const again = await get({ "if-none-match": `"x", ${reply["etag"]}` });
   expect(again).toMatchObject({ title: "", reply: { "not-modified": "1", etag: reply["etag"] } });
   expect((await get({ "if-none-match": '"x"' })).title).toBe("answer 1");
-  expect(asked).toHaveLength(1);
+  expect(received).toHaveLength(1);
 });
 
-test("no-cache asks the handler, and what it says is kept; no-store has nothing kept", async () => {
+test("no-cache refreshes the cached response; no-store caches nothing", async () => {
   await serve();
   const found = await titles([{}], [{ "cache-control": "No-Cache" }], [{}]);
   expect(found).toEqual(["answer 1", "answer 2", "answer 2"]);
@@ -108,7 +108,7 @@ test("no-cache asks the handler, and what it says is kept; no-store has nothing 
   ]);
 });
 
-test("refusals and failures are not kept", async () => {
+test("does not cache errors", async () => {
   await serve();
   for (let call = 0; call < 2; call += 1) {
     expect((await refusal(catalog.getProduct({ name: "films/1" }))).reason).toBe("INVALID_FIELD");
@@ -119,15 +119,15 @@ test("refusals and failures are not kept", async () => {
   for (let call = 0; call < 2; call += 1) {
     expect((await refusal(catalog.getProduct({ name: NAME }))).reason).toBe("CONFLICT");
   }
-  expect(asked).toHaveLength(2);
+  expect(received).toHaveLength(2);
   expect(cache.stats.entries).toBe(0);
 });
 
-test("what the handler gives one caller besides the message is given to no other", async () => {
+test("does not share a response with metadata of its own", async () => {
   await serve();
   answer = async ({ reply }) => {
-    reply.set("waybill", `w${asked.length}`);
-    return Product.create({ title: `answer ${asked.length}` });
+    reply.set("waybill", `w${received.length}`);
+    return Product.create({ title: `answer ${received.length}` });
   };
   const both = await Promise.all([get(), get()]);
   expect(both.map(({ title }) => title).sort()).toEqual(["answer 1", "answer 2"]);
@@ -135,7 +135,7 @@ test("what the handler gives one caller besides the message is given to no other
   expect(cache.stats.entries).toBe(0);
 });
 
-test("what a handler has marked itself is one caller's", async () => {
+test("does not share a response whose caching headers the handler set", async () => {
   await serve();
   for (const [key, value] of [
     ["cache-control", "private"],
@@ -144,7 +144,7 @@ test("what a handler has marked itself is one caller's", async () => {
   ] as const) {
     answer = async ({ reply }) => {
       reply.set(key, value);
-      return Product.create({ title: `answer ${asked.length}` });
+      return Product.create({ title: `answer ${received.length}` });
     };
     const [one, two] = [await get(), await get()];
     expect(one.title).not.toBe(two.title);
@@ -153,7 +153,7 @@ test("what a handler has marked itself is one caller's", async () => {
   expect(cache.stats.entries).toBe(0);
 });
 
-test("an answer varies by what is declared, and the handler sees no other metadata", async () => {
+test("varies by declared metadata, and hides the rest from the handler", async () => {
   await serve({ cache: { ...contract.method(`/${SERVICE}/GetProduct`).cache!, vary: ["lang"] } });
   const found = await titles(
     [{ lang: "en" }],
@@ -164,13 +164,13 @@ test("an answer varies by what is declared, and the handler sees no other metada
   expect(found).toEqual(["answer 1", "answer 2", "answer 1", "answer 3"]);
   expect(await titles([{ other: "y" }])).toEqual(["answer 3"]);
   expect((await get({ lang: "en" })).reply["vary"]).toBe("lang");
-  for (const { metadata, origin } of asked) {
+  for (const { metadata, origin } of received) {
     expect(Object.keys(metadata.getMap()).filter((key) => key !== "lang")).toEqual([]);
     expect(origin.address).toBe("");
   }
 });
 
-test("a request that names no resource, or many by one name, shows everything", () => {
+test("finds no resources in empty names and wildcards", () => {
   const of = (name: string | string[] | undefined) => resourcesIn({ name }, "name");
   expect(of("products/1")).toEqual(["products/1"]);
   expect(of(["products/1", "a/b-c"])).toEqual(["products/1", "a/b-c"]);
@@ -179,7 +179,7 @@ test("a request that names no resource, or many by one name, shows everything", 
   }
 });
 
-/** Tokens that say who calls, unverified. */
+/** Treats each token as its caller's name, unverified. */
 const tokens: ServerOptions["tokens"] = {
   canCheck: () => true,
   async caller({ metadata }) {
@@ -189,25 +189,25 @@ const tokens: ServerOptions["tokens"] = {
   },
 };
 
-test("what is not public is one caller's, and no other's", async () => {
+test("caches a private response for its own caller only", async () => {
   const own = { ...contract.method(`/${SERVICE}/GetProduct`).cache!, public: false };
   await serve({ cache: own, access: Access.ACCESS_AUTHENTICATED }, { tokens });
-  answer = async ({ token }) => Product.create({ title: `${token.subject} ${asked.length}` });
+  answer = async ({ token }) => Product.create({ title: `${token.subject} ${received.length}` });
   const [ada, bob] = [{ authorization: "ada" }, { authorization: "bob" }];
   expect(await titles([ada], [bob], [ada], [bob])).toEqual(["ada 1", "bob 2", "ada 1", "bob 2"]);
-  // Also at the same time.
+  // Concurrent calls.
   const both = await Promise.all([get(ada, {}, "products/2"), get(bob, {}, "products/2")]);
   expect(both.map(({ title }) => title.split(" ")[0])).toEqual(["ada", "bob"]);
-  // Who may not call is not answered, whatever is kept.
+  // A caller without access gets no cached response.
   expect((await refusal(get())).reason).toBe("CREDENTIAL_INVALID");
 });
 
-test("what is not public is kept for nobody where nobody knows who calls", async () => {
+test("does not cache a private response for an unknown caller", async () => {
   await serve({ cache: { ...contract.method(`/${SERVICE}/GetProduct`).cache!, public: false } });
   expect(await titles([{}], [{}])).toEqual(["answer 1", "answer 2"]);
 });
 
-test("an answer says which change it is as new as, and one that must be newer is asked for", async () => {
+test("fetches again for a newer change than the cached one", async () => {
   await serve();
   const scope = cache.scope(SERVICE);
   expect((await get()).reply["change"]).toBeUndefined();
@@ -218,44 +218,44 @@ test("an answer says which change it is as new as, and one that must be newer is
   expect(await get()).toMatchObject({ title: "answer 4", reply: { change: "4" } });
 });
 
-test("who gives up waiting for another's answer takes no place any longer", async () => {
-  // One place for the first, and one more.
+test("a call that gives up a shared fetch frees its place", async () => {
+  // A place for the first call, and one for the second.
   await serve({}, { maxCalls: 2 });
   const gate = Promise.withResolvers<void>();
   answer = async () => {
-    if (asked.length === 1) await gate.promise;
-    return Product.create({ title: `answer ${asked.length}` });
+    if (received.length === 1) await gate.promise;
+    return Product.create({ title: `answer ${received.length}` });
   };
   const first = get();
-  await expect.poll(() => asked.length).toBe(1);
+  await expect.poll(() => received.length).toBe(1);
   await refusal(get({}, { timeoutMs: 100 }));
   await expect.poll(() => get({}, {}, "products/2").then(({ title }) => title)).toBe("answer 2");
   gate.resolve();
   expect((await first).title).toMatch("answer");
 });
 
-test("a place is free again when a fetch beside a stale answer is told to end, heeded or not", async () => {
+test("a cancelled refresh of a stale response frees its place", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   await serve({}, { maxCalls: 2 });
   await get();
   clock = 60_000;
   answer = () => new Promise(() => {});
   expect((await get()).title).toBe("answer 1");
-  await vi.waitUntil(() => asked.length === 2);
+  await vi.waitUntil(() => received.length === 2);
   vi.advanceTimersByTime(30_000);
   const gate = Promise.withResolvers<void>();
   answer = async () => {
     await gate.promise;
     return Product.create({ title: "new" });
   };
-  // Both places.
+  // These calls take both places.
   const both = ["products/2", "products/3"].map((name) => get({}, { timeoutMs: 60_000 }, name));
-  await vi.waitUntil(() => asked.length === 4);
+  await vi.waitUntil(() => received.length === 4);
   gate.resolve();
   for (const { title } of await Promise.all(both)) expect(title).toBe("new");
 });
 
-test("who gives up leaves the others their answer, and the last one ends the work", async () => {
+test("the last call that gives up cancels the shared fetch", async () => {
   await serve();
   const gate = Promise.withResolvers<void>();
   const started = Promise.withResolvers<void>();
@@ -271,10 +271,10 @@ test("who gives up leaves the others their answer, and the last one ends the wor
   await expect.poll(() => cache.stats.misses).toBe(2);
   impatient.abort();
   await first;
-  expect(asked[0]!.signal.aborted).toBe(false);
+  expect(received[0]!.signal.aborted).toBe(false);
   gate.resolve();
   expect((await second).title).toBe("for all");
-  expect(asked).toHaveLength(1);
+  expect(received).toHaveLength(1);
 
   const ended = Promise.withResolvers<void>();
   answer = ({ signal }) => {

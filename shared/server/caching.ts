@@ -1,26 +1,25 @@
 import { Metadata, type ServerUnaryCall } from "@grpc/grpc-js";
 import { directivesOf } from "../cache/cacheControl.ts";
-import type { CacheScope, Fetch } from "../cache/cacheScope.ts";
+import type { CacheScope, Fetch, Fetched, Found } from "../cache/cacheScope.ts";
 import { CHANGE_KEY, changeIn } from "../cache/changeNumbers.ts";
 import type { MethodContract } from "../contract/contract.ts";
 import type { Caller } from "../contract/handlers.ts";
 import { Call, type Handler } from "./call.ts";
 import { namesEtag } from "./revalidation.ts";
 
-/** What an answer may carry besides its message, and still be anybody's. */
+/** Metadata that a response may have and still be shared between callers. */
 const SHARED_KEYS: ReadonlySet<string> = new Set(["etag", "cache-control", "vary"]);
 
 /**
- * Answers from what is kept, where the contract declares a method cacheable and without a session: then
- * nothing is decoded, checked or asked of the handler. An answer is found by the method, the request's bytes
- * as they came, the metadata that the contract says it varies by and, unless it is public, the caller, by
- * the very token that he has proven himself with. The handler sees nothing else of a call: so nothing else
- * can be in what another caller is answered.
+ * Returns cached responses of methods that the contract declares cacheable and without a session, before the
+ * request is decoded. The cache key has the method, the request's bytes, the metadata that the response
+ * varies by and, unless the response is public, the caller's verified token. The handler sees no other
+ * property of the call, so a cached response cannot contain another caller's data.
  *
- * - `cache-control: no-cache` has the handler asked, `no-store` has nothing kept (RFC 9111 section 5.2.1).
- * - `change: N` is answered by nothing that has not heard of change N.
- * - Calls for the same at the same time are answered by one. It ends when all have given up.
- * - What has metadata of its own, such as a waybill, is not kept.
+ * - `cache-control: no-cache` calls the handler, `no-store` also caches nothing (RFC 9111 section 5.2.1).
+ * - `change: N` gets no response from before change N.
+ * - Concurrent calls with the same key share one fetch. It is cancelled when all of them have given up.
+ * - A response with metadata of its own, such as a waybill, is not cached.
  *
  * @param next takes the request's bytes
  * @param serialize encodes a response
@@ -39,44 +38,30 @@ export function caching(
     maxAgeMs: Number(cache.maxAge?.seconds ?? 0n) * 1000,
     staleMs: Number(cache.staleWhileRevalidate?.seconds ?? 0n) * 1000,
   };
-  // What must be validated each time is the handler's to answer.
   if (lifetime.maxAgeMs + lifetime.staleMs === 0) return next;
   const vary = cache.vary.join(", ");
-  const everybody = JSON.stringify([path, ""]);
+  const publicKey = JSON.stringify([path, ""]);
   return async (request, call) => {
     const bytes = request as Buffer;
-    const who = cache.public ? "" : identityOf(call.caller);
+    const identity = cache.public ? "" : identityOf(call.caller);
     const directives = directivesOf(call.headers);
-    if (who === undefined || directives.has("no-store")) return next(bytes, call);
-    const asked =
-      who === "" && vary === ""
-        ? everybody
-        : JSON.stringify([path, who, ...valuesOf(call.headers, cache.vary)]);
+    if (identity === undefined || directives.has("no-store")) return next(bytes, call);
+    const prefix =
+      identity === "" && vary === ""
+        ? publicKey
+        : JSON.stringify([path, identity, ...valuesOf(call.headers, cache.vary)]);
     const { position } = scope;
     let own: Metadata | undefined;
     const fetch: Fetch = async ({ signal }) => {
       const fetching = new FetchCall(path, call.caller, only(call.headers, cache.vary), signal);
       const response = await next(bytes, fetching);
-      const { reply, resources } = fetching;
-      const [etag, cacheControl] = ["etag", "cache-control"].map((key) => `${reply.get(key)[0]}`);
-      const answer = {
-        bytes: Buffer.isBuffer(response) ? response : serialize(response as never),
-        etag: etag!,
-        cacheControl: cacheControl!,
-        lifetime,
-        resources,
-        position,
-        ageMs: 0,
-      };
-      // What the handler has set of these by itself is its caller's: then they say so.
-      const isShared =
-        cacheControl !== "no-store" &&
-        Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key));
-      if (!isShared) own = reply;
-      return { answer, isShared };
+      const encoded = Buffer.isBuffer(response) ? response : serialize(response as never);
+      const fetched = toFetched(encoded, fetching, { lifetime, position, ageMs: 0 });
+      if (!fetched.isShared) own = fetching.reply;
+      return fetched;
     };
     const found = await scope.ask({
-      key: `${asked}\n${bytes.toString("latin1")}`,
+      key: `${prefix}\n${bytes.toString("latin1")}`,
       needs: changeIn(call.headers),
       position,
       fresh: directives.has("no-cache"),
@@ -87,20 +72,38 @@ export function caching(
         return leave && ((how) => keepingPlace(leave, fetch(how), how.signal));
       },
     });
-    const { answer, isOwn } = found;
-    if (isOwn && own !== undefined) call.reply.merge(own);
-    call.reply.set("etag", answer.etag);
-    call.reply.set("cache-control", answer.cacheControl);
-    if (vary !== "") call.reply.set("vary", vary);
-    if (found.position > 0n) call.reply.set(CHANGE_KEY, `${found.position}`);
-    if (!isOwn) call.reply.set("age", `${Math.floor(found.ageMs / 1000)}`);
-    if (!namesEtag(call.headers.get("if-none-match"), answer.etag)) return answer.bytes;
-    call.reply.set("not-modified", "1");
-    return Buffer.alloc(0);
+    if (found.isOwn && own !== undefined) call.reply.merge(own);
+    return respond(found, call, vary);
   };
 }
 
-/** Frees a fetch's place when it ends, or is told to. */
+/** Reads the headers that `revalidation` has set, and decides whether other callers may get the response. */
+function toFetched(
+  bytes: Buffer,
+  { reply, resources }: FetchCall,
+  rest: Pick<Fetched["answer"], "lifetime" | "position" | "ageMs">,
+): Fetched {
+  const [etag] = reply.get("etag");
+  const [cacheControl] = reply.get("cache-control");
+  const isShared =
+    cacheControl !== "no-store" && Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key));
+  const answer = { bytes, etag: `${etag}`, cacheControl: `${cacheControl}`, resources, ...rest };
+  return { answer, isShared };
+}
+
+/** Sets the response's metadata. @returns its bytes; none if the caller has it already */
+function respond({ answer, isOwn, position, ageMs }: Found, call: Call, vary: string): Buffer {
+  call.reply.set("etag", answer.etag);
+  call.reply.set("cache-control", answer.cacheControl);
+  if (vary !== "") call.reply.set("vary", vary);
+  if (position > 0n) call.reply.set(CHANGE_KEY, `${position}`);
+  if (!isOwn) call.reply.set("age", `${Math.floor(ageMs / 1000)}`);
+  if (!namesEtag(call.headers.get("if-none-match"), answer.etag)) return answer.bytes;
+  call.reply.set("not-modified", "1");
+  return Buffer.alloc(0);
+}
+
+/** Frees a fetch's place when it ends or is cancelled, even if the handler ignores the cancellation. */
 async function keepingPlace<Result>(
   leave: () => void,
   fetching: Promise<Result>,
@@ -113,8 +116,8 @@ async function keepingPlace<Result>(
   return fetching;
 }
 
-/** Notes which resources a request names, for the cache that asks. */
-export function noting({ resource }: MethodContract, next: Handler): Handler {
+/** Records the resources that a request names, for the cache. */
+export function recordingResources({ resource }: MethodContract, next: Handler): Handler {
   if (resource === undefined) return next;
   return (request, call) => {
     if (call instanceof FetchCall) call.resources = resourcesIn(request, resource);
@@ -122,36 +125,35 @@ export function noting({ resource }: MethodContract, next: Handler): Handler {
   };
 }
 
-/** A name that stands for many (AIP-159), or for none in particular. */
+/** A name with a wildcard (AIP-159), or an empty one. */
 const MANY = /^$|(^|\/)-(\/|$)/;
 
-/** The resources that a request's field names; undefined: it does not say which. */
+/** Returns the resources that a request's field names; undefined if it could be any. */
 export function resourcesIn(request: unknown, field: string): readonly string[] | undefined {
   const value = (request as Record<string, string | string[] | undefined>)[field] ?? [];
   const names = Array.isArray(value) ? [...value] : [value];
   return names.length === 0 || names.some((name) => MANY.test(name)) ? undefined : names;
 }
 
-/** Everything that a handler can see of its caller; undefined: there is nobody to be told from others. */
+/** Encodes everything that a handler can see of its caller; undefined for an unknown caller. */
 function identityOf({ jwt, service, oneTimeKey }: Caller): string | undefined {
   if (jwt !== undefined) return `token ${jwt}`;
   if (service !== undefined) return `service ${JSON.stringify([service, oneTimeKey ?? null])}`;
   return undefined;
 }
 
-/** Of metadata those keys alone. */
+/** Copies the metadata with these keys only. */
 export function only(metadata: Pick<Metadata, "get">, keys: readonly string[]): Metadata {
-  const kept = new Metadata();
-  for (const key of keys) for (const value of metadata.get(key)) kept.add(key, value);
-  return kept;
+  const selected = new Metadata();
+  for (const key of keys) for (const value of metadata.get(key)) selected.add(key, value);
+  return selected;
 }
 
-/** The values of some keys, each in a text of its own. */
 export function valuesOf(metadata: Pick<Metadata, "get">, keys: readonly string[]): string[][] {
   return keys.map((key) => metadata.get(key).map((value) => value.toString("latin1")));
 }
 
-/** The call that a cache makes for all who ask the same: of theirs it has what they have in common. */
+/** The call that fetches a response for all callers with the same cache key. */
 class FetchCall extends Call {
   readonly #signal: AbortSignal;
   /** Set when the request has been decoded. */

@@ -13,7 +13,7 @@ import type { SessionOptions } from "../session/options.ts";
 import { requestReader } from "../validation/requestReader.ts";
 import { Sessions } from "../waybill/sessions.ts";
 import { type Authentications, access } from "./access.ts";
-import { caching, noting } from "./caching.ts";
+import { caching, recordingResources } from "./caching.ts";
 import type { Handler } from "./call.ts";
 import type { FrontProxy } from "./frontProxy.ts";
 import { STREAMS, unary } from "./grpcHandlers.ts";
@@ -124,7 +124,7 @@ function compose<State>(
   if (sessions !== undefined) {
     handler = withSession(contract, method, handler, sessions, parts!);
   }
-  handler = decoding(contract, method, noting(contract, handler), around);
+  handler = decoding(contract, method, recordingResources(contract, handler), around);
   if (kept !== undefined) {
     handler = caching(contract, handler, method.responseSerialize, kept, () =>
       around.enter(contract),

@@ -12,7 +12,7 @@ import { ResponseCache } from "#shared/cache/responseCache.ts";
 import { cachedCall } from "#shared/client/cachedCall.ts";
 import type { CallSettings } from "#shared/client/client.ts";
 import type { MethodContract } from "#shared/contract/contract.ts";
-import { caching, noting } from "#shared/server/caching.ts";
+import { caching, recordingResources } from "#shared/server/caching.ts";
 import { Call, type Handler } from "#shared/server/call.ts";
 import { revalidation } from "#shared/server/revalidation.ts";
 import { contract } from "../clients.ts";
@@ -133,7 +133,7 @@ export class CachedCatalog {
         const products = this.#products(name, request, director, head);
         return name === "getProduct" ? products[0] : { products, nextPageToken: "" };
       };
-      const asked = noting(
+      const asked = recordingResources(
         method,
         revalidation(method, user, encode, () => definition.responseDeserialize(Buffer.alloc(0))),
       );
