@@ -4,27 +4,28 @@ import type { Caller } from "../contract/handlers.ts";
 import { Errors } from "../errors.ts";
 import type { Call, Handler } from "./call.ts";
 
-/** Finds out which service calls. Rejects with StatusError CREDENTIAL_INVALID. */
+/** Authenticates the calling service. Rejects with StatusError CREDENTIAL_INVALID. */
 export type Authenticate = (authorization: string | undefined, method: string) => Promise<Caller>;
 
-/** Finds out who calls by an access token; undefined: the call brings none. */
+/** Authenticates callers by their access tokens. */
 export interface Authentication {
-  /** Whether it can check what the method's contract demands of a proof. */
+  /** Whether it can check the proofs that the method's contract requires. */
   canCheck(method: MethodContract): boolean;
+  /** Returns undefined if the call has no token. */
   caller(call: Call, method: MethodContract): Promise<Caller | undefined>;
 }
 
-/** How a server gets to know its callers. What is not there lets nobody in. */
+/** A server's ways to authenticate callers. An undefined one denies every call that requires it. */
 export interface Authentications {
   /** For methods with ACCESS_SERVICE. */
   readonly services: Authenticate | undefined;
-  /** For methods with ACCESS_AUTHENTICATED, and for owners of sessions. */
+  /** For methods with ACCESS_AUTHENTICATED, and for the owners of sessions. */
   readonly tokens: Authentication | undefined;
 }
 
 /**
- * Lets a call through as its contract says. A method that declares nothing is refused, and so is one
- * whose callers the server has no way to know.
+ * Authenticates and authorizes the callers of a method, as its contract declares. Denies every call of a
+ * method without a declared access, or whose callers the server cannot authenticate.
  */
 export function access(
   method: MethodContract,
@@ -32,11 +33,13 @@ export function access(
   { services, tokens }: Authentications,
 ): Handler {
   if (tokens?.canCheck(method) === false) {
-    throw new Error(`${method.path} has proofs for a single use: nothing here remembers them`);
+    throw new Error(
+      `${method.path} needs single-use proofs, but the server has no store for used proofs`,
+    );
   }
   switch (method.access) {
     case Access.ACCESS_PUBLIC:
-      // Who owns a session must be known, if he says who he is; elsewhere it makes no difference.
+      // A session's owner is verified if the call has a token. Other public methods need no caller.
       if (method.step === Step.STEP_UNSPECIFIED || tokens === undefined) return next;
       return async (request, call) => {
         const caller = await tokens.caller(call, method);
@@ -47,7 +50,8 @@ export function access(
       if (tokens === undefined) break;
       return async (request, call) => {
         const caller = await tokens.caller(call, method);
-        if (caller === undefined) throw Errors.CREDENTIAL_INVALID({ cause: "there is none" });
+        if (caller === undefined)
+          throw Errors.CREDENTIAL_INVALID({ cause: "the call has no access token" });
         call.caller = caller;
         return next(request, call);
       };

@@ -24,20 +24,20 @@ type GrpcCall =
 
 const NO_FRONT_PROXY = new FrontProxy(undefined);
 
-const NOBODY: Caller = Object.freeze({});
+const UNKNOWN_CALLER: Caller = Object.freeze({});
 
-/** One call on its way through the interceptors. Handlers see it as their Context. */
+/** One call, as the interceptors pass it on. Handlers see it as their Context. */
 export class Call implements Context<unknown>, SessionCall {
   readonly method: string;
-  /** The request's metadata as they came, for those who look for a key or two. */
+  /** The request's metadata, to read single keys without building a Metadata object. */
   readonly headers: Pick<Metadata, "get">;
   readonly deadline: number;
-  caller: Caller = NOBODY;
+  caller: Caller = UNKNOWN_CALLER;
   /** Set by the session interceptor. */
   opened: OpenSession<unknown> | undefined;
   /** Set by the interceptor of anchored sessions. */
   openTransaction: Context["transaction"] | undefined;
-  /** Whether the handler has asked for a checkpoint. */
+  /** Whether the handler has called `checkpoint()`. */
   wantsCheckpoint = false;
   /** Set for streams that may advance a session. */
   advanceStream: Context["advance"] | undefined;
@@ -51,7 +51,7 @@ export class Call implements Context<unknown>, SessionCall {
   readonly #frontProxy: FrontProxy;
   #origin: Origin | undefined;
 
-  /** @param draining for streams: aborted when the server wants them to end */
+  /** @param draining aborted when a stream must end because the server drains */
   constructor(
     method: string,
     call: GrpcCall,
@@ -85,9 +85,9 @@ export class Call implements Context<unknown>, SessionCall {
   }
 
   /**
-   * Sends the initial metadata, once, where there is any.
+   * Sends the initial metadata, if any, once.
    *
-   * @throws Error when they are larger than clients take
+   * @throws Error if they are larger than clients accept
    */
   sendReply(): void {
     if (this.#hasReplied) return;
@@ -101,12 +101,11 @@ export class Call implements Context<unknown>, SessionCall {
     if (this.#reply !== undefined) this.#call.sendMetadata(this.#reply);
   }
 
-  /** Whether it is too late for initial metadata. */
   get hasReplied(): boolean {
     return this.#hasReplied;
   }
 
-  /** What a stream's answer ends with. */
+  /** The trailing metadata of a stream. */
   get trailers(): Metadata {
     this.#trailers ??= new Metadata();
     return this.#trailers;
@@ -114,20 +113,24 @@ export class Call implements Context<unknown>, SessionCall {
 
   transaction(): ReturnType<Context["transaction"]> {
     if (this.openTransaction !== undefined) return this.openTransaction();
-    throw new Error(`${this.method} asks for a transaction, but its contract has none to offer`);
+    throw new Error(
+      `${this.method} calls transaction(), but its contract declares no step that writes an anchored session`,
+    );
   }
 
   async advance<Message>(message?: Message): Promise<never> {
     if (this.advanceStream !== undefined) return this.advanceStream(message) as Promise<never>;
-    throw new Error(`${this.method} advances a session, but its contract has it stream none`);
+    throw new Error(
+      `${this.method} calls advance(), but its contract declares no stream that writes a session`,
+    );
   }
 
   checkpoint(): void {
-    // Asking for the session throws where there is none.
+    // The getter throws if the call has no session.
     this.wantsCheckpoint = this.session !== undefined;
   }
 
-  // Made on first use: most handlers never look at it.
+  // Created on first use: most handlers do not use it.
   get signal(): AbortSignal {
     if (this.#signal === undefined) {
       const controller = new AbortController();
@@ -148,34 +151,36 @@ export class Call implements Context<unknown>, SessionCall {
 
   get token(): AccessToken {
     if (this.caller.token === undefined) {
-      throw new Error(`${this.method} asks for a token, but its contract demands none`);
+      throw new Error(
+        `${this.method} reads the token, but its contract has no ACCESS_AUTHENTICATED`,
+      );
     }
     return this.caller.token;
   }
 
   get session(): Session<unknown> {
     if (this.opened === undefined) {
-      throw new Error(`${this.method} asks for a session, but its contract opens none`);
+      throw new Error(`${this.method} reads the session, but its contract declares no step`);
     }
     return this.opened;
   }
 }
 
-/** A client whose limit is exceeded may end its connection, with all other calls on it. */
+/** A client may close a connection, with all calls on it, over headers beyond its limit. */
 function assertFits(reply: Metadata): void {
   let bytes = 0;
   for (const [name, values] of Object.entries(reply.toHttp2Headers())) {
-    // A list, of grpc-js's.
+    // grpc-js returns a list of values for each key.
     for (const value of [values].flat()) {
       bytes += name.length + String(value).length + FIELD_OVERHEAD;
     }
   }
   if (bytes <= MAX_METADATA_BYTES) return;
-  throw new Error(`the reply metadata have ${bytes} bytes, more than ${MAX_METADATA_BYTES}`);
+  throw new Error(`the initial metadata have ${bytes} bytes; at most ${MAX_METADATA_BYTES}`);
 }
 
 /**
- * What the interceptors of a method are composed of; a stream's handler resolves to an iterable. It may
- * throw at once.
+ * Handles a call: an interceptor or a service's handler. A stream's handler resolves to an iterable. May
+ * throw synchronously.
  */
 export type Handler = (request: unknown, call: Call) => Promise<unknown>;

@@ -10,7 +10,7 @@ beforeEach(() => {
   tell = failureLog(pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) }));
 });
 
-test("C2 a refusal whose cause is text that is no JSON does not repeat the text", () => {
+test("C2 does not log text that is not JSON", () => {
   try {
     JSON.parse('{"sub": secret-of-the-caller}');
     expect.unreachable();
@@ -22,14 +22,14 @@ test("C2 a refusal whose cause is text that is no JSON does not repeat the text"
   expect(JSON.stringify(lines)).not.toContain("secret");
 });
 
-test("the cause of a refusal is cut where it is long", () => {
+test("cuts a long cause of a refusal", () => {
   for (const cause of ["x".repeat(10_000), new Error("x".repeat(10_000))]) {
     tell("/a.B/C", Errors.INVALID_FIELD({ cause }));
   }
   expect(lines.map(({ why }) => (why as string).length)).toEqual([500, 500]);
 });
 
-test("C2 a program's own log gets nothing secret, wherever an error has it", () => {
+test("C2 logs no secret from any part of an error", () => {
   const inner = Object.assign(new Error("inner"), { request: { waybill: "abc" } });
   const cause = new AggregateError([new Error("outer", { cause: inner })], "Bearer abc");
   tell("/a.B/C", Errors.INTERNAL({ cause }));

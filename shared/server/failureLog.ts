@@ -2,16 +2,16 @@ import type { Logger } from "pino";
 import type { StatusError } from "../errors.ts";
 import { loggable } from "../runtime/redact.ts";
 
-/** Longest cause of a refusal in the log, in characters: it may repeat what a stranger has sent. */
+/** Longest cause of a refusal in the log, in characters: it may repeat the caller's input. */
 const MAX_WHY = 500;
 
 /**
- * Writes down what calls end with, each once: failures as errors; as warnings what speaks of an attack or
- * of damage, with how many there were since the start (`alarms`); other refusals as information, in short,
- * for strangers can cause any number of them. Nothing secret is in what it writes (`loggable`), whatever a
- * handler has thrown and whatever the log itself redacts.
+ * Returns a function that logs the error of each failed call once: INTERNAL as an error; a possible attack or
+ * data corruption as a warning, with the number of them since the start (`alarms`); other refusals as info,
+ * in short, because any caller can cause any number of them. Removes secrets from the error (`loggable`),
+ * whether or not the log redacts.
  *
- * Never throws: an error that the log cannot write, or a log that fails, costs its line and no call.
+ * Never throws: an error that cannot be logged loses its line and fails no call.
  */
 export function failureLog(log: Logger | undefined): (method: string, error: StatusError) => void {
   let alarms = 0;
@@ -20,7 +20,7 @@ export function failureLog(log: Logger | undefined): (method: string, error: Sta
     if (alarm) {
       alarms += 1;
       const entry = { method, reason, code, err: loggable(cause), alarms };
-      log?.warn(entry, "call refused: something is wrong");
+      log?.warn(entry, "call refused: possible tampering or data corruption");
     } else if (reason === "INTERNAL") {
       log?.error({ method, reason, code, err: loggable(cause) }, "call failed");
     } else {
@@ -32,17 +32,17 @@ export function failureLog(log: Logger | undefined): (method: string, error: Sta
       write(method, error);
     } catch {
       try {
-        // Such as a getter that throws.
+        // For example, a getter of the error throws.
         log?.error({ method }, "call failed; its error cannot be written to the log");
       } catch {
-        // The log itself has failed: there is nowhere else to say so.
+        // The log itself has failed.
       }
     }
   };
 }
 
 function whyOf(cause: unknown): unknown {
-  // V8's message repeats a part of the text that is no JSON: here that is a part of a credential.
+  // V8's message repeats a part of the invalid JSON, which may be a part of a credential.
   if (cause instanceof SyntaxError) return "not JSON";
   const message = cause instanceof Error ? cause.message : cause;
   return typeof message === "string" ? message.slice(0, MAX_WHY) : message;

@@ -15,7 +15,7 @@ const forwarded = {
   "x-forwarded-client-cert": `By=x;Hash=${HASH};Subject="CN=a"`,
 };
 
-test("what the front proxy says of a caller is believed: the last address, and the certificate", () => {
+test("reads the last address and the certificate from the front proxy", () => {
   const origin = new FrontProxy(SECRET).originOf(
     metadata({ ...forwarded, [FRONT_PROXY_KEY]: SECRET }),
     "127.0.0.1:4711",
@@ -26,13 +26,13 @@ test("what the front proxy says of a caller is believed: the last address, and t
   });
 });
 
-test("P5 what anybody else says of himself is not", () => {
+test("P5 ignores forwarding metadata from other clients", () => {
   const bare = { address: "127.0.0.1", certificate: undefined };
   for (const proof of [undefined, "", "guessed", `${SECRET}x`, SECRET.toUpperCase()]) {
     const sent = { ...forwarded, ...(proof === undefined ? {} : { [FRONT_PROXY_KEY]: proof }) };
     expect(new FrontProxy(SECRET).originOf(metadata(sent), "127.0.0.1:4711")).toEqual(bare);
   }
-  // Without a front proxy nobody is it.
+  // Without a secret every client is untrusted.
   const sent = metadata({ ...forwarded, [FRONT_PROXY_KEY]: "undefined" });
   expect(new FrontProxy(undefined).originOf(sent, "127.0.0.1:4711")).toEqual(bare);
   const twice = metadata({ ...forwarded, [FRONT_PROXY_KEY]: SECRET });
@@ -51,7 +51,7 @@ test.each([
   expect(() => new FrontProxy(secret)).toThrow("frontProxySecret must be at least 32 visible");
 });
 
-test("a certificate's digest that has not its form is none", () => {
+test("ignores a malformed digest of a certificate", () => {
   for (const text of [
     "",
     "Hash=abc",

@@ -16,17 +16,17 @@ import type { Surroundings } from "./implement.ts";
 import { refusalOf } from "./refusal.ts";
 import type { UnaryCall } from "./wire/unaryCall.ts";
 
-/** Encodes a response. What is encoded already stays as it is. */
+/** Encodes a response. Returns a Buffer unchanged. */
 type Serialize = (response: unknown) => Buffer;
 
-/** Makes the handlers of streams for grpc-js, by their kind. */
+/** Creates the grpc-js handler of a stream, by its kind. */
 export const STREAMS = {
   server_streaming: serverStream,
   client_streaming: clientStream,
   bidi_streaming: bidiStream,
 };
 
-/** Makes the handler of a unary method, for the wire and for grpc-js. */
+/** Creates the handler of a unary method, for `UnaryWire` and for grpc-js. */
 export function unary(
   contract: MethodContract,
   handler: Handler,
@@ -66,7 +66,7 @@ function serverStream(
   serialize: Serialize,
 ): handleServerStreamingCall<unknown, unknown> {
   return (grpcCall) => {
-    void answer(grpcCall, () => grpcCall.request, contract, handler, around, serialize);
+    void serveStream(grpcCall, () => grpcCall.request, contract, handler, around, serialize);
   };
 }
 
@@ -90,7 +90,7 @@ function clientStream(
     try {
       const call = new Call(contract.path, grpcCall, around.frontProxy, draining);
       const response = await handler(grpcCall.iterator({ destroyOnReturn: false }), call);
-      // Encoded here: grpc-js would not say why it cannot be.
+      // Encoded here because grpc-js hides the reason of an encoding error.
       const encoded = serialize(response);
       call.sendReply();
       callback(null, encoded, call.trailers);
@@ -109,21 +109,21 @@ function bidiStream(
   serialize: Serialize,
 ): handleBidiStreamingCall<unknown, unknown> {
   return (grpcCall) => {
-    // By itself the iterator would destroy the stream when the requests end, and unsent answers with it.
+    // By default the iterator destroys the stream, with unsent responses, when the requests end.
     const requests = () => grpcCall.iterator({ destroyOnReturn: false });
-    void answer(grpcCall, requests, contract, handler, around, serialize);
+    void serveStream(grpcCall, requests, contract, handler, around, serialize);
   };
 }
 
 interface StreamPlace {
   readonly leave: () => void;
-  /** For streams that are told to end when the server drains. */
+  /** For streams that must end when the server drains. */
   readonly draining: AbortSignal | undefined;
 }
 
 /**
- * A stream with a session takes a place, as any call does that writes: a server that drains waits for it.
- * Others, which may last for ever, are told to end.
+ * Takes a place for a stream with a session, so that a drain waits for it. Other streams may last forever:
+ * they take no place, and a drain ends them.
  */
 function enterStream(method: MethodContract, around: Surroundings): StreamPlace | undefined {
   if (method.session === undefined) return { leave: () => {}, draining: around.draining };
@@ -136,9 +136,9 @@ function overloaded() {
 }
 
 /**
- * Answers a call with the error that its handler has thrown.
+ * Ends a call with the error that its handler has thrown.
  *
- * @param send answers the call. Like `refusalOf`, it does not throw (`statusResponse.ts`)
+ * @param send ends the call. Like `refusalOf`, it does not throw (`statusResponse.ts`)
  */
 function refuse(
   grpcCall: { readonly cancelled: boolean },
@@ -147,13 +147,13 @@ function refuse(
   around: Surroundings,
   send: (error: Partial<StatusObject>) => void,
 ): void {
-  // The caller of a cancelled call waits for no response.
+  // The caller of a cancelled call reads no response.
   if (!grpcCall.cancelled) send(refusalOf(contract.path, thrown, around));
 }
 
 type ResponseStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
-async function answer(
+async function serveStream(
   grpcCall: ResponseStream,
   request: () => unknown,
   contract: MethodContract,
@@ -168,7 +168,7 @@ async function answer(
   }
   try {
     const call = new Call(contract.path, grpcCall, around.frontProxy, place.draining);
-    await pump(grpcCall, request(), call, handler, serialize);
+    await sendMessages(grpcCall, request(), call, handler, serialize);
     grpcCall.end(call.trailers);
   } catch (thrown) {
     refuse(grpcCall, thrown, contract, around, (error) => grpcCall.emit("error", error));
@@ -177,7 +177,7 @@ async function answer(
   }
 }
 
-async function pump(
+async function sendMessages(
   grpcCall: ResponseStream,
   request: unknown,
   call: Call,
@@ -187,7 +187,7 @@ async function pump(
   const messages = (await handler(request, call)) as AsyncIterable<unknown>;
   for await (const message of messages) {
     if (grpcCall.cancelled) return;
-    // Encoded here: grpc-js would not say why it cannot be.
+    // Encoded here because grpc-js hides the reason of an encoding error.
     const encoded = serialize(message);
     call.sendReply();
     if (grpcCall.write(encoded)) continue;

@@ -24,33 +24,33 @@ import { keysOf } from "./wire/requestMetadata.ts";
 import type { UnaryMethod } from "./wire/unaryCall.ts";
 import type { Route } from "./wire/unaryWire.ts";
 
-/** What happens around every call of a server. */
+/** The parts of a server that every call uses. */
 export interface Surroundings extends ErrorHandling {
   readonly contract: Contract;
   readonly authentications: Authentications;
   readonly frontProxy: FrontProxy;
-  /** Takes a place for a call, and gives the function that frees it; undefined when all are taken. */
+  /** Takes a place for a call. Returns the function that frees it; undefined if all places are taken. */
   enter(method: MethodContract): (() => void) | undefined;
   readonly draining: AbortSignal;
-  /** Largest request of methods that state none, in bytes. */
+  /** Largest request of methods without a limit of their own, in bytes. */
   readonly maxRequestBytes: number;
 }
 
-/** A service, ready to be served. */
+/** A service for grpc-js and `UnaryWire`. */
 export interface Implementation {
   readonly definition: GrpcServiceDefinition;
   readonly handlers: UntypedServiceImplementation;
-  /** Its unary methods, for who serves those apart. */
+  /** For `UnaryWire`. */
   readonly unary: readonly UnaryMethod[];
-  /** The others, which grpc-js serves. */
+  /** For grpc-js. */
   readonly streams: readonly Route[];
 }
 
 /**
- * KeyedQueue promise handlers into what grpc-js's `Server.addService` takes. The interceptors of each
- * method are composed here, once: a method has only those that its contract asks for.
+ * Turns a service's handlers into the arguments of grpc-js's `Server.addService`. Composes the interceptors
+ * of each method once: a method has only those that its contract needs.
  *
- * Order: a place on the server, access, what is kept of answers, decoding and field constraints, session,
+ * Order: a place on the server, access, response cache, decoding and field constraints, session,
  * revalidation.
  */
 export function implement<Definition extends ServiceDefinition, State>(
@@ -68,27 +68,28 @@ export function implement<Definition extends ServiceDefinition, State>(
   for (const [name, method] of Object.entries(definition)) {
     const contract = around.contract.method(method.path);
     if (contract.session !== undefined) {
-      if (parts === undefined) throw new Error(`${method.path} has a session: give state and ring`);
+      if (parts === undefined)
+        throw new Error(`${method.path} has a session: pass its state and ring to add()`);
       sessions ??= new Sessions(contract.session, parts.state, parts.ring, parts);
     }
     const user = handlers[name] as unknown as Handler;
     const handler = compose(contract, method, user.bind(handlers), around, {
       sessions,
       parts,
-      kept: cache?.scope(contract.service),
+      scope: cache?.scope(contract.service),
     });
-    // What was encoded already, to be saved, is not encoded again.
+    // A response that was encoded to be saved is not encoded again.
     const serialize = (response: unknown) =>
       Buffer.isBuffer(response) ? response : method.responseSerialize(response);
     wire[name] = {
       ...method,
-      // The bytes come as they are: they are decoded after the caller may call at all.
+      // Passes the bytes on: they are decoded after the access check.
       requestDeserialize: (bytes: Buffer) => bytes,
       responseSerialize: serialize,
     };
     if (contract.kind === "unary") {
       const handle = unary(contract, handler, around);
-      // For calls that the wire leaves to grpc-js, which would not say why a response cannot be encoded.
+      // For calls that `UnaryWire` leaves to grpc-js, which hides the reason of an encoding error.
       implementation[name] = (
         call: ServerUnaryCall<unknown, unknown>,
         callback: sendUnaryData<unknown>,
@@ -104,11 +105,10 @@ export function implement<Definition extends ServiceDefinition, State>(
   return { definition: definitions, handlers: implementation, unary: unaries, streams };
 }
 
-/** What happens around the calls of one service. */
 interface ServiceSurroundings<State> {
   readonly sessions: Sessions<State> | undefined;
   readonly parts: SessionOptions<State> | undefined;
-  readonly kept: CacheScope | undefined;
+  readonly scope: CacheScope | undefined;
 }
 
 function compose<State>(
@@ -116,7 +116,7 @@ function compose<State>(
   method: ServiceDefinition[string],
   user: Handler,
   around: Surroundings,
-  { sessions, parts, kept }: ServiceSurroundings<State>,
+  { sessions, parts, scope }: ServiceSurroundings<State>,
 ): Handler {
   let handler = revalidation(contract, user, method.responseSerialize, () =>
     method.responseDeserialize(Buffer.alloc(0)),
@@ -125,8 +125,8 @@ function compose<State>(
     handler = withSession(contract, method, handler, sessions, parts!);
   }
   handler = decoding(contract, method, recordingResources(contract, handler), around);
-  if (kept !== undefined) {
-    handler = caching(contract, handler, method.responseSerialize, kept, () =>
+  if (scope !== undefined) {
+    handler = caching(contract, handler, method.responseSerialize, scope, () =>
       around.enter(contract),
     );
   }

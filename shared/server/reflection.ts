@@ -13,11 +13,11 @@ import type { Contract } from "../contract/contract.ts";
 type Handle = handleBidiStreamingCall<unknown, unknown>;
 
 /**
- * Serves reflection (v1 and v1alpha) for health and the named services. It is made when somebody asks:
- * to make it takes a replica a seventh of its start.
+ * Serves reflection (v1 and v1alpha) for health and the named services. Builds the reflection service at the
+ * first call: it would take a seventh of a replica's start.
  *
- * The files are the contract's own. Loaded through proto-loader they would lose references to
- * well-known types on the way, and grpcurl could not resolve them.
+ * Serves the contract's own files. proto-loader would drop references to well-known types, which grpcurl
+ * then could not resolve.
  */
 export function addReflection(server: Server, contract: Contract, services: string[]): void {
   let made: Added[] | undefined;
@@ -34,7 +34,7 @@ export function addReflection(server: Server, contract: Contract, services: stri
   }
 }
 
-/** What a reflection service adds to a server, by version. */
+/** The definition and handlers of one version of reflection. */
 interface Added {
   readonly definition: ServiceDefinition;
   readonly handlers: UntypedServiceImplementation;

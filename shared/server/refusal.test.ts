@@ -20,7 +20,7 @@ import { Errors, StatusError } from "../errors.ts";
 import type { Call } from "./call.ts";
 import type { Server, ServerOptions } from "./server.ts";
 
-/** Half of a surrogate pair: text that has no UTF-8. */
+/** Half of a surrogate pair: it cannot be encoded in UTF-8. */
 const HALF = "\ud83d";
 
 let server: Server;
@@ -36,7 +36,7 @@ async function serve(
   definition = CheckoutServiceService,
 ): Promise<void> {
   const write = (line: string) => void lines.push(JSON.parse(line));
-  // One place of each kind: a call that does not leave its own is the last one.
+  // One place of each kind: a call that does not free its place blocks the next one.
   const all = { log: pino({}, { write }), maxCalls: 1, maxStreams: 1, ...options };
   server = carriedCheckout(
     all,
@@ -46,7 +46,7 @@ async function serve(
         return Checkout.create();
       },
       setItems: (_request, context) => responses(context, SetItemsResponse.create()),
-      // Throws at once where the others reject.
+      // Throws synchronously, while the others reject.
       uploadItems: (_request, context) => {
         act(context);
         return Promise.resolve(Checkout.create());
@@ -69,7 +69,7 @@ beforeEach(() => {
   actLater = () => {};
 });
 afterEach(async () => {
-  // Waits for the calls under way.
+  // Waits for running calls.
   await server.drain();
 });
 
@@ -86,7 +86,7 @@ const WAYS: readonly [string, string, Field[], Buffer?][] = [
   ],
 ];
 
-/** Things that a handler may throw, and the status that the call gets. */
+/** Values that a handler may throw, and the resulting status. */
 const THROWN: readonly [what: string, thrown: () => unknown, code: status][] = [
   ["null", () => null, status.INTERNAL],
   ["undefined", () => undefined, status.INTERNAL],
@@ -172,13 +172,13 @@ function error(message: string): StatusError {
 describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
   const send = (): Promise<RawResponse> =>
     rawCall(target, path, { fields: [["waybill", carriedWaybill()], ...extra], body });
-  /** The next call finds the place that this one has left, and a process that lives. */
+  /** Asserts that the process lives and that the last call freed its place. */
   const expectServed = async () => {
     act = () => {};
     expect(await send()).toMatchObject({ code: status.OK });
   };
 
-  test("R8 whatever a handler throws, the call is answered and leaves its place", async () => {
+  test("R8 a call ends and frees its place, whatever a handler throws", async () => {
     await serve();
     await expectServed();
     for (const [what, thrown, code] of THROWN) {
@@ -189,11 +189,11 @@ describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
       expect({ what, code: response.code }).toEqual({ what, code });
       await expectServed();
     }
-    // Each is written down, also where the error itself cannot be.
+    // Every error is logged, even if it cannot be written itself.
     expect(lines).toHaveLength(THROWN.length);
   });
 
-  test("R8 the message of a refusal arrives with half a surrogate pair replaced", async () => {
+  test("R8 replaces half a surrogate pair in an error message", async () => {
     await serve();
     act = () => {
       throw error(`100% a${HALF}b 😀\n`);
@@ -201,7 +201,7 @@ describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
     expect((await send()).report.message).toBe("100% a\ufffdb 😀\n");
   });
 
-  test("R8 whatever a stream throws after its first message, the call is answered", async () => {
+  test("R8 a stream ends, whatever it throws after its first message", async () => {
     if (!path.endsWith("SetItems") && !path.endsWith("EditItems")) return;
     await serve();
     for (const [what, thrown, code] of THROWN) {
@@ -216,7 +216,7 @@ describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
     }
   });
 
-  test("R8 metadata that HTTP/2 refuses are answered with INTERNAL", async () => {
+  test("R8 initial metadata that HTTP/2 refuses fail with INTERNAL", async () => {
     await serve();
     for (const [key, ...values] of [
       ["connection", "close"],
@@ -239,7 +239,7 @@ describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
     expect(lines.map(({ msg }) => msg)).toEqual(Array(5).fill("call failed"));
   });
 
-  test("R1 metadata that are larger than clients take are answered with INTERNAL", async () => {
+  test("R1 initial metadata larger than clients accept fail with INTERNAL", async () => {
     await serve();
     for (const [key, value] of [
       ["a", "b".repeat(200_000)],
@@ -256,11 +256,11 @@ describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
     }
     act = ({ reply }) => reply.set("a", "b".repeat(16_000));
     expect((await send()).code).toBe(status.OK);
-    const message = expect.stringMatching(/^the reply metadata have \d+ bytes, more than 16384$/);
+    const message = expect.stringMatching(/^the initial metadata have \d+ bytes; at most 16384$/);
     expect(lines).toMatchObject(Array(3).fill({ msg: "call failed", err: { message } }));
   });
 
-  test("R8 trailers that HTTP/2 refuses are answered with INTERNAL", async () => {
+  test("R8 trailers that HTTP/2 refuses fail with INTERNAL", async () => {
     if (path === KINDS[0]![1]) return;
     await serve();
     act = (context) => (context as Call).trailers.set("connection", "close");
@@ -272,7 +272,7 @@ describe.each(WAYS)("%s", (_kind, path, extra, body = requestOf(path)) => {
     await expectServed();
   });
 
-  test("R8 a response that cannot be encoded is answered with INTERNAL, and logged", async () => {
+  test("R8 a response that cannot be encoded fails with INTERNAL and is logged", async () => {
     let encode: (() => Buffer) | undefined;
     const definition = Object.fromEntries(
       Object.entries(CheckoutServiceService).map(([name, method]) => [

@@ -3,7 +3,7 @@ import { Errors, StatusError } from "../errors.ts";
 
 /** How a server handles errors. */
 export interface ErrorHandling {
-  /** Makes the status of an error that is not a StatusError, where there is a better one than INTERNAL. */
+  /** Converts an error to a StatusError; undefined: the call ends with INTERNAL. */
   translate(error: unknown): StatusError | undefined;
   /** Gets every failed call, with its cause. Must not throw. */
   failed(method: string, error: StatusError): void;
@@ -12,8 +12,8 @@ export interface ErrorHandling {
 const LAST_CODE = 16;
 
 /**
- * The status that a call is refused with, whatever its handler has thrown. Reports it to `failed`. Never
- * throws: an error that cannot be read, translated or encoded becomes INTERNAL, with the fault as its cause.
+ * Converts any thrown value to the status of the call, and reports it to `failed`. Never throws: an error that
+ * cannot be read, translated or encoded becomes INTERNAL, with the reason as its cause.
  */
 export function refusalOf(
   method: string,
@@ -35,13 +35,13 @@ export function refusalOf(
   }
 }
 
-const UNWRITABLE = "an error could not be made the status of a call: see the first of its errors";
+const UNWRITABLE = "cannot convert the second of these errors to a status: see the first";
 
-/** @throws Error when the status could not be sent */
+/** @throws Error if gRPC cannot send the status */
 function toWritable(error: StatusError): StatusObject {
   const { code, details, metadata } = error.toStatusObject();
   if (!Number.isInteger(code) || code < 1 || code > LAST_CODE) {
-    throw new Error(`${code} is not the code of a failed call`);
+    throw new Error(`${code} is not the status code of a failed call`);
   }
   // grpc-js percent-encodes the text, which throws on half a surrogate pair.
   return { code, details: details.toWellFormed(), metadata };

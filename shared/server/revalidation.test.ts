@@ -8,7 +8,7 @@ import { revalidation } from "./revalidation.ts";
 const HOUR_MS = 60 * 60 * 1000;
 const LIST = "/waybill.catalog.v1.CatalogService/ListProducts";
 
-/** A cacheable method that answers with these pages, one after another. */
+/** A cacheable method that responds with these pages, one after another. */
 function setUp(...pages: ListProductsResponse[]) {
   const clock = { now: 0 };
   const handler = revalidation(
@@ -34,7 +34,7 @@ function setUp(...pages: ListProductsResponse[]) {
 const page = (title: string, nextPageToken = "") =>
   ListProductsResponse.create({ products: [Product.create({ title })], nextPageToken });
 
-test("an answer is marked as its contract says", async () => {
+test("sets the caching headers that the contract declares", async () => {
   const { ask } = setUp(page("a"));
   const { etag, reply, answer } = await ask();
   expect(etag).toMatch(/^"[\w-]{22}"$/);
@@ -42,7 +42,7 @@ test("an answer is marked as its contract says", async () => {
   expect(answer.products).toHaveLength(1);
 });
 
-test("an answer with metadata of its own is kept by nobody", async () => {
+test("marks a response with metadata of its own no-store", async () => {
   const call = { headers: new Metadata(), reply: new Metadata() };
   const next = async () => {
     call.reply.set("waybill", "w");
@@ -53,7 +53,7 @@ test("an answer with metadata of its own is kept by nobody", async () => {
   expect(call.reply.get("cache-control")).toEqual(["no-store"]);
 });
 
-test("who has the answer gets an empty one, who has another gets it whole", async () => {
+test("sends an empty response if the ETag matches, else all of it", async () => {
   const { ask } = setUp(...Array.from({ length: 7 }, () => page("a")), page("b"));
   const { etag } = await ask();
   for (const known of [[etag], [`"other", W/${etag}`], ["*"]]) {
@@ -69,7 +69,7 @@ test("who has the answer gets an empty one, who has another gets it whole", asyn
   expect(await ask(etag)).toMatchObject({ notModified: false, answer: page("b") });
 });
 
-test("a page is the same though its token is sealed anew, for half of the token's life", async () => {
+test("the ETag of a page ignores its token for twelve hours", async () => {
   const { ask, clock } = setUp(page("a", "1"), page("a", "2"), page("a", "3"), page("a"));
   const { etag } = await ask();
   clock.now += 11 * HOUR_MS;
@@ -77,11 +77,11 @@ test("a page is the same though its token is sealed anew, for half of the token'
   clock.now += HOUR_MS;
   const renewed = await ask(etag);
   expect(renewed).toMatchObject({ notModified: false, answer: { nextPageToken: "3" } });
-  // The last page is another one than a page with more to come.
+  // The last page has another ETag than a page with a next one.
   expect((await ask(renewed.etag)).notModified).toBe(false);
 });
 
-test("a method that declares no cache is left alone", () => {
+test("does not wrap a method without a declared cache", () => {
   const next = async () => ({});
   const method = { ...contract.method(LIST), cache: undefined };
   expect(

@@ -2,23 +2,23 @@ import type { MethodContract } from "../contract/contract.ts";
 import { sha256 } from "../runtime/sha256.ts";
 import type { Handler } from "./call.ts";
 
-/** Half of what a page token lives: one in an answer that is still good has as long to go. */
+/** Half the lifetime of a page token: the token of a page that is still valid lives at least as long. */
 const PAGE_LIFE_MS = 12 * 60 * 60 * 1000;
 
 /**
- * Marks the answers of a method that its contract declares cacheable: `etag` (RFC 9110 section
- * 8.8.3), `cache-control` (RFC 9111) and `vary` in the initial metadata. A request whose `if-none-match`
- * names the answer's ETag gets an empty message and `not-modified: 1`.
+ * Sets `etag` (RFC 9110 section 8.8.3), `cache-control` (RFC 9111) and `vary` in the initial metadata of a
+ * method that the contract declares cacheable. A request whose `if-none-match` lists the response's ETag gets
+ * an empty message and `not-modified: 1`.
  *
- * An answer to which the handler has added metadata of its own says `no-store`: it is one caller's.
+ * A response to which the handler has added metadata gets `no-store`: it belongs to one caller.
  *
- * A page's token is sealed anew for each answer, so it does not count for the ETag; but a page is
- * another one every twelve hours, so that no caller keeps one whose token has died.
+ * A page token is sealed anew for each response, so the ETag does not cover it. The ETag of a page changes
+ * every twelve hours, so that no caller keeps a page whose token has expired.
  *
- * What was encoded for that is the answer, where nobody is to look at it any more: without a session.
+ * Returns the encoded response if no session interceptor reads it afterwards.
  *
  * @param serialize encodes a response
- * @param empty makes a response with nothing in it
+ * @param empty creates an empty response
  * @param now milliseconds since the Unix epoch
  */
 export function revalidation(
@@ -39,7 +39,7 @@ export function revalidation(
   const isMessage = method.session !== undefined;
   return async (request, call) => {
     const response = await next(request, call);
-    // What else the handler has sent along is this caller's alone.
+    // Other metadata from the handler belong to this caller.
     const isOwn = Object.keys(call.reply.getMap()).length > 0;
     const { nextPageToken } = response as { nextPageToken?: string };
     let bytes: Buffer;
@@ -47,7 +47,7 @@ export function revalidation(
     if (nextPageToken) {
       const page = serialize({ ...(response as object), nextPageToken: "" } as never);
       digest = sha256(page, `${Math.floor(now() / PAGE_LIFE_MS)}`);
-      // Two messages after one another are both in one.
+      // In protobuf, two concatenated messages decode as one merged message.
       const token = serialize({ ...(empty() as object), nextPageToken } as never);
       bytes = Buffer.concat([page, token]);
     } else {
@@ -64,10 +64,10 @@ export function revalidation(
   };
 }
 
-/** An entry of a list of entity tags. Commas within the quotes are the tag's own. */
+/** An entry of a list of entity tags. Commas within quotes belong to the tag. */
 const ENTITY_TAG = /(?:^|,)[ \t]*(?:W\/)?("[^"]*")(?=[ \t]*(?:,|$))/g;
 
-/** Compares weakly with each entry of the list, or with `*` alone (RFC 9110 sections 8.8.3 and 13.1.2). */
+/** Compares the ETag weakly with a list of entries or with `*` (RFC 9110 sections 8.8.3 and 13.1.2). */
 export function namesEtag(ifNoneMatch: readonly (string | Buffer)[], etag: string): boolean {
   if (ifNoneMatch.length === 0) return false;
   const list = ifNoneMatch.join(",").trim();

@@ -54,12 +54,12 @@ afterEach(async () => {
 
 const getProduct = () => catalog.getProduct({ name: "products/1" });
 
-/** The contract with another access for every method. */
+/** The contract with the given access for every method. */
 function withAccess(access: Access): Contract {
   return { ...contract, method: (path) => ({ ...contract.method(path), access }) };
 }
 
-test("E4 every method of every service declares who may call it", () => {
+test("E4 every method declares its access", () => {
   expect(contract.methods.length).toBeGreaterThan(20);
   for (const { path, access } of contract.methods.filter((each) => each.path.includes("waybill"))) {
     const known = [Access.ACCESS_PUBLIC, Access.ACCESS_SERVICE, Access.ACCESS_AUTHENTICATED];
@@ -67,12 +67,12 @@ test("E4 every method of every service declares who may call it", () => {
   }
 });
 
-test("E4 a method that does not declare it is denied, whoever calls", async () => {
+test("E4 denies a method without a declared access", async () => {
   await serve();
   expect((await getProduct()).name).toBe("products/1");
   catalog.close();
   await server.drain();
-  // Not even a service that has proven who it is.
+  // Not to an authenticated service either.
   const authenticate = async () => ({ service: "checkout" });
   await serve({ contract: withAccess(Access.ACCESS_UNSPECIFIED), authenticate });
   expect(await refusal(getProduct())).toMatchObject({
@@ -81,7 +81,7 @@ test("E4 a method that does not declare it is denied, whoever calls", async () =
   });
 });
 
-test("E4 a service-only method is served to a service that has proven who it is, and to no other", async () => {
+test("E4 serves a service-only method to authenticated services only", async () => {
   const seen: [authorization: string | undefined, method: string][] = [];
   await serve({
     contract: withAccess(Access.ACCESS_SERVICE),
@@ -104,7 +104,7 @@ test("E4 a service-only method is served to a service that has proven who it is,
   ]);
 });
 
-test("a failure is logged with its cause, a refusal in short", async () => {
+test("logs a failure with its cause and a refusal in short", async () => {
   const lines: Record<string, unknown>[] = [];
   const log = pino(
     { level: "debug" },
@@ -129,7 +129,7 @@ test("a failure is logged with its cause, a refusal in short", async () => {
   expect(lines[2]).not.toHaveProperty("err");
 });
 
-test("E4 a service-only method is denied where services cannot be authenticated", async () => {
+test("E4 denies service-only methods if it cannot authenticate services", async () => {
   await serve({ contract: withAccess(Access.ACCESS_SERVICE) });
   expect((await refusal(getProduct())).reason).toBe("ACCESS_DENIED");
 });
@@ -152,12 +152,12 @@ function sendRaw(path: string, bytes: Buffer, channel: ChannelOptions = {}): Pro
   });
 }
 
-test("E3 a message beyond the limit is refused before it is decoded", async () => {
+test("E3 refuses a message beyond the limit before decoding it", async () => {
   await serve({ maxRequestBytes: 1000 });
   const { path } = CatalogServiceService.getProduct;
   const encode = CatalogServiceService.getProduct.requestSerialize;
   await sendRaw(path, encode({ name: "products/1" }));
-  // It is no protobuf either, but nobody has looked.
+  // The bytes are not protobuf either, but the server has not decoded them.
   expect(await refusal(sendRaw(path, Buffer.alloc(1001, 0xff)))).toMatchObject({
     code: status.RESOURCE_EXHAUSTED,
     reason: "REQUEST_TOO_LARGE",
@@ -165,7 +165,7 @@ test("E3 a message beyond the limit is refused before it is decoded", async () =
   });
 });
 
-test("E3 a compressed message is held to its method's limit, too", async () => {
+test("E3 applies the method's limit to compressed messages", async () => {
   await serve({ maxRequestBytes: 1000 });
   const { path, requestSerialize: encode } = CatalogServiceService.getProduct;
   const gzip = { "grpc.default_compression_algorithm": compressionAlgorithms.gzip };
@@ -176,7 +176,7 @@ test("E3 a compressed message is held to its method's limit, too", async () => {
   });
 });
 
-test("a request that is no protobuf is refused as the caller's fault", async () => {
+test("refuses a request that is not protobuf with INVALID_FIELD", async () => {
   await serve();
   const { path } = CatalogServiceService.getProduct;
   expect(await refusal(sendRaw(path, Buffer.from([0x0a, 0xff])))).toMatchObject({
@@ -185,7 +185,7 @@ test("a request that is no protobuf is refused as the caller's fault", async () 
   });
 });
 
-test("what a handler throws by accident is answered with a constant", async () => {
+test("hides an unexpected error of a handler from the caller", async () => {
   await serve();
   answer = async () => {
     throw new Error("password hunter2 at line 7");
@@ -198,15 +198,15 @@ test("what a handler throws by accident is answered with a constant", async () =
   });
 });
 
-test("a handler that asks for a session where none was opened is a fault of ours", async () => {
+test("a handler that reads a missing session fails with INTERNAL", async () => {
   await serve();
   answer = async (context) => Product.create({ name: (context as Context<unknown>).session.id });
   expect((await refusal(getProduct())).reason).toBe("INTERNAL");
 });
 
-test("beyond its limit of calls the server sheds load, and says when to come again", async () => {
+test("sheds calls beyond its limit with a retry delay", async () => {
   await serve({ maxCalls: 2 });
-  // Every stream counts for HTTP/2, too: two connections' worth of it.
+  // HTTP/2 limits the streams of a connection, too, so this uses two connections.
   const other = createClient(CatalogServiceService, target, {
     channel: { "grpc.use_local_subchannel_pool": 1 },
   });
@@ -233,7 +233,7 @@ test("beyond its limit of calls the server sheds load, and says when to come aga
   other.close();
 });
 
-test("another service of the system is served beyond the limit", async () => {
+test("serves other services of the system beyond the limit", async () => {
   await serve({
     maxCalls: 1,
     contract: withAccess(Access.ACCESS_SERVICE),
@@ -257,7 +257,7 @@ test("another service of the system is served beyond the limit", async () => {
   other.close();
 });
 
-test("draining fails no call under way, and takes no new connection", async () => {
+test("a drain fails no running call and accepts no connection", async () => {
   await serve();
   const gate = Promise.withResolvers<void>();
   const entered = Promise.withResolvers<void>();
@@ -279,7 +279,7 @@ test("draining fails no call under way, and takes no new connection", async () =
   await drained;
 });
 
-test("a call that is given up aborts its handler's signal, and the calls made in its course", async () => {
+test("a cancelled call aborts its handler's signal and nested calls", async () => {
   await serve();
   const onward = Promise.withResolvers<unknown>();
   const entered = Promise.withResolvers<void>();
@@ -301,7 +301,7 @@ test("a call that is given up aborts its handler's signal, and the calls made in
   expect(await onward.promise).toMatchObject({ code: status.CANCELLED });
 });
 
-test("a call's deadline and trace go with the calls made in its course", async () => {
+test("nested calls get the caller's deadline and trace", async () => {
   await serve();
   const seen = new Map<string, Context>();
   answer = async (context, name) => {
@@ -316,7 +316,7 @@ test("a call's deadline and trace go with the calls made in its course", async (
   metadata.set("waybill", "sealed for another audience");
   await catalog.getProduct({ name: "products/1" }, { metadata, timeoutMs: 5000 });
   const [first, onward] = [seen.get("products/1")!, seen.get("products/2")!];
-  // On the wire a deadline is a duration, so the two differ by what the call took on its way.
+  // On the wire a deadline is a duration, so the two differ by the transit time.
   expect(onward.deadline).toBeLessThan(first.deadline + 5000);
   expect(onward.metadata.get("traceparent")).toEqual(metadata.get("traceparent"));
   expect(onward.metadata.get("waybill")).toEqual([]);
@@ -333,7 +333,7 @@ test("every call of a client has a deadline", async () => {
   expect(deadline).toBeLessThan(Number.POSITIVE_INFINITY);
 });
 
-test("a call of somebody who has gone already is not made", async () => {
+test("does not send a call whose signal is already aborted", async () => {
   await serve();
   const gone = AbortSignal.abort();
   answer = () => expect.unreachable();
@@ -341,13 +341,13 @@ test("a call of somebody who has gone already is not made", async () => {
   expect((await refusal(call)).code).toBe(status.CANCELLED);
 });
 
-test("an address in use is named", async () => {
+test("names an address in use", async () => {
   await serve();
   const second = new Server({ contract });
   await expect(second.listen(target)).rejects.toThrow(`cannot listen on ${target}`);
 });
 
-test("once it drains it does not say that it serves, whatever it is told", async () => {
+test("a draining server stays NOT_SERVING", async () => {
   await serve();
   const probes = `127.0.0.1:${await server.listenForProbes("127.0.0.1:0")}`;
   const gate = Promise.withResolvers<void>();
@@ -366,7 +366,7 @@ test("once it drains it does not say that it serves, whatever it is told", async
   await Promise.all([held, drained]);
 });
 
-test("who stops reading a stream ends the call", async () => {
+test("a client that stops reading a stream cancels the call", async () => {
   server = new Server({ contract: withAccess(Access.ACCESS_PUBLIC) });
   const ended = Promise.withResolvers<void>();
   server.add(KeysServiceService, {
@@ -387,7 +387,7 @@ test("who stops reading a stream ends the call", async () => {
   keys.close();
 });
 
-/** What a health check says, or the name of the status that it ends with. */
+/** Returns the status in a health check, or the name of the status code that it fails with. */
 function health(address: string): Promise<string> {
   const client = new HealthClient(address, credentials.createInsecure());
   return new Promise((resolve) => {
@@ -412,7 +412,7 @@ test("a drain closes the connection of a health watch", async () => {
   client.close();
 }, 10_000);
 
-test("a port for probes answers health checks alone", async () => {
+test("the port for probes serves health checks only", async () => {
   await serve();
   const probes = `127.0.0.1:${await server.listenForProbes("127.0.0.1:0")}`;
   expect(await health(probes)).toBe("SERVING");
@@ -425,10 +425,10 @@ test("a port for probes answers health checks alone", async () => {
   expect(await health(probes)).toBe("UNAVAILABLE");
 });
 
-test("a service with sessions is not served without its state and ring", () => {
+test("refuses a service with sessions without its state and ring", () => {
   const handlers = {} as never;
   server = new Server({ contract });
-  expect(() => server.add(SessionServiceService, handlers)).toThrow("give state and ring");
+  expect(() => server.add(SessionServiceService, handlers)).toThrow("pass its state and ring");
   expect(() =>
     server.add(SessionServiceService, handlers, {
       state: SessionState,

@@ -22,56 +22,55 @@ import { redactGrpcLog } from "./wire/grpcLog.ts";
 import { destroyServer, setHttp2Options } from "./wire/http2Options.ts";
 import { UnaryWire } from "./wire/unaryWire.ts";
 
-/** How a server is set up. Only `contract` is required. */
+/** Options of a server. Only `contract` is required. */
 export interface ServerOptions {
   contract: Contract;
   /**
-   * Where refusals and failures are written, and what grpc-js logs, unless the program has set a logger of its
-   * own for it (`redactGrpcLog`). Default: nowhere, and grpc-js's lines go to stderr, without metadata values.
+   * Receives refused and failed calls, and the lines of grpc-js unless the program has set a logger for them
+   * (`redactGrpcLog`). Default: calls are not logged, and grpc-js writes to stderr without metadata values.
    */
   log?: Logger;
-  /** How callers of service-only methods prove who they are. Default: they are refused. */
+  /** Authenticates the callers of service-only methods. Default: denies them. */
   authenticate?: Authenticate;
-  /** How callers' access tokens are checked. Default: methods that demand one are refused. */
+  /** Checks access tokens. Default: denies methods that require one. */
   tokens?: Authentication;
-  /** What a proxy in front proves to be it with. Default: nobody's forwarding metadata are believed. */
+  /** Secret of the front proxy. Default: the server ignores forwarding metadata. */
   frontProxySecret?: string | undefined;
   /**
-   * Makes the status of an error that is no StatusError. Where it returns undefined, and by default, an
-   * unavailable Postgres is DATABASE_UNAVAILABLE, a conflict there CONFLICT, and anything else INTERNAL.
+   * Converts an error that is not a StatusError. If it returns undefined, and by default, unavailable Postgres
+   * becomes DATABASE_UNAVAILABLE, a conflict in Postgres CONFLICT, and any other error INTERNAL.
    */
   translate?: (error: unknown) => StatusError | undefined;
   /**
-   * Largest request in bytes, of methods whose proto states none (`max_request_bytes`). Default: 64 KiB.
-   * A request with a carrier field may be 64 KiB larger.
+   * Largest request, in bytes, of methods without `max_request_bytes` in the proto. Default: 64 KiB. A request
+   * with a carrier field may be 64 KiB larger.
    */
   maxRequestBytes?: number;
   /**
-   * Unary calls of strangers that are served at a time; more are answered OVERLOADED. Default: 1,000.
-   * Other services of the system are always served: what they ask for, everybody waits for.
+   * Most concurrent unary calls. The server sheds more with OVERLOADED. Default: 1,000. Calls of other
+   * services of the system are never shed: many callers wait for them.
    */
   maxCalls?: number;
-  /** The same, of streams with a session. Default: a quarter of `maxCalls`. */
+  /** Most concurrent streams with a session. Default: a quarter of `maxCalls`. */
   maxStreams?: number;
-  /** How long a connection lives, give or take a tenth, in ms. Default: 5 minutes. */
+  /** Lifetime of a connection in ms, plus or minus a tenth. Default: 5 minutes. */
   maxConnectionAgeMs?: number;
   /** TLS credentials. Default: plaintext. */
   credentials?: ServerCredentials | undefined;
-  /** Names of the services that reflection shows. Default: those added. */
+  /** Names of the services in reflection. Default: the added services. */
   reflect?: string[];
 }
 
-/** Largest request of methods that state none, in bytes. */
 const DEFAULT_MAX_REQUEST_BYTES = 64 * 1024;
 
-/** Longest time that draining waits for calls under way, in ms. */
+/** Longest time that a drain waits for running calls, in ms. */
 const DRAIN_LIMIT_MS = 30_000;
-/** Largest health check of the port for probes. */
+/** Largest request to the port for probes. */
 const MAX_PROBE_BYTES = 1024;
 
 /**
- * A gRPC server with what every service here has: the interceptors of its contract, health
- * (`grpc.health.v1`), reflection (v1 and v1alpha), limits and a drain that fails no call.
+ * A gRPC server that enforces a contract, with health (`grpc.health.v1`), reflection (v1 and v1alpha), load
+ * shedding, and a drain that fails no call.
  */
 export class Server {
   readonly #grpc: GrpcServer;
@@ -82,7 +81,7 @@ export class Server {
   readonly #names: string[] = [];
   readonly #draining = new AbortController();
   #surroundings: Surroundings;
-  /** How many are served, by what bounds them. */
+  /** Running calls, by the limit that counts them. */
   readonly #served = { calls: 0, streams: 0, services: 0 };
   #idle: (() => void) | undefined;
   #drained: Promise<void> | undefined;
@@ -98,12 +97,12 @@ export class Server {
     const failed = failureLog(log);
     this.#unary = new UnaryWire(failed);
     const grpcOptions: GrpcServerOptions = {
-      // The largest of all methods: each method's own is checked where its requests are read.
+      // The largest limit of all methods. The limit of each method is checked when its requests are read.
       "grpc.max_receive_message_length": Math.max(
         maxRequestBytes,
         ...options.contract.methods.map((method) => largestRequest(method, maxRequestBytes)),
       ),
-      // Its books of calls and connections are open to nobody here.
+      // No client may read channelz here.
       "grpc.enable_channelz": 0,
       "grpc.max_concurrent_streams": maxCalls,
       "grpc.max_connection_age_ms": maxConnectionAgeMs,
@@ -136,7 +135,7 @@ export class Server {
     };
   }
 
-  /** Has the access tokens for services added from now on checked by this. */
+  /** Sets the check of access tokens for services that are added later. */
   checkTokens(tokens: Authentication): this {
     const { authentications } = this.#surroundings;
     this.#surroundings = { ...this.#surroundings, authentications: { ...authentications, tokens } };
@@ -146,18 +145,18 @@ export class Server {
   /**
    * Adds a service.
    *
-   * @param parts for a service with sessions: the state's codec and the audience's ring
-   * @param cache where answers of methods that are declared cacheable are kept. Default: nowhere. Its scope of
-   *   the service's name hears of changes; without them answers are kept as long as they are declared good
-   * @throws Error naming the method whose contract cannot be kept
+   * @param sessions required for a service with sessions
+   * @param cache caches the responses of cacheable methods. Default: no cache. Changes that its scope of the
+   *   service's name receives invalidate responses; without changes they expire as declared
+   * @throws Error naming a method whose contract the server cannot enforce
    */
   add<Definition extends ServiceDefinition, State = never>(
     definition: Definition,
     handlers: Handlers<Definition, State>,
-    parts?: SessionOptions<State>,
+    sessions?: SessionOptions<State>,
     cache?: ResponseCache,
   ): this {
-    const implementation = implement(definition, handlers, this.#surroundings, parts, cache);
+    const implementation = implement(definition, handlers, this.#surroundings, sessions, cache);
     this.#grpc.addService(implementation.definition, implementation.handlers);
     for (const method of implementation.unary) this.#unary.add(method);
     for (const method of implementation.streams) this.#unary.addStream(method);
@@ -171,7 +170,7 @@ export class Server {
   }
 
   /**
-   * Listens. Calls are answered from now on; health stays NOT_SERVING until `serving(true)`.
+   * Listens and serves calls. Health stays NOT_SERVING until `serving(true)`.
    *
    * @param address host and port, such as `127.0.0.1:0`
    * @returns the port
@@ -184,7 +183,7 @@ export class Server {
   }
 
   /**
-   * Answers health checks alone on a port of their own, in plaintext: Kubernetes' probes speak no TLS.
+   * Serves health checks on a port of their own, in plaintext: Kubernetes probes cannot use TLS.
    *
    * @returns the port
    */
@@ -195,15 +194,15 @@ export class Server {
     return port;
   }
 
-  /** Says whether calls should be sent here: the answer of every health check. */
+  /** Sets the status of every health check. Ignored once the server drains. */
   serving(isServing: boolean): void {
     if (this.#draining.signal.aborted) return;
     this.#setHealth(isServing);
   }
 
   /**
-   * Stops without failing a call: turns NOT_SERVING, tells peers to open no more streams, ends the
-   * streams, waits for the calls under way, and at last closes the connections.
+   * Stops the server without failing a call: turns NOT_SERVING, tells peers to open no more streams, ends
+   * streams without a session, waits up to 30 s for running calls, and closes the connections.
    */
   drain(): Promise<void> {
     this.#drained ??= this.#drain();
@@ -220,7 +219,7 @@ export class Server {
       if (this.#isIdle()) resolve();
       closed.then(resolve, resolve);
     });
-    // What may be left are streams without a session that do not heed the signal, such as health's.
+    // Streams without a session that ignore the signal, such as health watches, may still be open.
     const settle = setTimeout(() => destroyServer(this.#grpc), 500);
     await closed;
     clearTimeout(limit);

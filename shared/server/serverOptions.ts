@@ -2,12 +2,12 @@ import { checkContract } from "../contract/contract.ts";
 import { MAX_TIMER_MS, wholeNumber } from "../runtime/wholeNumber.ts";
 import type { ServerOptions } from "./server.ts";
 
-/** Largest message of gRPC: its length has four bytes. */
+/** Largest gRPC message: its length field has four bytes. */
 const MAX_MESSAGE_BYTES = 2 ** 32 - 1;
-/** Most streams that HTTP/2 can allow on a connection. */
+/** Most streams on an HTTP/2 connection. */
 const MAX_STREAMS = 2 ** 31 - 1;
 
-/** @throws Error naming the option that would switch a bound or a check off, and the rule */
+/** @throws Error naming an option that would disable a bound or a check, and the rule */
 export function checkServerOptions(options: ServerOptions): void {
   checkContract("Server: contract", options?.contract);
   const { maxRequestBytes, maxCalls, maxStreams, maxConnectionAgeMs } = options;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { makeRingSource } from "../../test/support/rings.ts";
-import { Cursors } from "./cursors.ts";
+import { Cursors, cutPage, pageSize } from "./cursors.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const METHOD = "/a.v1.A/List";
@@ -40,4 +40,15 @@ test("one that is longer than 2,048 characters is not looked at", async () => {
   while (tokenOf(bytes + 1).length <= 2048) bytes += 1;
   expect(await cursors.open(METHOD, QUESTION, tokenOf(bytes))).toHaveLength(bytes);
   await expect(cursors.open(METHOD, QUESTION, tokenOf(bytes + 1))).rejects.toThrow(invalid);
+});
+
+test("a page has 25 items by default and at most 100", () => {
+  expect([0, 1, 100, 101].map(pageSize)).toEqual([25, 1, 100, 100]);
+});
+
+test("returns the last row only if another page follows", () => {
+  expect(cutPage([1, 2, 3], 2)).toEqual({ page: [1, 2], last: 2 });
+  expect(cutPage([1, 2], 2)).toEqual({ page: [1, 2] });
+  expect(cutPage([1], 2)).toEqual({ page: [1] });
+  expect(cutPage([], 2)).toEqual({ page: [] });
 });

@@ -69,3 +69,22 @@ export class Cursors {
     return cursor.position;
   }
 }
+
+const DEFAULT_PAGE_SIZE = 25;
+const MAX_PAGE_SIZE = 100;
+
+/** Returns the number of items in a page (AIP-158): 25 by default, at most 100. */
+export function pageSize(requested: number): number {
+  return requested === 0 ? DEFAULT_PAGE_SIZE : Math.min(requested, MAX_PAGE_SIZE);
+}
+
+/**
+ * Cuts a page out of rows that were read with a limit of `size + 1`.
+ *
+ * @returns the page, and its last row if another page follows
+ */
+export function cutPage<Row>(rows: readonly Row[], size: number): { page: Row[]; last?: Row } {
+  const page = rows.slice(0, size);
+  const last = page.at(-1);
+  return rows.length > size && last !== undefined ? { page, last } : { page };
+}

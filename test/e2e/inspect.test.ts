@@ -72,7 +72,7 @@ test("writes refuse forks of newest, older, future versions", async () => {
   const counts = cluster.status().replicas.map(({ number }) =>
     readFileSync(join(cluster.dataDir, "logs", `replica-${number}.log`), "utf8")
       .split("\n")
-      .filter((line) => line.includes("something is wrong"))
+      .filter((line) => line.includes("possible tampering"))
       .map((line) => JSON.parse(line).alarms as number),
   );
   expect(counts.flat()).toHaveLength(3);

@@ -370,7 +370,9 @@ test("an advance where there is no place for its waybill is the handler's mistak
     expect.stringMatching("SetItems has sent its first message"),
     expect.stringMatching("UploadItems advances with a message that has no carrier field"),
     expect.stringMatching("UploadItems has sent its first message"),
-    expect.stringMatching("GetCheckout advances a session, but its contract has it stream none"),
+    expect.stringContaining(
+      "GetCheckout calls advance(), but its contract declares no stream that writes a session",
+    ),
   ]);
 });
 
@@ -486,7 +488,9 @@ test("the stream of a carried session has no transaction to offer, whatever othe
     { anchorage: { anchors: { beginTransaction() {} }, answers: {} } },
   );
   expect((await refusal(setItems(waybill))).reason).toBe("INTERNAL");
-  expect(String(causes[0])).toMatch("asks for a transaction, but its contract has none to offer");
+  expect(String(causes[0])).toMatch(
+    "calls transaction(), but its contract declares no step that writes an anchored session",
+  );
 });
 
 test("a jar's stream keeps its turn while it is opened again", async () => {
