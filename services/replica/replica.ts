@@ -177,7 +177,7 @@ async function start(config: Config, log: Logger, releasers: Releasers): Promise
         awaited.push(untilDone(what, keep, log, stopping.signal));
         return {
           anchors,
-          answers: new SavedResponses(role, replica.ringOf(role, savedAudience(role))),
+          savedResponses: new SavedResponses(role, replica.ringOf(role, savedAudience(role))),
         };
       },
       serviceTokens(service) {

@@ -16,7 +16,7 @@ export function startSession(replica: ReplicaDependencies): void {
   const ring = replica.ringOf("session");
   const listed = directory.of("session");
   const anchorage = { ...replica.anchorage("session", db), directory: listed };
-  const checkpoints = new Checkpoints(db, "session", anchorage.answers, {
+  const checkpoints = new Checkpoints(db, "session", anchorage.savedResponses, {
     directory: listed,
     failed: (err) => replica.log.warn({ err }, "a session's checkpoint was not made"),
   });

@@ -26,7 +26,7 @@ export interface FirstVersion {
   /** Its chain digest. */
   readonly digest: Buffer;
   /** Its checkpoint, sealed. */
-  readonly answer: Buffer;
+  readonly savedResponse: Buffer;
   /** When the session ends at the latest: milliseconds since the Unix epoch. */
   readonly expiresAt: number;
 }
@@ -37,11 +37,11 @@ export interface NextVersion {
   readonly digest: Buffer;
   readonly identity: RequestIdentity;
   /** What the call is answered, sealed. */
-  readonly answer: Buffer;
+  readonly savedResponse: Buffer;
   /** Whether it is the last. */
   readonly ended: boolean;
   /** Whether the answer is kept beside those of later versions, too, for the session's life. Default: no. */
-  readonly isKept?: boolean;
+  readonly isSaved?: boolean;
 }
 
 /**

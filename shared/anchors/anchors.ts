@@ -180,8 +180,8 @@ export class Anchors implements AnchorStore {
     const became = await advanceAnchors(db, this.#schema, this.#replica, moves, this.#service);
     // A stream's caller may be behind it, but not this far.
     const old = moves
-      .filter(({ sessionId, version, isKept }) => {
-        return isKept && version > MAX_SAVED_RESPONSES && became.get(sessionId) === "moved";
+      .filter(({ sessionId, version, isSaved }) => {
+        return isSaved && version > MAX_SAVED_RESPONSES && became.get(sessionId) === "moved";
       })
       .map(({ sessionId, version }) => ({ sessionId, version: version + 1 - MAX_SAVED_RESPONSES }));
     if (old.length > 0) await deleteSavedResponses(db, this.#schema, old);

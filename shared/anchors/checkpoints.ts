@@ -42,22 +42,22 @@ export interface CheckpointsOptions {
 export class Checkpoints {
   readonly #pool: Pool;
   readonly #schema: string;
-  readonly #answers: SavedResponses;
+  readonly #savedResponses: SavedResponses;
   readonly #directory: Directory | undefined;
   readonly #failed: (error: unknown) => void;
   #restsUntil = Number.NEGATIVE_INFINITY;
   readonly #groups: GroupCommit<CheckpointRow, undefined>;
 
-  /** @param answers of the sessions' audience: checkpoints are sealed as what anchors keep is */
+  /** @param savedResponses of the sessions' audience: checkpoints are sealed as what anchors keep is */
   constructor(
     pool: Pool,
     schema: string,
-    answers: SavedResponses,
+    savedResponses: SavedResponses,
     { directory, failed = () => {} }: CheckpointsOptions = {},
   ) {
     this.#pool = pool;
     this.#schema = schema;
-    this.#answers = answers;
+    this.#savedResponses = savedResponses;
     this.#directory = directory;
     this.#failed = failed;
     this.#groups = new GroupCommit(async (rows) => {
@@ -97,7 +97,7 @@ export class Checkpoints {
   async read(sessionId: string): Promise<EnvelopeV1 | undefined> {
     const row = await readCheckpoint(this.#pool, this.#schema, sessionId);
     if (row === undefined) return undefined;
-    const successor = (await this.#answers.open(row.content))?.successor;
+    const successor = (await this.#savedResponses.open(row.content))?.successor;
     // What an anchor keeps has a digest: put here, it would be a way back.
     if (
       successor?.version === row.version &&
@@ -126,7 +126,7 @@ export class Checkpoints {
 
   async #keep(envelope: EnvelopeV1): Promise<void> {
     const { sessionId, version, subject, expiresAt } = envelope;
-    const content = this.#answers.seal({
+    const content = this.#savedResponses.seal({
       sessionId: NOTHING,
       version: 0,
       digest: NOTHING,

@@ -20,7 +20,7 @@ export async function* missedResponses(
   from: EnvelopeV1,
   identity: RequestIdentity,
   anchors: AnchorStore,
-  answers: SavedResponses,
+  savedResponses: SavedResponses,
 ): AsyncGenerator<SavedResponseV1> {
   const { sessionId } = from;
   let { version, digest } = from;
@@ -28,7 +28,7 @@ export async function* missedResponses(
     const page = await anchors.savedAfter(uuidFromBytes(sessionId), version, PAGE);
     if (page.length === 0) return;
     for (const row of page) {
-      const answer = await answers.open(row.answer);
+      const answer = await savedResponses.open(row.answer);
       if (
         answer === undefined ||
         !answer.sessionId.equals(sessionId) ||

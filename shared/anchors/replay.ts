@@ -21,13 +21,13 @@ export async function findReplay(
   row: AnchorRow | undefined,
   from: EnvelopeV1,
   identity: RequestIdentity,
-  answers: SavedResponses,
+  savedResponses: SavedResponses,
   wasServed: () => Promise<boolean>,
 ): Promise<SavedResponseV1 | undefined> {
   assertAnchored(row);
   if (isCurrent(row, from)) return undefined;
   if (row.version === from.version + 1) {
-    const answer = await answers.open(row.answer);
+    const answer = await savedResponses.open(row.answer);
     if (answer === undefined || !matchesRow(answer, row, from.sessionId)) {
       throw Errors.WAYBILL_INVALID({ alarm: true, cause: "what its anchor keeps is not its own" });
     }

@@ -4,18 +4,18 @@ import type { Move } from "./sql/advanceAnchors.ts";
 import type { Beginning } from "./sql/insertAnchors.ts";
 
 /** What the tables are given of a session's first version. */
-export function beginningOf({ sessionId, digest, answer }: FirstVersion): Beginning {
+export function beginningOf({ sessionId, digest, savedResponse }: FirstVersion): Beginning {
   return {
     sessionId,
     head: fingerprint("anchor", digest),
     digest: fingerprint("advance", digest),
-    answer,
+    answer: savedResponse,
   };
 }
 
 /** What the tables are given of a session's way to its next version. */
 export function moveOf(from: Version, next: NextVersion): Move {
-  const { digest, identity, answer, ended, isKept = false } = next;
+  const { digest, identity, savedResponse, ended, isSaved = false } = next;
   return {
     sessionId: from.sessionId,
     version: from.version,
@@ -24,9 +24,9 @@ export function moveOf(from: Version, next: NextVersion): Move {
     digest: fingerprint("advance", digest),
     parent: fingerprint("advance", from.digest),
     call: callOf(from, identity),
-    answer,
+    answer: savedResponse,
     ended,
-    isKept,
+    isSaved,
   };
 }
 

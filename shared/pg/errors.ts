@@ -84,7 +84,7 @@ export function databaseError(error: unknown): StatusError | undefined {
 }
 
 /** Whether an error says that the database is away, and not only for one statement. */
-export function isAway(error: unknown): boolean {
+export function isUnavailable(error: unknown): boolean {
   return kindOf(error) === "unavailable" && sqlStateOf(error) !== "57014";
 }
 

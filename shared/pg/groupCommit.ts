@@ -1,4 +1,4 @@
-import { isAway } from "./errors.ts";
+import { isUnavailable } from "./errors.ts";
 
 /**
  * Does many callers' work in groups: what comes in while one group is under way makes up the next. So
@@ -21,7 +21,7 @@ export class GroupCommit<Item, Result> {
   constructor(
     run: (items: Item[]) => Promise<Result[]>,
     most = 200,
-    isForAll: (error: unknown) => boolean = isAway,
+    isForAll: (error: unknown) => boolean = isUnavailable,
   ) {
     this.#run = run;
     this.#most = most;

@@ -63,15 +63,15 @@ export class AnchoredCall<State> {
    */
   async replay(): Promise<SavedResponseV1 | undefined> {
     const { id, envelope } = this.session;
-    const { anchors, answers } = this.#anchorage;
+    const { anchors, savedResponses } = this.#anchorage;
     const row = await anchors.read(id);
-    return findReplay(row, envelope, this.#identity, answers, () => this.#wasServed());
+    return findReplay(row, envelope, this.#identity, savedResponses, () => this.#wasServed());
   }
 
   /** Yields the saved responses that a broken stream has missed, after the version of its waybill. */
   missed(): AsyncGenerator<SavedResponseV1> {
-    const { anchors, answers } = this.#anchorage;
-    return missedResponses(this.session.envelope, this.#identity, anchors, answers);
+    const { anchors, savedResponses } = this.#anchorage;
+    return missedResponses(this.session.envelope, this.#identity, anchors, savedResponses);
   }
 
   /** @throws StatusError WAYBILL_STALE, WAYBILL_ENDED, WAYBILL_INVALID */
@@ -125,14 +125,14 @@ export class AnchoredCall<State> {
         successor,
         part: part ?? Part.PART_UNSPECIFIED,
       },
-      compareAndSet: (db, answer) => {
+      compareAndSet: (db, savedResponse) => {
         const from = { sessionId: session.id, version, digest: parentDigest };
         const ended = successor === undefined;
-        const isKept = part !== undefined;
+        const isSaved = part !== undefined;
         const identity = this.#identity;
         return this.#anchorage.anchors.advance(
           from,
-          { digest, identity, answer, ended, isKept },
+          { digest, identity, savedResponse, ended, isSaved },
           db,
         );
       },
@@ -153,9 +153,12 @@ export class AnchoredCall<State> {
         successor,
         part: Part.PART_UNSPECIFIED,
       },
-      compareAndSet: async (db, answer) => {
+      compareAndSet: async (db, savedResponse) => {
         const { id, expiresAt } = session;
-        await this.#anchorage.anchors.create({ sessionId: id, digest, answer, expiresAt }, db);
+        await this.#anchorage.anchors.create(
+          { sessionId: id, digest, savedResponse, expiresAt },
+          db,
+        );
         return true;
       },
     };
@@ -168,7 +171,7 @@ export class AnchoredCall<State> {
    */
   commit(...writes: Write[]): Promise<boolean> {
     // Sealed before the transaction writes: a failure leaves nothing done.
-    const boxes = writes.map(({ response }) => this.#anchorage.answers.seal(response));
+    const boxes = writes.map(({ response }) => this.#anchorage.savedResponses.seal(response));
     return this.transaction.finish(async (db) => {
       for (const [index, { compareAndSet }] of writes.entries()) {
         if (await compareAndSet(db, boxes[index]!)) continue;

@@ -27,7 +27,7 @@ export interface SessionOptions<State> {
 /** Storage of a service's anchored sessions. */
 export interface Anchorage {
   readonly anchors: AnchorStore;
-  readonly answers: SavedResponses;
+  readonly savedResponses: SavedResponses;
   /** Lists the sessions of each owner. Default: sessions are not listed. */
   readonly directory?: Directory | undefined;
 }

@@ -135,9 +135,9 @@ export class WaysBack<State> {
 
   /** @throws StatusError SESSION_NOT_FOUND */
   async #newest(sessionId: string, { on }: AnchoredSteps<State>): Promise<Newest> {
-    const { anchors, answers } = on.anchorage;
+    const { anchors, savedResponses } = on.anchorage;
     const row = await anchors.read(sessionId);
-    const saved = row && (await answers.open(row.answer));
+    const saved = row && (await savedResponses.open(row.answer));
     const { successor } = saved ?? {};
     if (row === undefined || row.ended || saved === undefined || successor === undefined) {
       throw Errors.SESSION_NOT_FOUND();

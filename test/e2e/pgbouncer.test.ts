@@ -372,18 +372,28 @@ describe.skipIf(pgbouncer === undefined)("behind PgBouncer in transaction mode (
     const [near, far] = cluster
       .status()
       .replicas.map(({ address }) => new RemoteAnchors(address, { contract }, own, "program"));
-    const answer = Buffer.alloc(1000, 1);
+    const savedResponse = Buffer.alloc(1000, 1);
     const first = { sessionId: newUuid(), version: 1, digest: randomBytes(32) };
-    await near!.create({ ...first, answer, expiresAt: Date.now() + 60_000 });
+    await near!.create({ ...first, savedResponse, expiresAt: Date.now() + 60_000 });
     let from = first;
     for (const version of [2, 3, 4, 5, 6]) {
       const identity = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
-      const next = { digest: randomBytes(32), identity, answer, ended: false, isKept: true };
+      const next = {
+        digest: randomBytes(32),
+        identity,
+        savedResponse,
+        ended: false,
+        isSaved: true,
+      };
       expect(await near!.advance(from, next)).toBe(true);
       expect(await far!.advance(from, next)).toBe(false);
       expect(await far!.wasServed(from, identity)).toBe(true);
       from = { ...first, version, digest: next.digest };
-      expect(await far!.read(first.sessionId)).toMatchObject({ version, ended: false, answer });
+      expect(await far!.read(first.sessionId)).toMatchObject({
+        version,
+        ended: false,
+        answer: savedResponse,
+      });
     }
     const kept = await far!.savedAfter(first.sessionId, 1, 20);
     expect(kept.map(({ version }) => version)).toEqual([2, 3, 4, 5, 6]);

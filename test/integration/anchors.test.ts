@@ -372,12 +372,12 @@ describe("the jar", () => {
 test("a session saves a bounded number of stream responses", async () => {
   const anchors = new Anchors(pool, "session", "test");
   const sessionId = newUuid();
-  const [answer, identity] = [
+  const [savedResponse, identity] = [
     Buffer.alloc(10),
     { idempotencyDigest: DIGEST, requestDigest: DIGEST },
   ];
-  await anchors.create({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
-  const step = { digest: DIGEST, identity, answer, ended: false, isKept: true };
+  await anchors.create({ sessionId, digest: DIGEST, savedResponse, expiresAt: Date.now() });
+  const step = { digest: DIGEST, identity, savedResponse, ended: false, isSaved: true };
   const count = MAX_SAVED_RESPONSES + 5;
   for (let version = 1; version <= count; version += 1) {
     expect(await anchors.advance({ sessionId, version, digest: DIGEST }, step)).toBe(true);
@@ -395,12 +395,12 @@ test("a session saves a bounded number of stream responses", async () => {
 test("missed stream messages are read in pages, without gaps", async () => {
   const anchors = new Anchors(pool, "session", "test");
   const sessionId = newUuid();
-  const [answer, identity] = [
+  const [savedResponse, identity] = [
     Buffer.alloc(400_000),
     { idempotencyDigest: DIGEST, requestDigest: DIGEST },
   ];
-  await anchors.create({ sessionId, digest: DIGEST, answer, expiresAt: Date.now() });
-  const step = { digest: DIGEST, identity, answer, ended: false, isKept: true };
+  await anchors.create({ sessionId, digest: DIGEST, savedResponse, expiresAt: Date.now() });
+  const step = { digest: DIGEST, identity, savedResponse, ended: false, isSaved: true };
   for (let version = 1; version <= 12; version += 1) {
     await anchors.advance({ sessionId, version, digest: DIGEST }, step);
   }

@@ -13,7 +13,7 @@ import { makeRingSource } from "../support/rings.ts";
 
 const ADA = { subject: "users/ada", client: "", epoch: 1 };
 const BEGIN = "/waybill.session.v1.SessionService/BeginSession";
-const answers = new SavedResponses("session", makeRingSource(savedAudience("session")));
+const savedResponses = new SavedResponses("session", makeRingSource(savedAudience("session")));
 const sessions = new Sessions(
   contract.method(BEGIN).session!,
   SessionState,
@@ -26,7 +26,10 @@ const listed: Entry[] = [];
 const failures: unknown[] = [];
 const directory = { register: async (entry: Entry) => void listed.push(entry) };
 const make = (own: Pool = pool) =>
-  new Checkpoints(own, "session", answers, { directory, failed: (error) => failures.push(error) });
+  new Checkpoints(own, "session", savedResponses, {
+    directory,
+    failed: (error) => failures.push(error),
+  });
 beforeAll(async () => {
   postgres = await migratedPostgres();
   pool = createPool(postgres.url, { max: 5, name: "checkpoints" });
@@ -141,9 +144,9 @@ test("refuses a row altered or swapped in the table", async () => {
     successor: anchored,
     part: Part.PART_UNSPECIFIED,
   };
-  await put("content = $2", answers.seal(answer));
+  await put("content = $2", savedResponses.seal(answer));
   await refused();
-  await put("content = $2", answers.seal({ ...answer, successor: mine }));
+  await put("content = $2", savedResponses.seal({ ...answer, successor: mine }));
   expect(await kept(mine)).toBe(1);
 });
 
@@ -158,7 +161,7 @@ test("a hanging store delays calls only briefly", async () => {
     },
   };
   const options = { directory: hangs, failed: (error: unknown) => heard.push(error) };
-  const checkpoints = new Checkpoints(pool, "session", answers, options);
+  const checkpoints = new Checkpoints(pool, "session", savedResponses, options);
   await checkpoints.saveIfDue(first!, false);
   await checkpoints.saveIfDue(second!, false);
   expect([asked, heard.length]).toEqual([1, 1]);

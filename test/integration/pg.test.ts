@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 import type { DatabaseError, PoolClient } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { during } from "#shared/pg/during.ts";
-import { databaseError, isAway } from "#shared/pg/errors.ts";
+import { databaseError, isUnavailable } from "#shared/pg/errors.ts";
 import { createPool, type Pool } from "#shared/pg/pool.ts";
 import { transaction } from "#shared/pg/transaction.ts";
 import { sha256 } from "#shared/runtime/sha256.ts";
@@ -74,7 +74,7 @@ test("a value Postgres refuses is an INVALID_ARGUMENT", async () => {
     const status = databaseError(error);
     expect(status?.reason, what).toBe("INVALID_FIELD");
     expect(inspect(status), what).not.toContain("secret");
-    expect(isAway(error), what).toBe(false);
+    expect(isUnavailable(error), what).toBe(false);
   }
   // Errors that no request can cause stay a fault of the service.
   for (const statement of ["SELECT 1/0", "SELECT nothing", "SELECT substring('a', 1, -1)"]) {

@@ -62,10 +62,10 @@ beforeAll(async () => {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
   const anchors = new Anchors(pool, "checkout", "test");
-  const answers = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
+  const savedResponses = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
   const ring = makeRingSource("checkout");
   const directory = { register: async () => {} };
-  const parts = { state: CheckoutState, ring, anchorage: { anchors, answers, directory } };
+  const parts = { state: CheckoutState, ring, anchorage: { anchors, savedResponses, directory } };
   server.add(CheckoutServiceService, all, Object.assign(parts, { now: () => now }));
   target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
   client = createClient(CheckoutServiceService, target);

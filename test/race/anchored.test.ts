@@ -98,11 +98,11 @@ const newest = async () =>
 async function advanceTwice(db: Pool): Promise<boolean[]> {
   const [one, other] = ["a", "b"].map((replica) => new Anchors(db, "checkout", replica));
   const from = { sessionId: newUuid(), version: 1, digest: randomBytes(32) };
-  await one!.create({ ...from, answer: Buffer.of(1), expiresAt: Date.now() + 60_000 });
+  await one!.create({ ...from, savedResponse: Buffer.of(1), expiresAt: Date.now() + 60_000 });
   const next = () => ({
     digest: randomBytes(32),
     identity: { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) },
-    answer: Buffer.of(2),
+    savedResponse: Buffer.of(2),
     ended: false,
   });
   const made = await heldBack(() => [one!.advance(from, next()), other!.advance(from, next())], 2);

@@ -50,7 +50,7 @@ const elsewhere: Contract = {
     return method.session === undefined ? method : { ...method, session };
   },
 };
-const answers = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
+const savedResponses = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 
 /** The caller of each call with a token. */
 const ADA = { subject: "users/ada", client: "app", epoch: 1 } as AccessToken;
@@ -122,7 +122,7 @@ async function serve(target: string, name: string): Promise<Client> {
   const every = new Proxy(handlers, {
     get: (all, key) => all[key as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
-  const anchorage = { anchors, answers, directory };
+  const anchorage = { anchors, savedResponses, directory };
   server.add(CheckoutServiceService, every, { state: CheckoutState, ring, anchorage });
   const client = createClient(
     CheckoutServiceService,
@@ -353,12 +353,12 @@ test("responses too large for one message are sent singly", async () => {
   const anchors = new RemoteAnchors(target, { contract }, own, "program/d");
   const begun = Array.from({ length: 4 }, () => {
     const { sessionId, digest } = sessions.successor(sessions.begin(), Buffer.alloc(0));
-    const answer = Buffer.alloc(900_000, 1);
-    return { sessionId: uuidFromBytes(sessionId), digest, answer, expiresAt: Date.now() };
+    const savedResponse = Buffer.alloc(900_000, 1);
+    return { sessionId: uuidFromBytes(sessionId), digest, savedResponse, expiresAt: Date.now() };
   });
   await Promise.all(begun.map((each) => anchors.create(each)));
-  for (const { sessionId, answer } of begun) {
-    expect((await anchors.read(sessionId))?.answer.equals(answer)).toBe(true);
+  for (const { sessionId, savedResponse } of begun) {
+    expect((await anchors.read(sessionId))?.answer.equals(savedResponse)).toBe(true);
   }
   anchors.close();
 });
@@ -372,7 +372,7 @@ test("one invalid begin in a group fails alone", async () => {
     return {
       sessionId: uuidFromBytes(next.sessionId),
       digest: next.digest,
-      answer: Buffer.alloc(9),
+      savedResponse: Buffer.alloc(9),
       expiresAt: Date.now(),
     };
   };
@@ -392,7 +392,7 @@ test("refuses to begin a session that outlives its anchor", async () => {
   const { sessionId, digest } = sessions.successor(sessions.begin(), Buffer.alloc(0));
   const begin = (seconds: number) =>
     anchors.create({
-      ...{ sessionId: uuidFromBytes(sessionId), digest, answer: Buffer.alloc(9) },
+      ...{ sessionId: uuidFromBytes(sessionId), digest, savedResponse: Buffer.alloc(9) },
       expiresAt: Date.now() + seconds * 1000,
     });
   expect(await refusal(begin(2 * dayS))).toMatchObject({
@@ -408,7 +408,7 @@ test("violations of the contract are named at startup", () => {
   const all = handlers as All;
   const parts = { state: CheckoutState, ring };
   const add = (server: Server, anchors: Anchors | RemoteAnchors) => () =>
-    server.add(CheckoutServiceService, all, { ...parts, anchorage: { anchors, answers } });
+    server.add(CheckoutServiceService, all, { ...parts, anchorage: { anchors, savedResponses } });
   const local = new Anchors(pool, "checkout", "r");
   const own = new Assertions(credentials, AUDIENCE);
   const remote = new RemoteAnchors("127.0.0.1:1", {}, own, "r");

@@ -92,11 +92,11 @@ async function serve(served: Contract, audience: string, anchors: AnchorStore): 
   const all = new Proxy(handlers, {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
-  const answers = new SavedResponses(audience, makeRingSource(savedAudience(audience)));
+  const savedResponses = new SavedResponses(audience, makeRingSource(savedAudience(audience)));
   server.add(CheckoutServiceService, all, {
     state: CheckoutState,
     ring: makeRingSource(audience),
-    anchorage: { anchors, answers },
+    anchorage: { anchors, savedResponses },
   });
   const target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
   const client = createClient(CheckoutServiceService, target);

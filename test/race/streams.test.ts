@@ -27,7 +27,7 @@ type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
 type Client = ServiceClient<typeof CheckoutServiceService>;
 
 const ring = makeRingSource("checkout");
-const answers = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
+const savedResponses = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
 const COUNT = 4;
 
 let postgres: TestPostgres;
@@ -67,7 +67,7 @@ async function serve(): Promise<Client> {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
   const anchors = new Anchors(pool, "checkout", `replica/${servers.length}`);
-  const parts = { state: CheckoutState, ring, anchorage: { anchors, answers } };
+  const parts = { state: CheckoutState, ring, anchorage: { anchors, savedResponses } };
   server.add(CheckoutServiceService, all, parts);
   return createClient(CheckoutServiceService, `127.0.0.1:${await server.listen("127.0.0.1:0")}`);
 }
@@ -177,7 +177,7 @@ test("refuses to send a message during a transaction", async () => {
     get: (own, name) =>
       own[name as keyof typeof own] ?? (() => Promise.reject(new Error("unused"))),
   }) as unknown as All;
-  const anchorage = { anchors: new Anchors(pool, "checkout", "replica/3"), answers };
+  const anchorage = { anchors: new Anchors(pool, "checkout", "replica/3"), savedResponses };
   server.add(CheckoutServiceService, all, { state: CheckoutState, ring, anchorage });
   const client = createClient(
     CheckoutServiceService,
@@ -207,7 +207,7 @@ async function serveOther(setItems: All["setItems"], more: { spills?: Spills } =
   const all = new Proxy({ setItems } as Partial<All>, {
     get: (own, name) => own[name as keyof All] ?? (() => Promise.reject(new Error("unused"))),
   }) as All;
-  const anchorage = { anchors: new Anchors(pool, "checkout", "replica/other"), answers };
+  const anchorage = { anchors: new Anchors(pool, "checkout", "replica/other"), savedResponses };
   server.add(CheckoutServiceService, all, { state: CheckoutState, ring, anchorage, ...more });
   const target = `127.0.0.1:${await server.listen("127.0.0.1:0")}`;
   return { client: createClient(CheckoutServiceService, target), causes };

@@ -92,10 +92,14 @@ async function resumeLate(db: Pool): Promise<boolean> {
   const to = (state: string) => ({
     digest: randomBytes(32),
     identity: { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) },
-    answer: Buffer.from(state),
+    savedResponse: Buffer.from(state),
     ended: false,
   });
-  await anchors.create({ ...from, answer: Buffer.from("1"), expiresAt: Date.now() + 60_000 });
+  await anchors.create({
+    ...from,
+    savedResponse: Buffer.from("1"),
+    expiresAt: Date.now() + 60_000,
+  });
   const read = (await anchors.read(from.sessionId))!;
   expect(await anchors.advance(from, to("1, 2"))).toBe(true);
   const isResumed = await anchors.advance(

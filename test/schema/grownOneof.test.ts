@@ -48,7 +48,7 @@ let frontProxy: FrontProxy;
 let codecs: Codecs;
 /** Between the revisions: the older one cannot express `e`, but preserves unknown fields. */
 let upgrades: Upgrades;
-const answers = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
+const savedResponses = new SavedResponses("checkout", makeRingSource(savedAudience("checkout")));
 const running = new Map<Program, Running>();
 
 beforeAll(async () => {
@@ -87,7 +87,7 @@ async function start(program: Program, mode: "carried" | "anchored"): Promise<vo
     mode,
     ring,
     upgrades: revision === 1 ? {} : upgrades,
-    anchorage: { anchors: new Anchors(keys.pool, "checkout", program), answers },
+    anchorage: { anchors: new Anchors(keys.pool, "checkout", program), savedResponses },
     asked: (branch) => {
       asked[branch] = 1 + (asked[branch] ?? 0);
     },

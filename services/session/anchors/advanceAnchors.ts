@@ -17,8 +17,8 @@ export const advanceAnchors =
   ): Promise<AdvanceAnchorsResponse> => {
     const anchors = of(context);
     const made = await Promise.allSettled(
-      moves.map(({ sessionId, kept: isKept, ...move }) =>
-        anchors.move({ ...move, sessionId: uuidFromBytes(sessionId), isKept, replica }),
+      moves.map(({ sessionId, kept: isSaved, ...move }) =>
+        anchors.move({ ...move, sessionId: uuidFromBytes(sessionId), isSaved, replica }),
       ),
     );
     return { outcomes: made.map((move) => outcomeOf(move, log)) };

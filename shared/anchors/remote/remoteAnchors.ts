@@ -53,9 +53,9 @@ export class RemoteAnchors implements AnchorStore {
     );
     this.#moves = new GroupCommit(
       async (rows) => {
-        const moves = rows.map(({ isKept, ...row }) => ({
+        const moves = rows.map(({ isSaved, ...row }) => ({
           ...row,
-          kept: isKept,
+          kept: isSaved,
           sessionId: uuidToBytes(row.sessionId),
         }));
         return (await this.#call("advanceAnchors", { replica, moves })).outcomes;

@@ -17,7 +17,7 @@ export interface Move {
   readonly answer: Buffer;
   readonly ended: boolean;
   /** Whether the line of the advance keeps the answer, too. */
-  readonly isKept: boolean;
+  readonly isSaved: boolean;
   /** Who makes it. Default: this replica. */
   readonly replica?: string | undefined;
 }
@@ -99,7 +99,7 @@ export async function advanceAnchors(
       startsOf(moves),
       moves.map(({ answer }) => answer.length),
       moves.map((move) => move.replica ?? replica),
-      moves.map(({ isKept }) => isKept),
+      moves.map(({ isSaved }) => isSaved),
       service ?? null,
     ],
   });

@@ -485,7 +485,7 @@ test("the stream of a carried session has no transaction to offer, whatever othe
         yield message();
       },
     },
-    { anchorage: { anchors: { beginTransaction() {} }, answers: {} } },
+    { anchorage: { anchors: { beginTransaction() {} }, savedResponses: {} } },
   );
   expect((await refusal(setItems(waybill))).reason).toBe("INTERNAL");
   expect(String(causes[0])).toMatch(

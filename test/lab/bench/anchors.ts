@@ -103,7 +103,7 @@ async function makeRows(grouped: Anchors): Promise<Row[]> {
     digest: randomBytes(32),
   }));
   await Promise.all(
-    rows.map((each) => grouped.create({ ...each, answer: ANSWER, expiresAt: Date.now() })),
+    rows.map((each) => grouped.create({ ...each, savedResponse: ANSWER, expiresAt: Date.now() })),
   );
   return rows;
 }
@@ -118,7 +118,7 @@ async function advanceOne(rows: Row[], advance: Advance): Promise<number> {
   rows[at] = rows.at(-1)!;
   rows.pop();
   const { version } = each;
-  const next = { digest: someDigest(), identity: ASKED, answer: ANSWER, ended: false };
+  const next = { digest: someDigest(), identity: ASKED, savedResponse: ANSWER, ended: false };
   const start = performance.now();
   if (!(await advance({ ...each }, next))) throw new Error("an advance of the bench was refused");
   const ms = performance.now() - start;
@@ -172,9 +172,9 @@ async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
     digest: fingerprint("advance", to.digest),
     parent: fingerprint("advance", from.digest),
     call: to.identity.requestDigest,
-    answer: to.answer,
+    answer: to.savedResponse,
     ended: to.ended,
-    isKept: false,
+    isSaved: false,
   };
   return (await advanceAnchors(pool, "session", "bench", [move])).get(move.sessionId) === "moved";
 }

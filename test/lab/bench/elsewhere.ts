@@ -28,13 +28,13 @@ const elsewhere: Contract = {
 const [sessionService, credentialsDir] = process.argv.slice(2) as [string, string];
 const assertions = new Assertions(loadCredentials(credentialsDir), AUDIENCE);
 const anchors = new RemoteAnchors(sessionService, { contract }, assertions, "elsewhere");
-const answers = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
+const savedResponses = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 const server = new Server({ contract: elsewhere });
 // Nobody lists or revokes: that is what a database would be for.
 server.add(SessionServiceService, sessionHandlers({} as SessionDependencies), {
   state: SessionState,
   ring: makeRingSource(AUDIENCE),
-  anchorage: { anchors, answers },
+  anchorage: { anchors, savedResponses },
 });
 process.send?.(`127.0.0.1:${await server.listen("127.0.0.1:0")}`);
 process.once("disconnect", () => process.exit());

@@ -228,7 +228,7 @@ async function beginInGroups(bench: Bench, pool: Pool, count: number): Promise<v
       const group = Array.from({ length: Math.min(GROUP, part - done) }, () =>
         anchors.create({
           ...{ sessionId: newUuid(), digest: randomBytes(32), expiresAt: Date.now() },
-          answer: randomBytes(answerBytes),
+          savedResponse: randomBytes(answerBytes),
         }),
       );
       await Promise.all(group);

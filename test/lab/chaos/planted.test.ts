@@ -38,7 +38,7 @@ class Unguarded extends Anchors {
     await this.pool.query(
       `UPDATE session.anchor SET version = $2::integer, head = $3::bytea, answer = $4::bytea
         WHERE session_id = $1::uuid`,
-      [from.sessionId, from.version + 1, fingerprint("anchor", to.digest), to.answer],
+      [from.sessionId, from.version + 1, fingerprint("anchor", to.digest), to.savedResponse],
     );
     return true;
   }
@@ -47,12 +47,12 @@ class Unguarded extends Anchors {
 /** Saves the answer after the step, and does not always get so far. */
 class Afterwards extends Anchors {
   override async advance(from: Advance[0], to: Advance[1]): Promise<boolean> {
-    const moved = await super.advance(from, { ...to, answer: Buffer.alloc(0) });
+    const moved = await super.advance(from, { ...to, savedResponse: Buffer.alloc(0) });
     if (!moved) return false;
     if (below(10) === 0) throw Errors.DATABASE_UNAVAILABLE({ cause: "died between the two" });
     await this.pool.query("UPDATE session.anchor SET answer = $2::bytea WHERE session_id = $1", [
       from.sessionId,
-      to.answer,
+      to.savedResponse,
     ]);
     return true;
   }
@@ -65,16 +65,16 @@ class Keyless extends SavedResponses {
   }
 }
 
-/** Two replicas behind a net that loses answers, and what five groups of clients see of them. */
+/** Two replicas behind a net that loses responses, and what five groups of clients see of them. */
 async function observe(
   makeAnchors: (pool: Pool, schema: string, replica: string) => Anchors,
-  answers: SavedResponses,
+  savedResponses: SavedResponses,
 ): Promise<number> {
   const servers: Server[] = [];
   const proxies: Awaited<ReturnType<typeof startLossyProxy>>[] = [];
   for (const replica of ["a", "b"]) {
     const anchors = makeAnchors(pool, "session", replica);
-    const { target, server } = await serveSessions(pool, { ...rings, answers }, { anchors });
+    const { target, server } = await serveSessions(pool, { ...rings, savedResponses }, { anchors });
     servers.push(server);
     proxies.push(await startLossyProxy(target, () => below(20) === 0));
   }
@@ -101,23 +101,23 @@ async function observe(
 
 const usual = (...[db, schema, replica]: ConstructorParameters<typeof Anchors>) =>
   new Anchors(db, schema, replica);
-const answers = new SavedResponses("session", savedRing);
+const savedResponses = new SavedResponses("session", savedRing);
 
 test("accepts the histories of a program with every guard", async () => {
-  expect(await observe(usual, answers)).toBe(0);
+  expect(await observe(usual, savedResponses)).toBe(0);
 });
 
 test.each([
   [
     "no compare-and-set",
     (...made: ConstructorParameters<typeof Anchors>) => new Unguarded(...made),
-    answers,
+    savedResponses,
   ],
   ["retries without a key", usual, new Keyless("session", savedRing)],
   [
     "a saved answer outside the transaction",
     (...made: ConstructorParameters<typeof Anchors>) => new Afterwards(...made),
-    answers,
+    savedResponses,
   ],
 ] as const)("finds a planted bug: %s", async (_, makeAnchors, its) => {
   expect(await observe(makeAnchors, its)).toBeGreaterThan(0);

@@ -95,7 +95,7 @@ export async function runGrowth(
     const begun = Array.from({ length: batch }, () => ({
       sessionId: newUuid(),
       digest: randomBytes(32),
-      answer: randomBytes(ANSWER_BYTES),
+      savedResponse: randomBytes(ANSWER_BYTES),
     }));
     const identity = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
     const at = await lsn();
@@ -104,7 +104,12 @@ export async function runGrowth(
     await each(begun, ({ sessionId, digest }) =>
       anchors.advance(
         { sessionId, version: 1, digest },
-        { digest: randomBytes(32), identity, answer: randomBytes(ANSWER_BYTES), ended: false },
+        {
+          digest: randomBytes(32),
+          identity,
+          savedResponse: randomBytes(ANSWER_BYTES),
+          ended: false,
+        },
       ),
     );
     walOfBegins += then - at;

@@ -46,8 +46,10 @@ export class KeptRows {
     this.#directory = new SessionDirectory(pool).of("session");
     // What is in a cache would be found when its row is gone.
     this.#spills = new Spills(pool, "session", { cache: 0 });
-    const answers = new SavedResponses("session", makeRingSource(savedAudience("session")));
-    this.#checkpoints = new Checkpoints(pool, "session", answers, { directory: this.#directory });
+    const savedResponses = new SavedResponses("session", makeRingSource(savedAudience("session")));
+    this.#checkpoints = new Checkpoints(pool, "session", savedResponses, {
+      directory: this.#directory,
+    });
   }
 
   /** How many there were. */

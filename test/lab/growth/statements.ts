@@ -118,7 +118,7 @@ const moves = ids.map((sessionId) => ({
   call: bytes,
   answer: bytes,
   ended: false,
-  isKept: false,
+  isSaved: false,
 }));
 const begun = ids.map((sessionId) => ({ sessionId, head: bytes, digest: bytes, answer: bytes }));
 const entries = ids.map((each) => ({

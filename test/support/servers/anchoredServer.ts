@@ -13,13 +13,13 @@ import { makeRingSource } from "../rings.ts";
 /** Keys shared by all replicas of a test. */
 export interface Rings {
   readonly waybills: ReturnType<typeof makeRingSource>;
-  readonly answers: SavedResponses;
+  readonly savedResponses: SavedResponses;
 }
 
 export function makeRings(): Rings {
   return {
     waybills: makeRingSource("session"),
-    answers: new SavedResponses("session", makeRingSource(savedAudience("session"))),
+    savedResponses: new SavedResponses("session", makeRingSource(savedAudience("session"))),
   };
 }
 
@@ -28,7 +28,7 @@ type SessionHandlers = Handlers<typeof SessionServiceService, SessionState>;
 /** Starts a replica of the session service in the test's process, on a real Postgres. */
 export async function serveSessions(
   db: Pool,
-  { waybills: ring, answers }: Rings,
+  { waybills: ring, savedResponses }: Rings,
   {
     anchors = new Anchors(db, "session", "test"),
     handlers = {},
@@ -51,7 +51,7 @@ export async function serveSessions(
   server.add(
     SessionServiceService,
     { ...usual, ...handlers },
-    { state: SessionState, ring, anchorage: { anchors, answers } },
+    { state: SessionState, ring, anchorage: { anchors, savedResponses } },
   );
   const port = await server.listen("127.0.0.1:0");
   return { target: `127.0.0.1:${port}`, server, failures };

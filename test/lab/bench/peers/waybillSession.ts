@@ -68,7 +68,7 @@ export async function anchoredSession(settings: PeerSettings): Promise<string> {
     contract: sessionService === undefined ? contract : elsewhere(contract),
   });
   const audience = sessionService === undefined ? AUDIENCE : ELSEWHERE;
-  const answers = new SavedResponses(audience, ringOf(savedAudience(audience), settings));
+  const savedResponses = new SavedResponses(audience, ringOf(savedAudience(audience), settings));
   let anchors: Anchors | RemoteAnchors;
   if (sessionService === undefined) {
     anchors = new Anchors(createPool(store!, { max: 5, name: "bench" }), AUDIENCE, "bench");
@@ -81,7 +81,7 @@ export async function anchoredSession(settings: PeerSettings): Promise<string> {
   server.add(AnchoredServiceService, handlers, {
     state: Basket,
     ring: ringOf(audience, settings),
-    anchorage: { anchors, answers },
+    anchorage: { anchors, savedResponses },
   });
   const port = await server.listen("127.0.0.1:0");
   server.serving(true);
