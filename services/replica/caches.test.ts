@@ -8,10 +8,10 @@ async function fill(cache: ResponseCache): Promise<number> {
   const lifetime = { maxAgeMs: 60_000, staleMs: 0 };
   const bytes = Buffer.alloc(1000);
   const rest = { etag: "", cacheControl: "", resources: undefined, position: 0n, ageMs: 0 };
-  const fetch = async () => ({ answer: { bytes, lifetime, ...rest }, isShared: true });
+  const fetch = async () => ({ response: { bytes, lifetime, ...rest }, isShared: true });
   for (let at = 0; at < 100; at += 1) {
-    const question = { key: `${at}`, needs: 0n, position: 0n, signal: () => undefined };
-    await cache.scope("a.B").ask({ ...question, fetch, refresh: () => undefined });
+    const lookup = { key: `${at}`, needs: 0n, position: 0n, signal: () => undefined };
+    await cache.scope("a.B").get({ ...lookup, fetch, refresh: () => undefined });
   }
   return cache.stats.bytes;
 }

@@ -10,7 +10,7 @@ function metadata(key: string, ...values: string[]): Metadata {
 }
 const control = (...values: string[]) => metadata("cache-control", ...values);
 
-test("directives are read in any case, from one value or several", () => {
+test("parses directives of any case, from several values", () => {
   expect([...directivesOf(control("Public, MAX-AGE=60", "no-cache,, "))]).toEqual([
     ["public", ""],
     ["max-age", "60"],
@@ -18,7 +18,7 @@ test("directives are read in any case, from one value or several", () => {
   ]);
 });
 
-test("how long an answer may be used is said in whole seconds, or not at all", () => {
+test("reads a lifetime in whole seconds only", () => {
   expect(lifetimeOf(control("max-age=60"))).toEqual({ maxAgeMs: 60_000, staleMs: 0 });
   const both = control("private, max-age=0, stale-while-revalidate=5");
   expect(lifetimeOf(both)).toEqual({ maxAgeMs: 0, staleMs: 5000 });
@@ -27,13 +27,13 @@ test("how long an answer may be used is said in whole seconds, or not at all", (
   }
 });
 
-test("an age that makes no sense is too old for any use", () => {
+test("treats a malformed age as infinite", () => {
   expect(ageOf(new Metadata())).toBe(0);
   expect(ageOf(metadata("age", "7"))).toBe(7000);
   for (const bad of ["", "x", "-1", "1.5"]) expect(ageOf(metadata("age", bad))).toBe(Infinity);
 });
 
-test("of several changes the newest counts, and what is no number is beyond all", () => {
+test("uses the newest change; a malformed one is above all", () => {
   expect(changeIn(new Metadata())).toBe(0n);
   expect(changeIn(metadata("change", "7", "3"))).toBe(7n);
   for (const bad of ["", "x", "-1", "9".repeat(20)]) {

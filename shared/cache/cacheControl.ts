@@ -1,7 +1,7 @@
 import type { Metadata } from "@grpc/grpc-js";
 import type { Lifetime } from "./responseCache.ts";
 
-/** What `cache-control` metadata say (RFC 9111 section 5.2): each directive with its argument, if any. */
+/** Parses `cache-control` metadata (RFC 9111 section 5.2): each directive, with its argument or "". */
 export function directivesOf(metadata: Pick<Metadata, "get">): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const value of metadata.get("cache-control")) {
@@ -13,7 +13,7 @@ export function directivesOf(metadata: Pick<Metadata, "get">): ReadonlyMap<strin
   return found;
 }
 
-/** How long an answer may be used; undefined: it says nothing, or nothing that makes sense. */
+/** Returns how long a response may be used. Undefined: it has no valid `max-age`, or says `no-store`. */
 export function lifetimeOf(metadata: Metadata): Lifetime | undefined {
   const directives = directivesOf(metadata);
   const maxAgeMs = milliseconds(directives.get("max-age"));
@@ -21,7 +21,7 @@ export function lifetimeOf(metadata: Metadata): Lifetime | undefined {
   return { maxAgeMs, staleMs: milliseconds(directives.get("stale-while-revalidate")) ?? 0 };
 }
 
-/** How old an answer was when it was sent (RFC 9111 section 5.1), in ms. What makes no sense is old. */
+/** Returns a response's age when it was sent (RFC 9111 section 5.1), in ms. A malformed age is infinite. */
 export function ageOf(metadata: Metadata): number {
   const [age] = metadata.get("age");
   if (age === undefined) return 0;

@@ -1,69 +1,69 @@
 import type { Moment } from "../runtime/clocks.ts";
 import type { Change, Changes } from "./changes.ts";
 import { type Flight, startFlight } from "./flights.ts";
-import type { Answer, CacheStats, Entry } from "./responseCache.ts";
+import type { CachedResponse, CacheStats, Entry } from "./responseCache.ts";
 
-/** Where entries are kept, and what is counted of them. */
+/** Stores a cache's entries and counters. */
 export interface Shelf {
   read(key: string): Entry | undefined;
-  keep(key: string, entry: Entry): void;
+  store(key: string, entry: Entry): void;
   count(what: keyof Pick<CacheStats, "hits" | "stale" | "misses">): void;
   nextOrder(): number;
   now(): Moment;
 }
 
-/** Longest time that a stale answer is validated beside the calls, in ms. */
+/** Deadline of a background revalidation of a stale response, in ms. */
 const REFRESH_LIMIT_MS = 30_000;
-/** Longest time that any fetch takes: it ends before, when nobody waits for it any more. */
+/** Deadline of any other fetch, in ms. It is aborted earlier when its last waiter cancels. */
 export const FLIGHT_LIMIT_MS = 300_000;
-/** Who asks later than this after a fetch has begun makes one of his own: that one may be stuck. */
+/** Lookups join a fetch that is at most this old, in ms: an older one may be stuck. */
 const JOIN_MS = 2000;
 
-/** What a fetch brought. */
+/** The result of a fetch. */
 export interface Fetched {
-  readonly answer: Answer;
-  /** Whether it may be kept, and given to others who ask the same. Otherwise it is for its own caller. */
+  readonly response: CachedResponse;
+  /** Whether it may be cached and shared with other callers. Otherwise it is for its own caller. */
   readonly isShared: boolean;
 }
 
-/** Asks for an answer. */
+/** Fetches a response. */
 export type Fetch = (how: {
-  /** What is kept, fit to be validated (`if-none-match`). */
+  /** The cached response, which the fetch can validate (`if-none-match`). */
   readonly known: Entry | undefined;
   readonly signal: AbortSignal;
 }) => Promise<Fetched>;
 
-/** A question. */
-export interface Question {
-  /** Everything that the answer depends on. */
+/** One call's request to the cache. */
+export interface Lookup {
+  /** Everything that the response depends on. */
   readonly key: string;
-  /** The change that the answer must be as new as. */
+  /** The change that the response must be as new as. */
   readonly needs: bigint;
-  /** Every change up to this one will be in an answer that is fetched from now on. */
+  /** A response that is fetched from now on contains every change up to this one. */
   readonly position: bigint;
-  /** What the answer will show, where that is known before; undefined: anything. */
+  /** The resources that the response will show; undefined: any. */
   readonly resources?: readonly string[] | undefined;
-  /** The answer must have been asked for after this (`no-cache`, RFC 9111 section 5.2.1.4). */
+  /** Fetches a new response (`no-cache`, RFC 9111 section 5.2.1.4). */
   readonly fresh?: boolean;
-  /** The caller's: aborted when he waits no more. */
+  /** Returns the caller's signal, aborted when the caller cancels. */
   signal(): AbortSignal | undefined;
   readonly fetch: Fetch;
-  /** Makes the fetch that validates a stale answer beside the call; undefined: there is no room for one. */
+  /** Makes the fetch that validates a stale response in the background; undefined: shed for lack of capacity. */
   readonly refresh: () => Fetch | undefined;
 }
 
-/** An answer, and how old it is, in ms. */
+/** A response from the cache or from a fetch, and its age in ms. */
 export interface Found {
-  readonly answer: Answer;
+  readonly response: CachedResponse;
   readonly ageMs: number;
-  /** Every change up to this one is in it. */
+  /** It contains every change up to this one. */
   readonly position: bigint;
-  /** It was fetched for this call. */
+  /** Whether it was fetched for this call. */
   readonly isOwn: boolean;
 }
 
-/** A flight, and when its answer was asked for. */
-interface UnderWay {
+/** A fetch in flight. */
+interface InFlight {
   readonly flight: Flight<Fetched>;
   readonly askedAt: Moment;
   readonly position: bigint;
@@ -71,12 +71,12 @@ interface UnderWay {
   readonly resources: readonly string[] | undefined;
 }
 
-/** The part of a cache that is of one service: what is kept of it, asked for, and known to have changed. */
+/** The share of a cache that belongs to one service: entries, fetches in flight, and known changes. */
 export class CacheScope {
   readonly #name: string;
   readonly #changes: Changes;
   readonly #shelf: Shelf;
-  readonly #underWay = new Map<string, UnderWay>();
+  readonly #inFlight = new Map<string, InFlight>();
   readonly #refreshing = new Set<string>();
 
   constructor(name: string, changes: Changes, shelf: Shelf) {
@@ -85,112 +85,109 @@ export class CacheScope {
     this.#shelf = shelf;
   }
 
-  /** Every change up to this one was heard of. 0: none is, so far. */
+  /** Every change up to this one was received from the feed. 0: none yet. */
   get position(): bigint {
     return this.#changes.position;
   }
 
-  /** The newest change that anybody has told of. */
+  /** The newest change that the feed or a response has named. */
   get seen(): bigint {
     return this.#changes.seen;
   }
 
-  /** Notes that there is a change of this number: from now on `seen` is no less. */
+  /** Records that a change of this number exists. */
   see(number: bigint): void {
     this.#changes.see(number);
   }
 
   /**
-   * Takes over what the service's feed says, which must follow on `position`: answers that show what has
-   * changed are used no more, whether they are kept or still on their way.
+   * Applies changes from the service's feed, in its order from `position`. Responses that show a changed
+   * resource are no longer used, whether they are cached or in flight.
    *
-   * @param number every change up to here is among those given, or was heard of before
+   * @param number every change up to this one is in `changes` or was applied before
    */
-  hear(number: bigint, changes: readonly Change[]): void {
-    this.#changes.hear(number, changes);
+  apply(number: bigint, changes: readonly Change[]): void {
+    this.#changes.apply(number, changes);
   }
 
-  /** How often everything was dropped. */
+  /** Grows by one each time the scope is emptied. */
   get era(): number {
     return this.#changes.era;
   }
 
   /**
-   * Drops everything: a change that was made when others were known has a number that is not above theirs, so
-   * theirs are of a database that has been set back.
+   * Empties the scope, because a new change has a number that is not above the known ones: the service's
+   * database was restored to an earlier state.
    */
   setBack(number: bigint): void {
     this.#changes.setBack(number);
   }
 
-  /** Drops everything, and goes on from here: changes before this one were missed. */
+  /** Empties the scope and continues from this number: earlier changes were missed. */
   reset(number: bigint): void {
     this.#changes.reset(number);
   }
 
   /**
-   * Answers from what is kept, or by a fetch: one for all who ask the same at the same time. Who waits for
-   * another's fetch gives up when his own signal is aborted; he whose question began one waits until it ends,
-   * so that his place on the server is taken for as long as there is work.
+   * Returns a cached response or fetches one, with a single fetch for concurrent lookups of one key. A caller
+   * that joins another caller's fetch stops waiting when its own signal is aborted. The caller whose lookup
+   * began the fetch waits until it ends, so that its place on the server stays taken while there is work.
    */
-  async ask(question: Question): Promise<Found> {
-    const key = `${this.#name}\n${question.key}`;
-    // Of the same moment as the position: what it says of an answer is so in this era alone.
+  async get(lookup: Lookup): Promise<Found> {
+    const key = `${this.#name}\n${lookup.key}`;
+    // Read together with the position, whose numbers are valid in this era only.
     const { era } = this.#changes;
-    const kept = this.#shelf.read(key);
-    if (kept !== undefined && question.fresh !== true && this.#allows(kept, question.needs)) {
-      const ageMs = this.#ageMs(kept);
-      const { maxAgeMs, staleMs } = kept.lifetime;
-      if (ageMs < maxAgeMs) {
-        this.#shelf.count("hits");
-        return { answer: kept, ageMs, position: this.#effective(kept), isOwn: false };
-      }
+    const cached = this.#shelf.read(key);
+    if (cached !== undefined && lookup.fresh !== true && this.#allows(cached, lookup.needs)) {
+      const ageMs = this.#ageMs(cached);
+      const { maxAgeMs, staleMs } = cached.lifetime;
       if (ageMs < maxAgeMs + staleMs) {
-        this.#shelf.count("stale");
-        this.#refresh(key, question);
-        return { answer: kept, ageMs, position: this.#effective(kept), isOwn: false };
+        const isFresh = ageMs < maxAgeMs;
+        this.#shelf.count(isFresh ? "hits" : "stale");
+        if (!isFresh) this.#refresh(key, lookup);
+        return { response: cached, ageMs, position: this.#effective(cached), isOwn: false };
       }
     }
     this.#shelf.count("misses");
-    const underWay = question.fresh ? undefined : this.#underWay.get(key);
+    const inFlight = lookup.fresh ? undefined : this.#inFlight.get(key);
     if (
-      underWay !== undefined &&
-      this.#elapsedMs(underWay.askedAt) < JOIN_MS &&
-      this.#allows(underWay, question.needs)
+      inFlight !== undefined &&
+      this.#elapsedMs(inFlight.askedAt) < JOIN_MS &&
+      this.#allows(inFlight, lookup.needs)
     ) {
-      const { answer, isShared } = await underWay.flight.join(question.signal());
-      const { ageMs, position } = answer;
-      if (isShared) return { answer, ageMs, position, isOwn: false };
+      const { response, isShared } = await inFlight.flight.join(lookup.signal());
+      const { ageMs, position } = response;
+      if (isShared) return { response, ageMs, position, isOwn: false };
     }
-    const flight = this.#start(key, question, era, question.fetch, FLIGHT_LIMIT_MS);
-    void flight.join(question.signal());
-    const { answer } = await flight.result;
-    return { answer, ageMs: answer.ageMs, position: answer.position, isOwn: true };
+    const flight = this.#start(key, lookup, era, lookup.fetch, FLIGHT_LIMIT_MS);
+    void flight.join(lookup.signal());
+    const { response } = await flight.result;
+    return { response, ageMs: response.ageMs, position: response.position, isOwn: true };
   }
 
-  /** What is still good is as new as what was heard of. */
+  /** A response that is still valid is as new as the last change received. */
   #effective({ position }: Entry): bigint {
     return position > this.#changes.position ? position : this.#changes.position;
   }
 
-  #allows(answer: Pick<Entry, "position" | "era" | "resources">, needs: bigint): boolean {
-    return this.#changes.allow(answer, answer.resources, needs);
+  #allows(response: Pick<Entry, "position" | "era" | "resources">, needs: bigint): boolean {
+    return this.#changes.allow(response, response.resources, needs);
   }
 
   #ageMs({ ageMs, askedAt }: Entry): number {
     return ageMs + this.#elapsedMs(askedAt);
   }
 
-  /** By the clock that went on further: one may have been set back, the other have stood still. */
+  /** Uses the clock that advanced further: the wall clock can be set back, the monotonic one can pause. */
   #elapsedMs(since: Moment): number {
     const { wall, monotonic } = this.#shelf.now();
     return Math.max(wall - since.wall, monotonic - since.monotonic, 0);
   }
 
-  /** Fetches, from now on also for others who ask the same, and keeps what comes. */
+  /** Starts a fetch that other lookups can join, and caches its response. */
   #start(
     key: string,
-    { position, resources, fresh }: Question,
+    { position, resources, fresh }: Lookup,
     era: number,
     fetch: Fetch,
     limitMs: number,
@@ -200,40 +197,40 @@ export class CacheScope {
     const known = this.#shelf.read(key);
     const flight = startFlight(async (signal) => {
       const fetched = await fetch({ known, signal });
-      if (fetched.isShared) this.#keep(key, { ...fetched.answer, askedAt, order, era });
+      if (fetched.isShared) this.#store(key, { ...fetched.response, askedAt, order, era });
       return fetched;
     }, limitMs);
     if (fresh) return flight;
-    const underWay = { flight, askedAt, position, era, resources };
-    this.#underWay.set(key, underWay);
+    const inFlight = { flight, askedAt, position, era, resources };
+    this.#inFlight.set(key, inFlight);
     const end = () => {
-      if (this.#underWay.get(key) === underWay) this.#underWay.delete(key);
+      if (this.#inFlight.get(key) === inFlight) this.#inFlight.delete(key);
     };
     flight.signal.addEventListener("abort", end, { once: true });
     flight.result.then(end, end);
     return flight;
   }
 
-  #keep(key: string, entry: Entry): void {
+  #store(key: string, entry: Entry): void {
     const { maxAgeMs, staleMs } = entry.lifetime;
-    // What is of no use to anybody is not kept; what can be validated, by its ETag, is.
+    // Without a lifetime it can only be validated, by its ETag.
     if (maxAgeMs + staleMs <= 0 && entry.etag === "") return;
     if (!this.#allows(entry, 0n)) return;
-    const kept = this.#shelf.read(key);
-    // The answer to a later question is there already.
-    if (kept !== undefined && kept.era === entry.era && kept.order > entry.order) return;
-    this.#shelf.keep(key, entry);
+    const cached = this.#shelf.read(key);
+    // A fetch that began later has already stored its response.
+    if (cached !== undefined && cached.era === entry.era && cached.order > entry.order) return;
+    this.#shelf.store(key, entry);
   }
 
-  #refresh(key: string, question: Question): void {
+  #refresh(key: string, lookup: Lookup): void {
     if (this.#refreshing.has(key)) return;
-    const fetch = question.refresh();
+    const fetch = lookup.refresh();
     if (fetch === undefined) return;
     this.#refreshing.add(key);
-    const flight = this.#start(key, question, this.era, fetch, REFRESH_LIMIT_MS);
-    // It goes on, whoever joins it and gives up.
+    const flight = this.#start(key, lookup, this.era, fetch, REFRESH_LIMIT_MS);
+    // The refresh continues even if every waiter cancels.
     void flight.join(undefined);
-    // What fails leaves the old one until its time is over.
+    // A failed refresh leaves the stale response until it expires.
     const end = () => this.#refreshing.delete(key);
     flight.result.then(end, end);
   }

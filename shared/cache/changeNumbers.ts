@@ -1,16 +1,16 @@
 import type { Metadata } from "@grpc/grpc-js";
 
 /**
- * The metadata key for the number of a change: of an answer, one that it is at least as new as; of a request,
- * one that its answer must be at least as new as.
+ * The metadata key of a change number. A response is at least as new as the change that it names; a request
+ * needs a response that is at least as new.
  */
 export const CHANGE_KEY = "change";
 
 const NUMBER = /^\d{1,19}$/;
-/** No change is so late: nothing that is kept is as new. */
+/** Above every change: no cached response is as new. */
 const BEYOND = 2n ** 64n;
 
-/** The newest of the changes that metadata name. 0: none; what makes no sense is beyond every change. */
+/** Returns the newest change that metadata name. 0: none. A malformed number counts as above every change. */
 export function changeIn(metadata: Pick<Metadata, "get">): bigint {
   let newest = 0n;
   for (const value of metadata.get(CHANGE_KEY)) {
@@ -21,18 +21,18 @@ export function changeIn(metadata: Pick<Metadata, "get">): bigint {
   return newest;
 }
 
-/** What a caller knows of a service's changes. */
+/** A client's record of a service's changes. */
 export interface KnownChanges {
-  /** The newest that he was told of. */
+  /** The newest change that the client has received. */
   readonly seen: bigint;
-  /** How often numbers began anew. */
+  /** Grows by one each time the numbers start anew. */
   readonly era: number;
   see(number: bigint): void;
-  /** The numbers have gone back: the newest is this one. */
+  /** Starts a new era: the numbers have gone back, and this one is the newest. */
   setBack(number: bigint): void;
 }
 
-/** Notes which change an answer tells of. @returns it; 0: none */
+/** Records the change that a response names. @returns its number; 0: none */
 export function seeChange(known: KnownChanges, reply: Metadata): bigint {
   const number = changeIn(reply);
   if (number === BEYOND) return 0n;
@@ -41,10 +41,10 @@ export function seeChange(known: KnownChanges, reply: Metadata): bigint {
 }
 
 /**
- * Notes the number of a change that a call has made. It is above all that were known before, unless the
- * service's database has been set back since.
+ * Records the number of a change that a call has made. It is above all earlier numbers, unless the service's
+ * database was restored to an earlier state since.
  *
- * @param before what was known when the call was sent
+ * @param before the known changes when the call was sent
  */
 export function seeWritten(
   known: KnownChanges,
@@ -57,7 +57,7 @@ export function seeWritten(
   else seeChange(known, reply);
 }
 
-/** A request's metadata with the newest change that its caller knows of, unless they name one. */
+/** Adds the newest known change to a request's metadata, unless they name one. */
 export function withChange(metadata: Metadata, { seen }: KnownChanges): Metadata {
   if (seen === 0n || metadata.get(CHANGE_KEY).length > 0) return metadata;
   const sent = metadata.clone();

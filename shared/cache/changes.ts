@@ -1,17 +1,17 @@
-/** A change of a service, as its feed tells it. */
+/** A change of a service, from its feed. */
 export interface Change {
   readonly number: bigint;
   /** The resources that it changed. */
   readonly resources: readonly string[];
 }
 
-/** Most resources whose newest change is remembered by name. */
+/** Most resources whose newest change is stored by name. */
 const MOST_NAMES = 10_000;
 
 /**
- * What is known of a service's changes. It remembers the number of each resource's newest change, and holds
- * answers against it when they are used: so it does not matter whether an answer was kept, or only on its
- * way, when the change was heard of.
+ * Invalidates cached responses by a service's changes. It stores the number of each resource's newest change
+ * and compares responses with it when they are used, so a response that was still in flight when the change
+ * arrived is invalidated too.
  */
 export class Changes {
   #position = 0n;
@@ -19,7 +19,7 @@ export class Changes {
   #era = 0;
   /** By resource, the least recently changed first. */
   readonly #newest = new Map<string, bigint>();
-  /** Of every other resource: it has not changed since. */
+  /** The newest change of any resource that is not in `#newest`. */
   #others = 0n;
   readonly #mostNames: number;
 
@@ -27,32 +27,32 @@ export class Changes {
     this.#mostNames = mostNames;
   }
 
-  /** How often it began anew: of what was asked for before, nothing is good. */
+  /** Grows by one at each reset. Responses that were requested in an earlier era are stale. */
   get era(): number {
     return this.#era;
   }
 
-  /** Every change up to this one was heard of here. */
+  /** Every change up to this one was applied. */
   get position(): bigint {
     return this.#position;
   }
 
-  /** The newest change that the caller was told of, by the feed or by an answer. */
+  /** The newest change that the feed or a response has named. */
   get seen(): bigint {
     return this.#seen > this.#position ? this.#seen : this.#position;
   }
 
-  /** Notes that an answer, such as that to a write, told of a change. */
+  /** Records a change that a response, such as that of a write, has named. */
   see(number: bigint): void {
     if (number > this.#seen) this.#seen = number;
   }
 
   /**
-   * Takes over what comes after `position`.
+   * Applies the changes after `position`.
    *
-   * @param number the feed has been read up to here
+   * @param number the feed was read up to this change
    */
-  hear(number: bigint, changes: readonly Change[]): void {
+  apply(number: bigint, changes: readonly Change[]): void {
     for (const change of changes) {
       if (change.number <= this.#position) continue;
       for (const resource of change.resources) this.#note(resource, change.number);
@@ -60,17 +60,17 @@ export class Changes {
     if (number > this.#position) this.#position = number;
   }
 
-  /** Begins anew at a number: what changed before it is not known. */
+  /** Starts a new era at a number: earlier changes are unknown. */
   reset(number: bigint): void {
     this.#era += 1;
     this.#newest.clear();
     this.#others = number;
-    // Numbers that go back are those of a database that was set back.
+    // Numbers go back when the service's database was restored to an earlier state.
     if (number < this.#position) this.#seen = number;
     this.#position = number;
   }
 
-  /** Begins anew, at the number of a change that was made after those heard of: the numbers have gone back. */
+  /** Starts a new era, because the newest change has a number that is not above the known ones. */
   setBack(number: bigint): void {
     this.reset(number < this.#position ? number : this.#position);
     this.#others = number;
@@ -78,11 +78,11 @@ export class Changes {
   }
 
   /**
-   * Whether an answer is as new as a change, and nothing that it shows has changed since, as far as was
-   * heard.
+   * Returns whether a response is as new as the change `needs`, and no resource that it shows has changed
+   * since, as far as changes were received.
    *
-   * @param answer every change up to `position` is in it; `era`: when it was asked for
-   * @param resources what it shows; undefined: everything
+   * @param response contains every change up to `position`; was requested in `era`
+   * @param resources the resources that it shows; undefined: all
    */
   allow(
     { position, era }: { readonly position: bigint; readonly era: number },
@@ -90,11 +90,6 @@ export class Changes {
     needs: bigint,
   ): boolean {
     if (era !== this.#era || (position < needs && this.#position < needs)) return false;
-    return this.#isCurrent(position, resources);
-  }
-
-  #isCurrent(position: bigint, resources: readonly string[] | undefined): boolean {
-    // Most of the time nothing has changed.
     if (position >= this.#position) return true;
     if (resources === undefined) return false;
     return resources.every((name) => (this.#newest.get(name) ?? this.#others) <= position);

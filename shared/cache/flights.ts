@@ -1,17 +1,17 @@
-/** A fetch that is under way, for all who want its answer. */
+/** A fetch in flight, shared by every caller that waits for its response. */
 export interface Flight<Result> {
   readonly result: Promise<Result>;
-  /** Aborted when nobody waits any more, and at the flight's limit. */
+  /** Aborted when the last waiter cancels, and at the flight's deadline. */
   readonly signal: AbortSignal;
-  /** Has somebody wait for it: rejects as soon as his own signal is aborted, whatever becomes of the flight. */
+  /** Adds a waiter. The promise rejects when the waiter's own signal is aborted; the fetch continues for the others. */
   join(signal: AbortSignal | undefined): Promise<Result>;
 }
 
 /**
- * Starts a fetch under a signal of its own: who gives up leaves the others their answer, and the last one to
- * give up ends it. Waits for nobody at first: join it.
+ * Starts a fetch with a signal of its own. It continues when one waiter cancels, and is aborted when the last
+ * one does. The flight starts without a waiter: call `join`.
  *
- * @param limitMs when it fails for all, whether or not the fetch heeds its signal
+ * @param limitMs deadline after which every waiter fails, even if the fetch ignores its signal
  */
 export function startFlight<Result>(
   fetch: (signal: AbortSignal) => Promise<Result>,
@@ -23,7 +23,7 @@ export function startFlight<Result>(
   const left: (() => void)[] = [];
   const limit = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    const error = new Error(`no answer came within ${limitMs} ms`);
+    const error = new Error(`no response within ${limitMs} ms`);
     limit.reject(error);
     controller.abort(error);
   }, limitMs);
@@ -32,7 +32,7 @@ export function startFlight<Result>(
     clearTimeout(timer);
     for (const leave of left) leave();
   });
-  // Those who wait hear of it; where nobody does, nobody needs to.
+  // Waiters handle the rejection. Without a waiter it must not be reported as unhandled.
   result.catch(() => {});
   return {
     result,
@@ -51,9 +51,9 @@ export function startFlight<Result>(
         own.addEventListener("abort", leave, { once: true });
         left.push(() => own.removeEventListener("abort", leave));
       }
-      const answered = Promise.race([result, gone.promise]);
-      answered.catch(() => {});
-      return answered;
+      const joined = Promise.race([result, gone.promise]);
+      joined.catch(() => {});
+      return joined;
     },
   };
 }

@@ -6,14 +6,14 @@ import { type ChangesPiece, followChanges } from "./followChanges.ts";
 import { ResponseCache } from "./responseCache.ts";
 
 let scope: CacheScope;
-/** The numbers that were asked from, and how each watch goes on. */
+/** Each watch, the number that it started after, and its end. */
 let watches: { after: bigint; signal: AbortSignal; end: PromiseWithResolvers<void> }[];
 let stop: () => void;
 
-/** What was warned of. */
+/** The texts of warnings. */
 let warned: string[];
 
-/** Follows a feed that says these, one list a watch. */
+/** Follows a feed that sends these messages, one list a watch. */
 function follow(pieces: ChangesPiece[][], warnAfterMs?: number): void {
   warned = [];
   const log = createLog("silent");
@@ -36,7 +36,7 @@ afterEach(() => {
 
 const change = (number: bigint) => ({ number, resources: [`r${number}`] });
 
-test("what a feed says is taken over; when it ends or fails it is asked from there on", async () => {
+test("applies changes, and reconnects from the last one", async () => {
   follow([
     [{ number: 7n, gap: true, changes: [] }],
     [{ number: 9n, gap: false, changes: [change(8n), change(9n)] }],
@@ -50,8 +50,8 @@ test("what a feed says is taken over; when it ends or fails it is asked from the
   expect(scope.seen).toBe(9n);
 });
 
-test("a feed that is cut for long is warned of, once a cut", async () => {
-  // The test says when the time of a warning is over; the back-off has timers of its own.
+test("warns once when a stream stays disconnected", async () => {
+  // Only the warning uses fake timers: the back-off waits by itself.
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   const piece = { number: 1n, gap: true, changes: [] };
   follow([[piece], [], [], [{ ...piece, number: 2n }], []], 200);
@@ -75,7 +75,7 @@ test("a feed that is cut for long is warned of, once a cut", async () => {
   expect(warned).toHaveLength(2);
 });
 
-test("it ends when it is told to", async () => {
+test("stops when told to", async () => {
   follow([]);
   await expect.poll(() => watches.length).toBe(1);
   stop();

@@ -3,14 +3,14 @@ import { reconnect } from "../runtime/reconnect.ts";
 import type { CacheScope } from "./cacheScope.ts";
 import type { Change } from "./changes.ts";
 
-/** A restart takes seconds. */
+/** Longer than the few seconds of a restart. */
 const WARN_AFTER_MS = 30_000;
 
-/** What a service's feed says at a time, in the order of its numbers. */
+/** One message of a service's change feed, in the order of the change numbers. */
 export interface ChangesPiece {
-  /** Every change up to this one is known with it. */
+  /** With this message every change up to this one was sent. */
   readonly number: bigint;
-  /** Changes before it are missing. */
+  /** Whether changes before it are missing. */
   readonly gap: boolean;
   readonly changes: readonly Change[];
 }
@@ -21,7 +21,7 @@ export interface ChangesPiece {
  * Afterwards missed changes are read, or the cache is emptied where they are gone. A stream that is
  * disconnected for longer than `warnAfterMs` is logged, once.
  *
- * @param watch the changes after a number, and each one more as it is made: `WatchChanges` of the service
+ * @param watch streams the changes after a number, and each new one: `WatchChanges` of the service
  * @returns stops it
  */
 export function followChanges(
@@ -50,7 +50,7 @@ export function followChanges(
       succeeded();
       connected();
       if (gap) scope.reset(number);
-      else scope.hear(number, changes);
+      else scope.apply(number, changes);
     }
   };
   const options = { signal, log, level: "debug" } as const;

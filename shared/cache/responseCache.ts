@@ -3,68 +3,67 @@ import { type Clocks, type Moment, moment, systemClocks } from "../runtime/clock
 import { CacheScope } from "./cacheScope.ts";
 import { Changes } from "./changes.ts";
 
-/** How a cache is set up. */
+/** Options of a response cache. */
 export interface ResponseCacheOptions {
   /**
-   * Most memory that answers take: keys, bytes, and what is noted of each. Besides, the names of up to 10,000
-   * changed resources are remembered of each service.
+   * Most memory that cached responses take, with their keys, in bytes. The names of up to 10,000 changed
+   * resources of each service are stored besides.
    */
   maxBytes: number;
   clocks?: Clocks;
 }
 
-/** What a cache has done since it was made. */
+/** Counters of a cache since it was made, and its current size. */
 export interface CacheStats {
-  /** Calls that were answered by a fresh answer. */
+  /** Lookups that got a fresh response. */
   readonly hits: number;
-  /** Calls that were answered by a stale one, while a newer one was fetched (RFC 5861). */
+  /** Lookups that got a stale response while a newer one was fetched (RFC 5861). */
   readonly stale: number;
-  /** Calls that nothing kept was good for. */
+  /** Lookups that found no usable response. */
   readonly misses: number;
-  /** What is kept now, in bytes and in answers. */
   readonly bytes: number;
   readonly entries: number;
 }
 
-/** How long an answer may be used (RFC 9111 section 4.2), in ms. */
+/** How long a response may be used (RFC 9111 section 4.2), in ms. */
 export interface Lifetime {
   readonly maxAgeMs: number;
   readonly staleMs: number;
 }
 
-/** An answer as it may be kept. */
-export interface Answer {
+/** A response that can be cached. */
+export interface CachedResponse {
   readonly bytes: Buffer;
   readonly etag: string;
   readonly cacheControl: string;
   readonly lifetime: Lifetime;
-  /** The names of the resources that it shows; undefined: it shows everything of its service. */
+  /** The names of the resources that it shows; undefined: all of its service. */
   readonly resources: readonly string[] | undefined;
-  /** Every change up to this one is in it. */
+  /** It contains every change up to this one. */
   readonly position: bigint;
-  /** How old it was when it was asked for, in ms. */
+  /** Its age when it was requested, in ms. */
   readonly ageMs: number;
 }
 
-/** An answer that is kept, and since when. */
-export interface Entry extends Answer {
+/** A response in the cache. */
+export interface Entry extends CachedResponse {
   readonly askedAt: Moment;
   /** Grows by one with each fetch. */
   readonly order: number;
   readonly era: number;
 }
 
-/** What V8 and the list of entries take for an entry besides its key and its bytes, roughly. */
+/** Estimated memory of an entry besides its key and its bytes. */
 const OVERHEAD_BYTES = 512;
-/** One answer takes no more than this part of all. */
+/** One response takes no more than a sixteenth of the cache. */
 const LARGEST_PART = 16;
-/** Nobody asks twice what takes so long to ask: one who makes up questions would drive out much by few. */
+/** Longer keys are not cached: a few huge keys could evict many entries. */
 const LONGEST_KEY = 8192;
 
 /**
- * Answers in memory, within a bound: the least recently used go first. One that takes more than a
- * sixteenth of the bound is not kept, nor is one to a question of more than 8 KiB. Give each caller's clients a
- * cache of their own, or one to all clients of a process; give it to as many services as you like.
+ * Caches responses in memory, up to a bound, and evicts the least recently used first. A response larger than
+ * a sixteenth of the bound is not cached, nor is one whose key is longer than 8 KiB. One cache can serve all
+ * clients of a process, or each caller's clients, and any number of services.
  */
 export class ResponseCache {
   readonly #entries: LRUCache<string, Entry>;
@@ -95,7 +94,7 @@ export class ResponseCache {
   }
 
   /**
-   * The part of one service, as one target answers for it: one and the same for the same name.
+   * Returns the share of one service at one target. The same name returns the same scope.
    *
    * @param name a service's full name; on a client, with its target before it
    */
@@ -104,9 +103,9 @@ export class ResponseCache {
     if (scope === undefined) {
       scope = new CacheScope(name, new Changes(), {
         read: (key) => this.#entries.get(key),
-        keep: (key, entry) => {
+        store: (key, entry) => {
           if (key.length > LONGEST_KEY) return;
-          this.#entries.set(key, { ...entry, bytes: apart(entry.bytes) });
+          this.#entries.set(key, { ...entry, bytes: ownMemory(entry.bytes) });
         },
         count: (what) => {
           this.#counts[what] += 1;
@@ -120,8 +119,8 @@ export class ResponseCache {
   }
 }
 
-/** In memory of their own: a slice keeps all that it was cut from. */
-function apart(bytes: Buffer): Buffer {
+/** Copies a slice: it would hold the whole buffer that it was cut from in memory. */
+function ownMemory(bytes: Buffer): Buffer {
   if (bytes.length === bytes.buffer.byteLength) return bytes;
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);

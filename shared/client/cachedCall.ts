@@ -2,7 +2,7 @@ import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { ageOf, directivesOf, lifetimeOf } from "../cache/cacheControl.ts";
 import { type CacheScope, type Fetch, FLIGHT_LIMIT_MS } from "../cache/cacheScope.ts";
 import { CHANGE_KEY, seeChange } from "../cache/changeNumbers.ts";
-import type { Answer } from "../cache/responseCache.ts";
+import type { CachedResponse } from "../cache/responseCache.ts";
 import type { MethodContract } from "../contract/contract.ts";
 import type { ServiceDefinition } from "../contract/handlers.ts";
 import { only, resourcesIn, valuesOf } from "../server/caching.ts";
@@ -85,7 +85,7 @@ export function cachedCall(
     const varies = JSON.stringify([method.path, call.who, ...valuesOf(call.given, cache.vary)]);
     try {
       const found = await Promise.race([
-        scope.ask({
+        scope.get({
           key: `${varies}\n${call.bytes.toString("latin1")}`,
           needs: call.position,
           position: call.position,
@@ -98,9 +98,9 @@ export function cachedCall(
         waiting.gone,
       ]);
       const own = found.isOwn ? received() : undefined;
-      settings.onMetadata?.(own?.reply ?? replyOf(found.answer, found.ageMs, found.position));
+      settings.onMetadata?.(own?.reply ?? replyOf(found.response, found.ageMs, found.position));
       settings.onTrailers?.(own?.trailers ?? new Metadata());
-      return definition.responseDeserialize(Buffer.from(found.answer.bytes));
+      return definition.responseDeserialize(Buffer.from(found.response.bytes));
     } finally {
       waiting.end();
     }
@@ -147,10 +147,10 @@ function fetching(
   const attempt = async (
     base: Metadata,
     signal: AbortSignal,
-    kept: Answer | undefined,
+    known: CachedResponse | undefined,
   ): ReturnType<Fetch> => {
     const sent = base.clone();
-    if (kept !== undefined) sent.set("if-none-match", kept.etag);
+    if (known !== undefined) sent.set("if-none-match", known.etag);
     let [reply, trailers] = [new Metadata(), new Metadata()];
     // Decoded again: the caller may change its request after a response to another caller.
     const response = await send(definition.requestDeserialize(bytes), {
@@ -166,15 +166,15 @@ function fetching(
     });
     const etag = `${reply.get("etag")[0] ?? ""}`;
     const isSame = reply.get("not-modified").length > 0;
-    if (isSame && kept === undefined) {
+    if (isSame && known === undefined) {
       throw new Error(`${method.path} was answered "not modified", but was not asked so`);
     }
-    if (isSame && !namesEtag([etag], kept!.etag)) return attempt(base, signal, undefined);
+    if (isSame && !namesEtag([etag], known!.etag)) return attempt(base, signal, undefined);
     reply.remove("not-modified");
     const told = seeChange(scope, reply);
     const lifetime = lifetimeOf(reply);
-    const answer: Answer = {
-      bytes: isSame ? kept!.bytes : definition.responseSerialize(response),
+    const cached: CachedResponse = {
+      bytes: isSame ? known!.bytes : definition.responseSerialize(response),
       etag,
       cacheControl: `${reply.get("cache-control")[0] ?? ""}`,
       lifetime: lifetime ?? { maxAgeMs: 0, staleMs: 0 },
@@ -183,7 +183,7 @@ function fetching(
       ageMs: ageOf(reply),
     };
     received = { reply, trailers };
-    return { answer, isShared: lifetime !== undefined && isAnybodys(reply, method) };
+    return { response: cached, isShared: lifetime !== undefined && isAnybodys(reply, method) };
   };
   const fetch: Fetch = async ({ known, signal }) => {
     const base = given.clone();
@@ -204,7 +204,11 @@ function isAnybodys(reply: Metadata, { cache }: MethodContract): boolean {
 }
 
 /** The metadata of a cached response. */
-function replyOf({ etag, cacheControl }: Answer, ageMs: number, position: bigint): Metadata {
+function replyOf(
+  { etag, cacheControl }: CachedResponse,
+  ageMs: number,
+  position: bigint,
+): Metadata {
   const reply = new Metadata();
   reply.set("etag", etag);
   reply.set("cache-control", cacheControl);

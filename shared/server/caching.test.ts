@@ -211,10 +211,10 @@ test("fetches again for a newer change than the cached one", async () => {
   await serve();
   const scope = cache.scope(SERVICE);
   expect((await get()).reply["change"]).toBeUndefined();
-  scope.hear(3n, [{ number: 3n, resources: ["products/2"] }]);
+  scope.apply(3n, [{ number: 3n, resources: ["products/2"] }]);
   expect(await get({ change: "3" })).toMatchObject({ title: "answer 1", reply: { change: "3" } });
   expect(await titles([{ change: "4" }], [{ change: "x" }])).toEqual(["answer 2", "answer 3"]);
-  scope.hear(4n, [{ number: 4n, resources: [NAME] }]);
+  scope.apply(4n, [{ number: 4n, resources: [NAME] }]);
   expect(await get()).toMatchObject({ title: "answer 4", reply: { change: "4" } });
 });
 

@@ -54,7 +54,7 @@ test("versioning responses on arrival caches stale ones: the anomaly", async () 
   const { scope } = await start();
   const released = Promise.withResolvers<void>();
   const ask = (text: string) =>
-    scope.ask({
+    scope.get({
       key: "k",
       needs: 0n,
       position: scope.position,
@@ -62,7 +62,7 @@ test("versioning responses on arrival caches stale ones: the anomaly", async () 
       refresh: () => undefined,
       async fetch() {
         await released.promise;
-        const answer = {
+        const response = {
           bytes: Buffer.from(text),
           etag: "",
           cacheControl: "",
@@ -72,7 +72,7 @@ test("versioning responses on arrival caches stale ones: the anomaly", async () 
           position: scope.position,
           ageMs: 0,
         };
-        return { answer, isShared: true };
+        return { response, isShared: true };
       },
     });
   const asked = ask("old");
@@ -80,7 +80,7 @@ test("versioning responses on arrival caches stale ones: the anomaly", async () 
   await untilHeard(scope, number);
   released.resolve();
   await asked;
-  expect((await ask("new")).answer.bytes.toString()).toBe("old");
+  expect((await ask("new")).response.bytes.toString()).toBe("old");
 });
 
 test("a read that straddles a change is not cached", async () => {

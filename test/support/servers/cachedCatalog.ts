@@ -112,7 +112,7 @@ export class CachedCatalog {
   deliver(scope: CacheScope, most: number): void {
     const from = Number(scope.position);
     const upTo = Math.min(this.head, from + most);
-    scope.hear(BigInt(upTo), this.changes.slice(from, upTo));
+    scope.apply(BigInt(upTo), this.changes.slice(from, upTo));
   }
 
   /** A replica: its handler for each method. @param scope undefined: it has no cache */
