@@ -11,9 +11,9 @@ export interface RequestIdentity {
   readonly requestDigest: Buffer;
 }
 
-/** A version of a session, for the table. */
+/** A version of a session, for a compare-and-set. */
 export interface Version {
-  /** 16 bytes, in the text form of a UUID. */
+  /** UUID in text form. */
   readonly sessionId: string;
   readonly version: number;
   /** Its chain digest. */
@@ -25,51 +25,51 @@ export interface FirstVersion {
   readonly sessionId: string;
   /** Its chain digest. */
   readonly digest: Buffer;
-  /** Its checkpoint, sealed. */
+  /** Sealed. */
   readonly savedResponse: Buffer;
-  /** When the session ends at the latest: milliseconds since the Unix epoch. */
+  /** The session's expiry, in milliseconds since the Unix epoch. */
   readonly expiresAt: number;
 }
 
-/** The version after another one. */
+/** The version that a compare-and-set advances a session to. */
 export interface NextVersion {
   /** Its chain digest. */
   readonly digest: Buffer;
   readonly identity: RequestIdentity;
-  /** What the call is answered, sealed. */
+  /** Sealed. */
   readonly savedResponse: Buffer;
-  /** Whether it is the last. */
+  /** Whether it ends the session. */
   readonly ended: boolean;
-  /** Whether the answer is kept beside those of later versions, too, for the session's life. Default: no. */
+  /** Whether the response stays saved after later versions, for the session's life. Default: false. */
   readonly isSaved?: boolean;
 }
 
 /**
- * Where the sessions of a service are anchored: which version of each is the newest. Where a parameter
- * `tx` is given, it is done in that transaction, and otherwise in one of its own, with others'.
+ * Stores the current version of each anchored session of a service. A method runs in the transaction `tx`
+ * where that is given, and otherwise in a group commit with other calls.
  */
 export interface AnchorStore {
   /**
-   * Opens a transaction for a session's step. Of one session a program has one at a time: those that wait
-   * for theirs hold no connection. Undefined: there is none to be had.
+   * Begins a transaction for a call on a session. A replica has one at a time for each session; calls that
+   * wait for theirs hold no connection. Undefined where the store has no transactions.
    *
-   * @throws StatusError CONFLICT: the session was not to be had in time
+   * @throws StatusError CONFLICT: another call held the session for too long
    */
   beginTransaction?(sessionId: string): Promise<OpenTransaction>;
   /** Anchors a session at its first version. */
   create(first: FirstVersion, tx?: Db): Promise<void>;
   /**
-   * The compare-and-set: takes a session from a version to the next.
+   * Advances a session to its next version by compare-and-set.
    *
-   * @returns whether the session was at that version
+   * @returns whether the session was at the version `from`
    */
   advance(from: Version, next: NextVersion, tx?: Db): Promise<boolean>;
-  /** Where a session stands; undefined when it has no anchor. */
+  /** Returns a session's current version; undefined when it has no anchor. */
   read(sessionId: string): Promise<AnchorRow | undefined>;
-  /** The same, and nobody else moves it before the transaction has ended. */
+  /** Reads it, and locks it until the transaction ends. */
   lock(sessionId: string, tx: Db): Promise<AnchorRow | undefined>;
-  /** Whether a call that went on from a version was served, though its answer may be gone. */
+  /** Returns whether a call that advanced from a version was served, even if its saved response was deleted. */
   wasServed(from: Version, identity: RequestIdentity): Promise<boolean>;
-  /** The answers that are kept of a session's versions after one, in their order. */
+  /** Returns the saved responses of a session's versions after one, in their order. */
   savedAfter(sessionId: string, version: number, limit: number): Promise<SavedResponseRow[]>;
 }

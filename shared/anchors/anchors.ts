@@ -20,19 +20,19 @@ import { readAdvance } from "./sql/readAdvance.ts";
 import { type AnchorRow, readAnchor } from "./sql/readAnchor.ts";
 import { readSavedResponses, type SavedResponseRow } from "./sql/readSavedResponses.ts";
 
-/** So many of a session's answers in streams are kept: the newest. */
+/** Most responses in streams that are saved of one session: the newest. */
 export const MAX_SAVED_RESPONSES = 1000;
 
-/** A session that a transaction holds is asked for again, first soon, and so long. */
+/** Back-off while another transaction holds the session's row lock, and its limit. */
 const MIN_WAIT_MS = 2;
 const MAX_WAIT_MS = 50;
-const PATIENCE_MS = 10_000;
+const MAX_LOCK_WAIT_MS = 10_000;
 
 /**
- * The anchors in one schema.
+ * The anchors in one schema of Postgres: the compare-and-set that advances anchored sessions.
  *
- * Outside a transaction, many sessions' steps are made in one statement and commit, each with an
- * outcome of its own.
+ * Outside a transaction it uses group commit: one statement advances many sessions, each with an outcome of
+ * its own.
  */
 export class Anchors implements AnchorStore {
   readonly pool: Pool;
@@ -44,8 +44,9 @@ export class Anchors implements AnchorStore {
   readonly #turns = new KeyedQueue();
 
   /**
-   * @param replica what the lines of the advances say who made them
-   * @param service whose sessions they are, where it has no anchors of its own. Default: the schema's own
+   * @param replica name of this replica, recorded with each advance
+   * @param service the sessions' service, where it stores its anchors in another's schema. Default: the
+   *   schema's own
    */
   constructor(pool: Pool, schema: string, replica: string, service?: string) {
     this.pool = pool;
@@ -86,25 +87,23 @@ export class Anchors implements AnchorStore {
     return (await this.#advance(tx, [move])).get(from.sessionId) === "moved";
   }
 
-  /** `begin`, of whoever has made the row. @param row says who began it, where that was another */
+  /** Creates an anchor from its row. @param row names the replica, where that is not this one */
   async insert(row: Beginning): Promise<void> {
     await this.#beginnings.add(row);
   }
 
   /**
-   * `advance`, of whoever has made the move.
+   * Advances a session by a move. It retries while another transaction holds the session.
    *
-   * @param move says who made it, where that was another
-   * @throws StatusError CONFLICT: a transaction has held the session all the time
+   * @param move names the replica, where that is not this one
+   * @throws StatusError CONFLICT: the transaction held the session for 10 s
    */
   async move(move: Move): Promise<boolean> {
-    const until = performance.now() + PATIENCE_MS;
+    const until = performance.now() + MAX_LOCK_WAIT_MS;
     for (let waitMs = MIN_WAIT_MS; ; waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)) {
       const outcome = await this.#moves.add(move);
       if (outcome !== "busy") return outcome === "moved";
-      if (performance.now() > until) {
-        throw isHeld();
-      }
+      if (performance.now() > until) throw heldError();
       await delay(waitMs * (0.5 + Math.random() / 2));
     }
   }
@@ -122,7 +121,7 @@ export class Anchors implements AnchorStore {
     return call?.equals(callOf(from, identity)) ?? false;
   }
 
-  /** Fingerprint of the call that made a version. */
+  /** Returns the fingerprint of the call that made a version. */
   async callOf(
     sessionId: string,
     version: number,
@@ -136,30 +135,30 @@ export class Anchors implements AnchorStore {
   }
 
   /**
-   * Makes partitions ahead of time, and drops those whose sessions are all over. To be run again and
-   * again, at least once in `widthS`.
+   * Creates partitions ahead of time, and drops those whose sessions have all expired. Call it at least once
+   * in `widthS`.
    *
-   * @param widthS how much time's sessions share a partition, in seconds
-   * @param keepS how long a session is kept from its begin, in seconds
-   * @returns the names of those dropped; undefined when another had the work in hand
+   * @param widthS time span of one partition, in seconds
+   * @param keepS longest life of a session, in seconds
+   * @returns the names of the dropped partitions; undefined while another replica does this work
    */
   keepPartitions(widthS: number, keepS: number): Promise<string[] | undefined> {
     return keepPartitions(this.pool, this.#schema, widthS, keepS);
   }
 
-  /** @returns gives the turn back */
+  /** Waits until no other call of this replica has the session. @returns lets the next call go */
   async #turn(sessionId: string): Promise<() => void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const leave = this.#turns.take(sessionId, resolve);
     const timer = setTimeout(() => {
       leave();
-      reject(isHeld());
-    }, PATIENCE_MS);
+      reject(heldError());
+    }, MAX_LOCK_WAIT_MS);
     await promise.finally(() => clearTimeout(timer));
     return leave;
   }
 
-  /** One statement moves a session once: what comes twice is done in rounds. */
+  /** One statement advances a session once: further moves of the same session take another round. */
   async #advanceEach(moves: readonly Move[]): Promise<Outcome[]> {
     const outcomes = new Map<Move, Outcome>();
     let left = [...moves].sort((a, b) => (a.sessionId < b.sessionId ? -1 : 1));
@@ -178,7 +177,7 @@ export class Anchors implements AnchorStore {
 
   async #advance(db: Db, moves: readonly Move[]): Promise<Map<string, Outcome>> {
     const became = await advanceAnchors(db, this.#schema, this.#replica, moves, this.#service);
-    // A stream's caller may be behind it, but not this far.
+    // A stream's caller that is further behind cannot resume.
     const old = moves
       .filter(({ sessionId, version, isSaved }) => {
         return isSaved && version > MAX_SAVED_RESPONSES && became.get(sessionId) === "moved";
@@ -189,6 +188,6 @@ export class Anchors implements AnchorStore {
   }
 }
 
-function isHeld(): StatusError {
+function heldError(): StatusError {
   return Errors.CONFLICT({ cause: "another call holds the session", retryAfterMs: 1000 });
 }

@@ -11,33 +11,36 @@ import { type CheckpointRow, upsertCheckpoints } from "./sql/upsertCheckpoints.t
 
 const NOTHING = Buffer.alloc(0);
 
-/** Longest wait for a checkpoint that nobody has asked for, in ms. */
-const PATIENCE_MS = 1000;
-/** How long after one that failed no other is tried, in ms. */
-const REST_MS = 5000;
+/** Longest wait for a periodic checkpoint, in ms. */
+const TIMEOUT_MS = 1000;
+/** Back-off of periodic checkpoints after a failure, in ms. */
+const BACKOFF_MS = 5000;
 
-/** What the steps of a call do with checkpoints. */
+/** Stores and reads checkpoints for a session's calls. */
 export type CheckpointStore = Pick<Checkpoints, "saveIfDue" | "read">;
 
-/** For services that keep none. */
+/** The store of a service without checkpoints. */
 export const NO_CHECKPOINTS: CheckpointStore = {
-  async saveIfDue(_envelope, isAskedFor) {
-    if (isAskedFor) throw new Error("a checkpoint is asked for, but the service keeps none");
+  async saveIfDue(_envelope, isRequested) {
+    if (isRequested)
+      throw new Error(
+        "session.checkpoint() needs the option checkpoints, which this service does not have",
+      );
   },
   read: async () => undefined,
 };
 
-/** What checkpoints may be given besides where they are kept. */
+/** Options of checkpoints. */
 export interface CheckpointsOptions {
-  /** Where an owner's sessions are listed. Default: nowhere. */
+  /** Lists the sessions of each owner. Default: sessions are not listed. */
   directory?: Directory | undefined;
-  /** Hears why a checkpoint that nobody has asked for was not made. Default: nobody does. */
+  /** Receives the error of a periodic checkpoint that failed. Default: the error is dropped. */
   failed?: (error: unknown) => void;
 }
 
 /**
- * Versions of carried sessions, each kept for the session's owner until he resumes it: a sealed copy of
- * what its waybill says. Of each session the newest that was kept.
+ * Checkpoints of carried sessions: a sealed copy of a version's waybill, which lets the session's owner resume
+ * it. Postgres stores the newest checkpoint of each session.
  */
 export class Checkpoints {
   readonly #pool: Pool;
@@ -45,10 +48,10 @@ export class Checkpoints {
   readonly #savedResponses: SavedResponses;
   readonly #directory: Directory | undefined;
   readonly #failed: (error: unknown) => void;
-  #restsUntil = Number.NEGATIVE_INFINITY;
+  #pausedUntil = Number.NEGATIVE_INFINITY;
   readonly #groups: GroupCommit<CheckpointRow, undefined>;
 
-  /** @param savedResponses of the sessions' audience: checkpoints are sealed as what anchors keep is */
+  /** @param savedResponses of the sessions' audience: checkpoints are sealed under the same ring */
   constructor(
     pool: Pool,
     schema: string,
@@ -61,7 +64,7 @@ export class Checkpoints {
     this.#directory = directory;
     this.#failed = failed;
     this.#groups = new GroupCommit(async (rows) => {
-      // One statement keeps a session once: the newest of what has come together.
+      // One statement stores a session once: the newest version in the group.
       const newest = new Map<string, CheckpointRow>();
       for (const row of rows) {
         if ((newest.get(row.sessionId)?.version ?? 0) <= row.version)
@@ -74,31 +77,31 @@ export class Checkpoints {
   }
 
   /**
-   * Keeps a version where its session has it kept, or its handler asks for it. One that nobody has asked
-   * for is not worth a failed call: the next one is made instead.
+   * Stores a version when the handler requests a checkpoint, or when a periodic one is due
+   * (`checkpoint_every`). A periodic checkpoint that fails does not fail the call.
    *
-   * @throws StatusError SESSION_NOT_OWNED, KEYS_UNAVAILABLE, or the database's error: it was asked for
+   * @throws StatusError SESSION_NOT_OWNED, KEYS_UNAVAILABLE, or the database's error, if it was requested
    */
-  async saveIfDue(envelope: EnvelopeV1, isAskedFor: boolean): Promise<void> {
+  async saveIfDue(envelope: EnvelopeV1, isRequested: boolean): Promise<void> {
     const { subject, version, checkpointEvery } = envelope;
-    if (isAskedFor) {
+    if (isRequested) {
       if (isAnonymous(subject)) throw Errors.SESSION_NOT_OWNED();
-      await this.#keep(envelope);
+      await this.#store(envelope);
     } else if (checkpointEvery > 0 && version % checkpointEvery === 0 && !isAnonymous(subject)) {
-      await this.#keepUnasked(envelope);
+      await this.#storePeriodic(envelope);
     }
   }
 
   /**
-   * What is kept of a session; undefined when nothing is.
+   * Returns a session's checkpoint; undefined when it has none.
    *
-   * @throws StatusError SESSION_NOT_FOUND: it was changed in the table, or is another's
+   * @throws StatusError SESSION_NOT_FOUND: the row was changed, or belongs to another session
    */
   async read(sessionId: string): Promise<EnvelopeV1 | undefined> {
     const row = await readCheckpoint(this.#pool, this.#schema, sessionId);
     if (row === undefined) return undefined;
     const successor = (await this.#savedResponses.open(row.content))?.successor;
-    // What an anchor keeps has a digest: put here, it would be a way back.
+    // The saved response of an anchor has a digest. Copied here, it would resume an old version.
     if (
       successor?.version === row.version &&
       successor.digest.length === 0 &&
@@ -106,25 +109,31 @@ export class Checkpoints {
     ) {
       return successor;
     }
-    throw Errors.SESSION_NOT_FOUND({ alarm: true, cause: "its checkpoint is not its own" });
+    throw Errors.SESSION_NOT_FOUND({
+      alarm: true,
+      cause: "the checkpoint is of another version or session",
+    });
   }
 
-  /** Without Postgres the sessions go on, and none of their calls waits long for it. */
-  async #keepUnasked(envelope: EnvelopeV1): Promise<void> {
-    if (performance.now() < this.#restsUntil) return;
+  /** Without Postgres the sessions continue, and their calls do not wait long for it. */
+  async #storePeriodic(envelope: EnvelopeV1): Promise<void> {
+    if (performance.now() < this.#pausedUntil) return;
     const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => late.reject(new Error("it took too long")), PATIENCE_MS);
+    const timer = setTimeout(
+      () => late.reject(new Error(`no checkpoint within ${TIMEOUT_MS} ms`)),
+      TIMEOUT_MS,
+    );
     try {
-      await Promise.race([this.#keep(envelope), late.promise]);
+      await Promise.race([this.#store(envelope), late.promise]);
     } catch (error) {
-      this.#restsUntil = performance.now() + REST_MS;
+      this.#pausedUntil = performance.now() + BACKOFF_MS;
       this.#failed(error);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  async #keep(envelope: EnvelopeV1): Promise<void> {
+  async #store(envelope: EnvelopeV1): Promise<void> {
     const { sessionId, version, subject, expiresAt } = envelope;
     const content = this.#savedResponses.seal({
       sessionId: NOTHING,
@@ -138,7 +147,7 @@ export class Checkpoints {
       part: Part.PART_UNSPECIFIED,
     });
     const id = uuidFromBytes(sessionId);
-    // Listed first: what can be resumed can be found.
+    // Listed first: the owner must find every session that can be resumed.
     await this.#directory?.register({ id, subject, expiresAt: Number(expiresAt) * 1000 });
     await this.#groups.add({ sessionId: id, version, content });
   }

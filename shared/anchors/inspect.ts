@@ -10,35 +10,37 @@ import { MAX_VERSION } from "../waybill/sessions.ts";
 import { readAdvance } from "./sql/readAdvance.ts";
 import { readAnchor } from "./sql/readAnchor.ts";
 
-/** What a waybill turns out to be. */
+/** The result of inspecting a waybill. */
 export interface Finding {
   /**
-   * `genuine`: its version was made as it says. `fork`: it was sealed under the audience's keys, but
-   * that version of its session is another one. `unknown`: there is no line of that version.
-   * `carried`: its session has no anchor. `destroyed`: so was its key, and nobody can open it any more.
-   * `forged`: it was sealed under the audience's keys, and says what no replica says. `invalid`: it is
-   * no waybill of the audience.
+   * - `genuine`: it matches the recorded chain of its session.
+   * - `fork`: it was sealed under the audience's keys, but the session has another chain at that version.
+   * - `unknown`: no advance to that version is recorded.
+   * - `carried`: its session has no anchor.
+   * - `destroyed`: its key was destroyed, so it cannot be opened.
+   * - `forged`: it was sealed under the audience's keys, with content that no replica seals.
+   * - `invalid`: it is not a waybill of the audience.
    */
   readonly verdict: "genuine" | "fork" | "unknown" | "carried" | "destroyed" | "forged" | "invalid";
   readonly session?: string;
   readonly version?: number;
   readonly subject?: string;
-  /** The newest version of its session, and whether it has ended. */
+  /** The current version of its session. */
   readonly newest?: number;
   readonly ended?: boolean;
-  /** Who made the version that there is, and when. */
+  /** The replica that made the recorded version, and when (RFC 3339). */
   readonly replica?: string;
   readonly time?: string;
 }
 
-/** Holds waybills against the lines that their sessions' advances have left. */
+/** Compares waybills with the recorded chains of their sessions, to find forks and forgeries. */
 export class Inspector {
   readonly #db: Db;
   readonly #schema: string;
   readonly #opener: Opener;
   readonly #service: string | undefined;
 
-  /** @param service whose sessions they are, where it keeps no anchors. Default: the schema's own */
+  /** @param service the sessions' service, where it has no schema of its own. Default: the schema's own */
   constructor(db: Db, schema: string, audience: string, ring: RingSource, service?: string) {
     this.#service = service;
     this.#db = db;
@@ -80,7 +82,7 @@ export class Inspector {
   }
 }
 
-/** What is sealed under a stolen key may say anything. @returns undefined for what no replica says */
+/** Decodes content that a stolen key may have sealed. @returns undefined for content that no replica seals */
 function decode(plaintext: Buffer): EnvelopeV1 | undefined {
   try {
     const { version } = Envelope.decode(plaintext);

@@ -2,14 +2,13 @@ import { join } from "node:path";
 import type { Client } from "pg";
 import { migrateSchema } from "../pg/migrate.ts";
 
-/** What the first sessions go into, until a replica has seen to the rest. It alone knows what is over. */
+/** Partitions for the first sessions. Replicas know how long sessions live, and drop old partitions. */
 const FIRST = "interval '6 hours', NULL";
 
 /**
- * Brings the tables of a schema's anchors up to date. Call it under `withMigrationLock`, and
- * `grantTables` after it.
+ * Migrates the tables of a schema's anchors. Call it under `withMigrationLock`, and `grantTables` after it.
  *
- * @returns the names of the migrations that were run now
+ * @returns the names of the migrations that it ran
  */
 export async function migrateAnchors(client: Client, schema: string): Promise<string[]> {
   const folder = join(import.meta.dirname, "migrations");

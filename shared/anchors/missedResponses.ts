@@ -6,15 +6,15 @@ import type { AnchorStore, RequestIdentity } from "./anchorStore.ts";
 import { isRetry } from "./replay.ts";
 import type { SavedResponses } from "./savedResponses.ts";
 
-/** How many are in memory at once. */
+/** Most saved responses in memory at once. */
 const PAGE = 20;
 
 /**
- * What a stream that broke was answered after the waybill that its caller has: one answer after
- * another, each the successor of the one before, until one is not the stream's.
+ * Yields the saved responses that a broken stream has missed, after the version of the caller's waybill. Each
+ * is the successor of the one before; it stops at the first one of another call.
  *
  * @param from the envelope of the caller's waybill
- * @throws StatusError WAYBILL_INVALID: a row was changed; IDEMPOTENCY_KEY_REUSED
+ * @throws StatusError WAYBILL_INVALID: a row was changed by hand; IDEMPOTENCY_KEY_REUSED
  */
 export async function* missedResponses(
   from: EnvelopeV1,
@@ -28,23 +28,23 @@ export async function* missedResponses(
     const page = await anchors.savedAfter(uuidFromBytes(sessionId), version, PAGE);
     if (page.length === 0) return;
     for (const row of page) {
-      const answer = await savedResponses.open(row.answer);
+      const saved = await savedResponses.open(row.answer);
       if (
-        answer === undefined ||
-        !answer.sessionId.equals(sessionId) ||
-        answer.version !== row.version ||
-        !fingerprint("advance", answer.digest).equals(row.digest)
+        saved === undefined ||
+        !saved.sessionId.equals(sessionId) ||
+        saved.version !== row.version ||
+        !fingerprint("advance", saved.digest).equals(row.digest)
       ) {
         throw Errors.WAYBILL_INVALID({
           alarm: true,
-          cause: "what is kept of an advance is not its own",
+          cause: "a saved response is of another version or session",
         });
       }
-      // Of a fork nothing is given away, and of a gap nothing is made up.
-      const follows = answer.version === version + 1 && answer.parentDigest.equals(digest);
-      if (!follows || !isRetry(answer, identity)) return;
-      yield answer;
-      ({ version, digest } = answer);
+      // A fork gets no response, and a gap ends the replay.
+      const follows = saved.version === version + 1 && saved.parentDigest.equals(digest);
+      if (!follows || !isRetry(saved, identity)) return;
+      yield saved;
+      ({ version, digest } = saved);
     }
   }
 }

@@ -7,15 +7,14 @@ import type { SavedResponses } from "./savedResponses.ts";
 import type { AnchorRow } from "./sql/readAnchor.ts";
 
 /**
- * What becomes of a call that writes, by where its session stands.
+ * Finds the saved response when a call that advances a session is a retry.
  *
- * @param row of the session; undefined when it has no anchor
+ * @param row the session's anchor; undefined when it has none
  * @param from the envelope of the call's waybill
- * @param wasServed finds out whether the call was made before, when its answer is gone
- * @returns what the call was answered when it was made before; undefined: the session stands where the
- *   waybill says, and the call may go on
- * @throws StatusError WAYBILL_STALE, WAYBILL_ENDED, IDEMPOTENCY_KEY_REUSED, WAYBILL_INVALID (there
- *   never was such a session, or such a version of it)
+ * @param wasServed looks up whether this call was served, when its saved response was deleted
+ * @returns undefined: the session is at the waybill's version, and the call may advance it
+ * @throws StatusError WAYBILL_STALE, WAYBILL_ENDED, IDEMPOTENCY_KEY_REUSED, WAYBILL_INVALID (no such
+ *   session, or no such version of it)
  */
 export async function findReplay(
   row: AnchorRow | undefined,
@@ -27,17 +26,20 @@ export async function findReplay(
   assertAnchored(row);
   if (isCurrent(row, from)) return undefined;
   if (row.version === from.version + 1) {
-    const answer = await savedResponses.open(row.answer);
-    if (answer === undefined || !matchesRow(answer, row, from.sessionId)) {
-      throw Errors.WAYBILL_INVALID({ alarm: true, cause: "what its anchor keeps is not its own" });
-    }
-    if (!answer.parentDigest.equals(from.digest)) {
+    const saved = await savedResponses.open(row.answer);
+    if (saved === undefined || !matchesRow(saved, row, from.sessionId)) {
       throw Errors.WAYBILL_INVALID({
         alarm: true,
-        cause: `a fork: version ${from.version} of the session has another digest than was advanced`,
+        cause: "the anchor's saved response is of another version or session",
       });
     }
-    if (isRetry(answer, identity)) return answer;
+    if (!saved.parentDigest.equals(from.digest)) {
+      throw Errors.WAYBILL_INVALID({
+        alarm: true,
+        cause: `a fork: the session advanced from another digest of version ${from.version}`,
+      });
+    }
+    if (isRetry(saved, identity)) return saved;
   }
   throw staleError(row, from, await wasServed());
 }
@@ -45,33 +47,33 @@ export async function findReplay(
 /** @throws StatusError WAYBILL_INVALID */
 export function assertAnchored(row: AnchorRow | undefined): asserts row is AnchorRow {
   if (row !== undefined) return;
-  throw Errors.WAYBILL_INVALID({ alarm: true, cause: "its session has no anchor" });
+  throw Errors.WAYBILL_INVALID({ alarm: true, cause: "the session has no anchor" });
 }
 
 /**
- * Whether a session stands where a waybill says. Otherwise it has moved on.
+ * Returns whether a waybill is of its session's current version. Otherwise it is stale.
  *
- * @throws StatusError WAYBILL_INVALID: there never was such a version of it
+ * @throws StatusError WAYBILL_INVALID: the session never had this version
  */
 export function isCurrent(row: AnchorRow, from: EnvelopeV1): boolean {
   if (row.version > from.version) return false;
   if (row.version < from.version) {
     throw Errors.WAYBILL_INVALID({
       alarm: true,
-      cause: `version ${from.version} is from the future: its anchor is at ${row.version}`,
+      cause: `version ${from.version} does not exist yet: the anchor is at ${row.version}`,
     });
   }
   if (row.head.equals(fingerprint("anchor", from.digest)) && !row.ended) return true;
   throw Errors.WAYBILL_INVALID({
     alarm: true,
-    cause: `a fork: version ${from.version} of the session has another digest than its anchor`,
+    cause: `a fork: the anchor has another digest of version ${from.version}`,
   });
 }
 
 /**
- * What a caller is told whose session has moved on.
+ * Makes the error for a stale waybill: WAYBILL_STALE, or WAYBILL_ENDED.
  *
- * @param wasServed whether by this very call, made before
+ * @param wasServed whether an earlier attempt of this call advanced the session
  */
 export function staleError(row: AnchorRow, from: EnvelopeV1, wasServed: boolean): StatusError {
   const metadata = {
@@ -84,21 +86,21 @@ export function staleError(row: AnchorRow, from: EnvelopeV1, wasServed: boolean)
 }
 
 /**
- * Whether an answer is of a call that was made with the same key and request.
+ * Returns whether a saved response is of an earlier attempt of this call: the same idempotency key and request.
  *
  * @throws StatusError IDEMPOTENCY_KEY_REUSED
  */
-export function isRetry(answer: SavedResponseV1, identity: RequestIdentity): boolean {
-  if (!answer.idempotencyDigest.equals(identity.idempotencyDigest)) return false;
-  if (answer.requestDigest.equals(identity.requestDigest)) return true;
+export function isRetry(saved: SavedResponseV1, identity: RequestIdentity): boolean {
+  if (!saved.idempotencyDigest.equals(identity.idempotencyDigest)) return false;
+  if (saved.requestDigest.equals(identity.requestDigest)) return true;
   throw Errors.IDEMPOTENCY_KEY_REUSED();
 }
 
-/** Whether an answer is the one of its row, and of its session. @param sessionId 16 bytes */
-export function matchesRow(answer: SavedResponseV1, row: AnchorRow, sessionId: Buffer): boolean {
+/** Returns whether a saved response belongs to its row and session. @param sessionId 16 bytes */
+export function matchesRow(saved: SavedResponseV1, row: AnchorRow, sessionId: Buffer): boolean {
   return (
-    answer.sessionId.equals(sessionId) &&
-    answer.version === row.version &&
-    fingerprint("anchor", answer.digest).equals(row.head)
+    saved.sessionId.equals(sessionId) &&
+    saved.version === row.version &&
+    fingerprint("anchor", saved.digest).equals(row.head)
   );
 }

@@ -3,7 +3,7 @@ import type { FirstVersion, NextVersion, Version } from "./anchorStore.ts";
 import type { Move } from "./sql/advanceAnchors.ts";
 import type { Beginning } from "./sql/insertAnchors.ts";
 
-/** What the tables are given of a session's first version. */
+/** Makes the rows of a session's first version. The tables store digests as fingerprints only. */
 export function beginningOf({ sessionId, digest, savedResponse }: FirstVersion): Beginning {
   return {
     sessionId,
@@ -13,7 +13,7 @@ export function beginningOf({ sessionId, digest, savedResponse }: FirstVersion):
   };
 }
 
-/** What the tables are given of a session's way to its next version. */
+/** Makes the compare-and-set of a session's next version. */
 export function moveOf(from: Version, next: NextVersion): Move {
   const { digest, identity, savedResponse, ended, isSaved = false } = next;
   return {
@@ -30,7 +30,7 @@ export function moveOf(from: Version, next: NextVersion): Move {
   };
 }
 
-/** What the line of an advance says of the call that made it. */
+/** Returns the fingerprint of the call that made an advance. */
 export function callOf({ digest }: Version, identity: NextVersion["identity"]): Buffer {
   return callFingerprint(digest, identity.idempotencyDigest, identity.requestDigest);
 }

@@ -11,14 +11,14 @@ import { Opener } from "../waybill/opener.ts";
 import { Sealer } from "../waybill/sealer.ts";
 import { KeptWriter } from "../waybill/state/reusedWriter.ts";
 
-/** The audience whose ring seals what is kept of another audience's sessions. */
+/** Returns the audience whose ring seals the saved responses of an audience. */
 export function savedAudience(audience: string): string {
   return `${audience}-saved`;
 }
 
 /**
- * Seals what anchors keep, under a ring of its own: a key of the waybills' ring that has leaked can be
- * destroyed, and the sessions can still be resumed.
+ * Seals and opens saved responses, under a ring of their own: when a key of the waybills' ring leaks and is
+ * destroyed, the sessions can still be resumed.
  */
 export class SavedResponses {
   readonly #sealer: Sealer;
@@ -41,7 +41,7 @@ export class SavedResponses {
   }
 
   /**
-   * @returns undefined when it is none, or was changed
+   * @returns undefined when it was not sealed for this audience, or was changed
    * @throws StatusError KEYS_UNAVAILABLE
    */
   async open(sealed: Buffer): Promise<SavedResponseV1 | undefined> {

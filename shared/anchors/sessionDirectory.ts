@@ -1,14 +1,14 @@
-/** What a list says of a session. */
+/** A session in its owner's list. */
 export interface Entry {
   /** UUIDv7 in text form. */
   readonly id: string;
   readonly subject: string;
-  /** When it ends at the latest: milliseconds since the Unix epoch. */
+  /** Its expiry, in milliseconds since the Unix epoch. */
   readonly expiresAt: number;
 }
 
-/** Where an owner's sessions are listed, so that he can find them and end them. */
+/** Lists the sessions of each owner, who can find and end them. */
 export interface Directory {
-  /** Settles when the session is in the list. */
+  /** Adds a session to its owner's list. */
   register(entry: Entry): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import type { Spill } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { Errors } from "../errors.ts";
 import type { Db, Pool } from "../pg/pool.ts";
@@ -11,14 +12,14 @@ import { readSpill } from "./sql/readSpill.ts";
 /** Largest state, in bytes. */
 export const MAX_STATE = 2 ** 20;
 
-/** What a spill may be given otherwise than by default. */
+/** Options of spills. */
 export interface SpillsOptions {
   /**
-   * What may be kept of one session, in bytes, for as long as it lives. Calls at the same moment do not see
-   * each other's. Default: 16 MiB.
+   * Most bytes that are stored of one session, for its life. Concurrent calls do not see each other's states.
+   * Default: 16 MiB.
    */
   quota?: number;
-  /** States that are held in memory, in bytes. Default: 32 MiB. */
+  /** Most bytes of states that are cached in memory. Default: 32 MiB. */
   cache?: number;
 }
 
@@ -28,35 +29,37 @@ interface Cached {
 }
 
 /**
- * States that are too large to be carried: kept in Postgres, immutable, sealed and addressed under
- * keys that only their session's waybills carry. A replica's cache of them is always right.
+ * Spills states that are too large for a waybill to Postgres. A spilled state is immutable, sealed and addressed
+ * under a key that only its session's waybills carry, so a cached copy is never stale.
  */
 export class Spills {
   readonly #pool: Pool;
   readonly #schema: string;
   readonly #quota: number;
-  readonly #cacheBytes: number;
-  /** By session and address; the one that was not used for longest comes first. */
-  readonly #cache = new Map<string, Cached>();
-  #cached = 0;
+  /** By session and address. */
+  readonly #cache: LRUCache<string, Cached>;
   readonly #loading = new Map<string, Promise<Buffer | undefined>>();
 
   constructor(pool: Pool, schema: string, options: SpillsOptions = {}) {
     this.#pool = pool;
     this.#schema = schema;
     this.#quota = wholeNumber("Spills: quota", options.quota ?? 16 * 2 ** 20);
-    this.#cacheBytes = wholeNumber("Spills: cache", options.cache ?? 32 * 2 ** 20, 0);
+    const maxSize = wholeNumber("Spills: cache", options.cache ?? 32 * 2 ** 20, 0);
+    this.#cache = new LRUCache({
+      maxSize: Math.max(1, maxSize),
+      sizeCalculation: ({ state }) => Math.max(1, state.length),
+    });
   }
 
   /**
-   * Keeps a state.
+   * Stores a state.
    *
-   * @param before where an earlier state of the session lies: its key goes on
-   * @param tx to be done in, asked for when there is something to be written; default: its own
-   * @returns where it lies; `before`, when the state is the same
+   * @param before the address and key of the session's last spilled state: the key is used again
+   * @param tx begins the transaction to write in; called only if there is something to write. Default: none
+   * @returns its address and key; `before`, when the state is the same
    * @throws StatusError STATE_TOO_LARGE, SPILL_QUOTA_EXCEEDED: nothing was written
    */
-  async keep(
+  async store(
     sessionId: string,
     state: Buffer,
     before: Spill | undefined,
@@ -77,21 +80,19 @@ export class Spills {
         metadata: { quota: `${this.#quota}`, size: `${content.length}` },
       });
     }
-    this.#remember(nameOf(sessionId, address), { key, state });
+    this.#cache.set(nameOf(sessionId, address), { key, state });
     return { address, key };
   }
 
   /**
-   * @returns undefined when the session has no such state, or when it was changed
+   * Loads a state from the cache or Postgres.
+   *
+   * @returns undefined when the session has no such state, or its row was changed
    */
   async load(sessionId: string, { address, key }: Spill): Promise<Buffer | undefined> {
     const name = nameOf(sessionId, address);
     const known = this.#cache.get(name);
-    if (known?.key.equals(key)) {
-      this.#cache.delete(name);
-      this.#cache.set(name, known);
-      return known.state;
-    }
+    if (known?.key.equals(key)) return known.state;
     let loading = this.#loading.get(name);
     if (loading === undefined) {
       loading = readSpill(this.#pool, this.#schema, sessionId, address).finally(() =>
@@ -102,19 +103,8 @@ export class Spills {
     const content = await loading;
     const state = content && open(key, address, content);
     if (state === undefined) return undefined;
-    this.#remember(name, { key, state });
+    this.#cache.set(name, { key, state });
     return state;
-  }
-
-  #remember(name: string, cached: Cached): void {
-    this.#cached += cached.state.length - (this.#cache.get(name)?.state.length ?? 0);
-    this.#cache.delete(name);
-    this.#cache.set(name, cached);
-    for (const [oldest, { state }] of this.#cache) {
-      if (this.#cached <= this.#cacheBytes) return;
-      this.#cache.delete(oldest);
-      this.#cached -= state.length;
-    }
   }
 }
 
@@ -126,7 +116,7 @@ function hmac(key: Buffer, purpose: string, data: Uint8Array): Buffer {
   return createHmac("sha256", key).update(`${purpose}\0`).update(data).digest();
 }
 
-/** Nonces are random: one session keeps far fewer states than they are good for. */
+/** Seals under AES-256-GCM. Random nonces are safe: one session has far fewer than 2^32 states. */
 function seal(key: Buffer, address: Buffer, state: Buffer): Buffer {
   const iv = randomBytes(IV_BYTES);
   const cipher = createCipheriv("aes-256-gcm", hmac(key, "seal", Buffer.alloc(0)), iv);

@@ -166,7 +166,7 @@ export class MethodSessions<State> {
         : size.message <= MAX_MESSAGE_WAYBILL;
     if (fits) return envelope;
     return this.#spills
-      .keep(session.id, content.value, session.spill, tx)
+      .store(session.id, content.value, session.spill, tx)
       .then((value) => ({ ...envelope, content: { $case: "spill", value } }));
   }
 

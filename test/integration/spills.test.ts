@@ -34,13 +34,13 @@ const count = async (sessionId: string) =>
 test.each([0, 1, 5000, MAX_STATE])("a state of %d bytes is stored and loaded", async (size) => {
   const id = newUuid();
   const state = randomBytes(size);
-  const spill = await make().keep(id, state, undefined);
+  const spill = await make().store(id, state, undefined);
   expect(await make().load(id, spill)).toEqual(state);
 });
 
 test("a state beyond the limit writes nothing", async () => {
   const id = newUuid();
-  const kept = make().keep(id, Buffer.alloc(MAX_STATE + 1), undefined);
+  const kept = make().store(id, Buffer.alloc(MAX_STATE + 1), undefined);
   await expect(kept).rejects.toMatchObject({
     reason: "STATE_TOO_LARGE",
     details: { metadata: { limit: "1048576", size: "1048577" } },
@@ -51,14 +51,14 @@ test("a state beyond the limit writes nothing", async () => {
 test("equal states share a row only within one session", async () => {
   const [mine, other] = [newUuid(), newUuid()];
   const state = randomBytes(5000);
-  const first = await make().keep(mine, state, undefined);
-  expect(await make().keep(mine, state, first)).toBe(first);
-  const changed = await make().keep(mine, randomBytes(5000), first);
+  const first = await make().store(mine, state, undefined);
+  expect(await make().store(mine, state, first)).toBe(first);
+  const changed = await make().store(mine, randomBytes(5000), first);
   expect(changed.key).toEqual(first.key);
   // Back again, under the same key: it is there.
-  expect((await make().keep(mine, state, changed)).address).toEqual(first.address);
+  expect((await make().store(mine, state, changed)).address).toEqual(first.address);
   expect(await count(mine)).toBe(2);
-  const theirs = await make().keep(other, state, undefined);
+  const theirs = await make().store(other, state, undefined);
   expect(theirs.address).not.toEqual(first.address);
   expect(await make().load(other, first)).toBeUndefined();
   const { rows } = await pool.query("SELECT content FROM session.spill WHERE session_id = $1", [
@@ -70,20 +70,20 @@ test("equal states share a row only within one session", async () => {
 test("a session stores no more than its quota", async () => {
   const id = newUuid();
   const spills = make({ quota: 12_000 });
-  const first = await spills.keep(id, randomBytes(5000), undefined);
-  const second = await spills.keep(id, randomBytes(5000), first);
-  const third = spills.keep(id, randomBytes(5000), second);
+  const first = await spills.store(id, randomBytes(5000), undefined);
+  const second = await spills.store(id, randomBytes(5000), first);
+  const third = spills.store(id, randomBytes(5000), second);
   await expect(third).rejects.toMatchObject({ reason: "SPILL_QUOTA_EXCEEDED" });
   expect(await count(id)).toBe(2);
   expect(await make().load(id, first)).toHaveLength(5000);
-  await spills.keep(newUuid(), randomBytes(5000), undefined);
+  await spills.store(newUuid(), randomBytes(5000), undefined);
 });
 
 test("an altered, cut or swapped row does not load", async () => {
   const id = newUuid();
   const [first, second] = [
-    await make().keep(id, randomBytes(5000), undefined),
-    await make().keep(id, randomBytes(5000), undefined),
+    await make().store(id, randomBytes(5000), undefined),
+    await make().store(id, randomBytes(5000), undefined),
   ];
   const set = (content: string) =>
     pool.query(
@@ -106,7 +106,7 @@ test("an altered, cut or swapped row does not load", async () => {
 
 test("concurrent loads share one query and its cache", async () => {
   const id = newUuid();
-  const spill = await make().keep(id, randomBytes(5000), undefined);
+  const spill = await make().store(id, randomBytes(5000), undefined);
   const spills = make();
   statements = 0;
   const loaded = await Promise.all(Array.from({ length: 100 }, () => spills.load(id, spill)));
@@ -121,10 +121,10 @@ test("concurrent loads share one query and its cache", async () => {
 test("the cache evicts the least recently used state", async () => {
   const id = newUuid();
   const spills = make({ cache: 12_000 });
-  const first = await spills.keep(id, randomBytes(5000), undefined);
-  const second = await spills.keep(id, randomBytes(5000), undefined);
+  const first = await spills.store(id, randomBytes(5000), undefined);
+  const second = await spills.store(id, randomBytes(5000), undefined);
   await spills.load(id, first);
-  const third = await spills.keep(id, randomBytes(5000), undefined);
+  const third = await spills.store(id, randomBytes(5000), undefined);
   statements = 0;
   await spills.load(id, first);
   await spills.load(id, third);

@@ -19,15 +19,15 @@ import type { AnchorRow } from "../sql/readAnchor.ts";
 import type { SavedResponseRow } from "../sql/readSavedResponses.ts";
 import { sessionsUnavailable } from "./sessionsUnavailable.ts";
 
-/** So many go in one message: with their answers they stay below what a server takes. */
-const MOST = 32;
+/** Most sessions in one message: with their saved responses they stay below the limit of a message. */
+const MAX_GROUP = 32;
 
 type Client = ServiceClient<typeof AnchorServiceService>;
 
 /**
- * The anchors of a service that has no Postgres of its own, where the session service keeps them:
- * many sessions' steps go in one call, and there, with other replicas', in one statement and commit.
- * For a contract with ANCHOR_SESSION.
+ * The anchors of a service without a Postgres of its own, which the session service stores (ANCHOR_SESSION).
+ * It groups the advances of many sessions in one call; the session service puts those of all replicas in one
+ * group commit.
  */
 export class RemoteAnchors implements AnchorStore {
   readonly #client: Client;
@@ -37,8 +37,8 @@ export class RemoteAnchors implements AnchorStore {
 
   /**
    * @param target gRPC target of the session service
-   * @param assertions of the service whose sessions they are
-   * @param replica what the lines of the advances say who made them
+   * @param assertions of the sessions' service
+   * @param replica name of this replica, recorded with each advance
    */
   constructor(target: string, client: ClientOptions, assertions: Assertions, replica: string) {
     this.#client = createClient(AnchorServiceService, target, client);
@@ -48,8 +48,8 @@ export class RemoteAnchors implements AnchorStore {
         const beginnings = rows.map((row) => ({ ...row, sessionId: uuidToBytes(row.sessionId) }));
         return (await this.#call("beginAnchors", { replica, beginnings })).outcomes;
       },
-      MOST,
-      isNobody,
+      MAX_GROUP,
+      isForAll,
     );
     this.#moves = new GroupCommit(
       async (rows) => {
@@ -60,12 +60,12 @@ export class RemoteAnchors implements AnchorStore {
         }));
         return (await this.#call("advanceAnchors", { replica, moves })).outcomes;
       },
-      MOST,
-      isNobody,
+      MAX_GROUP,
+      isForAll,
     );
   }
 
-  /** @throws StatusError SESSIONS_UNAVAILABLE, as all of these */
+  /** @throws StatusError SESSIONS_UNAVAILABLE, as every method */
   async create(first: FirstVersion): Promise<void> {
     const expireTime = new Date(first.expiresAt);
     assertKnown(await this.#beginnings.add({ ...beginningOf(first), expireTime }));
@@ -82,9 +82,9 @@ export class RemoteAnchors implements AnchorStore {
     return (await this.#call("getAnchor", request)).anchor;
   }
 
-  /** Nobody can ask: there is no transaction. */
+  /** Never called: this store has no transactions. */
   lock(): Promise<AnchorRow | undefined> {
-    return Promise.reject(new Error("the session service locks no anchors"));
+    return Promise.reject(new Error("the session service does not lock anchors"));
   }
 
   async wasServed(from: Version, identity: RequestIdentity): Promise<boolean> {
@@ -118,8 +118,8 @@ export class RemoteAnchors implements AnchorStore {
   }
 }
 
-/** Whether nobody answers: not so when a group's answers are too large together, perhaps. */
-function isNobody(error: unknown): boolean {
+/** Returns whether an error applies to each item of a group: a group that was too large is split. */
+function isForAll(error: unknown): boolean {
   if (!(error instanceof StatusError)) return false;
   return (error.details.cause as ServiceError).code !== status.RESOURCE_EXHAUSTED;
 }
@@ -127,7 +127,7 @@ function isNobody(error: unknown): boolean {
 function assertKnown(outcome: Outcome): void {
   if (outcome === Outcome.OUTCOME_DONE || outcome === Outcome.OUTCOME_ELSEWHERE) return;
   throw Errors.SESSIONS_UNAVAILABLE({
-    cause: "the session service does not know whether it is done",
+    cause: "the session service does not know whether the session advanced",
     retryAfterMs: 200,
   });
 }

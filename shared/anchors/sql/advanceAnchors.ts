@@ -1,37 +1,37 @@
 import type { Db } from "../../pg/pool.ts";
 
-/** A session's way from one version to the next. */
+/** A compare-and-set of one session, from a version to the next. */
 export interface Move {
   /** UUIDv7 in text form. */
   readonly sessionId: string;
-  /** What the session must be at: version, and fingerprint of its chain digest. */
+  /** The expected current version, and the fingerprint of its chain digest. */
   readonly version: number;
   readonly head: Buffer;
-  /** Fingerprints of the next version's chain digest, and of this one's. */
+  /** Fingerprints of the next version's chain digest, for both tables, and of this one's. */
   readonly nextHead: Buffer;
   readonly digest: Buffer;
   readonly parent: Buffer;
-  /** Fingerprint of the call that makes it. */
+  /** Fingerprint of the call. */
   readonly call: Buffer;
   /** Sealed. */
   readonly answer: Buffer;
   readonly ended: boolean;
-  /** Whether the line of the advance keeps the answer, too. */
+  /** Whether the row of the advance stores the response, too. */
   readonly isSaved: boolean;
-  /** Who makes it. Default: this replica. */
+  /** The replica that makes it. Default: this one. */
   readonly replica?: string | undefined;
 }
 
-/** What became of a move. Busy: its session is where the move begins, and another transaction holds it. */
+/** Result of a move. `busy`: the session is at the expected version, but another transaction holds its row. */
 export type Outcome = "moved" | "elsewhere" | "busy";
 
 /**
- * The compare-and-set of any number of sessions, each at most once: those that are at the version and
- * digest of their move make it; the others stay as they are. It waits for nobody: one session that a
- * transaction holds must not hold up the others, nor two groups each other.
+ * Advances any number of sessions by compare-and-set, each at most once: a session that is at the version and
+ * digest of its move advances; the others stay unchanged. It skips locked rows (SKIP LOCKED): a session that a
+ * transaction holds must not block the others, and two groups must not block each other.
  *
- * @param service whose sessions they are. Default: the schema's own
- * @returns by session id
+ * @param service the sessions' service. Default: the schema's own
+ * @returns outcomes by session id
  */
 export async function advanceAnchors(
   db: Db,
@@ -91,12 +91,12 @@ export async function advanceAnchors(
       moves.map(({ sessionId }) => sessionId),
       moves.map(({ version }) => version),
       moves.map(({ ended }) => ended),
-      // Bytes in arrays would go as text, at twice the size.
+      // pg sends bytes in arrays as text, at twice the size.
       Buffer.concat(
         moves.flatMap((move) => [move.head, move.nextHead, move.digest, move.parent, move.call]),
       ),
       Buffer.concat(moves.map(({ answer }) => answer)),
-      startsOf(moves),
+      offsets(moves),
       moves.map(({ answer }) => answer.length),
       moves.map((move) => move.replica ?? replica),
       moves.map(({ isSaved }) => isSaved),
@@ -106,8 +106,8 @@ export async function advanceAnchors(
   return new Map(rows.map((row) => [row.session_id, row.outcome]));
 }
 
-/** Where each answer starts in all of them together, from 1. */
-function startsOf(moves: readonly Move[]): number[] {
+/** Returns the offset of each response in their concatenation, from 1. */
+function offsets(moves: readonly Move[]): number[] {
   let next = 1;
   return moves.map(({ answer }) => {
     const start = next;

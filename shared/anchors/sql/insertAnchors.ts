@@ -9,11 +9,11 @@ export interface Beginning {
   readonly digest: Buffer;
   /** Sealed. */
   readonly answer: Buffer;
-  /** Who begins it. Default: this replica. */
+  /** The replica that begins it. Default: this one. */
   readonly replica?: string | undefined;
 }
 
-/** @param service whose sessions they are. Default: the schema's own */
+/** Anchors sessions at their first version. @param service the sessions' service. Default: the schema's own */
 export async function insertAnchors(
   db: Db,
   schema: string,

@@ -1,10 +1,10 @@
 import type { Db } from "../../pg/pool.ts";
 
 /**
- * Keeps a state, unless its session would then have more than its quota.
+ * Stores a spilled state, unless its session would exceed its quota.
  *
- * @param quota of all that is kept of the session, in bytes
- * @returns whether it is kept, now or since before
+ * @param quota of all states that are stored of the session, in bytes
+ * @returns whether it is stored, now or since before
  */
 export async function insertSpill(
   db: Db,
@@ -12,7 +12,7 @@ export async function insertSpill(
   spill: { sessionId: string; address: Buffer; content: Buffer },
   quota: number,
 ): Promise<boolean> {
-  const { rows } = await db.query<{ kept: boolean }>({
+  const { rows } = await db.query<{ stored: boolean }>({
     name: `${schema}.insertSpill`,
     text: `WITH before AS (
              SELECT coalesce(sum(octet_length(content)), 0) AS used,
@@ -24,8 +24,8 @@ export async function insertSpill(
               WHERE NOT known AND used + octet_length($3::bytea) <= $4::bigint
              ON CONFLICT DO NOTHING
            )
-           SELECT known OR used + octet_length($3::bytea) <= $4::bigint AS kept FROM before`,
+           SELECT known OR used + octet_length($3::bytea) <= $4::bigint AS stored FROM before`,
     values: [spill.sessionId, spill.address, spill.content, quota],
   });
-  return rows[0]!.kept;
+  return rows[0]!.stored;
 }

@@ -1,9 +1,9 @@
 import type { Db } from "../../pg/pool.ts";
 
 /**
- * Makes partitions ahead of time and drops those whose sessions are all over.
+ * Creates partitions ahead of time, and drops those whose sessions have all expired.
  *
- * @returns the names of those dropped; undefined when another had the work in hand
+ * @returns the names of the dropped partitions; undefined while another replica does this work
  */
 export async function keepPartitions(
   db: Db,

@@ -1,18 +1,17 @@
 import type { Db } from "../../pg/pool.ts";
 
-/** A version that there was. */
+/** The recorded advance to a version. */
 export interface AdvanceRow {
-  /** Fingerprints of its chain digest, and of the one's before it; null for the first. */
+  /** Fingerprints of its chain digest, and of the previous version's; null for the first. */
   readonly digest: Buffer;
   readonly parent: Buffer | null;
   /** Fingerprint of the call that made it; null for the first. */
   readonly call: Buffer | null;
-  /** Who made it, and when. */
   readonly replica: string;
   readonly createdAt: Date;
 }
 
-/** Undefined when the session never had such a version, or is long over. */
+/** Returns undefined when the session never had this version, or its partition was dropped. */
 export async function readAdvance(
   db: Db,
   schema: string,

@@ -1,9 +1,9 @@
 import type { Db } from "../../pg/pool.ts";
 
-/** Where a session stands. */
+/** A session's current version. */
 export interface AnchorRow {
   readonly version: number;
-  /** Fingerprint of the newest version's chain digest. */
+  /** Fingerprint of its chain digest. */
   readonly head: Buffer;
   readonly ended: boolean;
   /** Sealed. */
@@ -11,10 +11,10 @@ export interface AnchorRow {
 }
 
 /**
- * Undefined when the session has no anchor.
+ * Returns undefined when the session has no anchor.
  *
- * @param service whose session it is. Default: the schema's own
- * @param lock until the transaction's end
+ * @param service the session's service. Default: the schema's own
+ * @param lock locks the row until the transaction ends
  */
 export async function readAnchor(
   db: Db,

@@ -1,7 +1,7 @@
 import type { Db } from "../../pg/pool.ts";
 import type { CheckpointRow } from "./upsertCheckpoints.ts";
 
-/** What is kept of a carried session. Undefined when nothing is. */
+/** Returns a carried session's checkpoint; undefined when it has none. */
 export async function readCheckpoint(
   db: Db,
   schema: string,

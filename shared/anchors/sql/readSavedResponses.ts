@@ -1,6 +1,6 @@
 import type { Db } from "../../pg/pool.ts";
 
-/** What an advance of a stream was answered. */
+/** A saved response of a stream. */
 export interface SavedResponseRow {
   readonly version: number;
   /** Fingerprint of the version's chain digest. */
@@ -9,12 +9,12 @@ export interface SavedResponseRow {
   readonly answer: Buffer;
 }
 
-/** What is read at once, in bytes, but for the last one: a message takes 4 MiB. */
-const MOST_BYTES = 2 * 2 ** 20;
+/** Most bytes read at once, besides the last response: a gRPC message holds 4 MiB. */
+const MAX_BYTES = 2 * 2 ** 20;
 
 /**
- * Those after a version, in their order, as far as none is missing: the first, and more up to a number
- * and 2 MiB.
+ * Reads the saved responses after a version, in their order, up to the first that is missing, up to `limit`
+ * and about 2 MiB.
  */
 export async function readSavedResponses(
   db: Db,
@@ -34,7 +34,7 @@ export async function readSavedResponses(
                       LIMIT $3::integer) AS following) AS counted
       WHERE answer IS NULL OR bytes - octet_length(answer) < $4::integer
       ORDER BY version`,
-    [sessionId, version, limit, MOST_BYTES],
+    [sessionId, version, limit, MAX_BYTES],
   );
   const missing = rows.findIndex(({ answer }) => answer === null);
   return (missing === -1 ? rows : rows.slice(0, missing)) as SavedResponseRow[];

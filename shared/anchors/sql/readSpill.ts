@@ -1,6 +1,6 @@
 import type { Db } from "../../pg/pool.ts";
 
-/** A state that was kept, sealed. Undefined when the session has none of that address. */
+/** Returns a spilled state, sealed; undefined when the session has none at that address. */
 export async function readSpill(
   db: Db,
   schema: string,

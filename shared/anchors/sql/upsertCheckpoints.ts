@@ -1,6 +1,6 @@
 import type { Db } from "../../pg/pool.ts";
 
-/** A version of a carried session, to be kept. */
+/** A checkpoint of a carried session. */
 export interface CheckpointRow {
   /** UUIDv7 in text form. */
   readonly sessionId: string;
@@ -9,7 +9,7 @@ export interface CheckpointRow {
   readonly content: Buffer;
 }
 
-/** Keeps versions, one of each session at most, in the place of older ones. Newer ones stay. */
+/** Stores checkpoints, at most one for each session. One replaces an older checkpoint, but not a newer one. */
 export async function upsertCheckpoints(
   db: Db,
   schema: string,
@@ -17,11 +17,11 @@ export async function upsertCheckpoints(
 ): Promise<void> {
   await db.query({
     name: `${schema}.upsertCheckpoints`,
-    text: `INSERT INTO ${schema}.checkpoint AS kept (session_id, version, content)
+    text: `INSERT INTO ${schema}.checkpoint AS stored (session_id, version, content)
            SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bytea[])
            ON CONFLICT (session_id) DO UPDATE
               SET version = EXCLUDED.version, content = EXCLUDED.content
-            WHERE kept.version <= EXCLUDED.version`,
+            WHERE stored.version <= EXCLUDED.version`,
     values: [
       rows.map(({ sessionId }) => sessionId),
       rows.map(({ version }) => version),

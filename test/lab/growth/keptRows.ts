@@ -69,7 +69,7 @@ export class KeptRows {
     const carried = this.#sessions.begin(OWNER);
     const first = this.#sessions.successor(carried, this.#sessions.encode(carried.state));
     const [spill] = await Promise.all([
-      this.#spills.keep(sessionId, state, undefined),
+      this.#spills.store(sessionId, state, undefined),
       this.#directory.register({ id: sessionId, subject, expiresAt }),
       this.#checkpoints.saveIfDue(first, true),
     ]);
