@@ -2,10 +2,10 @@ import { Metadata } from "@grpc/grpc-js";
 import { assertService } from "./credentials/assertion.ts";
 import type { Credentials } from "./credentials/credentials.ts";
 
-/** An assertion lives for a minute; one is used for half of it. */
+/** An assertion is valid for a minute, and reused for half of it. */
 const REUSE_MS = 30_000;
 
-/** What a service proves itself with to service-only methods: one assertion for each, made when it is needed. */
+/** Authenticates a service to service-only methods, with a cached assertion for each method. */
 export class Assertions {
   readonly #credentials: Credentials;
   readonly #service: string;
@@ -16,7 +16,7 @@ export class Assertions {
     this.#service = service;
   }
 
-  /** The metadata for a call. @param path `/package.Service/Method` */
+  /** Makes the metadata of a call. @param path `/package.Service/Method` */
   async to({ path }: { path: string }): Promise<Metadata> {
     let made = this.#made.get(path);
     if (made === undefined || performance.now() - made.at > REUSE_MS) {

@@ -9,17 +9,17 @@ import type { AccessToken } from "./tokens/claims.ts";
 import { PROOF_LIFE_S, Proofs } from "./tokens/dpop.ts";
 import type { Revocations } from "./tokens/revocations.ts";
 
-/** What the check of access tokens needs. */
+/** Options of the authentication of callers. */
 export interface TokenAuthenticationOptions {
   tokens: AccessTokens;
   revocations: Revocations;
-  /** The addresses that callers know this system by, such as `https://api.example.com`. */
+  /** The public addresses of this system, such as `https://api.example.com`. */
   origins: readonly string[];
   /** Milliseconds since the Unix epoch. */
   now?: () => number;
 }
 
-/** Checks the access token that a call brings: the only place where a caller becomes known. */
+/** Authenticates callers by their access tokens. No other code sets a call's caller. */
 export class TokenAuthentication {
   readonly #options: TokenAuthenticationOptions;
   readonly tokens: AccessTokens;
@@ -33,25 +33,25 @@ export class TokenAuthentication {
   }
 
   /**
-   * Takes methods whose proofs are for a single use from now on.
+   * Allows methods whose DPoP proofs are single-use.
    *
-   * @param spend notes that something was used: true the first time, on any replica
+   * @param spend records a use of an id; true the first time, on any replica
    */
   spendBy(spend: (id: string, lifeS: number) => Promise<boolean>): void {
     this.#spend = spend;
   }
 
-  /** Whether a method's proofs can be checked as its contract says. */
+  /** Returns whether it can check a method's proofs: single-use proofs need `spendBy`. */
   canCheck({ singleUseProof }: MethodContract): boolean {
     return !singleUseProof || this.#spend !== undefined;
   }
 
   /**
-   * Who calls, by his access token (RFC 9068 section 4): its signature and life, its audience, that
-   * it is not revoked, that its holder proves the key it is bound to, and that it allows the method.
+   * Returns the caller that an access token names (RFC 9068 section 4). Checks its signature, expiry, audience,
+   * revocation, proof of possession and scopes.
    *
-   * @returns undefined when the call brings no token
-   * @throws StatusError CREDENTIAL_INVALID, whatever is amiss; ACCESS_DENIED when a scope is missing;
+   * @returns undefined when the call has no token
+   * @throws StatusError CREDENTIAL_INVALID for any failed check; ACCESS_DENIED when a scope is missing;
    *   KEYS_UNAVAILABLE, REVOCATIONS_STALE
    */
   async caller(call: Call, method: MethodContract): Promise<Caller | undefined> {
@@ -60,7 +60,7 @@ export class TokenAuthentication {
     const verified = this.tokens.verify(presented.jwt);
     const token = verified instanceof Promise ? await verified : verified;
     if (method.audience === undefined || !token.audiences.includes(method.audience)) {
-      throw Errors.CREDENTIAL_INVALID({ cause: "it is for another audience" });
+      throw Errors.CREDENTIAL_INVALID({ cause: "the token is for another audience" });
     }
     this.assertNotRevoked(token);
     await this.#assertPossession(call, method, presented, token);
@@ -76,11 +76,11 @@ export class TokenAuthentication {
     const { revocations } = this.#options;
     revocations.assertFresh();
     if (revocations.has({ subject, epoch, family, token: id })) {
-      throw Errors.CREDENTIAL_INVALID({ cause: "it is revoked" });
+      throw Errors.CREDENTIAL_INVALID({ cause: "the token is revoked" });
     }
   }
 
-  /** The addresses of a method, as callers know them. */
+  /** Returns the public addresses of a method. */
   urlsOf(path: string): string[] {
     return this.#options.origins.map((origin) => `${origin}${path}`);
   }
@@ -93,18 +93,23 @@ export class TokenAuthentication {
   ): Promise<void> {
     const isBoundToKey = confirmation?.method === "jkt";
     if ((scheme === "dpop") !== isBoundToKey) {
-      throw Errors.CREDENTIAL_INVALID({ cause: `cnf and the scheme ${scheme} do not go together` });
+      throw Errors.CREDENTIAL_INVALID({
+        cause: `the token's cnf does not allow the scheme ${scheme}`,
+      });
     }
     if (confirmation === undefined) return;
     if (!isBoundToKey) {
       if (call.origin.certificate === confirmation.thumbprint) return;
-      throw Errors.CREDENTIAL_INVALID({ cause: "the certificate is not the token's" });
+      throw Errors.CREDENTIAL_INVALID({
+        cause: "the token is bound to another client certificate",
+      });
     }
     try {
       const proof = singleValue(call.headers, "dpop");
-      if (proof === undefined) throw new Error("there is no proof");
+      if (proof === undefined) throw new Error("the call has no DPoP proof");
       const { thumbprint, id } = await this.proofs.verify(proof, this.urlsOf(method.path), jwt);
-      if (thumbprint !== confirmation.thumbprint) throw new Error("the proof is of another key");
+      if (thumbprint !== confirmation.thumbprint)
+        throw new Error("the token is bound to another key than the proof's");
       if (!method.singleUseProof) return;
       const first = await this.#spend?.(JSON.stringify(["dpop", thumbprint, id]), 2 * PROOF_LIFE_S);
       if (!first) throw new Error("the proof was used before");
@@ -126,7 +131,7 @@ function presentedToken(metadata: Pick<Metadata, "get">): Presented | undefined 
   if (text === undefined) return undefined;
   const [, scheme, jwt] = /^(bearer|dpop) ([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(text) ?? [];
   if (scheme === undefined || jwt === undefined) {
-    throw Errors.CREDENTIAL_INVALID({ cause: "authorization is no Bearer or DPoP token" });
+    throw Errors.CREDENTIAL_INVALID({ cause: "authorization is not a Bearer or DPoP token" });
   }
   return { jwt, scheme: scheme.toLowerCase() as Presented["scheme"] };
 }

@@ -9,12 +9,12 @@ import {
   type VerificationKeys,
 } from "./tokens/verificationKeys.ts";
 
-/** Far less than a key is published before it signs. */
+/** Much shorter than the time for which a key is published before it signs. */
 const POLL_MS = 60_000;
 const MIN_INTERVAL_MS = 1000;
 const BACKOFF = { minBackoffMs: 20, maxBackoffMs: 2000 };
 
-/** Where the keys are asked for. */
+/** Options of a JWKS watcher. */
 export interface JwksWatcherOptions {
   /** gRPC target of the token service. */
   target: string;
@@ -23,7 +23,7 @@ export interface JwksWatcherOptions {
   log?: Logger;
 }
 
-/** Keeps the token service's public keys. Those once heard of stay good while nobody answers. */
+/** Polls the token service's public keys (JWKS). Known keys stay valid while the token service is unavailable. */
 export class JwksWatcher implements VerificationKeys {
   readonly #client: ServiceClient<typeof TokenServiceService>;
   readonly #log: Logger | undefined;
@@ -50,7 +50,7 @@ export class JwksWatcher implements VerificationKeys {
   }
 
   refresh(): Promise<void> {
-    // Strangers can name any key: their asking costs one request a second at most.
+    // Unauthenticated callers can name any key: at most one request a second is sent for them.
     if (!this.#isAsking && performance.now() - this.#askedAt >= MIN_INTERVAL_MS) {
       this.#askedAt = performance.now();
       this.#isAsking = true;
@@ -69,7 +69,7 @@ export class JwksWatcher implements VerificationKeys {
   async #fetch(): Promise<void> {
     const { data } = await this.#client.getJwks({});
     const keys = await importKeys(JSON.parse(data.toString("utf8")), SIGNING_ALGORITHMS);
-    // The same key stays the same object: what is remembered of its signatures stays good.
+    // The same key stays the same object: its cached verifications stay valid.
     this.#keys = new Map(
       [...keys].map(([kid, key]) => {
         const before = this.#keys.get(kid);
@@ -82,7 +82,7 @@ export class JwksWatcher implements VerificationKeys {
   #poll(): Promise<void> {
     const poll = async () => {
       await this.#fetch();
-      // Without keys the token service is about to make its first ones.
+      // Without keys it retries soon: the token service is making its first ones.
       return this.#keys.size > 0 ? POLL_MS * (0.9 + Math.random() * 0.2) : undefined;
     };
     const { signal } = this.#closing;

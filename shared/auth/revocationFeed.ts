@@ -14,24 +14,24 @@ const PING_MS = 1000;
 const PING_TIMEOUT_MS = 3000;
 const PING_RETRY_MS = 250;
 
-/** Whose replica this is, and where the key service is. */
+/** Options of a revocation feed. */
 export interface RevocationFeedOptions extends RevocationsOptions {
   /** gRPC target of the key service. */
   target: string;
-  /** TLS and the like. Default: plaintext, and nothing is repeated. */
+  /** TLS and the like. Default: plaintext, without retries. */
   client?: Pick<ClientOptions, "contract" | "credentials" | "channel"> | undefined;
-  /** The service that this process is. */
+  /** The service of this process. */
   service: string;
   credentials: Credentials;
   log?: Logger;
 }
 
-/** What to put on the feed. */
+/** The subject, sign-in, token or session to revoke. */
 export type RevocationTarget = NonNullable<Revocation["target"]>;
 
 /**
- * Follows the key service's feed of revocations: a stream brings each one within milliseconds, and a
- * question once a second shows that none is missing. What revokes goes the same way back.
+ * Follows the key service's feed of revocations: a stream delivers each one within milliseconds, and a poll once
+ * a second proves that none is missing. It also sends this replica's revocations to the key service.
  */
 export class RevocationFeed {
   readonly revocations: Revocations;
@@ -50,16 +50,16 @@ export class RevocationFeed {
     void this.#watch();
   }
 
-  /** Settles when all that is revoked is known here. */
+  /** Settles after the first poll: every revocation is known. */
   get ready(): Promise<void> {
     return this.#first.promise;
   }
 
   /**
-   * Revokes. Settles when the revocation is durable; every replica hears of it within milliseconds,
-   * and none that has not serves protected calls for longer than its bound.
+   * Revokes. Settles when the revocation is durable. Replicas receive it within milliseconds; a replica that does
+   * not receive it stops serving protected calls after its bound (`boundMs`).
    *
-   * @param ttlS how long it stays in force: as long as anything it hits may live, in seconds
+   * @param ttlS duration of the revocation, in seconds: the longest life of the tokens and waybills that it revokes
    */
   async revoke(targets: readonly RevocationTarget[], ttlS: number): Promise<void> {
     const ttl = { seconds: BigInt(Math.ceil(ttlS)), nanos: 0 };
@@ -67,9 +67,9 @@ export class RevocationFeed {
   }
 
   /**
-   * The same, with ids of the caller's: for what he may have to send again.
+   * Revokes with the caller's own ids, which make a retry idempotent.
    *
-   * @throws StatusError KEYS_UNAVAILABLE: whether it was revoked is not known;
+   * @throws StatusError KEYS_UNAVAILABLE: the outcome is unknown, retry with the same ids;
    *   TOO_MANY_SESSIONS_ENDED
    */
   async send(revocations: readonly Revocation[]): Promise<void> {

@@ -21,31 +21,30 @@ import type { Credentials } from "./credentials/credentials.ts";
 import { signProof } from "./tokens/dpop.ts";
 
 const ASSERTION_LIFE_S = 60;
-/** A token is renewed in the background when so much of its life is over, give or take a tenth. */
+/** A token is renewed in the background after this share of its lifetime, give or take a tenth. */
 const RENEW_AT = 0.7;
-/** One with less left than this is not used any more. */
-const LEAST_LEFT_MS = 5000;
-/** The call that waits for a token has its own deadline on top of this. */
+/** A token that expires sooner than this is not used. */
+const MIN_LEFT_MS = 5000;
+/** Deadline of a token request; the call that waits for it has its own deadline. */
 const TIMEOUT_MS = 2000;
 const MAX_EXCHANGED = 10_000;
 
-/** Whose tokens these are. */
+/** Options of a service's tokens. */
 export interface ServiceTokensOptions {
   contract: Contract;
   /** gRPC target of the token service, and its issuer address. */
   target: string;
   issuer: string;
   /**
-   * The address that callers know the system's methods by, such as `https://api.example.com`: DPoP proofs
-   * name it. Default: the issuer.
+   * The system's public address, such as `https://api.example.com`, which DPoP proofs name. Default: the issuer.
    */
   origin?: string | undefined;
   /** TLS and the like. Default: plaintext. */
   client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
-  /** The service that this process is. */
+  /** The service of this process. */
   service: string;
   credentials: Credentials;
-  /** Milliseconds of a clock that only goes forwards. */
+  /** A monotonic clock, in ms. */
   monotonic?: () => number;
 }
 
@@ -55,12 +54,12 @@ interface Held {
 }
 
 /**
- * The tokens that a service calls others with: its own, or, in the course of somebody's call, one in
- * which it acts on his behalf (RFC 8693). His own token goes to nobody else. Tokens are fetched when
- * they are first needed, once for all who wait, and renewed before they expire.
+ * Fetches and caches the tokens that a service calls others with: its own, or, while it serves a caller, a token
+ * in which it acts on the caller's behalf (token exchange, RFC 8693). It never forwards the caller's own token.
+ * Concurrent calls share one request, and tokens are renewed before they expire.
  *
  * A caller's token that is bound to a key is exchanged for one that is bound to the service's own key
- * (RFC 9449). All replicas have that, so any of them goes on with a session that one has begun.
+ * (RFC 9449). All replicas have this key, so another replica can continue the session.
  */
 export class ServiceTokens {
   readonly #options: ServiceTokensOptions;
@@ -81,11 +80,11 @@ export class ServiceTokens {
   }
 
   /**
-   * The value of `authorization` for a call, as `createClient` asks for it; with a DPoP proof where the
-   * caller's token is bound to a key.
+   * Makes the `authorization` of a call, for `createClient`; with a DPoP proof where the caller's token is bound
+   * to a key.
    *
-   * @param caller who made the call in whose course this one is made
-   * @returns undefined where the method looks at no token
+   * @param caller the caller of the call that is being served
+   * @returns undefined for a method that reads no token
    */
   readonly authorize = async (
     path: string,
@@ -103,7 +102,7 @@ export class ServiceTokens {
     return { authorization: `DPoP ${bound}`, dpop: await this.#proof(path, bound) };
   };
 
-  /** A token of the service itself. */
+  /** Returns the service's own token. */
   own(audience: string): Promise<string> {
     const held = this.#own.get(audience) ?? { current: undefined, fetching: undefined };
     this.#own.set(audience, held);
@@ -116,7 +115,7 @@ export class ServiceTokens {
   }
 
   /**
-   * A token in which the service acts for the subject of another, who called it with that.
+   * Exchanges a caller's token for one in which the service acts on the caller's behalf.
    *
    * @throws StatusError BINDING_REQUIRED: the caller's token is bound to a key; use `authorize`
    */
@@ -149,8 +148,7 @@ export class ServiceTokens {
   async #proof(path: string, token?: string): Promise<string> {
     const { origin, issuer, service, credentials } = this.#options;
     const peer = await credentials.peer(service);
-    if (peer === undefined)
-      throw new Error(`the public key of ${service} is not in its credentials`);
+    if (peer === undefined) throw new Error(`services.jwks.json has no key of ${service}`);
     const [key, jwk] = await Promise.all([credentials.own(service), exportJWK(peer.key)]);
     return signProof(key, jwk, `${origin ?? issuer}${path}`, token);
   }
@@ -166,7 +164,7 @@ export class ServiceTokens {
     held.fetching ??= this.#fetch(held, grant).finally(() => {
       held.fetching = undefined;
     });
-    // While the one that is there is good still, nobody waits for the next.
+    // A call does not wait for a new token while the current one is valid.
     if (current !== undefined && now < current.until) {
       held.fetching.catch(() => {});
       return current.jwt;
@@ -181,12 +179,12 @@ export class ServiceTokens {
     held.current = {
       jwt,
       renewAt: askedAt + lifeMs * RENEW_AT * (0.9 + Math.random() * 0.2),
-      until: askedAt + lifeMs - LEAST_LEFT_MS,
+      until: askedAt + lifeMs - MIN_LEFT_MS,
     };
     return jwt;
   }
 
-  /** An assertion for one use (RFC 7523 section 3). */
+  /** Makes an assertion for one request (RFC 7523 section 3). */
   async #authentication(): Promise<ClientAuthentication> {
     const { service, credentials, issuer } = this.#options;
     const client = `services/${service}`;

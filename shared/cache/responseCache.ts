@@ -72,7 +72,7 @@ export class ResponseCache {
   readonly #counts = { hits: 0, stale: 0, misses: 0 };
   #order = 0;
 
-  /** @throws Error when `maxBytes` is no whole number above 0 */
+  /** @throws Error when `maxBytes` is not a whole number above 0 */
   constructor({ maxBytes, clocks = systemClocks }: ResponseCacheOptions) {
     if (!Number.isSafeInteger(maxBytes) || maxBytes < 1) {
       throw new Error(`maxBytes is ${maxBytes}: expected a whole number above 0`);

@@ -4,9 +4,9 @@ import { databaseError, sqlStateOf } from "./errors.ts";
 import type { Pool } from "./pool.ts";
 
 /**
- * Takes a connection out of the pool for as long as `work` runs. One that has broken is not put back.
+ * Checks out a connection for `work`. A broken connection does not return to the pool.
  *
- * @param work may say by `drop` that the connection is of no use, where its own error does not
+ * @param work calls `drop` when the connection is broken but the error of `work` does not show it
  */
 export async function withConnection<Result>(
   pool: Pool,
@@ -14,7 +14,7 @@ export async function withConnection<Result>(
 ): Promise<Result> {
   const client = await pool.connect();
   let broken: Error | undefined;
-  // Without a listener, a connection that breaks while it is out of the pool ends the process.
+  // Without a listener, a connection that breaks while it is checked out ends the process.
   const drop = (error: Error) => {
     broken = error;
   };
@@ -30,10 +30,10 @@ export async function withConnection<Result>(
   }
 }
 
-/** Whether an error leaves the connection that it came by of no use. */
+/** Returns whether an error shows that its connection is broken. */
 function breaks(error: unknown): boolean {
   if (error instanceof StatusError) return breaks(error.details.cause);
-  // A statement that was refused says nothing of its connection; FATAL and PANIC end it.
+  // A refused statement leaves the connection usable; FATAL and PANIC end it.
   if (sqlStateOf(error) !== undefined) return (error as pg.DatabaseError).severity !== "ERROR";
   return databaseError(error) !== undefined;
 }

@@ -3,10 +3,8 @@ import { withConnection } from "./connection.ts";
 import type { Db, Pool } from "./pool.ts";
 
 /**
- * The pool for the length of one call: a statement that still waits for a connection when the caller
- * has gone is not begun. So calls that were given up cost those that were not next to nothing.
- *
- * @param call its signal is aborted when the caller has gone; rejects with the signal's reason then
+ * Binds a pool to one call: a statement that still waits for a connection when the call is cancelled is not run, so
+ * cancelled calls do not slow down others. It rejects with the signal's reason.
  */
 export function during(pool: Pool, { signal }: { signal: AbortSignal }): Db {
   return {

@@ -5,44 +5,44 @@ type Kind = "unavailable" | "conflict" | "data";
 /** By SQLSTATE, or by its class where the entry has two characters. PostgreSQL 18, appendix A. */
 const SQLSTATES: Record<string, Kind> = {
   "08": "unavailable", // connection_exception
-  // Values that only a request can bring: what the services write themselves has been checked.
+  // Only values from a request cause these: the services check their own.
   "22001": "data", // string_data_right_truncation
   "22003": "data", // numeric_value_out_of_range
   "22007": "data", // invalid_datetime_format
   "22008": "data", // datetime_field_overflow
-  "22021": "data", // character_not_in_repertoire: NUL, or no UTF-8
-  "22025": "data", // invalid_escape_sequence: of a pattern
+  "22021": "data", // character_not_in_repertoire: NUL, or invalid UTF-8
+  "22025": "data", // invalid_escape_sequence, in a pattern
   "22032": "data", // invalid_json_text
   "22P02": "data", // invalid_text_representation
   "22P03": "data", // invalid_binary_representation
   "22P05": "data", // untranslatable_character: NUL in JSON
-  "25006": "unavailable", // read_only_sql_transaction: a standby, or a failover under way
+  "25006": "unavailable", // read_only_sql_transaction: a standby, or during a failover
   "40001": "conflict", // serialization_failure
   "40P01": "conflict", // deadlock_detected
   "25P03": "unavailable", // idle_in_transaction_session_timeout
   "25P04": "unavailable", // transaction_timeout
   "53": "unavailable", // insufficient_resources: connections, memory, disk
-  "54000": "data", // program_limit_exceeded: text that is too long for its index
+  "54000": "data", // program_limit_exceeded: text too long for its index
   "55P03": "conflict", // lock_not_available
   "57014": "unavailable", // query_canceled, by statement_timeout
   "57P01": "unavailable", // admin_shutdown
   "57P02": "unavailable", // crash_shutdown
   "57P03": "unavailable", // cannot_connect_now
-  "57P04": "unavailable", // database_dropped: one that is restored comes back
+  "57P04": "unavailable", // database_dropped: it may be restored
   "57P05": "unavailable", // idle_session_timeout
 };
 
-/** System calls on the network. ENOENT of a file has another one; an error of TLS has none. */
+/** System calls on the network. A file's ENOENT has another one; a TLS error has none. */
 const NETWORK_CALLS = new Set([undefined, "connect", "read", "write", "shutdown", "getaddrinfo"]);
 
-/** By the code of the network's error. */
+/** Codes of network errors. */
 const NETWORK = new Set([
   "ECONNREFUSED",
   "ECONNRESET",
   "ECONNABORTED",
   "EPIPE",
   "ETIMEDOUT",
-  "ENOENT", // a Unix socket that is not there
+  "ENOENT", // a Unix socket that does not exist
   "EADDRNOTAVAIL",
   "EHOSTDOWN",
   "EHOSTUNREACH",
@@ -53,10 +53,10 @@ const NETWORK = new Set([
   "EAI_FAIL",
 ]);
 
-/** Node's codes for a connection that had closed before it was written to. */
+/** Node's codes for a write to a closed connection. */
 const CLOSED = new Set(["ERR_STREAM_DESTROYED", "ERR_STREAM_WRITE_AFTER_END", "ERR_SOCKET_CLOSED"]);
 
-/** pg has no codes for what it finds out itself. */
+/** Messages of pg's own errors, which have no codes. */
 const CLIENT_MESSAGES = [
   "timeout exceeded when trying to connect",
   "Connection terminated",
@@ -66,7 +66,7 @@ const CLIENT_MESSAGES = [
   "Cannot use a pool after calling end",
 ];
 
-/** The status for an error of the database; undefined when it is not one, or is a fault of the service. */
+/** Maps a database error to a status by its SQLSTATE. Undefined: another error, or a bug of the service. */
 export function databaseError(error: unknown): StatusError | undefined {
   switch (kindOf(error)) {
     case "unavailable":
@@ -74,7 +74,7 @@ export function databaseError(error: unknown): StatusError | undefined {
     case "conflict":
       return Errors.CONFLICT({ cause: error, retryAfterMs: 50 });
     case "data":
-      // Postgres's own message repeats the value.
+      // Postgres's message quotes the value.
       return Errors.INVALID_FIELD({
         cause: `Postgres refused a value: SQLSTATE ${sqlStateOf(error)}`,
       });
@@ -83,14 +83,14 @@ export function databaseError(error: unknown): StatusError | undefined {
   }
 }
 
-/** Whether an error says that the database is away, and not only for one statement. */
+/** Returns whether an error shows that the database is unavailable, not only for one statement. */
 export function isUnavailable(error: unknown): boolean {
   return kindOf(error) === "unavailable" && sqlStateOf(error) !== "57014";
 }
 
 /**
- * The SQLSTATE of an error that Postgres itself has sent. Read by its members, not its class: a program may
- * have a pg of its own beside this package's.
+ * Returns the SQLSTATE of an error that Postgres sent. It is recognized by its members, not its class: a program may
+ * have another copy of pg than this package.
  */
 export function sqlStateOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
@@ -99,19 +99,19 @@ export function sqlStateOf(error: unknown): string | undefined {
   return isSent && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
-/** Most errors that are looked at: one may wrap others, and itself. */
+/** Most wrapped errors that are inspected: an error may wrap itself. */
 const MAX_WRAPPED = 8;
 
-/** @param left how many errors more are looked at */
+/** @param left number of errors that may still be inspected */
 function kindOf(error: unknown, left = MAX_WRAPPED): Kind | undefined {
   const sqlState = sqlStateOf(error);
   if (sqlState !== undefined) return SQLSTATES[sqlState] ?? SQLSTATES[sqlState.slice(0, 2)];
   if (!(error instanceof Error) || left === 0) return undefined;
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (isNetwork(code, syscall) || isClientMessage(error)) return "unavailable";
-  // `fetch` throws this when it cannot reach a server, which is no database.
+  // `fetch` throws this when it cannot reach a server, which is not the database.
   if (error instanceof TypeError) return undefined;
-  // One error for each address that was tried; or that of a query builder, around pg's.
+  // One error for each address that was tried, or the error of a query builder around pg's.
   const wrapped = error instanceof AggregateError ? error.errors : [error.cause];
   for (const each of wrapped.slice(0, left)) {
     const kind = kindOf(each, left - 1);
@@ -122,7 +122,7 @@ function kindOf(error: unknown, left = MAX_WRAPPED): Kind | undefined {
 
 function isNetwork(code: string | undefined, syscall: string | undefined): boolean {
   if (code === undefined) return false;
-  // Whatever the reason: EACCES, EMFILE.
+  // For any reason, such as EACCES or EMFILE.
   if (syscall === "connect" || CLOSED.has(code)) return true;
   return NETWORK.has(code) && NETWORK_CALLS.has(syscall);
 }

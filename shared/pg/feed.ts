@@ -1,15 +1,15 @@
-/** How often watchers are woken though nothing was heard of, in ms. */
+/** Interval of wake-ups without a notification, in ms. */
 const POLL_MS = 1000;
 
-/** What a feed has after a number. */
+/** The rows of a feed after a number. */
 export interface Piece {
-  /** All up to this one is in it, or was known before. */
+  /** It contains every row up to this number that the reader did not have. */
   readonly number: bigint;
 }
 
 /**
- * A feed of numbered rows, as one replica of its service hands it out. It holds nothing: each answer comes from
- * Postgres. Watchers are woken when there is more, and once a second in case nobody said so.
+ * Streams a feed of numbered rows from Postgres to many watchers. It caches nothing. Watchers wake on a notification,
+ * and once a second in case a notification was lost.
  */
 export class Feed<P extends Piece> {
   readonly #read: (after: bigint) => Promise<P>;
@@ -20,28 +20,28 @@ export class Feed<P extends Piece> {
   #reading: Promise<unknown> = Promise.resolve();
 
   /**
-   * @param read reads what comes after a number
-   * @param pollMs how often watchers are woken though nothing was heard of
+   * @param read reads the rows after a number
+   * @param pollMs interval of wake-ups without a notification
    */
   constructor(read: (after: bigint) => Promise<P>, pollMs: number = POLL_MS) {
     this.#read = read;
     this.#polling = setInterval(() => this.wake(), pollMs);
   }
 
-  /** Calls `wake` whenever there may be more; ends with the function returned. */
+  /** Calls `wake` when there may be new rows. @returns stops it */
   watch(wake: () => void): () => void {
     this.#watchers.add(wake);
     return () => this.#watchers.delete(wake);
   }
 
-  /** Says that there is more. */
+  /** Wakes the watchers: there are new rows. */
   wake(): void {
     for (const wake of this.#watchers) wake();
   }
 
   /**
-   * What comes after a number, from a read of Postgres that begins after this call. Those who ask
-   * for the same while another read is under way share the next one.
+   * Reads the rows after a number, by a query that begins after this call. Concurrent calls for the same number
+   * share one query.
    */
   read(after: bigint): Promise<P> {
     const waiting = this.#next.get(after);
@@ -56,10 +56,10 @@ export class Feed<P extends Piece> {
   }
 
   /**
-   * What comes after a number, and whatever comes after that, until the signal is aborted. Rejects as `read`
+   * Yields the rows after a number, and new ones as they come, until the signal is aborted. Rejects as `read`
    * does.
    *
-   * @param greets whether there is a first piece at once, also when nothing is new
+   * @param greets whether it yields a first piece at once, even without new rows
    */
   async *follow(after: bigint, signal: AbortSignal, greets = false): AsyncGenerator<P> {
     let isAwake = true;
@@ -84,7 +84,7 @@ export class Feed<P extends Piece> {
         if (piece.number === known && !isFirst) continue;
         isFirst = false;
         known = piece.number;
-        // There may be more than one answer holds.
+        // There may be more rows than one read returns.
         isAwake = true;
         yield piece;
       }

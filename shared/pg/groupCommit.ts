@@ -1,8 +1,8 @@
 import { isUnavailable } from "./errors.ts";
 
 /**
- * Does many callers' work in groups: what comes in while one group is under way makes up the next. So
- * the busier it is, the fewer statements and commits each of them costs; alone, nobody waits.
+ * Group commit: runs the work of many callers in groups. Items that arrive while a group runs form the next one,
+ * so under load each item costs fewer statements and commits. An item that arrives alone does not wait.
  */
 export class GroupCommit<Item, Result> {
   readonly #run: (items: Item[]) => Promise<Result[]>;
@@ -12,11 +12,11 @@ export class GroupCommit<Item, Result> {
   #isRunning = false;
 
   /**
-   * @param run does the work of a group, and gives the results in the order of its items. When it
-   *   fails for a group of several, each item is tried alone: one must not spoil the others'
+   * @param run runs a group, and returns its results in the order of its items. When a group of several fails, each
+   *   item is retried alone: one bad item must not fail the others
    * @param most items of a group
-   * @param isForAll whether an error says that nobody answers: then those that wait fail with it, too.
-   *   Default: the database is away
+   * @param isForAll returns whether an error means that the dependency is unavailable: then waiting items fail with
+   *   it, too. Default: the database is unavailable
    */
   constructor(
     run: (items: Item[]) => Promise<Result[]>,
@@ -37,7 +37,7 @@ export class GroupCommit<Item, Result> {
 
   async #work(): Promise<void> {
     this.#isRunning = true;
-    // Those that come in the same turn of the event loop go together.
+    // Items of the same turn of the event loop form one group.
     await new Promise<void>((resolve) => setImmediate(resolve));
     while (this.#waiting.length > 0) {
       const group = this.#waiting.splice(0, this.#most);
@@ -46,7 +46,7 @@ export class GroupCommit<Item, Result> {
         for (const [index, { done }] of group.entries()) done.resolve(results[index]!);
       } catch (error) {
         if (this.#isForAll(error)) {
-          // To ask for one group after another would have each wait for all before it.
+          // Trying one group after another would make each wait for the timeouts of all before it.
           for (const { done } of [...group, ...this.#waiting.splice(0)]) done.reject(error);
         } else if (group.length === 1) group[0]!.done.reject(error);
         else await this.#singly(group);

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "pg";
 
-/** Any number: it names the lock that programs which migrate one database take turns by. */
+/** Arbitrary id of the advisory lock that serializes migrations of one database. */
 const LOCK = 5_071_000_001n;
 
 interface Migration {
@@ -13,10 +13,10 @@ interface Migration {
   readonly breaking: boolean;
 }
 
-/** What a migration is refused with. */
+/** The error of a migration that was refused or failed. */
 export class MigrationError extends Error {}
 
-/** Runs `work` while no other program migrates the same database. Needs a direct connection. */
+/** Runs `work` under the migration lock of the database. Needs a direct connection, not a pooler. */
 export async function withMigrationLock<T>(client: Client, work: () => Promise<T>): Promise<T> {
   await client.query("SELECT pg_advisory_lock($1::bigint)", [LOCK]);
   try {
@@ -27,14 +27,14 @@ export async function withMigrationLock<T>(client: Client, work: () => Promise<T
 }
 
 /**
- * Brings a schema up to date: runs the files of `folder`, `0001_name.sql` and on, that it has not
- * had, each in a transaction of its own. Forward only. Call it under `withMigrationLock`.
+ * Migrates a schema: runs the files of `folder` (`0001_name.sql` …) that were not run yet, each in a transaction of
+ * its own. Forward only. Call it under `withMigrationLock`.
  *
- * @param part of the schema, where its files come from several folders: stands before their names.
- *   Its files name their tables without a schema
- * @returns the names of those run now
- * @throws MigrationError when a file that was run has changed since, or when the database has had a
- *   migration that this program does not know and that starts with the line `-- breaking`
+ * @param part prefix of the migrations' names, for a schema with files in several folders. The files name their
+ *   tables without a schema
+ * @returns the names of the migrations that it ran
+ * @throws MigrationError when a file was changed after it was run, or when the database has a migration that this
+ *   program does not know and that starts with the line `-- breaking`
  */
 export async function migrateSchema(
   client: Client,

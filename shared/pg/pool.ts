@@ -1,10 +1,10 @@
 import pg from "pg";
 import { MAX_TIMER_MS, wholeNumber } from "../runtime/wholeNumber.ts";
 
-/** A pool of connections, as `pg` makes it. */
+/** A connection pool of `pg`. */
 export type Pool = pg.Pool;
 
-/** What a statement can be run on: a pool, one for the length of a call, or a transaction. */
+/** Runs statements: a pool, a pool bound to a call (`during`), or a transaction. */
 export interface Db {
   query<Row extends pg.QueryResultRow>(
     statement: string | pg.QueryConfig,
@@ -12,7 +12,7 @@ export interface Db {
   ): Promise<pg.QueryResult<Row>>;
 }
 
-/** How a pool is set up. */
+/** Options of a pool. */
 export interface PoolOptions {
   /** Most connections held at a time. */
   max: number;
@@ -23,16 +23,15 @@ export interface PoolOptions {
   /** Longest run of a statement, in ms. Default: 10,000. */
   statementTimeoutMs?: number;
   /**
-   * Whether statements are prepared once a connection. Off, nothing is asked of the connection that
-   * outlives a transaction, as poolers in transaction mode want it: limits in time are then those of
-   * the login role. Default: on.
+   * Whether each connection prepares statements. Set it to false behind a pooler in transaction mode: the pool then
+   * uses nothing that outlives a transaction, and timeouts are those of the login role. Default: true.
    */
   prepare?: boolean;
 }
 
-/** Leaves the names of statements out. */
+/** Removes the names of statements, so that they are not prepared. */
 class Unprepared extends pg.Client {
-  // The method has a dozen signatures, of which pg itself tells none from the other.
+  // The method has a dozen signatures, which pg itself does not tell apart.
   // biome-ignore lint/suspicious/noExplicitAny: they all go through.
   override query(statement: any, ...rest: any[]): any {
     const isNamed = typeof statement === "object" && statement !== null && "name" in statement;
@@ -42,16 +41,16 @@ class Unprepared extends pg.Client {
   }
 }
 
-/** The client's own limit of a statement is so much longer than the server's, in ms. */
+/** Margin of the client's statement timeout over the server's, in ms. */
 const CLIENT_MARGIN_MS = 1000;
 
 /**
- * Makes a pool. Nothing is connected before the first statement. `int8` is read as bigint.
+ * Makes a pool, which connects at the first statement. It reads `int8` as bigint.
  *
- * @throws Error naming the argument that breaks a rule; never the address, which has a password
+ * @throws Error naming the argument that breaks a rule; never the address, which contains a password
  */
 export function createPool(url: string, options: PoolOptions): Pool {
-  // Without one, pg would connect to whatever its environment and its defaults say.
+  // Without a URL, pg would connect to the address of its environment or defaults.
   if (typeof url !== "string" || !/^(postgres|postgresql|socket):/.test(url)) {
     throw new Error("createPool: url must be an address like postgres://user@host:port/database");
   }
@@ -73,7 +72,7 @@ export function createPool(url: string, options: PoolOptions): Pool {
   const { prepare = true } = options;
   const limits = {
     statement_timeout: timeoutMs,
-    // Who stops in the midst of a transaction keeps others waiting for its locks.
+    // A client that stalls in a transaction would hold its locks.
     idle_in_transaction_session_timeout: timeoutMs,
   };
   const pool = new pg.Pool({
@@ -83,12 +82,12 @@ export function createPool(url: string, options: PoolOptions): Pool {
     application_name: options.name,
     connectionTimeoutMillis: connectMs,
     idleTimeoutMillis: 30_000,
-    // Kept by the client too: a database that hangs does not answer that the time is over.
+    // The client has a timeout, too: a database that hangs does not enforce its own.
     query_timeout: timeoutMs + CLIENT_MARGIN_MS,
     keepAlive: true,
     types,
   });
-  // An idle connection that breaks is replaced by the next statement; unheard, it ends the process.
+  // The next statement replaces an idle connection that breaks. Without a listener it would end the process.
   pool.on("error", () => {});
   return pool;
 }

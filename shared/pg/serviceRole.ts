@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 
-/** Makes a service's schema and its login role. Run again, it sets the password anew. */
+/** Creates a service's schema and login role, or sets the password of an existing role. */
 export async function makeServiceRole(
   client: Client,
   schema: string,
@@ -11,21 +11,21 @@ export async function makeServiceRole(
   const { rowCount } = await client.query("SELECT FROM pg_roles WHERE rolname = $1::text", [
     `waybill_${schema}`,
   ]);
-  // Statements that make roles take no parameters.
+  // CREATE ROLE takes no parameters.
   const secret = client.escapeLiteral(password);
   await client.query(
     `${rowCount === 0 ? "CREATE" : "ALTER"} ROLE ${role} LOGIN PASSWORD ${secret};
      CREATE SCHEMA IF NOT EXISTS ${name};
      GRANT USAGE ON SCHEMA ${name} TO ${role};
-     -- For connections by way of a pooler, which asks for nothing itself.
+     -- For connections through a pooler, which sets no timeouts.
      ALTER ROLE ${role} SET statement_timeout = '10s';
      ALTER ROLE ${role} SET idle_in_transaction_session_timeout = '10s'`,
   );
 }
 
 /**
- * Lets a service's role work with the rows of its own tables, and with nothing else: which migrations
- * were run is the owner's to write. Call it after the migrations.
+ * Grants a service's role access to the rows of its own tables only; only the owner records migrations. Call it after
+ * the migrations.
  */
 export async function grantTables(client: Client, schema: string): Promise<void> {
   const name = client.escapeIdentifier(schema);

@@ -4,10 +4,10 @@ import { withConnection } from "./connection.ts";
 import type { Db, Pool } from "./pool.ts";
 
 /**
- * Runs `work` in a transaction: committed when it resolves, rolled back when it rejects.
+ * Runs `work` in a transaction: commits when it resolves, rolls back when it rejects.
  *
- * An error of COMMIT itself leaves open whether it happened, so it is answered as
- * DATABASE_UNAVAILABLE, which the caller may retry, and never as ABORTED.
+ * After an error of COMMIT the outcome is unknown. It rejects with DATABASE_UNAVAILABLE, which the caller may retry,
+ * never with ABORTED.
  */
 export function transaction<Result>(
   pool: Pool,
@@ -19,7 +19,7 @@ export function transaction<Result>(
     try {
       result = await work(client);
     } catch (error) {
-      // What went wrong first is what the caller hears.
+      // The caller gets the first error.
       await client.query("ROLLBACK").catch(drop);
       throw error;
     }
@@ -30,15 +30,15 @@ export function transaction<Result>(
   });
 }
 
-/** A transaction whose end lies elsewhere than its beginning. */
+/** A transaction that is begun in one place and ended in another. */
 export interface OpenTransaction {
   readonly db: Db;
-  /** Call one of them, once. Rejects with DATABASE_UNAVAILABLE when nobody knows whether it happened. */
+  /** Call either `commit` or `rollback`, once. Rejects with DATABASE_UNAVAILABLE when the outcome is unknown. */
   commit(): Promise<void>;
   rollback(): Promise<void>;
 }
 
-/** Begins a transaction. Its connection is out of the pool until it is ended. */
+/** Begins a transaction. Its connection is checked out of the pool until it ends. */
 export async function openTransaction(pool: Pool): Promise<OpenTransaction> {
   const opened = Promise.withResolvers<Db>();
   const ended = Promise.withResolvers<"commit">();

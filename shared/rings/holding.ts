@@ -2,17 +2,17 @@ import type { Moment } from "../runtime/clocks.ts";
 import type { Ring, Sealing } from "./ring.ts";
 
 /**
- * What a replica has of a ring: its newest version, and until when it may seal under it. Pure functions
- * from one to the next, as for the key service's side of the same agreement.
+ * A replica's copy of a ring, and its lease, during which it may seal. Pure functions make the next holding, as
+ * on the key service's side of the lease protocol.
  */
 export interface Holding {
   readonly ring: Ring | undefined;
   /**
-   * Until when the lease lasts, by both clocks, in ms: the monotonic one, which nobody sets, and the
-   * wall clock, which goes on while the machine sleeps. The earlier counts.
+   * End of the lease, by both clocks, in ms: the monotonic clock cannot be set, and the wall clock advances while
+   * the machine sleeps. The earlier one counts.
    */
   readonly until: Moment;
-  /** The newest revision of the state that every replica reads. */
+  /** The newest state revision that every replica reads. */
   readonly revision: number;
 }
 
@@ -22,30 +22,30 @@ export const NOTHING: Holding = {
   revision: 0,
 };
 
-/** A ring was heard of. Older ones take nothing back. */
-export function hear(holding: Holding, ring: Ring): Holding {
+/** Replaces the ring by a received one, unless that is older. */
+export function receive(holding: Holding, ring: Ring): Holding {
   const isNewer = holding.ring === undefined || ring.version > holding.ring.version;
   return isNewer ? { ...holding, ring } : holding;
 }
 
 /**
- * A lease was granted, with the ring as it was then.
+ * Applies a granted lease, with the ring that came with it.
  *
- * @param asked when it was asked for: the answer may have been long on its way
+ * @param asked when the lease was requested: it starts then, however late the response arrives
  */
 export function take(
   holding: Holding,
   { ring, durationMs, revision }: { ring: Ring; durationMs: number; revision: number },
   asked: Moment,
 ): Holding {
-  const heard = hear(holding, ring);
+  const received = receive(holding, ring);
   const until = { monotonic: asked.monotonic + durationMs, wall: asked.wall + durationMs };
-  // Both clocks' bounds are of one grant: the wall clock may have been set back since an earlier one.
-  const isLater = until.monotonic >= heard.until.monotonic;
-  return isLater ? { ...heard, until, revision } : heard;
+  // Both ends are of the same grant: the wall clock may have been set back since an earlier one.
+  const isLater = until.monotonic >= received.until.monotonic;
+  return isLater ? { ...received, until, revision } : received;
 }
 
-/** The lease is given back. */
+/** Ends the lease. */
 export function drop({ ring }: Holding): Holding {
   return { ...NOTHING, ring };
 }
@@ -54,7 +54,7 @@ export function isLeased({ until }: Holding, now: Moment): boolean {
   return now.monotonic < until.monotonic && now.wall < until.wall;
 }
 
-/** What is sealed with while the lease lasts. Undefined: no key is active. */
+/** Returns the key to seal with during the lease. Undefined: no key is active. */
 export function sealingOf({ ring, revision }: Holding): Sealing | undefined {
   const key = ring?.keys.find(({ state }) => state === "active");
   return key && { key, revision };

@@ -5,14 +5,14 @@ import { decodeBase64url } from "../runtime/base64url.ts";
 /** The grammar of an audience, in contracts, rings and tokens. */
 export const AUDIENCE = /^[a-z][a-z0-9-]{0,62}$/;
 
-/** Bytes of a ring key, and of a key that wraps ring keys. */
+/** Size of a ring key, and of a key that wraps ring keys, in bytes. */
 export const KEY_BYTES = 32;
 
 const STATES = ["pending", "active", "retired", "destroyed"] as const;
 
 const ID = /^[A-Za-z0-9_-]{11}$/;
 
-/** The keys of one audience, as a replica holds them. */
+/** The keys of one audience. */
 export interface Ring {
   readonly audience: string;
   /** Grows by one with each change. */
@@ -20,7 +20,7 @@ export interface Ring {
   readonly keys: readonly RingKey[];
 }
 
-/** One key of a ring. The active one seals; it and all others open, but for destroyed ones. */
+/** One key of a ring. The active key seals; every key that is not destroyed opens. */
 export interface RingKey {
   /** 11 characters of base64url. */
   readonly id: string;
@@ -29,40 +29,40 @@ export interface RingKey {
   readonly key: Uint8Array;
 }
 
-/** What may be sealed with, at a moment. */
+/** The key to seal with. */
 export interface Sealing {
   readonly key: RingKey;
-  /** The newest revision of the audience's state that every replica reads. */
+  /** The newest state revision of the audience that every replica reads. */
   readonly revision: number;
 }
 
-/** Where an audience's ring comes from. */
+/** The source of an audience's ring. */
 export interface RingSource {
   /**
-   * The newest ring that was received. Undefined before the first, and while it may be out of date. A ring
-   * that changes is another object, or has another version: only then it is read again.
+   * Returns the newest ring received. Undefined before the first, and while the ring may be stale. A changed ring
+   * must be another object, or have another version.
    */
   current(): Ring | undefined;
   /**
-   * What may be sealed with now. Undefined: this program holds no lease on the ring, or none any more,
-   * or no key is active. Ask again for each seal.
+   * Returns the key to seal with now. Undefined: this program holds no lease on the ring, or no key is active.
+   * Call it for each seal.
    */
   sealing(): Sealing | undefined;
   /**
-   * Asks for the ring anew, because a token names a key that `current()` lacks. Calls made while a
-   * request is under way share it, and there is at most one a second.
+   * Fetches the ring again, because a token names a key that `current()` lacks. Concurrent calls share one
+   * request, and there is at most one a second.
    *
-   * @throws StatusError KEYS_UNAVAILABLE when nobody answers
+   * @throws StatusError KEYS_UNAVAILABLE when the source is unavailable
    */
   refresh(): Promise<Ring>;
 }
 
 /**
- * A ring that never changes: for tests, and for programs that keep their keys themselves. Without an
+ * Makes a source of a ring that never changes: for tests, and for programs that store their own keys. Without an
  * active key it opens tokens and seals none.
  *
  * @param ring is copied: later changes of it or of its keys' bytes have no effect
- * @throws Error naming the key, by its id or its place in the list, and the rule that it breaks
+ * @throws Error naming the key, by its id or its index, and the rule that it breaks
  */
 export function fixedRing(ring: Ring): RingSource {
   const checked = checkRing(ring);
@@ -72,12 +72,12 @@ export function fixedRing(ring: Ring): RingSource {
 }
 
 /**
- * Checks a ring that came from outside this module: a waybill sealed under an empty or guessable key
- * could be made by anyone. Errors never contain a key's bytes.
+ * Checks a ring from outside this module: an attacker could forge waybills under an empty or guessable key. Errors
+ * never contain a key's bytes.
  *
- * @param audience whose ring it must be; default: any audience
+ * @param audience the audience that the ring must have. Default: any
  * @returns a frozen copy, whose keys share no memory with the original
- * @throws Error naming the key, by its id or its place in the list, and the rule that it breaks
+ * @throws Error naming the key, by its id or its index, and the rule that it breaks
  */
 export function checkRing(ring: Ring, audience?: string): Ring {
   if (!isObject(ring)) throw new Error("a ring must be an object with audience, version and keys");
@@ -104,7 +104,7 @@ export function checkRing(ring: Ring, audience?: string): Ring {
       if (state === "active" && earlier.state === "active") {
         throw wrong(`the keys ${earlier.id} and ${id} are both active; only one may be`);
       }
-      // Destroying one id would leave its bytes in force under the other.
+      // Destroying one of them would leave its bytes valid under the other id.
       if (state !== "destroyed" && Buffer.compare(earlier.key, key) === 0) {
         throw wrong(`the keys ${earlier.id} and ${id} have the same bytes; each needs its own`);
       }
@@ -113,11 +113,11 @@ export function checkRing(ring: Ring, audience?: string): Ring {
   return Object.freeze({ audience: own, version, keys: Object.freeze(checked) });
 }
 
-/** @param place names the key in errors for as long as its id is not known to be one */
+/** @param place names the key in errors until its id is valid */
 function checkRingKey(ringKey: RingKey, place: string): RingKey {
   if (!isObject(ringKey)) throw new Error(`${place} must be an object with id, state and key`);
   const { id, state, key } = ringKey;
-  // Not quoted when it is wrong: it could be the key's bytes, put in the wrong place.
+  // A wrong id is not quoted: it could be the key's bytes.
   if (typeof id !== "string" || !ID.test(id) || decodeBase64url(id) === undefined) {
     throw new Error(`${place} must have an id of 8 bytes in base64url (11 characters, canonical)`);
   }
@@ -138,7 +138,7 @@ function checkRingKey(ringKey: RingKey, place: string): RingKey {
  * Checks the bytes of a secret key.
  *
  * @param name of the key, for errors
- * @returns a copy in memory of its own
+ * @returns a copy
  * @throws Error naming the key and the rule, never its bytes
  */
 export function copyOfKey(key: Uint8Array, name: string): Buffer {
@@ -160,8 +160,8 @@ function isObject(value: unknown): boolean {
 }
 
 /**
- * Reads a RingSource that a program may have written itself. Each ring and each key to seal with is
- * checked and copied once, when it becomes current.
+ * Wraps a RingSource, which a program may have written itself. Each ring and each key to seal with is checked
+ * and copied once, when it becomes current.
  */
 export class CheckedRingSource implements RingSource {
   readonly #source: RingSource;
@@ -174,7 +174,7 @@ export class CheckedRingSource implements RingSource {
     this.#source = source;
   }
 
-  /** @throws Error naming what is wrong with the source, or with the ring that it has now */
+  /** @throws Error naming the rule that the source or its current ring breaks */
   static of(source: RingSource): CheckedRingSource {
     if (source instanceof CheckedRingSource) return source;
     for (const method of ["current", "sealing", "refresh"] as const) {
@@ -234,7 +234,7 @@ export class CheckedRingSource implements RingSource {
   }
 }
 
-/** A call cannot go on with a bad ring, but the source may have a good one soon. */
+/** Refuses a call with KEYS_UNAVAILABLE while the ring is invalid: the source may have a valid one soon. */
 function refusing<Result>(check: () => Result): Result {
   try {
     return check();

@@ -8,7 +8,7 @@ import { type ClientOptions, createClient, type ServiceClient } from "../client/
 import { Errors } from "../errors.ts";
 import { type Clocks, type Moment, moment, systemClocks } from "../runtime/clocks.ts";
 import { reconnect } from "../runtime/reconnect.ts";
-import { drop, type Holding, hear, isLeased, NOTHING, sealingOf, take } from "./holding.ts";
+import { drop, type Holding, isLeased, NOTHING, receive, sealingOf, take } from "./holding.ts";
 import { checkRing, type Ring, type RingSource, type Sealing } from "./ring.ts";
 import { makeOneTimeKey, openRing } from "./sealedRing.ts";
 
@@ -17,33 +17,33 @@ const REFRESH_TIMEOUT_MS = 5000;
 const MAX_WAITING = 100;
 const BACKOFF = { minBackoffMs: 100, maxBackoffMs: 2000 };
 const RELEASE_TIMEOUT_MS = 1000;
-/** A lease is renewed when so much of it is over: two renewals may get lost. */
+/** A lease is renewed after this share of its duration: two renewals may fail. */
 const RENEW_AFTER = 1 / 3;
 
-/** Who holds the lease under which is sealed. */
+/** The lease that allows a replica to seal. */
 export interface LeaseOptions {
-  /** This process: no other ever has the same name. At most 200 characters. */
+  /** Unique name of this process. At most 200 characters. */
   holder: string;
-  /** The newest revision of the audience's state that it reads. Default: 1. */
+  /** The newest state revision of the audience that it reads. Default: 1. */
   reads?: number | undefined;
-  /** Gives it back. Default: asks the key service to end it. */
+  /** Releases the lease. Default: asks the key service to end it. */
   release?: (() => Promise<unknown>) | undefined;
-  /** Hears each time the lease is there, or is not there any more. */
+  /** Called each time the lease begins or ends. */
   changed?(isLeased: boolean): void;
 }
 
-/** Whose ring is watched, and how. */
+/** Options of a ring watcher. */
 export interface RingWatcherOptions {
   /** gRPC target of the key service. */
   target: string;
   /** TLS and the like. Default: plaintext. */
   client?: Pick<ClientOptions, "credentials" | "channel"> | undefined;
-  /** The service that this process is, and the audience whose ring it wants. */
+  /** The service of this process, and the audience of the ring. */
   service: string;
   audience: string;
   credentials: Credentials;
   log?: Logger;
-  /** Default: none, and nothing is sealed. */
+  /** Default: none; the replica opens waybills but seals none. */
   lease?: LeaseOptions | undefined;
   /** For tests. */
   clocks?: Clocks;
@@ -52,11 +52,10 @@ export interface RingWatcherOptions {
 }
 
 /**
- * Keeps the ring of one audience, from the key service's stream. When the stream breaks, the last
- * ring stays good and the stream is opened again. Who seals holds a lease: it is renewed again and
- * again, and at once for a ring that is new, which the renewal acknowledges. When it has run out,
- * nothing is sealed, and what is to be opened waits for the key service's answer: a key may have been
- * destroyed since.
+ * Receives the ring of one audience from the key service's stream. When the stream disconnects, the last ring stays
+ * valid and the watcher reconnects. A replica that seals holds a lease, which it renews periodically, and at once for
+ * a new ring, which the renewal acknowledges. After the lease has expired, the replica seals nothing, and fetches the
+ * ring before it opens a waybill: a key may have been destroyed since.
  */
 export class RingWatcher implements RingSource {
   readonly #options: RingWatcherOptions;
@@ -70,9 +69,9 @@ export class RingWatcher implements RingSource {
   #sealing: Sealing | undefined;
   #wasLeased = false;
   #lapse: NodeJS.Timeout | undefined;
-  /** Ends the wait for the next renewal. */
+  /** Starts the next renewal at once. */
   #renewNow = () => {};
-  /** The renewal that is under way. */
+  /** The renewal in flight. */
   #renewal: Promise<unknown> | undefined;
   #fetching: Promise<Ring> | undefined;
   #waiting = 0;
@@ -91,7 +90,7 @@ export class RingWatcher implements RingSource {
     if (options.lease !== undefined) void this.#keepLease(options.lease);
   }
 
-  /** Settles when the first ring has arrived, and the first lease where one is held. */
+  /** Settles when the first ring has arrived, and the first lease where `lease` is set. */
   get ready(): Promise<void> {
     return this.#first.promise;
   }
@@ -107,7 +106,7 @@ export class RingWatcher implements RingSource {
   }
 
   async refresh(): Promise<Ring> {
-    // Strangers can name keys that do not exist: what waits for them is bounded.
+    // Unauthenticated callers can name keys that do not exist: the waiting calls are bounded.
     if (this.#waiting >= MAX_WAITING) throw Errors.KEYS_UNAVAILABLE({ retryAfterMs: 1000 });
     this.#waiting += 1;
     try {
@@ -120,7 +119,7 @@ export class RingWatcher implements RingSource {
     }
   }
 
-  /** Stops watching, and gives the lease back: nobody waits for it to run out. */
+  /** Stops watching, and releases the lease, so that rotations do not wait for its expiry. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
@@ -128,12 +127,12 @@ export class RingWatcher implements RingSource {
     const { lease } = this.#options;
     const renewal = this.#renewal;
     const mayBeLeased = renewal !== undefined || isLeased(this.#holding, moment(this.#clocks));
-    // First nothing is sealed any more.
+    // Sealing stops before the lease is released.
     this.#holding = drop(this.#holding);
     if (lease !== undefined && mayBeLeased) {
-      // A renewal that arrives later than the release makes the lease anew.
+      // A renewal that arrives after the release would grant a new lease.
       await Promise.race([renewal, delay(RELEASE_TIMEOUT_MS, undefined, { ref: false })]);
-      // What is not given back runs out.
+      // A lease that is not released expires.
       await (lease.release?.() ?? this.#release(lease.holder)).catch(() => {});
     }
     this.#client.close();
@@ -219,21 +218,22 @@ export class RingWatcher implements RingSource {
     const asked = moment(this.#clocks);
     const request = { audience, holder, acknowledgedVersion, readsRevision: reads };
     const { ring, duration, sealsRevision } = await this.#client.renewLease(request, { metadata });
-    if (ring === undefined || duration === undefined) throw new Error("granted without a ring");
+    if (ring === undefined || duration === undefined)
+      throw new Error("the lease was granted without a ring");
     const opened = checkRing(await openRing(ring, service, oneTimeKey, credentials), audience);
     const durationMs = Number(duration.seconds) * 1000 + duration.nanos / 1e6;
     if (this.#closing.signal.aborted) return { durationMs, version: opened.version };
     const granted = { ring: opened, durationMs, revision: sealsRevision };
-    this.#became(take(this.#holding, granted, asked));
+    this.#replace(take(this.#holding, granted, asked));
     return { durationMs, version: opened.version };
   }
 
   #accept(ring: Ring): Ring {
-    this.#became(hear(this.#holding, checkRing(ring, this.#options.audience)));
+    this.#replace(receive(this.#holding, checkRing(ring, this.#options.audience)));
     return this.#holding.ring!;
   }
 
-  #became(holding: Holding): void {
+  #replace(holding: Holding): void {
     const isNew = holding.ring !== this.#holding.ring;
     this.#holding = holding;
     this.#sealing = sealingOf(holding);
@@ -241,11 +241,11 @@ export class RingWatcher implements RingSource {
     const now = moment(this.#clocks);
     const leased = isLeased(holding, now);
     if (leased || this.#options.lease === undefined) this.#first.resolve();
-    this.#tell(leased, now);
+    this.#report(leased, now);
   }
 
-  /** Tells of the lease's beginning and of its end, which nothing else would bring to mind. */
-  #tell(leased: boolean, now: Moment): void {
+  /** Reports the lease's beginning, and by a timer its expiry. */
+  #report(leased: boolean, now: Moment): void {
     const { lease } = this.#options;
     if (lease === undefined) return;
     clearTimeout(this.#lapse);
@@ -254,7 +254,7 @@ export class RingWatcher implements RingSource {
       const leftMs = Math.min(until.monotonic - now.monotonic, until.wall - now.wall);
       const look = () => {
         const later = moment(this.#clocks);
-        this.#tell(isLeased(this.#holding, later), later);
+        this.#report(isLeased(this.#holding, later), later);
       };
       this.#lapse = setTimeout(look, leftMs + 1).unref();
     }

@@ -51,7 +51,7 @@ test("a key in a state that this program does not know is not taken for any othe
   const newer = { ...RING, keys: [{ ...first!, state: 9 as RingKey_State }] };
   const sealed = await sealRing(newer, "checkout", key.publicJwk, credentials);
   await expect(openRing(sealed, "checkout", key, credentials)).rejects.toThrow(
-    "key AAAAAAAAAAA is in a state unknown here: 9",
+    "key AAAAAAAAAAA has an unknown state 9",
   );
 });
 

@@ -29,7 +29,7 @@ const STATES = new Map<RingKey_State, RingKey["state"]>([
   [RingKey_State.STATE_DESTROYED, "destroyed"],
 ]);
 
-/** A key pair for one request: X25519 (RFC 8037). */
+/** An X25519 key pair for one request (RFC 8037). */
 export interface OneTimeKey {
   readonly publicJwk: JWK;
   readonly privateKey: CryptoKey;
@@ -44,8 +44,8 @@ export async function makeOneTimeKey(): Promise<OneTimeKey> {
 }
 
 /**
- * Packs a ring for one service: signed by the key service (JWS) for this receiver and one-time key,
- * then encrypted to that key (JWE, ECDH-ES). It stays sealed through whatever ends TLS on the way.
+ * Seals a ring for one service: signed by the key service (JWS) for this receiver and one-time key, then encrypted to
+ * that key (JWE, ECDH-ES). A proxy that terminates TLS cannot read it.
  */
 export async function sealRing(
   ring: RingMessage,
@@ -74,8 +74,8 @@ export async function sealRing(
 }
 
 /**
- * Unpacks a ring. Rejects with an Error when it is not from the key service, or not for this service
- * and one-time key.
+ * Opens a sealed ring. Rejects with an Error when it is not from the key service, or not for this service and
+ * one-time key.
  */
 export async function openRing(
   sealed: SealedRing,
@@ -109,7 +109,8 @@ function fromMessage({ audience, version, keys }: RingMessage): Ring {
     version,
     keys: keys.map(({ id, state, key }) => {
       const known = STATES.get(state);
-      if (known === undefined) throw new Error(`key ${id} is in a state unknown here: ${state}`);
+      if (known === undefined)
+        throw new Error(`key ${id} has an unknown state ${state}: upgrade this program`);
       return { id, state: known, key };
     }),
   };

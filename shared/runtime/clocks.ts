@@ -1,8 +1,8 @@
-/** The two clocks that part when a machine sleeps, or a process image is restored from a snapshot. */
+/** The wall clock and the monotonic clock. They diverge when a machine sleeps or is restored from a snapshot. */
 export interface Clocks {
-  /** Milliseconds since the Unix epoch. Somebody may set it. */
+  /** Milliseconds since the Unix epoch. It can be set back. */
   wall(): number;
-  /** Milliseconds since any fixed moment; stands still while the image is frozen. */
+  /** Milliseconds since any fixed moment. It pauses while the image is frozen. */
   monotonic(): number;
 }
 

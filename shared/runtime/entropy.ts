@@ -6,17 +6,17 @@ const POOL_BYTES = 3072;
 const MAX_PARTING_MS = 1000;
 
 /**
- * The kernel's random bytes. Not those of `node:crypto`: OpenSSL makes them from a state in this
- * process's memory, so that copies of a memory image make the same ones for minutes.
+ * The kernel's random bytes. `node:crypto` derives its bytes from a state in this process's memory, so copies of a
+ * memory image would generate the same bytes for minutes.
  */
 const URANDOM = openUrandom();
 
 /**
- * Random bytes, drawn from the kernel in bulk: one draw a nonce is the dearest part of a seal.
+ * Random bytes, read from the kernel in bulk: one read for each nonce would be the most expensive part of a seal.
  *
- * A copy of this process made from a memory image has the same bytes in its pool. So the pool is
- * dropped, and `onRestore` called, when the wall clock has moved by more than a second against the
- * monotonic one. Nothing that was drawn before is handed out after.
+ * Two copies of this process from one memory image have the same bytes in their pools, and would use the same nonces.
+ * So the pool is dropped, and `onRestore` called, when the wall clock has moved by more than a second against the
+ * monotonic clock.
  */
 export class Entropy {
   readonly #pool = Buffer.alloc(POOL_BYTES);
@@ -31,7 +31,7 @@ export class Entropy {
     this.#offset = clocks.wall() - clocks.monotonic();
   }
 
-  /** Drops the pool if the clocks have parted. Call it before using what depends on the pool. */
+  /** Drops the pool if the clocks have diverged. Call it before using bytes of the pool. */
   check(): void {
     const offset = this.#clocks.wall() - this.#clocks.monotonic();
     if (Math.abs(offset - this.#offset) <= MAX_PARTING_MS) return;
@@ -40,7 +40,7 @@ export class Entropy {
     this.#onRestore();
   }
 
-  /** The next `size` random bytes, in memory of their own. At most 3,072. */
+  /** Takes `size` random bytes, at most 3,072. */
   take(size: number): Buffer {
     if (this.#next + size > POOL_BYTES) {
       draw(this.#pool);
@@ -49,7 +49,7 @@ export class Entropy {
     const bytes = Buffer.allocUnsafe(size);
     for (let index = 0; index < size; index += 1) {
       bytes[index] = this.#pool[this.#next]!;
-      // What was handed out must not stay readable for whoever sees the pool later.
+      // A later leak of the pool must not reveal bytes that were taken.
       this.#pool[this.#next] = 0;
       this.#next += 1;
     }
@@ -62,7 +62,7 @@ function draw(pool: Buffer): void {
     randomFillSync(pool);
     return;
   }
-  // Older kernels cut a read short when a signal comes in the midst of it.
+  // Older kernels return fewer bytes when a signal interrupts the read.
   for (let filled = 0; filled < pool.length; ) {
     const read = readSync(URANDOM, pool, { offset: filled });
     if (read === 0) throw new Error("/dev/urandom has ended");
@@ -70,7 +70,7 @@ function draw(pool: Buffer): void {
   }
 }
 
-/** Undefined on Windows, which has no such file. */
+/** Returns undefined on Windows, which has no /dev/urandom. */
 function openUrandom(): number | undefined {
   return process.platform === "win32" ? undefined : openSync("/dev/urandom", "r");
 }

@@ -1,12 +1,12 @@
-/** Takes turns: for each key one holder at a time, in the order of asking. */
+/** A first-in, first-out lock for each key. */
 export class KeyedQueue {
   readonly #queues = new Map<string, (() => void)[]>();
 
   /**
-   * Asks for the turn.
+   * Queues for the lock of a key.
    *
-   * @param begin called when it has come, at once where nobody holds it
-   * @returns gives the turn back, or the place in the queue when the turn has not come yet
+   * @param begin called when the lock is acquired; at once if it is free
+   * @returns releases the lock, or leaves the queue
    */
   take(key: string, begin: () => void): () => void {
     const queue = this.#queues.get(key);

@@ -2,8 +2,8 @@ import { type Logger, pino } from "pino";
 import { loggable } from "./redact.ts";
 
 /**
- * A structured log, one JSON object a line, on stderr. Errors are written with their causes; what
- * could carry a token, a key or a state is cut out wherever it stands (`loggable`).
+ * Makes a structured log: one JSON object a line, on stderr. Errors are written with their causes. Tokens, keys and
+ * states are redacted at every depth (`loggable`).
  */
 export function createLog(level: string, bindings: Record<string, unknown> = {}): Logger {
   return pino(
@@ -11,7 +11,7 @@ export function createLog(level: string, bindings: Record<string, unknown> = {})
       level,
       base: { pid: process.pid, ...bindings },
       timestamp: pino.stdTimeFunctions.isoTime,
-      // By itself pino would take an error that is ready to be written for one, and leave out its causes' members.
+      // pino's own serializer would drop the members of an error's causes.
       serializers: { err: (ready: unknown) => ready },
       formatters: { log: (entry) => loggable(entry) as Record<string, unknown> },
     },

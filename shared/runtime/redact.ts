@@ -1,10 +1,10 @@
-/** Longest text in a log line, in characters; and of an error's stack. */
+/** Longest text in a log line, and longest stack of an error, in characters. */
 const MAX_TEXT = 4096;
 /** Most members of an object or list, and levels of nesting, that are written. */
 const MAX_MEMBERS = 50;
 const MAX_DEPTH = 10;
 
-/** Members that may have a token, a key, a state or a person's data. Compared without case, `-` and `_`. */
+/** Members that may contain a token, a key, a state or personal data. Compared without case, `-` and `_`. */
 const SECRETS: ReadonlySet<string> = new Set([
   "waybill",
   "authorization",
@@ -28,7 +28,7 @@ const SECRETS: ReadonlySet<string> = new Set([
   "password",
   "metadata",
   "payload",
-  // Postgres repeats a row's values there; a query builder the statement's.
+  // Postgres quotes a row's values in these; a query builder quotes a statement's.
   "detail",
   "where",
   "params",
@@ -41,9 +41,9 @@ const CREDENTIAL = /\b(bearer|dpop|basic) +[^\s"',;]+/gi;
 const PASSWORD = /(:\/\/[^\s:/@]*):[^\s/@]+@/g;
 
 /**
- * A copy of what is to be logged, of plain objects, lists and texts: without members and texts that may be
- * secret, wherever they stand, and bounded in size. Errors are written with their stack, their own members, their
- * causes and, of an AggregateError, its errors. Never throws: what cannot be read is said to be so.
+ * Copies a value for the log, as plain objects, arrays and strings, bounded in size. Redacts members and strings that
+ * may be secret, at every depth. Copies of errors have their stack, own members, causes and, for an AggregateError,
+ * errors. Never throws: an unreadable value becomes `[unreadable]`.
  */
 export function loggable(value: unknown): unknown {
   return copyOf(value, []);
@@ -75,7 +75,7 @@ function copyOf(value: unknown, path: readonly object[]): unknown {
 }
 
 function textOf(text: string): string {
-  // Before it is searched, too: a text may be of any length.
+  // Cut before the search: a text may be of any length.
   const safe = text
     .slice(0, MAX_TEXT)
     .replace(TOKEN, "[redacted]")
@@ -101,7 +101,7 @@ function objectOf(value: object, path: readonly object[]): unknown {
   return copy;
 }
 
-/** The prototype of errors' copies. Without a constructor, so that pino's own serializer asks for the name. */
+/** The prototype of copied errors. Without a constructor, pino's serializer reads the name. */
 const ERROR = Object.create(null, {
   name: {
     get(this: { type: string }) {
@@ -124,7 +124,7 @@ function add(copy: Record<string, unknown>, from: object, name: string, path: re
     member = "[unreadable]";
   }
   if (member === undefined) return;
-  // Not assigned: `__proto__` is a name like any other.
+  // Defined, not assigned: assigning to `__proto__` would replace the prototype.
   const value = copyOf(member, path);
   Object.defineProperty(copy, name, {
     value,

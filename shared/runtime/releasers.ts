@@ -1,16 +1,16 @@
 /**
- * What a program has acquired, let go in reverse order. A release that fails does not keep the
- * others from being done.
+ * Releases a program's resources, in the reverse order of their acquisition. A release that fails does not stop the
+ * others.
  */
 export class Releasers {
   readonly #releases: [what: string, release: () => unknown][] = [];
 
-  /** Notes how to let go of something just acquired. */
+  /** Adds the release of a resource that was just acquired. */
   push(what: string, release: () => unknown): void {
     this.#releases.push([what, release]);
   }
 
-  /** Lets everything go. @returns the failures, each naming what could not be let go */
+  /** Releases everything. @returns the failures, each naming its resource */
   async release(): Promise<Error[]> {
     const failures: Error[] = [];
     for (;;) {

@@ -1,8 +1,8 @@
 import { hash } from "node:crypto";
 
 /**
- * SHA-256 of bytes and texts, one after another. At one go, and by way of a text: an object for each hash
- * and memory of its own for each digest take four times as long as that.
+ * Hashes the concatenation of bytes and strings with SHA-256. One call with a string result is four times as fast as
+ * a hash object with a buffer result.
  *
  * @returns 32 bytes
  */

@@ -1,11 +1,10 @@
-/** The longest time that Node's timers take, in ms. A longer one would run out at once. */
+/** The longest delay of Node's timers, in ms. A longer one would fire at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * Checks a bound that a program passes in: of a comparison with NaN, or of a limit below zero, nothing would
- * be left of it.
+ * Checks a bound that a program passes in: NaN or a negative number would disable it.
  *
- * @param name of the argument, for the error
+ * @param name the argument's name, for the error
  * @throws Error naming the argument and the rule
  */
 export function wholeNumber(

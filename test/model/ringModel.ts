@@ -3,7 +3,14 @@
  * state, and the invariants of each state. Its steps are the product's code: the key service's in
  * `services/keys/rings/transitions.ts`, the replicas' in `shared/rings/holding.ts`.
  */
-import { type Holding, hear, isLeased, NOTHING, sealingOf, take } from "#shared/rings/holding.ts";
+import {
+  type Holding,
+  isLeased,
+  NOTHING,
+  receive,
+  sealingOf,
+  take,
+} from "#shared/rings/holding.ts";
 import type { Ring } from "#shared/rings/ring.ts";
 import type { RingState, Terms } from "../../services/keys/rings/transitions.ts";
 import * as transitions from "../../services/keys/rings/transitions.ts";
@@ -106,7 +113,7 @@ export function next(world: World, protocol: Protocol): [what: string, World][] 
       add(`${holder} asks for its lease, having ${acknowledged}`, send(world, renew));
     }
     if (ring.version > acknowledged) {
-      const heard = { holder, holding: hear(holding, toRing(ring)) };
+      const heard = { holder, holding: receive(holding, toRing(ring)) };
       add(`${holder} hears of version ${ring.version}`, withReplica(world, place, heard));
     }
     if (left.crashes > 0) {

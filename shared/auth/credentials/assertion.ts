@@ -10,9 +10,9 @@ const LIFE_S = 60;
 const MAX_SKEW_S = 60;
 
 /**
- * Says "I am this service" to one method: a JWT (RFC 7523 section 3) signed with the service's own
- * key, good for a minute. It vouches for a one-time key that answers may be encrypted to (`cnf.jwk`,
- * RFC 7800), so whoever overhears it cannot have them encrypted to himself.
+ * Makes an assertion that authenticates a service to one method: a JWT (RFC 7523 section 3), signed with the
+ * service's key and valid for a minute. It contains the one-time key that the response is encrypted to (`cnf.jwk`,
+ * RFC 7800): an eavesdropper cannot replace that key by its own.
  *
  * @param audience the method's path
  * @returns the value of `authorization` metadata
@@ -35,12 +35,14 @@ export async function assertService(
   return `Bearer ${jwt}`;
 }
 
-/** Checks such assertions. Rejects with StatusError CREDENTIAL_INVALID, for whatever reason. */
+/** Makes a function that verifies assertions. It rejects with StatusError CREDENTIAL_INVALID for any failed check. */
 export function serviceAuthentication(credentials: Credentials): Authenticate {
   return async (authorization, method) => {
     const [, token] = /^Bearer ([\w-]+\.[\w-]+\.[\w-]+)$/.exec(authorization ?? "") ?? [];
     if (token === undefined || token.length > 4096 || !isCanonicalCompact(token)) {
-      throw Errors.CREDENTIAL_INVALID({ cause: "no bearer token in canonical base64url" });
+      throw Errors.CREDENTIAL_INVALID({
+        cause: "authorization is not a bearer token in canonical base64url",
+      });
     }
     try {
       const { payload } = await jwtVerify(
@@ -60,9 +62,9 @@ export function serviceAuthentication(credentials: Credentials): Authenticate {
         },
       );
       const { kid } = decodeHeader(token);
-      // One key, one issuer (RFC 8725 section 3.8).
+      // A key is valid for its own issuer only (RFC 8725 section 3.8).
       if (payload.iss !== kid || payload.sub !== kid)
-        throw new Error("iss or sub is not the key's");
+        throw new Error("iss or sub is not the service of the key");
       const { jwk } = (payload["cnf"] ?? {}) as {
         jwk?: Record<string, unknown>;
       };

@@ -3,22 +3,22 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CryptoKey, importJWK, type JWK } from "jose";
 
-/** How services prove to each other who they are. */
+/** The keys that services authenticate to each other with. */
 export interface Credentials {
   /** The private key of a service that this process serves. @throws Error naming the missing file */
   own(service: string): Promise<CryptoKey>;
-  /** The public key and the audiences of any service; undefined when there is no such service. */
+  /** The public key and the permissions of any service; undefined when it is unknown. */
   peer(service: string): Promise<Peer | undefined>;
 }
 
-/** Another service, as it is known here. */
+/** The public key and the permissions of a service. */
 export interface Peer {
   readonly key: CryptoKey;
-  /** The audiences whose rings it is handed. */
+  /** The audiences whose rings it may read. */
   readonly audiences: readonly string[];
   /** The audiences that its own access tokens may be for: the services that it calls. */
   readonly calls: readonly string[];
-  /** What its own access tokens may allow. */
+  /** The scopes that its own access tokens may have. */
   readonly scopes: readonly string[];
 }
 
@@ -27,7 +27,7 @@ export interface Peer {
  * service served here, and `services.jwks.json`, the public keys of all, each with its service's name
  * as `kid`, its `audiences`, and, where it calls others, `calls` and `scopes`.
  *
- * @throws Error naming the file, the key by its `kid` or its place in the list, and the rule that it breaks
+ * @throws Error naming the file, the key by its `kid` or its index, and the rule that it breaks
  */
 export function loadCredentials(folder: string): Credentials {
   const jwksFile = join(folder, "services.jwks.json");
@@ -40,10 +40,10 @@ export function loadCredentials(folder: string): Credentials {
       throw new Error(`${jwksFile}: the key at index ${index} must have its service's name as kid`);
     }
     const name = `${jwksFile}: the key ${kid}`;
-    if (peers.has(kid)) throw new Error(`${name} is there twice`);
+    if (peers.has(kid)) throw new Error(`${name} is there twice; each service has one key`);
     const { audiences = [], calls = [], scopes = [] } = jwk;
     for (const [property, list] of Object.entries({ audiences, calls, scopes })) {
-      // A string's includes() would find any part of it.
+      // In a string, includes() would match any substring.
       if (!Array.isArray(list) || !list.every((each) => typeof each === "string")) {
         throw new Error(`${name} must have an array of strings as ${property}`);
       }
@@ -79,13 +79,13 @@ function readJson(file: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Not with its cause: V8's message repeats a part of the text, and that is a private key.
+    // Without its cause: V8's message quotes the text, which is a private key.
     throw new Error(`the credential file ${file} is not JSON`);
   }
 }
 
 /**
- * Imports a key; what is wrong with it is thrown at once.
+ * Imports a key.
  *
  * @throws Error naming the key and the rule that it breaks
  */
@@ -110,9 +110,9 @@ function importEd25519(
     const publicKey = createPublicKey(d === undefined ? key : createPrivateKey(key));
     derived = publicKey.export({ format: "jwk" }) as JWK;
   } catch {
-    // Not named as the cause: its message could quote the key.
+    // Without its cause: the message could quote the key.
   }
-  // Compared as text: the lenient decoding of base64url reads several texts as one key.
+  // Compared as text: a lenient base64url decoder reads several texts as one key.
   if (derived === undefined || derived.x !== x) {
     const pair = half === "public" ? "" : " that belongs to its d";
     throw new Error(`${name} must have as x a public key of 32 bytes in base64url${pair}`);
@@ -120,5 +120,5 @@ function importEd25519(
   return importJWK(parts as JWK, "EdDSA") as Promise<CryptoKey>;
 }
 
-/** A public key as it stands in `services.jwks.json`. */
+/** An entry of `services.jwks.json`. */
 type PeerJwk = JWK & { audiences?: string[]; calls?: string[]; scopes?: string[] };

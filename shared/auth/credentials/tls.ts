@@ -8,14 +8,14 @@ import {
 } from "@grpc/grpc-js";
 
 /**
- * The DNS name in the certificate of every part of a cluster. Addresses of replicas come and go, and
- * none is in a certificate; which service a caller is, its assertion says.
+ * The DNS name in the certificate of every process of a cluster. Certificates have no addresses, because those of
+ * replicas change, and no service names: assertions authenticate services.
  */
 export const INTERNAL_NAME = "waybill.internal";
 
-/** How the parts of a cluster know each other. */
+/** Mutual TLS between the processes of a cluster. */
 export interface Tls {
-  /** Takes callers with a certificate of the cluster's authority alone. */
+  /** Accepts only callers with a certificate of the cluster's authority. */
   readonly server: ServerCredentials;
   readonly client: { credentials: ChannelCredentials; channel: ChannelOptions };
 }
@@ -23,7 +23,7 @@ export interface Tls {
 /**
  * Reads a folder with `ca.crt`, `tls.crt` and `tls.key` (PEM), the files of a Kubernetes TLS secret.
  *
- * @throws Error naming the file that can't be read or used
+ * @throws Error naming the file that cannot be read, or the folder with an invalid certificate
  */
 export function loadTls(folder: string): Tls {
   const read = (name: string) => {
@@ -43,6 +43,9 @@ export function loadTls(folder: string): Tls {
       },
     };
   } catch (cause) {
-    throw new Error(`the certificate or key in ${folder} is of no use`, { cause });
+    throw new Error(
+      `${folder}: ca.crt, tls.crt and tls.key must be a valid certificate chain and its key`,
+      { cause },
+    );
   }
 }

@@ -30,7 +30,7 @@ test("K6 another key-encryption key is named, not tried", () => {
   const { id } = wrapping(Buffer.alloc(32, 1));
   const other = wrapping(Buffer.alloc(32, 2));
   expect(() => other.unwrap({ ...ROW, wrappingKeyId: id, wrapped })).toThrow(
-    `key AAAAAAAAAAA is wrapped with ${id}, and this is ${other.id}`,
+    `ring key AAAAAAAAAAA is wrapped with the key-encryption key ${id}, which is not ${other.id}`,
   );
 });
 

@@ -6,16 +6,16 @@ import { decodeBase64url } from "../../runtime/base64url.ts";
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** What a wrapped key is bound to: a row that is moved, swapped or given another state is refused. */
+/** The row that a wrapped key is bound to: a row that is moved, swapped or changed in state is refused. */
 export interface WrappedRow {
   readonly id: string;
   readonly audience: string;
   readonly state: string;
 }
 
-/** Wraps ring keys for their rest in Postgres, with AES-256-GCM under the key-encryption key. */
+/** Wraps ring keys that are stored in Postgres, with AES-256-GCM under the key-encryption key. */
 export interface Wrapping {
-  /** Which key-encryption key wraps: 11 characters of base64url. */
+  /** Id of the key-encryption key that wraps: 11 characters of base64url. */
   readonly id: string;
   /** @param key 32 bytes */
   wrap(row: WrappedRow, key: Buffer): Buffer;
@@ -24,8 +24,8 @@ export interface Wrapping {
 }
 
 /**
- * Reads the key-encryption key; during its rotation two of them: the first wraps, both unwrap.
- * Every replica must know the new one before any of them wraps with it.
+ * Reads the key-encryption key, or two during its rotation: the first one wraps, both unwrap. Every replica must have
+ * the new key before any replica wraps with it.
  *
  * @throws Error naming the file, the line and the rule: one or two lines, each with 32 bytes in base64url
  */
@@ -49,13 +49,15 @@ export function loadWrapping(file: string): Wrapping {
 }
 
 /**
- * @param given the key that wraps, and those that only unwrap: each 32 bytes
- * @throws Error naming the key, by its place among the arguments, and the rule that it breaks
+ * Makes a wrapping from key-encryption keys.
+ *
+ * @param given the key that wraps, then keys that only unwrap: each 32 bytes
+ * @throws Error naming the key, by its index, and the rule that it breaks
  */
 export function wrapping(...given: [Buffer, ...Buffer[]]): Wrapping {
   const keys = given.map((key, index) => copyOfKey(key, `key-encryption key ${index + 1}`));
   const known = new Map(keys.map((key) => [idOf(key), key]));
-  // A rotation to the same key would look done, and leave a leaked one in force.
+  // A rotation to the same key would seem complete, and leave a leaked key in use.
   if (known.size < keys.length) throw new Error("a key-encryption key is given twice");
   const newest = keys[0]!;
   const id = idOf(newest);
@@ -71,7 +73,9 @@ export function wrapping(...given: [Buffer, ...Buffer[]]): Wrapping {
       const wrappingKey = known.get(row.wrappingKeyId);
       if (wrappingKey === undefined) {
         const ids = [...known.keys()].join(" and ");
-        throw new Error(`key ${row.id} is wrapped with ${row.wrappingKeyId}, and this is ${ids}`);
+        throw new Error(
+          `ring key ${row.id} is wrapped with the key-encryption key ${row.wrappingKeyId}, which is not ${ids}`,
+        );
       }
       try {
         const iv = wrapped.subarray(0, IV_BYTES);
@@ -81,7 +85,7 @@ export function wrapping(...given: [Buffer, ...Buffer[]]): Wrapping {
         const sealed = wrapped.subarray(IV_BYTES, -TAG_BYTES);
         return Buffer.concat([decipher.update(sealed), decipher.final()]);
       } catch (cause) {
-        throw new Error(`the row of key ${row.id} was changed in the table`, { cause });
+        throw new Error(`the row of ring key ${row.id} was changed in the table`, { cause });
       }
     },
   };

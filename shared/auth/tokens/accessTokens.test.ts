@@ -349,6 +349,6 @@ test("J5 K9 without an issuer no access tokens can be checked", () => {
   const source = { find: () => undefined, refresh: async () => {} };
   for (const issuer of ["", undefined, null, [ISSUER]]) {
     const construct = () => new AccessTokens(issuer as string, source);
-    expect(construct).toThrow("issuer must be the text");
+    expect(construct).toThrow("issuer must be the iss of the tokens");
   }
 });

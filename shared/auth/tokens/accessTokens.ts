@@ -9,9 +9,9 @@ import {
   type VerificationKeys,
 } from "./verificationKeys.ts";
 
-/** Longest token that is looked at, in characters. */
+/** Longest token that is parsed, in characters. */
 export const MAX_TOKEN_LENGTH = 8192;
-/** How far another clock may be off, in seconds. */
+/** Tolerated clock skew, in seconds. */
 export const MAX_SKEW_S = 60;
 /** Most tokens whose verification is cached. */
 const MAX_VERIFIED = 10_000;
@@ -36,9 +36,9 @@ export class AccessTokens {
    * @throws Error when the issuer is missing
    */
   constructor(issuer: string, keys: VerificationKeys, now: () => number = Date.now) {
-    // Without one, jose would take the tokens of any issuer.
+    // Without one, jose would accept the tokens of any issuer.
     if (typeof issuer !== "string" || issuer === "") {
-      throw new Error("AccessTokens: issuer must be the text that tokens have as iss");
+      throw new Error("AccessTokens: issuer must be the iss of the tokens");
     }
     this.issuer = issuer;
     this.#keys = keys;
@@ -46,11 +46,11 @@ export class AccessTokens {
   }
 
   /**
-   * Verifies type, algorithm, signature, issuer, claims and life; not audience, revocation, or proof
-   * of possession: those are the caller's (authentication.ts).
+   * Verifies type, algorithm, signature, issuer, claims and expiry. Audience, revocation and proof of possession
+   * are checked in authentication.ts.
    *
-   * @throws StatusError CREDENTIAL_INVALID, for whatever reason; KEYS_UNAVAILABLE when the key it names
-   *   is not known and nobody could be asked; or rejects with it
+   * @throws StatusError CREDENTIAL_INVALID for any failed check; KEYS_UNAVAILABLE when its key is unknown and
+   *   the issuer is unavailable; or rejects with them
    */
   verify(jwt: string): AccessToken | Promise<AccessToken> {
     const known = this.#verified.get(jwt);
@@ -63,7 +63,7 @@ export class AccessTokens {
 
   async #verifyFirst(jwt: string): Promise<AccessToken> {
     try {
-      if (jwt.length > MAX_TOKEN_LENGTH) throw new Error("it is too long");
+      if (jwt.length > MAX_TOKEN_LENGTH) throw new Error("the token is too long");
       const key = await this.#find(readHeader(jwt, ["at+jwt"]).kid);
       const { payload } = await jwtVerify(jwt, key.key, {
         algorithms: SIGNING_ALGORITHMS.filter((algorithm) => algorithm === key.algorithm),
@@ -90,17 +90,17 @@ export class AccessTokens {
       throw Errors.KEYS_UNAVAILABLE({ cause });
     });
     const fetched = this.#keys.find(kid);
-    if (fetched === undefined) throw new Error("its key is not the issuer's");
+    if (fetched === undefined) throw new Error("its key is not in the issuer's JWKS");
     return fetched;
   }
 
   #alive(token: AccessToken): AccessToken {
     const nowS = this.#now() / 1000;
     if (token.expiresAt + MAX_SKEW_S <= nowS) {
-      throw Errors.CREDENTIAL_INVALID({ cause: "it has expired" });
+      throw Errors.CREDENTIAL_INVALID({ cause: "the token has expired" });
     }
     if (token.issuedAt - MAX_SKEW_S > nowS) {
-      throw Errors.CREDENTIAL_INVALID({ cause: "it was issued in the future" });
+      throw Errors.CREDENTIAL_INVALID({ cause: "the token's iat is in the future" });
     }
     return token;
   }

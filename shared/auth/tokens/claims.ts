@@ -1,6 +1,6 @@
 import type { JWTPayload } from "jose";
 
-/** What a token is bound to (RFC 7800): its holder proves this key with each call. */
+/** The key that a token is bound to (RFC 7800). Its holder proves possession with each call. */
 export interface Confirmation {
   /** `jkt`: a DPoP key (RFC 9449 section 6); `x5t#S256`: a client certificate (RFC 8705 section 3). */
   readonly method: "jkt" | "x5t#S256";
@@ -15,7 +15,7 @@ export interface AccessToken {
   readonly issuer: string;
   /** `users/{uuid}`, `serviceAccounts/{id}` or `services/{name}`. */
   readonly subject: string;
-  /** `client_id`; empty where a user signed in through none. */
+  /** `client_id`; empty when a user signed in without a client. */
   readonly client: string;
   readonly audiences: readonly string[];
   readonly scopes: readonly string[];
@@ -24,11 +24,11 @@ export interface AccessToken {
   readonly expiresAt: number;
   /** The subject's epoch when the first token that this one descends from was issued. */
   readonly epoch: number;
-  /** UUID of the sign-in that it descends from (`sid`); undefined where there was none. */
+  /** UUID of the sign-in that it descends from (`sid`); undefined without one. */
   readonly family: string | undefined;
-  /** Who acts on the subject's behalf, the last one first (RFC 8693 section 4.1). */
+  /** The subjects that act on the subject's behalf, the last one first (RFC 8693 section 4.1). */
   readonly actors: readonly string[];
-  /** The only one who may act (RFC 8693 section 4.4). */
+  /** The only subject that may act (RFC 8693 section 4.4). */
   readonly mayAct: string | undefined;
   readonly confirmation: Confirmation | undefined;
 }
@@ -40,7 +40,7 @@ const MAX_TEXT = 256;
 /**
  * Reads verified claims.
  *
- * @throws Error naming the claim that has not the shape it must have
+ * @throws Error naming the claim with a wrong shape
  */
 export function readClaims(payload: JWTPayload): AccessToken {
   const { iss, sub, aud, exp, iat, jti } = payload;
@@ -64,21 +64,23 @@ export function readClaims(payload: JWTPayload): AccessToken {
 
 function text(name: string, value: unknown, min = 1, max = MAX_TEXT): string {
   if (typeof value === "string" && value.length >= min && value.length <= max) return value;
-  throw new Error(`claim ${name} is no text of ${min} to ${max} characters`);
+  throw new Error(`claim ${name} is not a string of ${min} to ${max} characters`);
 }
 
 function whole(name: string, value: unknown): number {
   if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
-  throw new Error(`claim ${name} is no whole number`);
+  throw new Error(`claim ${name} is not a whole number`);
 }
 
 function list(name: string, value: unknown): string[] {
-  if (!Array.isArray(value) || value.length > MAX_LIST) throw new Error(`claim ${name} is no list`);
+  if (!Array.isArray(value) || value.length > MAX_LIST)
+    throw new Error(`claim ${name} is not an array of at most ${MAX_LIST}`);
   return value.map((each) => text(name, each));
 }
 
 function subjectOf(name: string, value: unknown): string {
-  if (typeof value !== "object" || value === null) throw new Error(`claim ${name} is no object`);
+  if (typeof value !== "object" || value === null)
+    throw new Error(`claim ${name} is not an object`);
   return text(`${name}.sub`, (value as { sub?: unknown }).sub);
 }
 
@@ -91,15 +93,15 @@ function actors(act: unknown): string[] {
   return found;
 }
 
-/** @param cnf a claim of that name (RFC 7800). @throws Error when it is not understood */
+/** Reads the claim `cnf` (RFC 7800). @throws Error when it is not understood */
 export function readConfirmation(cnf: unknown): Confirmation | undefined {
   if (cnf === undefined) return undefined;
-  if (typeof cnf !== "object" || cnf === null) throw new Error("claim cnf is no object");
+  if (typeof cnf !== "object" || cnf === null) throw new Error("claim cnf is not an object");
   const [entry, ...more] = Object.entries(cnf);
-  if (entry === undefined || more.length > 0)
-    throw new Error("claim cnf names not just one method");
+  if (entry === undefined || more.length > 0) throw new Error("claim cnf must name one method");
   const [method, thumbprint] = entry;
-  // A binding that is not understood cannot be checked.
-  if (method !== "jkt" && method !== "x5t#S256") throw new Error(`cnf.${method} is not known here`);
+  // An unknown binding cannot be checked, so the token is refused.
+  if (method !== "jkt" && method !== "x5t#S256")
+    throw new Error(`claim cnf.${method} is not supported`);
   return { method, thumbprint: text(`cnf.${method}`, thumbprint, 43, 43) };
 }

@@ -10,13 +10,13 @@ import {
 import { LRUCache } from "lru-cache";
 import { decodeBase64url, isCanonicalCompact } from "../../runtime/base64url.ts";
 
-/** How old a proof may be, and how far ahead of this clock, in seconds. */
+/** Largest age of a proof, and largest lead of its clock, in seconds. */
 export const PROOF_LIFE_S = 60;
 const MAX_PROOF_LENGTH = 2048;
 /** Most proofs whose verification is cached. */
 const MAX_VERIFIED = 10_000;
 
-/** A proof that holds (RFC 9449 section 4.3). */
+/** A verified proof (RFC 9449 section 4.3). */
 export interface Proof {
   /** Thumbprint of its key (RFC 7638). */
   readonly thumbprint: string;
@@ -27,12 +27,12 @@ export interface Proof {
 
 interface ReadProof extends Proof {
   readonly url: string;
-  /** Hash of the token that it was made for. */
+  /** Hash of the token that it was made for (`ath`). */
   readonly tokenDigest: string | undefined;
 }
 
 /**
- * Checks DPoP proofs (RFC 9449). The signature of a proof is verified once; its age, address and token are
+ * Verifies DPoP proofs (RFC 9449). The signature of a proof is verified once; its age, address and token are
  * compared each time. An evicted proof is verified again.
  */
 export class Proofs {
@@ -45,10 +45,10 @@ export class Proofs {
   }
 
   /**
-   * Rejects with an Error that says why the proof does not hold.
+   * Rejects with an Error that names the failed check.
    *
-   * @param urls the addresses that this method has: `htu` must be one of them
-   * @param token the access token that is presented with it, if any: `ath` must be its hash
+   * @param urls the public addresses of the method: `htu` must be one of them
+   * @param token the access token that comes with it, if any: `ath` must be its hash
    */
   async verify(jwt: string, urls: readonly string[], token: string | undefined): Promise<Proof> {
     let proof = this.#verified.get(jwt);
@@ -57,7 +57,7 @@ export class Proofs {
       this.#verified.set(jwt, proof);
     }
     if (Math.abs(this.#now() / 1000 - proof.issuedAt) > PROOF_LIFE_S) {
-      throw new Error("the proof is not of the last minute");
+      throw new Error("the proof's iat is not within a minute of now");
     }
     if (!urls.includes(proof.url)) throw new Error("the proof's htu is not this method's address");
     const expected = token === undefined ? undefined : digest(token);
@@ -71,21 +71,22 @@ export class Proofs {
 async function readProof(jwt: string): Promise<ReadProof> {
   if (jwt.length > MAX_PROOF_LENGTH) throw new Error("the proof is too long");
   if (!isCanonicalCompact(jwt)) throw new Error("the proof is not canonical base64url");
-  // Its age is looked at each time, by the caller.
   const { payload, protectedHeader } = await jwtVerify(jwt, EmbeddedJWK, {
     typ: "dpop+jwt",
     algorithms: ["EdDSA", "ES256"],
     requiredClaims: ["jti", "htm", "htu", "iat"],
   });
   const jwk = protectedHeader.jwk as JWK;
-  // The thumbprint is over the text of the key: one key in several texts would have several.
+  // The thumbprint hashes the text of the key: one key in several texts would have several thumbprints.
   if (![jwk.x, jwk.y].every((part) => part === undefined || decodeBase64url(part) !== undefined)) {
     throw new Error("the proof's jwk is not canonical base64url");
   }
   const { jti, iat, htm, htu, ath } = payload as Record<string, unknown>;
   if (htm !== "POST") throw new Error("the proof's htm is not POST");
-  if (typeof jti !== "string" || jti.length < 1 || jti.length > 128) throw new Error("jti");
-  if (typeof htu !== "string" || !Number.isSafeInteger(iat)) throw new Error("htu or iat");
+  if (typeof jti !== "string" || jti.length < 1 || jti.length > 128)
+    throw new Error("the proof's jti is not a string of 1 to 128 characters");
+  if (typeof htu !== "string" || !Number.isSafeInteger(iat))
+    throw new Error("the proof's htu or iat is missing");
   return {
     thumbprint: await calculateJwkThumbprint(jwk),
     id: jti,
@@ -101,7 +102,7 @@ async function readProof(jwt: string): Promise<ReadProof> {
  * @param key a private key: Ed25519 or P-256
  * @param publicJwk its public half
  * @param url the method's full address: origin and path
- * @throws Error when the keys are not a pair of such a kind
+ * @throws Error when the keys are not such a pair
  */
 export function makeProof(key: KeyObject, publicJwk: JWK, url: string, token?: string): string {
   const isEd25519 = key.asymmetricKeyType === "ed25519";

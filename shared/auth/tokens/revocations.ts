@@ -3,11 +3,11 @@ import { Errors } from "../../errors.ts";
 import { type Clocks, type Moment, moment, systemClocks } from "../../runtime/clocks.ts";
 import { wholeNumber } from "../../runtime/wholeNumber.ts";
 
-/** What a token or a waybill can be revoked by. */
+/** The ids by which a token or a waybill can be revoked. */
 export interface Revocable {
   readonly subject: string;
   readonly epoch: number;
-  /** UUID; undefined where there was no sign-in. */
+  /** UUID of the sign-in; undefined without one. */
   readonly family?: string | undefined;
   /** `jti` of an access token. */
   readonly token?: string | undefined;
@@ -15,29 +15,28 @@ export interface Revocable {
   readonly session?: string | undefined;
 }
 
-/** How long what is known may be taken for all there is, and how much of it is kept. */
+/** Bounds of a replica's revocations. */
 export interface RevocationsOptions {
-  /** Past it, protected calls are refused. Default: 30 s. */
+  /** Largest age of the last poll, in ms; past it protected calls are refused. Default: 30 s. */
   boundMs?: number;
-  /** Most entries kept; one more, and protected calls are refused. Default: 1,000,000. */
+  /** Most entries; with more, protected calls are refused. Default: 1,000,000. */
   maxEntries?: number;
   /** For tests. */
   clocks?: Clocks;
 }
 
-/** Nothing is dropped sooner than this after it ran out: clocks run at slightly different rates. */
+/** Entries stay 1% longer than their lifetime: clocks run at slightly different rates. */
 const MARGIN = 1.01;
 
 /**
- * What is revoked, as one replica knows it: three maps, looked up in constant time. Times are counted
- * by the replica's own monotonic clock from when an entry arrived, so nobody's clock is trusted. How old
- * all of it is counts by the wall clock, too, which goes on while the machine sleeps.
+ * A replica's copy of the revocations, with lookup in constant time. Entries expire by the replica's monotonic clock
+ * from their arrival, so no other clock is trusted. The age of the copy is measured by the wall clock, too, which
+ * advances while the machine sleeps.
  */
 export class Revocations {
   readonly #boundMs: number;
   readonly #maxEntries: number;
   readonly #clocks: Clocks;
-  /** Each with the time at which it may be dropped. */
   readonly #epochs = new Map<string, { epoch: number; until: number }>();
   readonly #ids = new Map<string, number>();
   #number = 0n;
@@ -45,14 +44,14 @@ export class Revocations {
   #sweepAt = 0;
   #isUnderstood = true;
 
-  /** @throws Error naming the option that is no whole number above 0 */
+  /** @throws Error naming the option that is not a whole number above 0 */
   constructor(options: RevocationsOptions = {}) {
     this.#boundMs = wholeNumber("Revocations: boundMs", options.boundMs ?? 30_000);
     this.#maxEntries = wholeNumber("Revocations: maxEntries", options.maxEntries ?? 1_000_000);
     this.#clocks = options.clocks ?? systemClocks;
   }
 
-  /** All of the feed up to this number is known here. */
+  /** Every entry of the feed up to this number was applied. */
   get number(): bigint {
     return this.#number;
   }
@@ -62,9 +61,9 @@ export class Revocations {
   }
 
   /**
-   * Takes a piece of the feed.
+   * Applies a piece of the feed.
    *
-   * @returns false when there is a gap before it: nothing was taken, fetch from `number` on
+   * @returns false when there is a gap before it: nothing was applied, fetch from `number`
    */
   apply(piece: Piece): boolean {
     if (piece.afterNumber > this.#number) return false;
@@ -74,7 +73,7 @@ export class Revocations {
     return true;
   }
 
-  /** An answer to a question sent at `sentAt` was applied: all that was revoked before is known. */
+  /** Records that a poll sent at `sentAt` was applied: every earlier revocation is known. */
   fresh(sentAt: Moment): void {
     if (sentAt.monotonic >= this.#freshAt.monotonic) this.#freshAt = sentAt;
   }
@@ -83,16 +82,16 @@ export class Revocations {
   assertFresh(): void {
     const now = moment(this.#clocks);
     const { monotonic, wall } = this.#freshAt;
-    // A wall clock that was set back makes it no younger.
+    // A wall clock that was set back does not make the copy younger.
     const ageMs = Math.max(now.monotonic - monotonic, now.wall - wall);
     if (ageMs <= this.#boundMs && this.size <= this.#maxEntries && this.#isUnderstood) return;
     const cause = this.#isUnderstood
-      ? `${this.size} entries, heard of ${ageMs} ms ago`
-      : "an entry is of a kind not known here";
+      ? `${this.size} revocations, last poll ${ageMs} ms ago`
+      : "the feed has a revocation of an unknown kind: upgrade this replica";
     throw Errors.REVOCATIONS_STALE({ cause, retryAfterMs: 1000 });
   }
 
-  /** Whether something that is known here revokes it. */
+  /** Returns whether a token or waybill is revoked. */
   has({ subject, epoch, family, token, session }: Revocable): boolean {
     const least = this.#epochs.get(subject);
     return (
@@ -124,12 +123,12 @@ export class Revocations {
         break;
       }
       default:
-        // A newer key service revokes by something that is not known here.
+        // A newer key service revokes by an id that this version does not know.
         this.#isUnderstood = false;
     }
   }
 
-  /** Drops what has run out, once a minute. */
+  /** Drops expired entries, once a minute. */
   #sweep(): void {
     const now = this.#clocks.monotonic();
     if (now < this.#sweepAt) return;

@@ -4,21 +4,20 @@ import { type CryptoKey, importJWK, type JWK } from "jose";
 export const SIGNING_ALGORITHMS = ["EdDSA", "ES256"] as const;
 export type SigningAlgorithm = (typeof SIGNING_ALGORITHMS)[number];
 
-/** A public key, with the one algorithm that it is for. */
+/** A public key, and its only algorithm. */
 export interface VerificationKey {
   readonly id: string;
   readonly algorithm: string;
   readonly key: CryptoKey;
 }
 
-/** Where the keys that an issuer signs with come from. */
+/** The public keys of an issuer. */
 export interface VerificationKeys {
-  /** The key of exactly this id, where it is known now. */
+  /** Returns the key of this id; undefined when it is unknown. */
   find(kid: string): VerificationKey | undefined;
   /**
-   * Asks for the keys anew, because a token names one that `find` lacks. Calls made meanwhile share
-   * the request, and there is at most one a second: what comes sooner settles as the last one did.
-   * Rejects when nobody answers.
+   * Fetches the keys again, because a token names an unknown one. Concurrent calls share one request, and there is
+   * at most one a second: an earlier call settles as the last request did. Rejects when the issuer is unavailable.
    */
   refresh(): Promise<void>;
 }
@@ -26,10 +25,10 @@ export interface VerificationKeys {
 const MAX_KEYS = 100;
 
 /**
- * Imports a JWK set (RFC 7517 section 5). Keys without `kid`, with a use other than signatures, or of
- * an algorithm that is not allowed are left out, as the RFC asks of keys not understood.
+ * Imports a JWK set (RFC 7517 section 5). Ignores keys without `kid`, with another use than signatures, or of an
+ * algorithm that is not allowed, as the RFC asks.
  *
- * @throws Error when it is no set, has more than 100 keys, or names one `kid` twice
+ * @throws Error when it is not a JWK set, has more than 100 keys, or has one `kid` twice
  */
 export async function importKeys(
   jwks: unknown,
@@ -44,7 +43,7 @@ export async function importKeys(
     if (typeof jwk.kid !== "string" || jwk.kid === "" || jwk.kid.length > 128) continue;
     if (jwk.use !== undefined && jwk.use !== "sig") continue;
     if (imported.has(jwk.kid)) throw new Error(`two keys have the kid ${jwk.kid}`);
-    // Only what is public: a private key that was published by mistake is used as what it should be.
+    // Public members only: a private key that was published by mistake is imported as a public one.
     const { kty, crv, x, y, n, e } = jwk;
     const key = await importJWK(defined({ kty, crv, x, y, n, e }), algorithm);
     imported.set(jwk.kid, { id: jwk.kid, algorithm, key: key as CryptoKey });
@@ -56,7 +55,7 @@ function defined(jwk: Record<string, string | undefined>): JWK {
   return Object.fromEntries(Object.entries(jwk).filter(([, value]) => value !== undefined)) as JWK;
 }
 
-/** One key has one algorithm: the one it names, or, where it names none, its type's only one. */
+/** Returns a key's only algorithm: its `alg`, or else that of its type. */
 function algorithmOf({ alg, kty, crv }: JWK): string | undefined {
   const fits = (algorithm: string) =>
     algorithm === "EdDSA"
@@ -65,7 +64,7 @@ function algorithmOf({ alg, kty, crv }: JWK): string | undefined {
         ? kty === "EC" && crv === "P-256"
         : kty === "RSA";
   if (alg !== undefined) {
-    // RFC 9864 names the curve where the older name did not.
+    // RFC 9864 replaces EdDSA by the name of the curve.
     const name = alg === "Ed25519" ? "EdDSA" : alg;
     return fits(name) ? name : undefined;
   }
