@@ -15,35 +15,35 @@ import { fromCallers, type TlsFiles } from "./tls.ts";
 import { jwksCluster, tokenCheck } from "./tokenCheck.ts";
 import { transcoder } from "./transcoder.ts";
 
-/** What differs from place to place. */
+/** The settings that differ between environments. */
 export interface Place {
-  /** Where callers come in, in plaintext. */
+  /** The plaintext listener. */
   listen: { address: string; port: number };
-  /** Where they come in by TLS, and the certificate that they see. */
+  /** The TLS listener, and its certificate. */
   listenTls: { address: string; port: number; files: TlsFiles };
-  /** Certificates for mutual TLS between the front proxy and replicas. Undefined: plaintext. */
+  /** The certificate for mutual TLS with replicas; undefined: plaintext. */
   replicaTls: TlsFiles | undefined;
   /** Envoy's admin port: loopback only. */
   admin: { address: string; port: number };
   /** `iss` of access tokens. */
   issuer: string;
-  /** Where the access log goes. */
+  /** Destination of the access log. */
   accessLog: { file: string } | "stdout";
-  /** How the replicas of a cluster are found. */
+  /** Returns the discovery of a cluster's replicas. */
   discovery(cluster: string): Discovery;
 }
 
 /**
- * Largest metadata of a request that Envoy reads, in KiB, and the most keys: six times what a caller may
- * send, so that a caller with too much gets a reason. Beyond these Envoy resets the stream without one.
- * Each connection can make Envoy hold that much, and each of its streams that has begun.
+ * Largest metadata of a request that Envoy reads, in KiB, and the most keys: six times the limit for callers, so
+ * that a caller above its limit gets an error. Above these Envoy resets the stream without one. Each connection and
+ * each stream can make Envoy buffer that much.
  */
 const MAX_HEADERS_KIB = 96;
 const MAX_HEADERS = 1000;
-/** Most connections of callers. */
+/** Most connections from callers. */
 const MAX_CONNECTIONS = 10_000;
 
-/** Envoy's configuration, the same everywhere but for the place. */
+/** Makes Envoy's configuration for an environment. */
 export function bootstrap(contract: Contract, place: Place): object {
   const clusters = [...publicServices(contract).map(clusterOf), ANY_CLUSTER];
   const way = sharedWay(contract, place);
@@ -104,13 +104,13 @@ function connectionManager(way: object, isTls: boolean): object {
     "@type":
       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
     stat_prefix: "front_proxy",
-    // gRPC is HTTP/2; what is read by everyone, such as the signing keys, may be asked for by any.
+    // gRPC needs HTTP/2; plain HTTP routes, such as the signing keys, allow HTTP/1.1, too.
     codec_type: "AUTO",
     http2_protocol_options: {
       max_concurrent_streams: 1000,
       connection_keepalive: { interval: "60s", timeout: "20s" },
     },
-    // What a stranger says of himself in forwarding headers is not believed.
+    // Callers' forwarding headers are not trusted: they could fake an address.
     use_remote_address: true,
     forward_client_cert_details: isTls ? "SANITIZE_SET" : "SANITIZE",
     max_request_headers_kb: MAX_HEADERS_KIB,
@@ -141,10 +141,7 @@ function connectionManager(way: object, isTls: boolean): object {
   };
 }
 
-/**
- * Filters, routes and refusals, which both listeners have. One object for both: the chart's YAML has it
- * once, and an alias to it.
- */
+/** Makes the filters, routes and refusals that both listeners share. The chart's YAML has them once, with an alias. */
 function sharedWay(contract: Contract, { accessLog: log, issuer }: Place): object {
   return {
     access_log: [accessLog(log)],
@@ -154,7 +151,7 @@ function sharedWay(contract: Contract, { accessLog: log, issuer }: Place): objec
         typed_config: {
           "@type":
             "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-          // Internal headers are the cluster's own: nobody outside sets them.
+          // Callers must not set the cluster's internal headers.
           mutations: {
             request_mutations: ["x-waybill-", "x-envoy-"].map((prefix) => ({
               remove_on_match: { key_matcher: { prefix } },
@@ -181,7 +178,7 @@ function sharedWay(contract: Contract, { accessLog: log, issuer }: Place): objec
           name: "waybill",
           domains: ["*"],
           routes: routes(contract),
-          // Added after everything that callers sent under such names is gone.
+          // Added after the filter above has removed callers' headers of such names.
           request_headers_to_add: [
             {
               header: {
@@ -211,7 +208,7 @@ function accessLog(log: Place["accessLog"]): object {
       };
 }
 
-/** No metadata of callers: it carries their waybills and credentials. */
+/** Without callers' metadata, which contain waybills and credentials. */
 const ACCESS_LOG = {
   time: "%START_TIME%",
   path: "%REQ(:PATH)%",

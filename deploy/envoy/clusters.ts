@@ -1,7 +1,7 @@
 import { INTERNAL_NAME } from "#shared/auth/credentials/tls.ts";
 import { type TlsFiles, toReplicas } from "./tls.ts";
 
-/** How the front proxy learns a cluster's replicas. */
+/** Discovery of a cluster's replicas. */
 export type Discovery =
   /** From a file that is replaced when they change. */
   | { kind: "file"; file: string; folder: string }
@@ -9,12 +9,12 @@ export type Discovery =
   | { kind: "dns"; host: string; port: number };
 
 /**
- * Largest metadata that a replica may answer with, in KiB: the most that Envoy takes. A response beyond it
- * costs its stream, one whose single value is over twice as long costs the connection, with every call on it.
+ * Largest metadata of a response, in KiB: Envoy's maximum. A larger response ends its stream; one with a single
+ * value of twice that length ends the connection, with every call on it.
  */
 const MAX_RESPONSE_HEADERS_KIB = 8192;
 
-/** A cluster: the replicas that serve one role. @param tls undefined: they speak plaintext */
+/** The Envoy cluster of one role's replicas. @param tls undefined: plaintext */
 export function cluster(name: string, discovery: Discovery, tls: TlsFiles | undefined): object {
   return {
     name,
@@ -22,66 +22,66 @@ export function cluster(name: string, discovery: Discovery, tls: TlsFiles | unde
     ...(tls && { transport_socket: toReplicas(tls, INTERNAL_NAME) }),
     connect_timeout: "1s",
     lb_policy: "LEAST_REQUEST",
-    // A new replica gets calls as soon as it is found healthy; by default up to a second later.
+    // A new replica gets calls as soon as it is healthy; by default up to a second later.
     common_lb_config: { update_merge_window: "0.1s" },
-    // A replica that has left gets no new calls at once; those that it has go on.
+    // A removed replica gets no new calls; its calls in flight continue.
     ignore_health_on_host_removal: true,
     per_connection_buffer_limit_bytes: 1024 * 1024,
-    typed_extension_protocol_options: {
-      "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        common_http_protocol_options: { max_response_headers_kb: MAX_RESPONSE_HEADERS_KIB },
-        explicit_http_config: {
-          http2_protocol_options: {
-            // A response that breaks the rules of HTTP ends its own stream. Otherwise Envoy ends the
-            // connection, and the calls of others on it. nghttp2 also does so on any value over 64 KiB.
-            use_oghttp2_codec: true,
-            override_stream_error_on_invalid_http_message: true,
-            max_concurrent_streams: 500,
-            connection_keepalive: { interval: "30s", timeout: "10s" },
-          },
-        },
-      },
-    },
-    health_checks: [
-      {
-        grpc_health_check: {},
-        timeout: "1s",
-        interval: "1s",
-        no_traffic_interval: "1s",
-        unhealthy_threshold: 2,
-        healthy_threshold: 1,
-      },
-    ],
-    // A replica is put aside when it can't be reached, not for what it answers: one that lacks keys
-    // answers UNAVAILABLE, and so may all others.
-    outlier_detection: {
-      split_external_local_origin_errors: true,
-      consecutive_local_origin_failure: 3,
-      enforcing_consecutive_local_origin_failure: 100,
-      enforcing_consecutive_5xx: 0,
-      enforcing_consecutive_gateway_failure: 0,
-      enforcing_success_rate: 0,
-      enforcing_local_origin_success_rate: 0,
-      enforcing_failure_percentage: 0,
-      interval: "1s",
-      base_ejection_time: "2s",
-      max_ejection_percent: 50,
-    },
-    // Replicas shed load themselves, knowing what they can bear. The defaults of 1,024 would fail
-    // fast calls that stand behind slow ones.
-    circuit_breakers: {
-      thresholds: [
-        {
-          max_connections: 1024,
-          max_pending_requests: 65_536,
-          max_requests: 65_536,
-          retry_budget: { budget_percent: { value: 20 }, min_retry_concurrency: 100 },
-        },
-      ],
-    },
+    typed_extension_protocol_options: HTTP_OPTIONS,
+    health_checks: [HEALTH_CHECK],
+    outlier_detection: OUTLIER_DETECTION,
+    circuit_breakers: { thresholds: [CIRCUIT_BREAKER] },
   };
 }
+
+const HTTP_OPTIONS = {
+  "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    common_http_protocol_options: { max_response_headers_kb: MAX_RESPONSE_HEADERS_KIB },
+    explicit_http_config: {
+      http2_protocol_options: {
+        // A malformed response ends its own stream. Otherwise Envoy ends the connection, and other callers' calls
+        // on it. nghttp2 also does so on any value over 64 KiB.
+        use_oghttp2_codec: true,
+        override_stream_error_on_invalid_http_message: true,
+        max_concurrent_streams: 500,
+        connection_keepalive: { interval: "30s", timeout: "10s" },
+      },
+    },
+  },
+};
+
+const HEALTH_CHECK = {
+  grpc_health_check: {},
+  timeout: "1s",
+  interval: "1s",
+  no_traffic_interval: "1s",
+  unhealthy_threshold: 2,
+  healthy_threshold: 1,
+};
+
+/** Ejects a replica that is unreachable, not one that responds UNAVAILABLE: a lack of keys affects all replicas. */
+const OUTLIER_DETECTION = {
+  split_external_local_origin_errors: true,
+  consecutive_local_origin_failure: 3,
+  enforcing_consecutive_local_origin_failure: 100,
+  enforcing_consecutive_5xx: 0,
+  enforcing_consecutive_gateway_failure: 0,
+  enforcing_success_rate: 0,
+  enforcing_local_origin_success_rate: 0,
+  enforcing_failure_percentage: 0,
+  interval: "1s",
+  base_ejection_time: "2s",
+  max_ejection_percent: 50,
+};
+
+/** Replicas shed load themselves. The defaults of 1,024 would fail fast calls that queue behind slow ones. */
+const CIRCUIT_BREAKER = {
+  max_connections: 1024,
+  max_pending_requests: 65_536,
+  max_requests: 65_536,
+  retry_budget: { budget_percent: { value: 20 }, min_retry_concurrency: 100 },
+};
 
 function discoveryOf(name: string, discovery: Discovery): object {
   if (discovery.kind === "file") {
@@ -106,7 +106,7 @@ function discoveryOf(name: string, discovery: Discovery): object {
         "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
         dns_lookup_family: "V4_PREFERRED",
         dns_refresh_rate: "2s",
-        // Each address is a replica of its own.
+        // Each address is one replica.
         all_addresses_in_single_endpoint: false,
       },
     },

@@ -1,15 +1,15 @@
 import type { Contract } from "#shared/contract/contract.ts";
 import { runs } from "./programs.ts";
-import { answers, header, refuses } from "./refusals.ts";
+import { header, refuses, responds } from "./refusals.ts";
 import { httpMethods, TRANSCODER } from "./transcoder.ts";
 
-/** How long a browser may keep what a preflight has said, in seconds. */
+/** Time for which browsers cache a preflight response, in seconds. */
 const PREFLIGHT_MAX_AGE_S = 86_400;
 
 /**
- * The routes of methods that plain HTTP can call.
+ * Makes the routes of methods that plain HTTP can call.
  *
- * @param toMethod makes a route's action for a method
+ * @param toMethod makes the route action of a method
  */
 export function httpRoutes(contract: Contract, toMethod: (path: string) => object): object[] {
   return httpMethods(contract).flatMap(({ method, path }) => {
@@ -27,7 +27,7 @@ export function httpRoutes(contract: Contract, toMethod: (path: string) => objec
     });
     const preflight = {
       match: { path, headers: [isMethod("OPTIONS")] },
-      ...answers(204),
+      ...responds(204),
       response_headers_to_add: [
         ...anyOrigin(),
         header("access-control-allow-methods", "GET, HEAD"),

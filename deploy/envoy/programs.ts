@@ -2,8 +2,8 @@ const LUA = "envoy.filters.http.lua";
 const LUA_TYPE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3";
 
 /**
- * Makes the transcoder's responses conform to RFC 9110. A replica says in metadata that the caller's
- * ETag is the current one, and sends an empty message: as 200, a cache would store the empty body.
+ * Makes the transcoder's responses conform to RFC 9110. When the caller's ETag is current, a replica says
+ * `not-modified` in metadata and sends an empty message: with status 200 a cache would store the empty body.
  */
 const GET = `
 function envoy_on_response(handle)
@@ -35,8 +35,8 @@ end
 `;
 
 /**
- * Gives a refusal its HTTP status. To a caller that sends gRPC's content-type Envoy says 200, and the
- * reason in headers alone. Over HTTP/1.1 a person reads it in the body.
+ * Sets the HTTP status of a refusal. Envoy responds 200 to gRPC's content-type, with the error in headers only.
+ * Over HTTP/1.1 the error is in the body, too, for people.
  */
 const REFUSE = `
 function envoy_on_response(handle)
@@ -51,8 +51,8 @@ end
 `;
 
 /**
- * Not ready with a secret that Envoy could not write into a header: it would answer every call with 503. The
- * services drop a line break at the end of it, Envoy does not.
+ * Reports not ready when Envoy cannot send the secret in a header: every call would fail with 503. Services remove a
+ * line break at its end, Envoy does not.
  */
 const READY = `
 function envoy_on_request(handle)
@@ -63,14 +63,14 @@ function envoy_on_request(handle)
 end
 `;
 
-/** The filter that runs these. Off, but on routes that name one. */
+/** The Lua filter that runs these programs. Routes enable it. */
 export function programs(): object {
   return {
     name: LUA,
     disabled: true,
     typed_config: {
       "@type": `${LUA_TYPE}.Lua`,
-      // The route decides which program handles the response: HEAD stays HEAD to it.
+      // The request's first route also handles the response: HEAD stays HEAD.
       clear_route_cache: false,
       source_codes: {
         get: { inline_string: GET },
@@ -82,7 +82,7 @@ export function programs(): object {
   };
 }
 
-/** KeyedQueue on a program of this file for a route. */
+/** Enables a program of this file for a route. */
 export function runs(name: string, context?: Record<string, string>): object {
   return {
     [LUA]: {

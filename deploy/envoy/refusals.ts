@@ -3,7 +3,7 @@ import { Errors, type StatusError, vocabulary } from "#shared/errors.ts";
 import { runs } from "./programs.ts";
 import { TOKEN_CHECK } from "./tokenCheck.ts";
 
-/** Refusals that the front proxy alone makes. */
+/** Errors of the front proxy itself. */
 const Refusals = vocabulary("waybill", {
   REQUEST_MALFORMED: [status.INVALID_ARGUMENT, "The request is not valid HTTP."],
   METHOD_NOT_FOUND: [status.UNIMPLEMENTED, "There is no such method."],
@@ -50,22 +50,22 @@ const BY_STATUS: readonly (readonly [httpStatus: number, error: StatusError])[] 
 ];
 
 /**
- * Gives each response that Envoy makes by itself a gRPC status and an ErrorInfo, as a service would
- * answer. Without them gRPC derives the status from HTTP's, and clients retry calls that can never succeed.
- * Envoy takes the first entry that matches.
+ * Gives each of Envoy's own responses a gRPC status and an ErrorInfo, as a service's error has. Without them gRPC
+ * derives the status from HTTP's, and clients retry calls that can never succeed. Envoy uses the first mapper that
+ * matches.
  */
 export function refusals(): object {
   return {
     mappers: [
-      // While the keys could not be fetched, no token is known to be bad.
+      // Without the signing keys a token cannot be called invalid.
       mapper(Errors.KEYS_UNAVAILABLE(), 503, when(because("Jwks_remote_fetch_is_failed"))),
-      // The replica's HTTP/2 reads 128 headers at most. It resets the stream of a request that has more.
+      // A replica reads at most 128 headers, and resets the stream of a request with more.
       mapper(
         Errors.METADATA_TOO_LARGE(),
         431,
         when(`${because("{remote_reset")} && size(request.headers) > ${MAX_KEYS}`),
       ),
-      // The replica's response was malformed or too large: so would be another's.
+      // The response was malformed or too large; another replica's would be, too.
       mapper(
         Errors.INTERNAL(),
         502,
@@ -76,12 +76,12 @@ export function refusals(): object {
   };
 }
 
-/** What Envoy notes as the reason of a response has this in it. */
+/** Matches Envoy's response code details. */
 function because(part: string): string {
   return `response.code_details.contains("${part}")`;
 }
 
-/** A filter by an expression of CEL. Envoy evaluates it for its own responses alone. */
+/** Makes a filter from a CEL expression. Envoy evaluates it for its own responses only. */
 function when(expression: string): object {
   return {
     extension_filter: {
@@ -115,7 +115,7 @@ function mapper(error: StatusError, httpStatus: number, filter: object): object 
     body: { inline_string: details },
     headers_to_add: [
       header("grpc-status", `${code}`),
-      // As binary metadata travel: base64 without padding.
+      // Binary metadata are base64 without padding.
       header(
         "grpc-status-details-bin",
         Buffer.from(packed as Buffer)
@@ -127,11 +127,11 @@ function mapper(error: StatusError, httpStatus: number, filter: object): object 
 }
 
 /**
- * Has Envoy answer a route by itself, before it looks at tokens.
+ * Makes a direct response of Envoy to a route, without a token check.
  *
  * @param program of `runs`. Default: none
  */
-export function answers(httpStatus: number, program: object = {}): Answer {
+export function responds(httpStatus: number, program: object = {}): DirectResponse {
   return {
     direct_response: { status: httpStatus },
     typed_per_filter_config: {
@@ -144,17 +144,17 @@ export function answers(httpStatus: number, program: object = {}): Answer {
   };
 }
 
-/** The same, and a caller that sends gRPC's content-type gets this HTTP status in the place of 200. */
-export function refuses(httpStatus: number): Answer {
-  return answers(httpStatus, runs("refuse", { status: `${httpStatus}` }));
+/** Makes a direct response with this HTTP status even for gRPC's content-type, where Envoy would send 200. */
+export function refuses(httpStatus: number): DirectResponse {
+  return responds(httpStatus, runs("refuse", { status: `${httpStatus}` }));
 }
 
-interface Answer {
+interface DirectResponse {
   direct_response: { status: number };
   typed_per_filter_config: object;
 }
 
-/** A header as Envoy sets it, in the place of any of that name. */
+/** Makes a header that replaces any of its name. */
 export function header(key: string, value: string): object {
   return { header: { key, value }, append_action: "OVERWRITE_IF_EXISTS_OR_ADD" };
 }

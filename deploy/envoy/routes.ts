@@ -2,69 +2,65 @@ import { Access } from "#proto/waybill/options/v1/options.ts";
 import type { Contract, MethodContract } from "#shared/contract/contract.ts";
 import { httpRoutes, isMethod } from "./httpRoutes.ts";
 import { runs } from "./programs.ts";
-import { answers, header, refuses } from "./refusals.ts";
+import { header, refuses, responds } from "./refusals.ts";
 
-/** Services that every replica answers, whatever its roles. */
+/** Services of every replica, whatever its roles. */
 const EVERYWHERE = [
   "grpc.health.v1.Health",
   "grpc.reflection.v1.ServerReflection",
   "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/** The cluster that serves what every replica answers. */
+/** The cluster of all replicas. */
 export const ANY_CLUSTER = "any";
 
-/** Name the HTTP version and the size of a request's metadata. Set by the front proxy, for routes to match. */
+/** Headers with the HTTP version and the size of a request's metadata. The front proxy sets them for its routes to match. */
 export const PROTOCOL_KEY = "x-waybill-protocol";
 export const METADATA_BYTES_KEY = "x-waybill-metadata-bytes";
 
 /**
- * Answered by the front proxy itself: it listens, routes and has a secret that it can send, whichever services
- * are available.
+ * Readiness of the front proxy itself: it listens, routes and has a valid secret. It does not depend on services.
  */
 export const READY_PATH = "/ready";
 
-/** Largest metadata of a request. A value over 64 KiB would make a replica end the shared connection. */
+/** Largest metadata of a request, in bytes. A value over 64 KiB would make a replica end the shared connection. */
 const MAX_METADATA_BYTES = 16 * 1024;
 
-/** A call that was never processed may be sent again, to another replica, whatever it does. */
+/** Any call that was not processed may be retried on another replica. */
 const NEVER_PROCESSED = "refused-stream,connect-failure";
 /**
- * A call that was processed may be retried only where the contract says that repeating does no harm.
- * Not on `reset`: Envoy counts a malformed response as one, and would ask every other replica for it.
- * A client that loses a replica gets UNAVAILABLE and retries the call itself.
+ * A call that may have been processed is retried only if its contract says that it is safe to repeat. Not on `reset`:
+ * Envoy counts a malformed response as one, and would retry on every replica. A client that loses a replica gets
+ * UNAVAILABLE and retries the call itself.
  */
 const SAFE_TO_REPEAT = `${NEVER_PROCESSED},unavailable`;
 
-/** Longest life of a call whose caller names no deadline, and longest deadline that is kept. */
+/** Timeout of a call without a deadline, and the longest deadline that callers may set. */
 const DEFAULT_TIMEOUT = "30s";
 const LONGEST_TIMEOUT = "300s";
 
-/** The cluster of a service: the third part of `waybill.checkout.v1.CheckoutService`. */
+/** Returns the cluster of a service: `checkout` for `waybill.checkout.v1.CheckoutService`. */
 export function clusterOf(service: string): string {
   return service.split(".")[1] ?? service;
 }
 
-/** The methods that the front proxy serves: those that others than services may call. */
+/** Returns the methods that callers other than services may call. */
 function publicMethods(contract: Contract): MethodContract[] {
   const open: readonly Access[] = [Access.ACCESS_PUBLIC, Access.ACCESS_AUTHENTICATED];
   return contract.methods.filter((method) => open.includes(method.access));
 }
 
-/** The services that have such methods. */
+/** Returns the services with such methods. */
 export function publicServices(contract: Contract): string[] {
   return [...new Set(publicMethods(contract).map((method) => method.service))].sort();
 }
 
-/**
- * The front proxy's routes, out of the contract. All other methods are UNIMPLEMENTED: internal services have
- * no way in.
- */
+/** Makes the front proxy's routes from the contract. Other methods, such as internal services', are UNIMPLEMENTED. */
 export function routes(contract: Contract): object[] {
   const toMethod = ({ service, repeatable, singleUseProof }: MethodContract) =>
     toCluster(
       clusterOf(service),
-      // A proof that is good for one call is spent by the first attempt.
+      // The first attempt spends a single-use proof.
       repeatable && !singleUseProof ? SAFE_TO_REPEAT : NEVER_PROCESSED,
       DEFAULT_TIMEOUT,
     );
@@ -74,17 +70,17 @@ export function routes(contract: Contract): object[] {
   }));
   const everywhere = EVERYWHERE.map((service) => ({
     match: { prefix: `/${service}/`, grpc: {}, headers: [isMethod("POST")] },
-    // Reflection and health watches stay open.
+    // Reflection and health watches have no timeout.
     route: toCluster(ANY_CLUSTER, NEVER_PROCESSED, "0s"),
   }));
   return [
     {
-      // Values of a key that is sent twice are joined by a comma, which no credential contains.
+      // Envoy joins the values of a repeated key by a comma, which no credential contains.
       match: {
         prefix: "/",
         headers: [{ name: "authorization", string_match: { contains: "," } }],
       },
-      ...answers(401),
+      ...responds(401),
     },
     {
       match: {
@@ -96,7 +92,7 @@ export function routes(contract: Contract): object[] {
           },
         ],
       },
-      ...answers(431),
+      ...responds(431),
     },
     {
       match: {
@@ -108,13 +104,13 @@ export function routes(contract: Contract): object[] {
     },
     ...exact,
     ...everywhere,
-    { match: { path: READY_PATH, headers: [isMethod("GET")] }, ...answers(200, runs("ready")) },
+    { match: { path: READY_PATH, headers: [isMethod("GET")] }, ...responds(200, runs("ready")) },
     ...httpRoutes(contract, (path) => toMethod(contract.method(path))),
     ...[...publicServices(contract), ...EVERYWHERE].flatMap((service) => {
       const path = { prefix: `/${service}/` };
       return [
-        { match: { ...path, grpc: {}, headers: [isMethod("POST")] }, ...answers(404) },
-        { match: { ...path, headers: [isMethod("POST")] }, ...answers(415) },
+        { match: { ...path, grpc: {}, headers: [isMethod("POST")] }, ...responds(404) },
+        { match: { ...path, headers: [isMethod("POST")] }, ...responds(415) },
         { match: path, ...refuses(405), response_headers_to_add: [header("allow", "POST")] },
       ];
     }),

@@ -9,8 +9,8 @@ const TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 const PROTOCOL = { tls_minimum_protocol_version: "TLSv1_2" };
 
 /**
- * How callers from outside reach the front proxy: it proves itself. A caller may show a certificate of
- * the authority; tokens can be bound to it.
+ * Makes the TLS socket for callers. A caller may present a client certificate of the authority, to bind tokens
+ * to it.
  */
 export function fromCallers({ ca, chain, key }: TlsFiles): object {
   return {
@@ -28,7 +28,7 @@ export function fromCallers({ ca, chain, key }: TlsFiles): object {
   };
 }
 
-/** How the front proxy reaches replicas: each side proves that it belongs to the cluster. */
+/** Makes the mutual TLS socket to replicas. */
 export function toReplicas({ ca, chain, key }: TlsFiles, name: string): object {
   return {
     name: "envoy.transport_sockets.tls",

@@ -3,17 +3,16 @@ import type { Contract } from "#shared/contract/contract.ts";
 
 export const TOKEN_CHECK = "envoy.filters.http.jwt_authn";
 const PROVIDER = "waybill";
-/** The front proxy itself, for what it asks as others do. */
+/** The cluster of the front proxy's own plaintext port. */
 export const OWN_CLUSTER = "front_proxy_itself";
 const JWKS_PATH = "/.well-known/jwks.json";
 
 /**
- * Verifies the access tokens of methods that demand one, so that a flood of bad ones reaches no
- * replica. It knows signature, issuer and life; audience, revocation, scopes and proofs are the
- * services' to check, and they check the rest as well.
+ * Verifies the access tokens of methods that require one, so that a flood of invalid ones does not reach replicas. It
+ * checks signature, issuer and expiry. Services check these again, and audience, revocation, scopes and proofs.
  */
 export function tokenCheck(contract: Contract, issuer: string): object {
-  const demanding = contract.methods.filter(
+  const requiring = contract.methods.filter(
     (method) => method.access === Access.ACCESS_AUTHENTICATED,
   );
   return {
@@ -35,13 +34,13 @@ export function tokenCheck(contract: Contract, issuer: string): object {
               cluster: OWN_CLUSTER,
               timeout: "2s",
             },
-            // Half of what a key is published before it signs.
+            // Half of the time for which a key is published before it signs.
             cache_duration: "600s",
             async_fetch: { fast_listener: true, failed_refetch_duration: "1s" },
           },
         },
       },
-      rules: demanding.map(({ path }) => ({
+      rules: requiring.map(({ path }) => ({
         match: { path },
         requires: { provider_name: PROVIDER },
       })),
@@ -49,7 +48,7 @@ export function tokenCheck(contract: Contract, issuer: string): object {
   };
 }
 
-/** The front proxy's own plaintext port, by which it reads the keys as everyone does. */
+/** Makes the cluster of the front proxy's own plaintext port, from which it reads the signing keys. */
 export function jwksCluster(port: number): object {
   return {
     name: OWN_CLUSTER,

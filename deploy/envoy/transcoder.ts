@@ -12,25 +12,25 @@ import {
 import type { Contract, MethodContract } from "#shared/contract/contract.ts";
 
 export const TRANSCODER = "envoy.filters.http.grpc_json_transcoder";
-/** The number of the option `google.api.http`. */
+/** Field number of the option `google.api.http`. */
 const HTTP = 72295728;
-/** The message of each response: its bytes are the response's body. */
+/** The response message: its bytes are the HTTP body. */
 const RESPONSE = "google.api.HttpBody";
 const RESPONSE_FILE = "google/api/httpbody.proto";
 /** A path without variables. */
 const FIXED_PATH = /^(\/[A-Za-z0-9._~-]+)+$/;
 
-/** A method that plain HTTP can call, too. */
+/** A method that plain HTTP can call. */
 export interface HttpMethod {
   readonly method: MethodContract;
   readonly path: string;
 }
 
 /**
- * The methods that have an HTTP route (`google.api.http`).
+ * Returns the methods with an HTTP route (`google.api.http`).
  *
- * @throws Error naming a method whose rule is more than GET of a fixed path, or whose response is no
- *   google.api.HttpBody: the front proxy serves no others
+ * @throws Error naming a method with another rule than GET of a fixed path, or another response than
+ *   google.api.HttpBody
  */
 export function httpMethods({ registry, methods }: Contract): HttpMethod[] {
   const extension = registry.getExtension("google.api.http");
@@ -52,7 +52,7 @@ export function httpMethods({ registry, methods }: Contract): HttpMethod[] {
   });
 }
 
-/** KeyedQueue plain HTTP requests for those methods into gRPC. Off, but on routes that turn it on. */
+/** The filter that transcodes plain HTTP requests for these methods into gRPC. Routes enable it. */
 export function transcoder(contract: Contract): object {
   const { file } = fromBinary(FileDescriptorSetSchema, contract.image);
   const files = file.filter((each) => each.service.some(({ method }) => method.some(isForHttp)));
@@ -81,7 +81,7 @@ export function transcoder(contract: Contract): object {
           .filter(({ method }) => method.some(isForHttp))
           .map(({ name }) => `${each.package}.${name}`),
       ),
-      // The route of the HTTP path stays the request's, with what it sets for the response.
+      // The HTTP path's route stays the request's, with its response headers.
       match_incoming_request_route: true,
       ignore_unknown_query_parameters: true,
     },
@@ -92,7 +92,7 @@ function isForHttp({ options }: MethodDescriptorProto): boolean {
   return options?.$unknown?.some(({ no }) => no === HTTP) ?? false;
 }
 
-/** A file with nothing in it but those methods, their requests, and that option, which Envoy knows by itself. */
+/** Reduces a file to those methods, their requests and that option, which is built into Envoy. */
 function onlyForHttp(file: FileDescriptorProto): FileDescriptorProto {
   const service = file.service
     .map(({ name, method }) =>
@@ -110,7 +110,7 @@ function onlyForHttp(file: FileDescriptorProto): FileDescriptorProto {
 }
 
 function bare({ name, inputType, outputType, options }: MethodDescriptorProto) {
-  const kept = create(MethodOptionsSchema);
-  kept.$unknown = options?.$unknown?.filter(({ no }) => no === HTTP) ?? [];
-  return create(MethodDescriptorProtoSchema, { name, inputType, outputType, options: kept });
+  const reduced = create(MethodOptionsSchema);
+  reduced.$unknown = options?.$unknown?.filter(({ no }) => no === HTTP) ?? [];
+  return create(MethodDescriptorProtoSchema, { name, inputType, outputType, options: reduced });
 }
