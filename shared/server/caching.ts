@@ -55,23 +55,10 @@ export function caching(
     const fetch: Fetch = async ({ signal }) => {
       const fetching = new FetchCall(path, call.caller, only(call.headers, cache.vary), signal);
       const response = await next(bytes, fetching);
-      const { reply, resources } = fetching;
-      const [etag, cacheControl] = ["etag", "cache-control"].map((key) => `${reply.get(key)[0]}`);
-      const cached = {
-        bytes: Buffer.isBuffer(response) ? response : serialize(response as never),
-        etag: etag!,
-        cacheControl: cacheControl!,
-        lifetime,
-        resources,
-        position,
-        ageMs: 0,
-      };
-      // What the handler has set of these by itself is its caller's: then they say so.
-      const isShared =
-        cacheControl !== "no-store" &&
-        Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key));
-      if (!isShared) own = reply;
-      return { response: cached, isShared };
+      const encoded = Buffer.isBuffer(response) ? response : serialize(response as never);
+      const fetched = toFetched(encoded, fetching, { lifetime, position, ageMs: 0 });
+      if (!fetched.isShared) own = fetching.reply;
+      return fetched;
     };
     const found = await scope.get({
       key: `${prefix}\n${bytes.toString("latin1")}`,
@@ -85,16 +72,8 @@ export function caching(
         return leave && ((how) => keepingPlace(leave, fetch(how), how.signal));
       },
     });
-    const { response, isOwn } = found;
-    if (isOwn && own !== undefined) call.reply.merge(own);
-    call.reply.set("etag", response.etag);
-    call.reply.set("cache-control", response.cacheControl);
-    if (vary !== "") call.reply.set("vary", vary);
-    if (found.position > 0n) call.reply.set(CHANGE_KEY, `${found.position}`);
-    if (!isOwn) call.reply.set("age", `${Math.floor(found.ageMs / 1000)}`);
-    if (!namesEtag(call.headers.get("if-none-match"), response.etag)) return response.bytes;
-    call.reply.set("not-modified", "1");
-    return Buffer.alloc(0);
+    if (found.isOwn && own !== undefined) call.reply.merge(own);
+    return respond(found, call, vary);
   };
 }
 
@@ -102,24 +81,24 @@ export function caching(
 function toFetched(
   bytes: Buffer,
   { reply, resources }: FetchCall,
-  rest: Pick<Fetched["answer"], "lifetime" | "position" | "ageMs">,
+  rest: Pick<Fetched["response"], "lifetime" | "position" | "ageMs">,
 ): Fetched {
   const [etag] = reply.get("etag");
   const [cacheControl] = reply.get("cache-control");
   const isShared =
     cacheControl !== "no-store" && Object.keys(reply.getMap()).every((key) => SHARED_KEYS.has(key));
-  const answer = { bytes, etag: `${etag}`, cacheControl: `${cacheControl}`, resources, ...rest };
-  return { answer, isShared };
+  const response = { bytes, etag: `${etag}`, cacheControl: `${cacheControl}`, resources, ...rest };
+  return { response, isShared };
 }
 
 /** Sets the response's metadata. @returns its bytes; none if the caller has it already */
-function respond({ answer, isOwn, position, ageMs }: Found, call: Call, vary: string): Buffer {
-  call.reply.set("etag", answer.etag);
-  call.reply.set("cache-control", answer.cacheControl);
+function respond({ response, isOwn, position, ageMs }: Found, call: Call, vary: string): Buffer {
+  call.reply.set("etag", response.etag);
+  call.reply.set("cache-control", response.cacheControl);
   if (vary !== "") call.reply.set("vary", vary);
   if (position > 0n) call.reply.set(CHANGE_KEY, `${position}`);
   if (!isOwn) call.reply.set("age", `${Math.floor(ageMs / 1000)}`);
-  if (!namesEtag(call.headers.get("if-none-match"), answer.etag)) return answer.bytes;
+  if (!namesEtag(call.headers.get("if-none-match"), response.etag)) return response.bytes;
   call.reply.set("not-modified", "1");
   return Buffer.alloc(0);
 }
