@@ -52,7 +52,10 @@ const migrations = join("shared", "anchors", "migrations");
 cpSync(join(project, migrations), join(stage, "dist", migrations), { recursive: true });
 const options = join("proto", "waybill", "options", "v1", "options.proto");
 cpSync(join(project, options), join(stage, options));
-for (const file of ["LICENSE", "README.md"]) cpSync(join(project, file), join(stage, file));
+cpSync(join(project, "LICENSE"), join(stage, "LICENSE"));
+for (const file of readdirSync(join(project, "shared")).filter((name) => name.endsWith(".md"))) {
+  cpSync(join(project, "shared", file), join(stage, file));
+}
 
 const args = ["pack", "--silent", "--pack-destination", destination];
 const tarball = execFileSync("npm", args, { cwd: stage, encoding: "utf8" }).trim();

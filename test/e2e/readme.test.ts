@@ -1,30 +1,40 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import {
-  cpSync,
-  existsSync,
-  globSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
+import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { startTestCluster } from "../support/cluster.ts";
+import { blocksIn } from "../documents.ts";
+import { startTestCluster, type TestCluster } from "../support/cluster.ts";
 
-const README = readFileSync(join(PROJECT, "README.md"), "utf8");
 const BIN = join(PROJECT, "node_modules", ".bin");
 const env = { ...process.env, PATH: `${BIN}${delimiter}${process.env["PATH"]}` };
+const TYPES = join(PROJECT, "node_modules", "@types");
+const STRICT = ["--noEmit", "--strict", "--target", "es2024", "--module", "nodenext"].concat([
+  "--allowImportingTsExtensions",
+  "--skipLibCheck",
+  "--typeRoots",
+  TYPES,
+  "--types",
+  "node",
+]);
 
-/**
- * A service of someone else's, on the package alone: it tries keys that must be refused, then serves with a
- * Postgres that is away. Prints what becomes of it, as JSON.
- */
-const STRANGER = `
+/** Names that the guide's fragments use without declaring them. */
+const AMBIENT = `
+import type { Handlers, SessionOptions } from "waybill";
+import type { Counter, CounterServiceService } from "./gen/counter.ts";
+import type { Notes, NotesServiceService } from "./gen/notes.ts";
+declare global {
+  const handlers: Handlers<typeof CounterServiceService, Counter>;
+  const notesHandlers: Handlers<typeof NotesServiceService, Notes>;
+  const notesOptions: SessionOptions<Notes>;
+}
+`;
+
+/** Tries invalid keys, then serves while Postgres is unavailable. Prints the errors as JSON. */
+const MISUSE = `
 import { randomBytes } from "node:crypto";
 import { fixedRing, loadContract, readError, Server } from "waybill";
 import { createClient } from "waybill/client";
@@ -49,115 +59,140 @@ server.add(
   CounterServiceService,
   {
     start: async () => ({ value: (await pool.query("SELECT 1")).rows.length }),
-    add: async ({ by }, { session }) => ({ value: (session.state.value += by) }),
+    add: async ({ value }, { session }) => ({ value: (session.state.value += value) }),
   },
   { state: Counter, ring: fixedRing({ audience: "counter", version: 1, keys: [good] }) },
 );
 const port = await server.listen("127.0.0.1:0");
 const client = createClient(CounterServiceService, "127.0.0.1:" + port);
-const answer = await client.start({}).then(String, readError);
+const answer = await client.start({ value: 0 }).then(String, readError);
 client.close();
 await server.drain();
 await pool.end();
 console.log(JSON.stringify({ keys, answer }));
 `;
 
-/** The one code block of the README in this language. */
-function block(language: string): string {
-  const blocks = [...README.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms"))];
-  expect(blocks).toHaveLength(1);
-  return blocks[0]![1]!;
-}
+describe.skipIf(toolPath("grpcurl") === undefined)("grpcurl commands (needs grpcurl)", () => {
+  let cluster: TestCluster;
+  beforeAll(async () => {
+    cluster = await startTestCluster();
+  });
+  afterAll(() => cluster?.remove());
 
-test.skipIf(toolPath("grpcurl") === undefined)(
-  "the checkout by hand works as it is pasted (needs grpcurl)",
-  async () => {
-    const cluster = await startTestCluster();
-    const script = block("bash")
+  /** Runs the page's block in this language against the test's cluster. */
+  const paste = (page: string, language: string): string => {
+    const [block = "", ...others] = blocksIn(page, language);
+    expect(others).toEqual([]);
+    const script = block
       .replaceAll("127.0.0.1:8080", cluster.target)
-      .replaceAll("/tmp/waybill-reply", join(cluster.dataDir, "reply"));
+      .replaceAll("/tmp/", `${cluster.dataDir}/`);
     const { stdout, stderr } = spawnSync("bash", ["-c", script], {
       cwd: PROJECT,
       encoding: "utf8",
     });
-    await cluster.remove();
     expect(stderr).toBe("");
+    return stdout;
+  };
+  const orders = (stdout: string) =>
+    [...stdout.matchAll(/"name": "(orders\/.*)"/g)].map(([, name]) => name);
+
+  test("of the README place one order", () => {
+    expect(orders(paste("README.md", "bash"))).toHaveLength(1);
+  });
+
+  test("of deploy/README.md place one order twice", () => {
+    const stdout = paste("deploy/README.md", "bash");
     expect(stdout).toContain("waybill.checkout.v1.CheckoutService\n");
-    // The protos' comments are the reference, by reflection too.
-    expect(stdout).toContain("// Takes a customer from an empty basket to an order.");
+    // Reflection brings the protos' comments.
+    const proto = readFileSync(join(PROJECT, "proto/waybill/checkout/v1/checkout.proto"), "utf8");
+    const [, comment] = /^(\/\/ .*)\nservice CheckoutService/m.exec(proto)!;
+    expect(stdout).toContain(comment);
     expect(stdout).toContain("Astérix aux Jeux Olympiques");
-    const orders = [...stdout.matchAll(/"name": "(orders\/.*)"/g)].map(([, name]) => name);
-    // Placed twice and listed: the same one.
-    expect(orders).toHaveLength(3);
-    expect(new Set(orders).size).toBe(1);
-  },
-);
+    // Placed, retried and listed.
+    expect(orders(stdout)).toHaveLength(3);
+    expect(new Set(orders(stdout)).size).toBe(1);
+  });
 
-test.skipIf(toolPath("grpcurl") === undefined)(
-  "signing in by hand works as it is pasted (needs grpcurl)",
-  async () => {
-    const cluster = await startTestCluster();
-    const script = block("shell")
-      .replaceAll("127.0.0.1:8080", cluster.target)
-      .replaceAll("/tmp/waybill-tokens", join(cluster.dataDir, "tokens"));
-    const { stdout, stderr } = spawnSync("bash", ["-c", script], {
-      cwd: PROJECT,
-      encoding: "utf8",
-    });
-    await cluster.remove();
-    expect(stderr).toBe("");
+  test("of services/token/README.md sign a user in and out", () => {
+    const stdout = paste("services/token/README.md", "shell");
     expect(stdout.match(/"displayName": "Ada"/g)).toHaveLength(2);
     expect(stdout).toContain('"device": "terminal"');
     expect(stdout).toContain('"current": true');
-  },
-);
+  });
+});
 
-test("the ten lines for a service work as they stand, on the package installed in an empty project", () => {
+describe("the package, installed in an empty project,", () => {
   const folder = mkdtempSync(join(tmpdir(), "waybill-readme-"));
-  const run = (command: string, ...args: string[]) =>
-    execFileSync(command, args, { cwd: folder, env, encoding: "utf8", stdio: "pipe" });
-  try {
-    const tarball = run(process.execPath, join(PROJECT, "shared", "pack.ts"), folder).trim();
+  const guide = join(folder, "guide");
+  const readme = join(folder, "readme");
+  const run = (cwd: string, command: string, ...args: string[]) =>
+    execFileSync(command, args, { cwd, env, encoding: "utf8", stdio: "pipe" });
+  const tsc = (cwd: string, ...files: string[]) =>
+    spawnSync("tsc", [...STRICT, ...files], { cwd, env, encoding: "utf8" });
+
+  /** Makes a project of a page's protos, by the commands of the guide. */
+  function generate(project: string, page: string): void {
+    const packaged = join(folder, "node_modules", "waybill", "proto", "waybill");
+    cpSync(packaged, join(project, "proto", "waybill"), { recursive: true });
+    for (const proto of blocksIn(page, "proto")) {
+      const [, name] = /^package (\w+)\.v1;$/m.exec(proto)!;
+      writeFileSync(join(project, "proto", `${name}.proto`), proto);
+    }
+    const [template = ""] = blocksIn("shared/README.md", "yaml");
+    const buf = template.replace("node_modules/.bin", BIN);
+    writeFileSync(join(project, "buf.gen.yaml"), buf);
+    const commands = blocksIn("shared/README.md", "sh").find((text) => text.startsWith("buf "));
+    run(project, "bash", "-euc", commands!);
+  }
+
+  beforeAll(() => {
+    for (const project of [guide, readme]) mkdirSync(project);
+    const tarball = run(folder, process.execPath, join(PROJECT, "shared", "pack.ts"), folder);
     writeFileSync(join(folder, "package.json"), '{"type": "module"}');
-    run("npm", "install", "--no-audit", "--no-fund", tarball);
+    run(folder, "npm", "install", "--no-audit", "--no-fund", tarball.trim());
+    generate(guide, "shared/README.md");
+    generate(readme, "README.md");
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
 
-    mkdirSync(join(folder, "proto"));
-    writeFileSync(join(folder, "proto", "counter.proto"), block("proto"));
-    const options = join("proto", "waybill", "options", "v1", "options.proto");
-    cpSync(join(folder, "node_modules", "waybill", options), join(folder, options));
-    const plugin = { local: join(BIN, "protoc-gen-ts_proto"), out: "gen", strategy: "all" };
-    const opt = ["outputServices=grpc-js", "unknownFields=true"];
-    opt.push("importSuffix=.ts", "enumsAsLiterals=true", "esModuleInterop=true", "env=node");
-    const template = { version: "v2", plugins: [{ ...plugin, opt }] };
-    run("buf", "generate", "proto", "--template", JSON.stringify(template));
-    run("buf", "build", "proto", "--as-file-descriptor-set", "-o", "image.binpb");
+  test("runs the service and the client of the README", () => {
+    const [program = "", ...others] = blocksIn("README.md", "ts");
+    expect(others).toEqual([]);
+    writeFileSync(join(readme, "main.ts"), program);
+    expect(tsc(readme, "main.ts").stdout).toBe("");
+    expect(run(readme, process.execPath, "main.ts")).toContain("value: 42");
+  });
 
-    writeFileSync(join(folder, "main.ts"), block("ts"));
-    expect(run(process.execPath, "main.ts")).toContain("value: 42");
-    // The declarations hold what the docs say: this type-checks, and a wrong state would not.
-    const types = join(PROJECT, "node_modules", "@types");
-    const flags = ["--noEmit", "--strict", "--target", "es2024", "--module", "nodenext"];
-    flags.push(
-      "--allowImportingTsExtensions",
-      "--skipLibCheck",
-      "--typeRoots",
-      types,
-      "--types",
-      "node",
-    );
-    run("tsc", ...flags, "main.ts");
-    writeFileSync(
-      join(folder, "main.ts"),
-      block("ts").replace("state.value += by", "state.total += by"),
-    );
-    expect(spawnSync("tsc", [...flags, "main.ts"], { cwd: folder, env }).status).not.toBe(0);
+  test("runs the quick start of the guide", async () => {
+    const [server = "", client = ""] = blocksIn("shared/README.md", "ts");
+    const port = await freePort();
+    const address = (text: string) => text.replace("127.0.0.1:50051", `127.0.0.1:${port}`);
+    writeFileSync(join(guide, "server.ts"), address(server));
+    writeFileSync(join(guide, "client.ts"), address(client));
+    const program = ["server", "client"].map((name) => `await import("./${name}.ts");\n`).join("");
+    writeFileSync(join(guide, "both.ts"), `${program}process.kill(process.pid, "SIGTERM");\n`);
+    expect(run(guide, process.execPath, "both.ts")).toMatch(/^count 41\ncount 42\n\{ value: 42\b/);
+  });
 
-    // No option is set: everyone who installs the package gets the same refusals.
-    writeFileSync(join(folder, "stranger.ts"), STRANGER);
-    run("tsc", ...flags, "stranger.ts");
-    const away = { ...env, DATABASE_URL: "postgres://a@127.0.0.1:1/a" };
-    const told = execFileSync(process.execPath, ["stranger.ts"], { cwd: folder, env: away });
-    expect(JSON.parse(told.toString())).toMatchObject({
+  test("compiles each fragment of the guide, and no wrong state", () => {
+    const fragments = blocksIn("shared/README.md", "ts");
+    const files = fragments.map((text, index) => {
+      writeFileSync(join(guide, `fragment${index}.ts`), text);
+      return `fragment${index}.ts`;
+    });
+    writeFileSync(join(guide, "ambient.d.ts"), AMBIENT);
+    expect(tsc(guide, "ambient.d.ts", ...files).stdout).toBe("");
+    const wrong = fragments[0]!.replace("state.value += by", "state.total += by");
+    writeFileSync(join(guide, "wrong.ts"), wrong);
+    expect(tsc(guide, "wrong.ts").stdout).toContain("'total' does not exist");
+  });
+
+  test("refuses wrong keys and reports an unavailable Postgres", () => {
+    writeFileSync(join(readme, "misuse.ts"), MISUSE);
+    expect(tsc(readme, "misuse.ts").stdout).toBe("");
+    const unavailable = { ...env, DATABASE_URL: "postgres://a@127.0.0.1:1/a" };
+    const options = { cwd: readme, env: unavailable, encoding: "utf8" } as const;
+    expect(JSON.parse(execFileSync(process.execPath, ["misuse.ts"], options))).toMatchObject({
       keys: [
         "the ring key 0123456789A must be 32 bytes long, not 0",
         "the ring key 0123456789A must be 32 bytes long, not 16",
@@ -166,37 +201,14 @@ test("the ten lines for a service work as they stand, on the package installed i
       ],
       answer: { reason: "DATABASE_UNAVAILABLE", retryAfterMs: 1000 },
     });
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-});
+  });
 
-test("what the README makes anew is what the package exports", async () => {
-  const made = [...README.matchAll(/\bnew ([A-Z]\w+)\(/g)].map(([, name]) => name!);
-  expect(made.length).toBeGreaterThan(5);
-  const doors = ["waybill", "waybill/client", "waybill/postgres", "waybill/auth"];
-  const exported = (await Promise.all(doors.map((door) => import(door)))).flatMap(Object.keys);
-  for (const name of new Set(made)) expect(exported).toContain(name);
-});
-
-test("the commands that show a promise or a figure name tests and suites that exist", () => {
-  const files = globSync("{shared,services,deploy,test}/**/*.test.ts", { cwd: PROJECT });
-  const commands = [...README.matchAll(/`npm test -- ([^`]+)`/g)].map(([, words]) => words!);
-  expect(commands.length).toBeGreaterThan(10);
-  for (const command of commands) {
-    const [paths = "", name = ""] = command.split(" -t ");
-    const texts = paths.split(" ").map((path) => {
-      const named = files.filter((file) => file.includes(path));
-      expect(named, command).not.toEqual([]);
-      return named.map((file) => readFileSync(join(PROJECT, file), "utf8")).join();
-    });
-    expect(texts.join(), command).toMatch(new RegExp(`(test|describe)[^]{0,60}"[^"]*${name}`));
-  }
-  const suites = [...README.matchAll(/^\| .* \| .* \| `([a-z]+)` \|$/gm)].map(
-    ([, suite]) => suite!,
-  );
-  expect(suites.length).toBeGreaterThan(4);
-  for (const suite of suites) {
-    expect(existsSync(join(PROJECT, "test", "lab", "bench", `${suite}.ts`)), suite).toBe(true);
-  }
+  test("has the guide and its pages", () => {
+    const packaged = join(folder, "node_modules", "waybill");
+    for (const page of ["README.md", "GUARANTEES.md", "COMPARISON.md", "SECURITY.md"]) {
+      expect(readFileSync(join(packaged, page), "utf8")).toBe(
+        readFileSync(join(PROJECT, "shared", page), "utf8"),
+      );
+    }
+  });
 });
