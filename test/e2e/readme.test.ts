@@ -2,12 +2,13 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { blocksIn } from "../documents.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
+import { startTestPostgres } from "../support/postgres.ts";
 
 const BIN = join(PROJECT, "node_modules", ".bin");
 const env = { ...process.env, PATH: `${BIN}${delimiter}${process.env["PATH"]}` };
@@ -70,6 +71,47 @@ client.close();
 await server.drain();
 await pool.end();
 console.log(JSON.stringify({ keys, answer }));
+`;
+
+/** Serves the guide's counter from Postgres, advances a session, and advances it again from its first waybill. */
+const ANCHORED = `
+import { randomBytes } from "node:crypto";
+import pg from "pg";
+import { fixedRing, loadContract, readError, Server } from "waybill";
+import { createClient, Jar } from "waybill/client";
+import { migrateAnchors, savedAudience } from "waybill/postgres";
+import { add } from "./add.ts";
+import { CounterServiceService } from "./gen/counter.ts";
+
+const url = process.env["DATABASE_URL"];
+const owner = new pg.Client(url);
+await owner.connect();
+await owner.query("CREATE SCHEMA counter CREATE TABLE entry (session uuid, amount int)");
+await migrateAnchors(owner, "counter");
+
+const unused = () => { throw new Error("not called"); };
+const start = async () => ({ value: 0 });
+Object.assign(globalThis, { handlers: { start, add, get: unused, count: unused } });
+const { addCounter } = await import("./anchors.ts");
+const ringOf = (audience) =>
+  fixedRing({ audience, version: 1, keys: [{ id: "0123456789A", state: "active", key: randomBytes(32) }] });
+const contract = loadContract("anchored.binpb");
+const server = new Server({ contract });
+await addCounter(server, url, ringOf("counter"), ringOf(savedAudience("counter")));
+const target = "127.0.0.1:" + (await server.listen("127.0.0.1:0"));
+
+const jar = new Jar({ contract });
+const interceptors = [jar.interceptor()];
+const client = createClient(CounterServiceService, target, { contract, interceptors });
+await client.start({});
+const first = jar.peek("counter");
+const values = [await client.add({ by: 2 }), await client.add({ by: 40 })].map(({ value }) => value);
+jar.put("counter", first);
+const { reason, metadata } = await client.add({ by: 1 }).then(String, readError);
+const { rows } = await owner.query("SELECT amount::text FROM counter.entry ORDER BY amount");
+const entries = rows.map(({ amount }) => amount);
+console.log(JSON.stringify({ values, entries, stale: { reason, served: metadata.served } }));
+process.exit();
 `;
 
 describe.skipIf(toolPath("grpcurl") === undefined)("grpcurl commands (needs grpcurl)", () => {
@@ -172,6 +214,28 @@ describe("the package, installed in an empty project,", () => {
     const program = ["server", "client"].map((name) => `await import("./${name}.ts");\n`).join("");
     writeFileSync(join(guide, "both.ts"), `${program}process.kill(process.pid, "SIGTERM");\n`);
     expect(run(guide, process.execPath, "both.ts")).toMatch(/^count 41\ncount 42\n\{ value: 42\b/);
+  });
+
+  test("runs the anchored service of the guide on Postgres", async () => {
+    const postgres = await startTestPostgres();
+    onTestFinished(() => postgres.remove());
+    const contract = join(guide, "proto", "counter.proto");
+    const carried = readFileSync(contract, "utf8");
+    writeFileSync(contract, carried.replace("revision: 1", "revision: 1, mode: MODE_ANCHORED"));
+    run(guide, "buf", "build", "proto", "--as-file-descriptor-set", "-o", "anchored.binpb");
+    writeFileSync(contract, carried);
+    const fragments = blocksIn("shared/README.md", "ts");
+    const fragment = (text: string) => fragments.find((each) => each.includes(text))!;
+    writeFileSync(join(guide, "anchors.ts"), fragment("export function addCounter"));
+    writeFileSync(join(guide, "add.ts"), fragment("context.transaction()"));
+    writeFileSync(join(guide, "anchored.ts"), ANCHORED);
+    const options = { cwd: guide, env: { ...env, DATABASE_URL: postgres.url } };
+    const printed = execFileSync(process.execPath, ["anchored.ts"], options);
+    expect(JSON.parse(printed.toString())).toEqual({
+      values: [2, 42],
+      entries: ["2", "40"],
+      stale: { reason: "WAYBILL_STALE", served: "false" },
+    });
   });
 
   test("compiles each fragment of the guide, and no wrong state", () => {
