@@ -87,15 +87,19 @@ test("commands in documents name scripts, tests and files that exist", () => {
   expect(commands).toBeGreaterThan(80);
 });
 
+/** A suite's part of the benchmark report. */
+function reportOf(suite: string): string {
+  const [, ...parts] = readPage("test/lab/bench/REPORT.md").split(/^## /m);
+  return parts.find((part) => part.startsWith(`${suite}\n`)) ?? "";
+}
+
 test("figures beside a bench command are in that part of the report", () => {
-  const report = readPage("test/lab/bench/REPORT.md");
   let figures = 0;
   for (const page of GUIDES) {
     for (const [row, cells = "", suite] of readPage(page).matchAll(
       /^\|[^|]*\|(.*)\| `npm run bench -- (\w+)` \|$/gm,
     )) {
-      const part =
-        new RegExp(`^## ${suite}$.*?(?=^## |\\s*$(?![^]))`, "ms").exec(report)?.[0] ?? "";
+      const part = reportOf(suite!);
       for (const [figure] of cells.matchAll(/\d[\d,.]*/g)) {
         figures += 1;
         const found = new RegExp(`(?<![\\d.,])${figure.replaceAll(".", "\\.")}(?!\\d)`).test(part);
@@ -104,6 +108,15 @@ test("figures beside a bench command are in that part of the report", () => {
     }
   }
   expect(figures).toBeGreaterThan(15);
+});
+
+test("the CPU of other designs is in the report, rounded", () => {
+  const figures = [...readPage("shared/COMPARISON.md").matchAll(/(\d+) µs/g)];
+  expect(figures.length).toBeGreaterThan(8);
+  for (const [, figure] of figures) {
+    const found = new RegExp(`\\| ${figure}(\\.\\d)? \\(`).test(reportOf("call"));
+    expect(found, `${figure} µs`).toBe(true);
+  }
 });
 
 test("the guide lists every error with its code", () => {
