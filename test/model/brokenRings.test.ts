@@ -5,7 +5,7 @@ import { begin, NO_FAULTS, PROTOCOL, type Protocol, TERMS, warm } from "./ringMo
 
 describe("detects a broken protocol", () => {
   const { rotate, grant } = transitions;
-  /** The ring with one pending key instead of two. */
+  /** Keeps one pending key in the ring instead of two. */
   const withOne = (ring: transitions.RingState): transitions.RingState => {
     const first = ring.keys.find(({ state }) => state === "pending");
     return { ...ring, keys: ring.keys.filter((key) => key === first || key.state !== "pending") };

@@ -1,29 +1,29 @@
 import { broken, nameOf, next, type Protocol, type World } from "./ringModel.ts";
 
-/** The reachable states. */
+/** The result of a search. */
 export interface Found {
   readonly states: number;
   /** A violated invariant. */
   readonly broken: string | undefined;
-  /** How it came to it. */
+  /** The steps that lead to it. */
   readonly way: string[];
 }
 
-/** Search options. */
+/** The goal of a search, and its progress callback. */
 export interface ExploreOptions {
-  /** Looks only for violations whose text contains this. Default: any violation. */
+  /** Text of the violation to find; others are ignored. Default: any. */
   wanted?: string;
-  /** Hears of the progress, every five seconds. */
+  /** Receives the progress, every five seconds. */
   tell?(line: string): void;
 }
 
-/** Looks at every state that can be reached, the nearest first, until something does not hold. */
+/** Explores every reachable state, breadth first, until an invariant is violated. */
 export function explore(
   first: World,
   protocol: Protocol,
   { wanted = "", tell = () => {} }: ExploreOptions = {},
 ): Found {
-  // By number: the state that it was reached from, and how.
+  // By number: the predecessor of a state, and the step from it.
   const from: number[] = [-1];
   const steps: string[] = [""];
   const wayTo = (number: number): string[] =>

@@ -1,6 +1,6 @@
 /**
- * Explores every state that a ring, its key service and two replicas can reach, within larger bounds than
- * the tests; exits with 1 when an invariant is violated. Takes some minutes and gigabytes.
+ * Explores every state of a ring, its key service and two replicas, in every interleaving, within larger
+ * bounds than the tests. Exits with 1 if an invariant is violated. Takes minutes and gigabytes of memory.
  *
  * Usage: npm run model [-- --rotations N] [--destructions N] [--crashes N] [--jumps N]
  *        default: two rotations; then one and a crash
@@ -32,6 +32,6 @@ for (const left of runs) {
     tell: (line) => console.log(line),
   });
   for (const step of way) console.log(`  ${step}`);
-  console.log(broken ?? `${states} states: everything holds in all of them`);
+  console.log(broken ?? `${states} states: every invariant holds`);
   if (broken !== undefined) process.exitCode = 1;
 }

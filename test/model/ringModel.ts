@@ -1,7 +1,7 @@
 /**
- * A model of a ring, its key service and two replicas, in discrete time: the events that may follow a
- * state, and the invariants of each state. Its steps are the product's code: the key service's in
- * `services/keys/rings/transitions.ts`, the replicas' in `shared/rings/holding.ts`.
+ * Models a ring, its key service and two replicas in discrete time: all steps from a state, and the
+ * invariants of each state. The steps of the key service are `services/keys/rings/transitions.ts`, those of
+ * the replicas `shared/rings/holding.ts`: the model checks the product's own code.
  */
 import {
   type Holding,
@@ -17,7 +17,7 @@ import * as transitions from "../../services/keys/rings/transitions.ts";
 
 export const TERMS: Terms = { leaseS: 2, graceS: 1, keepS: 1 };
 
-/** Messages in flight. Each may be lost, late or overtaken. */
+/** Messages in flight. Each may be lost, delayed or overtaken. */
 export type Message =
   | { kind: "renew"; to: number; holder: string; asked: number; acknowledged: number }
   | { kind: "read"; to: number; holder: string; asked: number; acknowledged: number; ring: Ring }
@@ -29,26 +29,26 @@ export interface Replica {
   readonly holding: Holding;
 }
 
-/** A state of the whole. Times are in ticks. */
+/** A state of the model. Times are in ticks. */
 export interface World {
   readonly now: number;
-  /** How far the key service's clock has jumped ahead. */
+  /** Ticks by which the key service's clock has jumped ahead. */
   readonly jumped: number;
   readonly ring: RingState;
   readonly replicas: readonly Replica[];
   readonly messages: readonly Message[];
-  /** By key: when it last sealed. */
+  /** Last seal of each key. */
   readonly sealed: Readonly<Record<string, number>>;
-  /** By key: when it was destroyed. */
+  /** Destruction of each key. */
   readonly destroyed: Readonly<Record<string, number>>;
-  /** How many more of each bounded event may happen. */
+  /** Remaining numbers of the bounded steps. */
   readonly left: { rotations: number; destructions: number; crashes: number; jumps: number };
   readonly keys: number;
   readonly processes: number;
   readonly wasDestroyed: boolean;
 }
 
-/** The protocol, and how a broken variant differs. */
+/** The protocol, with switches for broken variants. */
 export interface Protocol {
   readonly terms: Terms;
   grant: typeof transitions.grant;
@@ -57,11 +57,11 @@ export interface Protocol {
   mend: typeof transitions.mend;
   take: typeof take;
   isLeased: typeof isLeased;
-  /** Whether the lease counts from when the grant came in. */
+  /** Broken: the lease counts from the arrival of the grant. */
   countsFromArrival?: boolean;
-  /** Whether the ring is read first, and locked later. */
+  /** Broken: the ring is read before it is locked. */
   readsBeforeLock?: boolean;
-  /** A broken replica: it keeps using a lease that it has released. */
+  /** Broken: a replica continues with a released lease. */
   goesOnAfterRelease?: boolean;
 }
 
@@ -88,7 +88,7 @@ export function begin(protocol: Protocol, left: Left): World {
   return served(world, (now, makeId) => protocol.mend(world.ring, now, makeId));
 }
 
-/** Both replicas have their leases. */
+/** Advances until both replicas have leases. */
 export function warm(world: World, protocol: Protocol): World {
   const names = ["1 asks", "2 asks", ...Array.from({ length: 4 }, () => "arrived")];
   return names.reduce((from, name) => {
@@ -98,7 +98,7 @@ export function warm(world: World, protocol: Protocol): World {
   }, world);
 }
 
-/** Everything that may happen next, by name. */
+/** All possible next steps, by name. */
 export function next(world: World, protocol: Protocol): [what: string, World][] {
   const { now, replicas, messages, left, ring } = world;
   const steps: [string, World][] = [["a tick passes", { ...world, now: now + 1 }]];
@@ -114,14 +114,14 @@ export function next(world: World, protocol: Protocol): [what: string, World][] 
     }
     if (ring.version > acknowledged) {
       const heard = { holder, holding: receive(holding, toRing(ring)) };
-      add(`${holder} hears of version ${ring.version}`, withReplica(world, place, heard));
+      add(`${holder} receives version ${ring.version}`, withReplica(world, place, heard));
     }
     if (left.crashes > 0) {
       const processes = world.processes + 1;
       const crashed = { ...world, processes, left: { ...left, crashes: left.crashes - 1 } };
       add(`${holder} is killed`, withReplica(crashed, place, replica(`${processes}`)));
-      // Or it goes in good order, asks for nothing more under its name, and what it gave back arrives
-      // while its successor is there.
+      // Or it shuts down cleanly: it requests nothing more under its name, and its release arrives while its
+      // successor runs.
       const successor = replica(`${processes}`);
       const going = protocol.goesOnAfterRelease ? { holder, holding } : successor;
       if (!inFlight("release", place)) {
@@ -167,7 +167,7 @@ export function next(world: World, protocol: Protocol): [what: string, World][] 
   return steps.map(([what, to]) => [what, sealing(to, protocol)]);
 }
 
-/** All that does not hold in a state. */
+/** Lists the violated invariants of a state. */
 export function broken(world: World, protocol: Protocol): string[] {
   const wrong: string[] = [];
   const { now, jumped, ring, sealed, destroyed } = world;
@@ -220,14 +220,14 @@ function deliver(world: World, message: Message, protocol: Protocol): World {
     return served(world, (at, makeId) => transitions.release(ring, holder, at, makeId));
   }
   const receiver = world.replicas[to]!;
-  // Its process is there no more.
+  // The receiving process has ended.
   if (receiver.holder !== holder) return world;
   const asked = both(protocol.countsFromArrival ? now : message.asked);
   const grant = { ring: message.ring, durationMs: protocol.terms.leaseS, revision: 1 };
   return withReplica(world, to, { holder, holding: protocol.take(receiver.holding, grant, asked) });
 }
 
-/** Every replica that may seal does. */
+/** Every replica that may seal seals. */
 function sealing(world: World, protocol: Protocol): World {
   const { now } = world;
   const isKept = (key: string) => world.ring.keys.some(({ id }) => id === key);
@@ -246,7 +246,7 @@ function sealing(world: World, protocol: Protocol): World {
   return { ...world, sealed, destroyed };
 }
 
-/** A step of the key service, by its own clock. */
+/** Runs a step of the key service by its own clock. */
 function served(world: World, step: (now: number, makeId: transitions.MakeId) => RingState): World {
   let { keys } = world;
   const ring = step(world.now + world.jumped, () => {
@@ -278,8 +278,8 @@ function both(at: number) {
 }
 
 /**
- * A state's name: the same for states that differ in nothing that can matter any more, such as how long
- * something has been over, or in which replica is which.
+ * Names a state. States get the same name if they differ only in details without an effect, such as the age
+ * of an expired lease or which replica is which.
  */
 export function nameOf(world: World, protocol: Protocol): string {
   const [one, other] = [nameIn(world, protocol, [0, 1]), nameIn(world, protocol, [1, 0])];

@@ -26,7 +26,7 @@ test("random rotations leave no sealing replica without keys", () => {
   const done = new Map<string, number>();
   for (let steps = 0; (done.get("the ring is rotated") ?? 0) < 10_000; steps += 1) {
     const choices = next(world, protocol).filter(
-      // Faults come now and then.
+      // Faults are rarer than other steps.
       ([what]) => !/killed|gives|lost|destroyed/.test(what) || random.below(20) === 0,
     );
     const [what, to] = choices[random.below(choices.length)]!;

@@ -8,7 +8,7 @@ import { readHistory } from "./history.ts";
 import { faultsOf } from "./linearizable.ts";
 import { runChaos } from "./run.ts";
 
-/** What is wrong with what clients saw of a run. */
+/** The faults in a run's history. */
 async function refuted(...[minutes, disturb]: [number, Parameters<typeof runChaos>[3]?]) {
   const folder = mkdtempSync(join(tmpdir(), "waybill-chaos-"));
   const file = join(folder, "history");
@@ -19,9 +19,9 @@ async function refuted(...[minutes, disturb]: [number, Parameters<typeof runChao
   const succeeded = history.lines.filter(({ outcome }) => outcome.kind === "ok");
   expect(succeeded.length).toBeGreaterThan(100);
   const wrong = faultsOf(history);
-  // A refuted history is kept: `npm run chaos -- --check` checks it again.
+  // Save a refuted history: `npm run chaos -- --check` checks it again.
   if (wrong.length === 0) rmSync(folder, { recursive: true });
-  else console.log(`the history is ${file}`);
+  else console.log(`history: ${file}`);
   return wrong;
 }
 

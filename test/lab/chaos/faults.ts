@@ -2,11 +2,11 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 import type { TestCluster } from "../../support/cluster.ts";
 
-/** Time that a replica that was killed has to serve again: it is given 30 s, and may be started more than once. */
+/** Limit for a killed replica to serve again: one start may take 30 s, and it may start more than once. */
 const RESTART_LIMIT_MS = 90_000;
 const STEP_MS = 20;
 
-/** What is done to a cluster while clients use it, and how often it was. */
+/** Injects faults into a cluster while clients use it, and counts them. */
 export class Faults {
   readonly done: Record<string, number> = {};
   readonly #cluster: TestCluster;
@@ -14,7 +14,7 @@ export class Faults {
   readonly #slow: (delayMs: number) => void;
   readonly #restartLimitMs: number;
 
-  /** @param slow makes the network between clients and front proxy slow */
+  /** @param slow delays the network between clients and front proxy */
   constructor(
     cluster: TestCluster,
     below: (limit: number) => number,
@@ -27,7 +27,7 @@ export class Faults {
     this.#below = below;
   }
 
-  /** Does one thing, and waits until the cluster has got over it. */
+  /** Injects one fault and waits until the cluster has recovered. */
   async next(): Promise<void> {
     const kinds = [
       "kill",
@@ -45,7 +45,7 @@ export class Faults {
     await this[kind]();
   }
 
-  /** Kills a replica in the midst of its calls. @throws Error when it does not serve again */
+  /** Kills a replica during its calls. @throws Error if it does not serve again */
   async kill(): Promise<void> {
     const victim = this.#victim();
     process.kill(victim.pid, "SIGKILL");
@@ -63,7 +63,7 @@ export class Faults {
     }
   }
 
-  /** Stops a replica where it stands, transactions open, and lets it go on. */
+  /** Pauses a replica, with its transactions open, and resumes it. */
   async pause(): Promise<void> {
     const { pid } = this.#victim();
     process.kill(pid, "SIGSTOP");
@@ -71,7 +71,6 @@ export class Faults {
     process.kill(pid, "SIGCONT");
   }
 
-  /** Restarts Postgres. */
   async database(): Promise<void> {
     const database = this.#cluster.embeddedDatabase()!;
     await database.stop();
@@ -79,7 +78,7 @@ export class Faults {
     await database.start();
   }
 
-  /** Lets Postgres read and not write, as a standby does until it is promoted. */
+  /** Makes Postgres read-only for a while, like a standby before its promotion. */
   async readOnly(forMs = 500 + this.#below(2000)): Promise<void> {
     const set = async (value: string) => {
       const db = new Client({ connectionString: this.#cluster.databaseUrl });
@@ -93,7 +92,7 @@ export class Faults {
     await set("off");
   }
 
-  /** Lets the network be slow for a while. */
+  /** Slows the network down for a while. */
   async slow(): Promise<void> {
     this.#slow(20 + this.#below(400));
     await delay(500 + this.#below(2000));
@@ -103,7 +102,7 @@ export class Faults {
   async rotate(): Promise<void> {
     const audiences = ["session", "session-saved", "checkout", "checkout-saved"];
     const rotating = this.#cluster.rotate(audiences[this.#below(audiences.length)]!);
-    // The database may be away, or the replica that was asked: then it is rotated another time.
+    // Postgres or the replica may be unavailable; a later rotation will do.
     await rotating.catch(() => {
       this.done["not rotated"] = (this.done["not rotated"] ?? 0) + 1;
     });

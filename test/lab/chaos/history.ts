@@ -1,19 +1,19 @@
 import { createReadStream, createWriteStream, type WriteStream } from "node:fs";
 import { createInterface } from "node:readline";
 
-/** What a client asked for. */
+/** A client's request. */
 export type Call =
-  /** Begins a session, and takes it to a version by itself. */
+  /** Begins a session and advances it to a version. */
   | { readonly kind: "begin"; readonly version: number; readonly value: string }
   /** Writes a value, with the waybill of a version. */
   | { readonly kind: "advance"; readonly from: number; readonly value: string }
-  /** Takes the session up where it stands. */
+  /** Resumes the session at its current version. */
   | { readonly kind: "resume" }
   /** Places the session's order, with the waybill of a version. */
   | { readonly kind: "place"; readonly from: number }
   | { readonly kind: "end"; readonly from: number };
 
-/** What it was told. Of a call that nobody answered in the end, nobody knows whether it happened. */
+/** The outcome of a call. "unknown": no attempt got a response, so the call may have happened or not. */
 export type Outcome =
   | {
       readonly kind: "ok";
@@ -21,24 +21,24 @@ export type Outcome =
       readonly value?: string;
       readonly order?: string;
     }
-  /** `served`: it is told that it was served before, and its answer is gone. */
+  /** `served`: the error says that the call was served before and its response is gone. */
   | { readonly kind: "refused"; readonly reason: string; readonly served?: boolean }
   | { readonly kind: "unknown" };
 
-/** One logical call of a client, however many attempts it took: a line of a history. */
+/** One logical call of a client, including its retries: one line of a history. */
 export interface Line {
   readonly client: string;
   readonly session: string;
   readonly call: Call;
-  /** By one monotonic clock, in ms. */
+  /** In ms, by one monotonic clock. */
   readonly start: number;
   readonly end: number;
   readonly outcome: Outcome;
 }
 
-/** What the database held when all was over: the last line of a history. */
+/** The content of the database after the run: the last line of a history. */
 export interface Final {
-  /** The sessions that an order was found for, once for each order. */
+  /** The session of each order found. */
   readonly orders: readonly string[];
 }
 
@@ -47,7 +47,7 @@ export interface History {
   readonly final: Final | undefined;
 }
 
-/** Writes a history to a file of JSON lines. */
+/** Writes a history as JSON lines. */
 export class HistoryWriter {
   readonly #file: WriteStream;
 
@@ -64,7 +64,7 @@ export class HistoryWriter {
   }
 }
 
-/** @throws Error naming the line that is none */
+/** @throws Error that names the invalid line */
 export async function readHistory(file: string): Promise<History> {
   const lines: Line[] = [];
   let final: Final | undefined;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Call, Line, Outcome } from "./history.ts";
 import { faultsOf } from "./linearizable.ts";
 
-/** A history of one session, which has begun at 0; each call with its times. */
+/** A history of one session that began at 0; each call has its times. */
 function faults(
   calls: [start: number, end: number, call: Call, outcome: Outcome][],
   orders?: number,
@@ -67,9 +67,9 @@ describe("accepts a history", () => {
     const served: Outcome = { kind: "refused", reason: "WAYBILL_STALE", served: true };
     const calls: Parameters<typeof faults>[0] = [[2, 9, advance(1, "x"), served]];
     expect(faults([...calls, [4, 5, resume, ok(3, "x")]])).toBe(0);
-    // Who is told that it was served is not to see it undone.
+    // A call that was told "served" must not be undone later.
     expect(faults([...calls, [4, 5, resume, ok(2, "0")]])).toBe(1);
-    // Nobody went on: it was to be answered as the first time.
+    // No other call advanced, so the retry must get its saved response.
     expect(faults(calls)).toBe(1);
     expect(faults([...calls, [10, 11, resume, ok(3, "x")]])).toBe(1);
   });
@@ -162,7 +162,7 @@ describe("refutes a history", () => {
         [3, 8, resume, ok(3, "0")],
       ]),
     ).toBe(1);
-    // Not once it was answered.
+    // Not after its response.
     expect(
       faults([
         [2, 3, resume, ok(2, "0")],
@@ -183,7 +183,7 @@ describe("ends its search of many unknown outcomes", () => {
     unknown,
   ]);
   test("of resumes that may each have happened twice", () => {
-    // And the last one once before it was answered.
+    // The last one, too, once before its response.
     const last = (version: number) => faults([...resumes, [20, 21, resume, ok(version, "0")]]);
     expect(last(35)).toBe(0);
     expect(last(36)).toBe(1);

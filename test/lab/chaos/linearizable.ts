@@ -1,6 +1,6 @@
 import type { History, Line, Outcome } from "./history.ts";
 
-/** A session, as one that does a call at a time would keep it. */
+/** The state of a session under sequential calls. */
 interface State {
   /** 0: not begun. */
   readonly version: number;
@@ -12,17 +12,16 @@ interface State {
 const UNKNOWN: Outcome = { kind: "unknown" };
 const NOTHING: State = { version: 0, value: "", ended: false, placed: false };
 
-/** What is wrong with a history. */
+/** A fault in a history. */
 export interface Fault {
   readonly session: string;
   readonly what: string;
 }
 
 /**
- * Proves that each session's calls can be put into one order that respects when they were made and
- * explains every answer (linearizability), and that each order is there exactly as often as that
- * order of calls has it. A call whose outcome is unknown may have happened at any time since, or not
- * at all.
+ * Checks linearizability: finds, for each session, one order of its calls that respects their times and
+ * explains every response, and checks that each order exists exactly as often as in that sequence. A call
+ * with an unknown outcome may have happened at any later time, or not at all.
  */
 export function faultsOf({ lines, final }: History): Fault[] {
   const sessions = Map.groupBy(lines, ({ session }) => session);
@@ -35,20 +34,19 @@ export function faultsOf({ lines, final }: History): Fault[] {
 }
 
 /**
- * The search of Wing and Gong, with Lowe's memory of where it has been: a call may come next when no
- * other one ended before it was made.
+ * Wing and Gong's search with Lowe's memoization: a call may come next if no other call ended before it
+ * started.
  *
- * Calls of unknown outcome make the search long, since each may have happened at any time or not at all. Two
- * things keep it short without losing a possible order: interchangeable resumes are tried in one order only,
- * and the memory leaves out calls that can no longer have an effect.
+ * Calls with unknown outcomes make the search long, because each may have happened at any time or not at
+ * all. Two rules shorten it without losing a possible sequence: interchangeable resumes are tried in one
+ * sequence only, and the memo omits calls that can no longer have an effect.
  *
- * @param placed whether an order was found in the end; undefined: nobody looked
+ * @param placed whether an order was found at the end; undefined: not checked
  */
 function isLinearizable(lines: readonly Line[], placed: boolean | undefined): boolean {
   const made = [...lines].sort((a, b) => a.start - b.start);
-  // The front proxy makes a resume again whose replica died. When another call has gone on meanwhile,
-  // there is no answer to give again, and it is one version more: that much a resume may do, and no
-  // more, until it is answered.
+  // The front proxy retries a resume whose replica died. If another call advanced meanwhile, there is no
+  // saved response, and the retry adds one version. Until its response, a resume may do that and no more.
   const repeated = made.filter(({ call }) => call.kind === "resume");
   const calls: readonly Step[] = [
     ...made.map((line) => ({ ...line, bit: 0n, over: 0n })),
@@ -79,10 +77,9 @@ function isLinearizable(lines: readonly Line[], placed: boolean | undefined): bo
   return search(0n, NOTHING);
 }
 
-/** A call in the search. */
 interface Step extends Line {
   readonly bit: bigint;
-  /** The bit of the call after which it cannot happen any more; 0: it always can. */
+  /** The bit of the call after which this one cannot happen any more. 0: it always can. */
   readonly over: bigint;
 }
 
@@ -92,15 +89,15 @@ function isUnknown({ outcome }: Line): boolean {
   return outcome.kind === "unknown";
 }
 
-/** It would have had to be done earlier. */
+/** It should have happened earlier. */
 function isTooLate(state: State, { call }: Line): boolean {
   if (call.kind === "begin") return state.version > 0;
   return state.ended || ("from" in call && call.from < state.version);
 }
 
 /**
- * The calls to try next, of those that may come next. All resumes of unknown outcome have the same effect: one
- * version more. So one of those that stay possible is enough, and those that will not be possible later go first.
+ * Selects the calls to try next. Resumes with unknown outcomes all have the same effect, one more version.
+ * Of those that stay possible one is enough; those that expire go first.
  */
 function nextOf(possible: readonly Step[]): Step[] {
   const isSpare = (each: Step) => isUnknown(each) && each.call.kind === "resume";
@@ -110,7 +107,7 @@ function nextOf(possible: readonly Step[]): Step[] {
   return [...possible.filter((each) => !isSpare(each)), ...tried];
 }
 
-/** The state after a call; undefined when the call could not have been answered so. */
+/** The state after a call, or undefined if the call could not have that response. */
 function apply(state: State, line: Line, all: readonly Line[]): State | undefined {
   const { call, outcome } = line;
   if (outcome.kind === "refused") {
@@ -138,8 +135,8 @@ function succeed(state: State, call: Line["call"]): State | undefined {
 }
 
 /**
- * Whether a call that was served could be told, when it was made again, that its answer is gone: only
- * once another one had gone on from what it made.
+ * Whether a retry of a served call may be told that its response is gone: only after another call advanced
+ * from its version.
  */
 function wasOvertaken({ call, outcome, end }: Line, all: readonly Line[]): boolean {
   if (!("from" in call) || outcome.kind !== "refused") return false;
@@ -159,11 +156,11 @@ function mayRefuse(state: State, call: Line["call"], reason: string): boolean {
     case "WAYBILL_ENDED":
     case "SESSION_NOT_FOUND":
       return state.ended;
-    // The service's own reasons, by what the waybill says: they do nothing.
+    // Errors that depend on the waybill alone; they have no effect.
     case "QUOTE_MISSING":
     case "CHECKOUT_PLACED":
       return true;
-    // It met another call, and does nothing.
+    // A conflict with another call; no effect.
     case "CONFLICT":
       return call.kind === "resume";
     default:

@@ -1,12 +1,12 @@
 /**
- * Lets clients contend for sessions and orders while replicas are killed and paused, Postgres is
- * restarted, rings are rotated and answers get lost; then proves from what they saw that each
- * session's calls happened one after another and each order was placed exactly once.
+ * Lets clients contend for sessions and orders while faults are injected: replicas are killed and paused,
+ * Postgres restarts, rings rotate, and responses are lost. Then proves from the recorded history that each
+ * session's calls are linearizable and each order was placed exactly once.
  *
  * Usage: npm run chaos -- [--minutes 60] [--history FILE] [--json]
- *        npm run chaos -- --check FILE   checks a history that was written before
+ *        npm run chaos -- --check FILE   checks a recorded history
  *
- * SEED in the environment repeats a run's choices.
+ * The environment variable SEED repeats the random choices of a run.
  */
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,11 +19,11 @@ import { runChaos } from "./run.ts";
 const USAGE = `Usage: npm run chaos -- [--minutes MINUTES] [--history FILE] [--json]
        npm run chaos -- --check FILE
 
-  --minutes MINUTES  how long clients contend; up to 240; default: 3
-  --history FILE     where to write what they saw, as JSON lines; default: a new file
-  --check FILE       no run: checks such a file
-  --json             the report as JSON
-  --help             this text
+  --minutes MINUTES  length of the run, up to 240; default: 3
+  --history FILE     writes the history as JSON lines; default: a new file
+  --check FILE       checks a recorded history instead of running
+  --json             prints the report as JSON
+  --help             prints this text
 `;
 
 const { values } = parseArgs({
@@ -56,11 +56,15 @@ if (values.json) {
 } else {
   for (const { session, what } of faults) console.log(`${session}: ${what}`);
   const { calls, unknown, lostAnswers, faults: done } = run ?? { calls: history.lines.length };
-  console.log(`${calls} calls of ${sessions} sessions; the history is ${file}`);
+  console.log(`${calls} calls of ${sessions} sessions; history: ${file}`);
   if (run)
-    console.log(`${lostAnswers} answers lost, ${unknown} calls unknown; ${JSON.stringify(done)}`);
+    console.log(
+      `${lostAnswers} responses lost, ${unknown} unknown outcomes; ${JSON.stringify(done)}`,
+    );
   console.log(
-    faults.length === 0 ? "every history is linearizable" : `FAILED: ${faults.length} sessions`,
+    faults.length === 0
+      ? "every history is linearizable"
+      : `FAILED: ${faults.length} sessions are not linearizable`,
   );
 }
 process.exit(faults.length === 0 ? 0 : 1);

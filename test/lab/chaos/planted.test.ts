@@ -32,7 +32,7 @@ const rings = makeRings();
 const savedRing = makeRingSource(savedAudience("session"));
 type Advance = Parameters<Anchors["advance"]>;
 
-/** Sets the version without a look at what it was. */
+/** Sets the version without comparing it first. */
 class Unguarded extends Anchors {
   override async advance(from: Advance[0], to: Advance[1]): Promise<boolean> {
     await this.pool.query(
@@ -44,7 +44,7 @@ class Unguarded extends Anchors {
   }
 }
 
-/** Saves the answer after the step, and does not always get so far. */
+/** Saves the response after the step, outside its transaction, and sometimes fails before that. */
 class Afterwards extends Anchors {
   override async advance(from: Advance[0], to: Advance[1]): Promise<boolean> {
     const moved = await super.advance(from, { ...to, savedResponse: Buffer.alloc(0) });
@@ -58,14 +58,14 @@ class Afterwards extends Anchors {
   }
 }
 
-/** Takes every call for a new one. */
+/** Treats every retry as a new call. */
 class Keyless extends SavedResponses {
   override seal(answer: Parameters<SavedResponses["seal"]>[0]): Buffer {
     return super.seal({ ...answer, idempotencyDigest: Buffer.alloc(32) });
   }
 }
 
-/** Two replicas behind a net that loses responses, and what five groups of clients see of them. */
+/** Records the history of five groups of clients of two replicas behind a lossy network. */
 async function observe(
   makeAnchors: (pool: Pool, schema: string, replica: string) => Anchors,
   savedResponses: SavedResponses,

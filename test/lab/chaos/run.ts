@@ -12,26 +12,25 @@ import { contendForOrders, contendForSessions, type GroupParts } from "./workloa
 
 const GROUPS = 4;
 const CLIENTS_A_GROUP = 3;
-/** One answer of so many is lost on its way. */
+/** One response in so many is lost. */
 const LOSES_ONE_IN = 40;
 const TOKEN_LIFE_MS = 120_000;
 
-/** What a run was. */
+/** Statistics of a run. */
 export interface Run {
   readonly calls: number;
-  /** Of them nobody knows whether they happened. */
+  /** Calls with an unknown outcome. */
   readonly unknown: number;
   readonly lostAnswers: number;
   readonly faults: Readonly<Record<string, number>>;
 }
 
 /**
- * Lets clients contend for sessions and orders while replicas are killed and paused, Postgres is
- * restarted, rings are rotated, the network is slow and answers get lost, and writes down what they saw.
+ * Lets clients contend for sessions and orders under faults, and records the history of their calls.
  *
- * @param file where the history goes: JSON lines
- * @param tell hears of the progress, every ten seconds
- * @param disturb what is done to the cluster; default: one thing after another, at random
+ * @param file receives the history as JSON lines
+ * @param tell receives the progress, every ten seconds
+ * @param disturb injects faults; default: random ones, one after another
  */
 export async function runChaos(
   minutes: number,
@@ -65,7 +64,7 @@ export async function runChaos(
         ),
         token: async () => {
           while (performance.now() - at > TOKEN_LIFE_MS) {
-            // Postgres may be away for a while.
+            // Postgres may be unavailable for a while.
             const signedIn = await callers.signIn(person).catch(() => delay(200));
             if (signedIn === undefined) continue;
             token = signedIn.accessToken;
@@ -90,7 +89,7 @@ export async function runChaos(
         if (Date.now() - told < 10_000) continue;
         told = Date.now();
         const left = Math.max(0, Math.ceil((end - told) / 1000));
-        tell(`${left} s to go: ${calls} calls, ${JSON.stringify(faults.done)}`);
+        tell(`${left} s left: ${calls} calls, ${JSON.stringify(faults.done)}`);
       }
     })();
     await Promise.all([...groups, disturbing]);
@@ -104,7 +103,7 @@ export async function runChaos(
   }
 }
 
-/** The session of each order that there is, by the address that it goes to. */
+/** The session of each stored order, which the test wrote into its address. */
 async function placedOrders(databaseUrl: string): Promise<string[]> {
   const db = new Client({ connectionString: databaseUrl });
   await db.connect();

@@ -10,11 +10,11 @@ import type { Clients } from "../../support/clients.ts";
 import { type Stepped, step } from "../../support/step.ts";
 import type { Call, Line, Outcome } from "./history.ts";
 
-/** How often, and for how long at most, a call is made again before nobody knows. */
+/** Number of retries and their longest delay, before the outcome counts as unknown. */
 const MAX_ATTEMPTS = 8;
 const PAUSE_MS = 150;
 
-/** A waybill, and the version that its holder knows it to be of. */
+/** A waybill and its version. */
 interface Held {
   readonly waybill: string;
   readonly version: number;
@@ -24,19 +24,19 @@ interface Made<Response> extends Stepped<Response> {
   readonly outcome: Outcome;
 }
 
-/** What drives the sessions of one group of clients. */
+/** The settings of one group of clients. */
 export interface GroupParts {
   readonly name: string;
-  /** A client each; they share the sessions. */
+  /** The clients, which share the sessions. */
   readonly clients: readonly Clients[];
-  /** The owner's access token, while it is good; undefined: nobody owns the sessions. */
+  /** A current access token of the owner. Undefined: the sessions are anonymous. */
   readonly token: () => Promise<string | undefined>;
   readonly below: (limit: number) => number;
   readonly write: (line: Line) => void;
   readonly isOver: () => boolean;
 }
 
-/** Sessions of the session service, advanced, resumed and ended by several clients at once. */
+/** Several clients concurrently advance, resume and end the sessions of the session service. */
 export async function contendForSessions(parts: GroupParts): Promise<void> {
   const { clients, below, token } = parts;
   for (let round = 0; !parts.isOver(); round += 1) {
@@ -47,7 +47,7 @@ export async function contendForSessions(parts: GroupParts): Promise<void> {
       const request = { state: toState(first), waybill: undefined, mode: Mode.MODE_ANCHORED };
       return step(clients[0]!.session.beginSession, request, { token: await token() });
     });
-    // A session whose begin was answered by nobody is nobody's.
+    // No client has the waybill of a session whose begin got no response.
     if (begun?.waybill === undefined) continue;
     const { name } = begun.response.session!;
     const contender = async (client: number): Promise<void> => {
@@ -70,7 +70,7 @@ export async function contendForSessions(parts: GroupParts): Promise<void> {
           );
           if (made?.waybill) held = { waybill: made.waybill, version: from + 1 };
         } else if (choice < 97) {
-          // Who is nobody resumes nothing.
+          // Anonymous sessions cannot be resumed.
           if ((await token()) === undefined) continue;
           const made = await record(client, { kind: "resume" }, async () =>
             withVersion(await step(service.resumeSession, { name }, { key, token: await token() })),
@@ -93,7 +93,7 @@ export async function contendForSessions(parts: GroupParts): Promise<void> {
   }
 }
 
-/** Checkouts that are ready to be placed: placed, changed and given up by several clients at once. */
+/** Several clients concurrently place, change and abandon checkouts that are ready to be placed. */
 export async function contendForOrders(parts: GroupParts): Promise<void> {
   const { clients, below } = parts;
   for (let round = 0; !parts.isOver(); round += 1) {
@@ -141,7 +141,7 @@ export async function contendForOrders(parts: GroupParts): Promise<void> {
 
 const OK: Outcome = { kind: "ok" };
 
-/** Makes a call until it is answered, and writes down what came of it. */
+/** Retries a call until it gets a response, and records the outcome. */
 function recorder({ name, write }: GroupParts, session: string) {
   return async <Response>(
     client: number,
@@ -159,14 +159,14 @@ function recorder({ name, write }: GroupParts, session: string) {
       } catch (error) {
         const { code, reason, metadata } = readError(error as ServiceError);
         const isUnanswered = UNANSWERED.has(code) || (reason === "" && BROKEN_OFF.has(code));
-        // Begun twice are two sessions, of which nobody holds the first.
+        // Two attempts to begin make two sessions, and no client has the first.
         const mayRepeat = call.kind !== "begin" && call.kind !== "resume";
         if (isUnanswered && mayRepeat && attempts < MAX_ATTEMPTS) {
           await delay(PAUSE_MS);
           continue;
         }
-        // A revoked session is refused before anybody looks whether the call was served: by an attempt
-        // that the front proxy has made again, too.
+        // A revoked session is refused before its saved response is looked up; the front proxy may have
+        // retried the attempt.
         if (isUnanswered || reason === "WAYBILL_REVOKED") done({ kind: "unknown" });
         else
           done({
@@ -202,7 +202,10 @@ function toState(value: string): SessionState {
   return { value: { $case: "json", value: { value } } };
 }
 
-/** A checkout at version 5, with one piece of a product, that goes to an address of the session's name. */
+/**
+ * Begins a checkout and takes it to version 5: one piece of a product, sent to an address with the session's
+ * name.
+ */
 async function quoted({ checkout }: Clients, product: string, session: string): Promise<string> {
   const address = { ...ADDRESS, organization: session };
   let { waybill } = await step(checkout.beginCheckout, {});

@@ -11,32 +11,32 @@ import { startTestCluster } from "../../support/cluster.ts";
 import { seededRandom } from "../../support/random.ts";
 import { startLossyProxy } from "./lossyProxy.ts";
 
-/** How a client shows that it is itself when it comes back. */
+/** How a client authenticates when it refreshes. */
 type Kind = "key" | "bare" | "confidential" | "bound";
-/** What befalls it. `twoStores`: two programs refresh with copies of one store that nobody syncs. */
+/** The scenario of a client. `twoStores`: two programs refresh with unsynchronized copies of one store. */
 type Fate = "honest" | "late" | "first" | "shadow" | "twoStores";
 
 export interface FleetOptions {
   readonly clients: number;
-  /** How often each client refreshes. */
+  /** Refreshes of each client. */
   readonly rounds: number;
-  /** Share of answers that are lost, in percent. */
+  /** Percentage of lost responses. */
   readonly lossPercent: number;
   tell(line: string): void;
 }
 
-/** What became of the families of one kind and fate. */
+/** The results of the families of one client kind and scenario. */
 export interface Outcome {
   readonly kind: Kind;
   readonly fate: Fate;
   readonly families: number;
-  /** Ended by an alarm. */
+  /** Revoked by an alarm (reuse detection). */
   readonly ended: number;
-  /** Had a thief who got hold of a successor. */
+  /** A thief obtained a successor. */
   readonly robbed: number;
-  /** … of which the alarm never came, though thief and victim went on. */
+  /** Thefts without an alarm, although thief and victim both continued. */
   readonly missed: number;
-  /** Refreshes that a thief or victim made after the theft until the alarm, at most. */
+  /** Most refreshes between a theft and its alarm. */
   readonly slowest: number;
 }
 
@@ -44,11 +44,11 @@ export interface FleetReport {
   readonly outcomes: readonly Outcome[];
   readonly refreshes: number;
   readonly lost: number;
-  /** Families in which two different successors were given for one token. */
+  /** Families in which one token got two different successors. */
   readonly forked: number;
   /** Honest clients that were refused. */
   readonly signedOut: number;
-  /** Replicas that were killed meanwhile. */
+  /** Killed replicas. */
   readonly kills: number;
 }
 
@@ -57,10 +57,10 @@ interface Member {
   readonly fate: Fate;
   readonly family: string;
   readonly key: ProofKey | undefined;
-  /** How far its clock is off, in ms. */
+  /** Clock skew, in ms. */
   readonly skewMs: number;
   mine: string;
-  /** What a thief, or the other store, has. */
+  /** The token of the thief, or of the other store. */
   theirs: string | undefined;
   ended: boolean;
   robbed: boolean;
@@ -84,7 +84,7 @@ const FATES: readonly [Fate, number][] = [
 const LANES = 40;
 const MAX_ATTEMPTS = 12;
 
-/** Lets a fleet of clients refresh through a net that loses answers, with thieves among them. */
+/** Lets a fleet of clients, some with thieves, refresh through a lossy network. */
 export async function runFleet(options: FleetOptions): Promise<FleetReport> {
   const random = seededRandom();
   const pick = <T>(shares: readonly [T, number][]): T => {
@@ -107,7 +107,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
   const issued = new Map<string, Set<string>>();
   let refreshes = 0;
   let kills = 0;
-  /** Twice a round a replica is killed, in the midst of it; the cluster starts it anew. */
+  /** Kills a replica twice a round, in the middle of it; the cluster restarts it. */
   const killNow = () => {
     const { replicas } = cluster.status();
     const victim = replicas[random.below(replicas.length)];
@@ -117,7 +117,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
   };
   const killEvery = Math.max(100, Math.floor(options.clients / 2));
 
-  /** One refresh, as often as it takes to hear of it. Undefined: refused. */
+  /** Refreshes once, with retries until a response. Undefined: refused. */
   const refresh = async (
     client: ServiceClient<typeof TokenServiceService>,
     member: Pick<Member, "kind" | "skewMs">,
@@ -161,7 +161,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
     const own = member.kind === "confidential" ? account.client : undefined;
     const before = member.mine;
     const byMe = () => refresh(client, member, member.mine, member.key, own, generations);
-    // A thief has the token and nothing else: no key, no client's secret, no idempotency key.
+    // A thief has only the token: no key, client secret or idempotency key.
     const byThief = (token: string) => {
       const thief = { kind: member.kind === "bare" ? "bare" : "key", skewMs: 0 } as const;
       return refresh(client, thief, token, undefined, undefined, generations);
@@ -185,7 +185,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
         return;
       }
       case "first": {
-        // Before its owner does; and from then on each goes on with what he has.
+        // Before its owner does; from then on each continues with its own token.
         if (isTime && !member.robbed) {
           member.theirs = await byThief(before);
           member.robbed = member.theirs !== undefined;
@@ -197,7 +197,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
         return;
       }
       case "late":
-        // A token that its owner has spent two refreshes ago.
+        // A token that its owner spent two refreshes ago.
         settle(await byMe());
         if (isTime) {
           const old = member.theirs;
@@ -232,7 +232,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetReport> {
     }),
   );
   for (let round = 0; round < options.rounds; round += 1) {
-    // Who waits a second to go in step keeps nobody else waiting.
+    // A client that waits out the second does not delay the others.
     const waiting: Promise<void>[] = [];
     await Promise.all(
       lanes.map(async (client, lane) => {
@@ -295,7 +295,7 @@ async function makeMembers(
   }));
 }
 
-/** A proof by a clock that is off. */
+/** Signs a proof with a skewed clock. */
 function skewed(proof: ProofKey, issuer: string, skewMs: number): Metadata {
   const { now } = Date;
   try {
@@ -326,7 +326,7 @@ function generationOf(token: string): number {
   return Buffer.from(token.slice(4), "base64url").readUInt32BE(16);
 }
 
-/** Whether one token was answered with two. */
+/** Whether one token got two successors. */
 function isForked(generations: ReadonlySet<string>): boolean {
   const predecessors = [...generations].map((each) => each.split(" ")[0]);
   return new Set(predecessors).size !== predecessors.length;

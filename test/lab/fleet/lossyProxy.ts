@@ -3,22 +3,22 @@ import { connect, createServer, type Socket } from "node:net";
 const FRAME_HEAD = 9;
 const HEADERS = 1;
 
-/** A proxy that loses answers, and may be slow. */
+/** A TCP proxy that loses responses and can add latency. */
 export interface LossyProxy {
   readonly target: string;
-  /** Answers that were lost: their calls were committed, their callers never heard. */
+  /** Lost responses: the calls were committed, and the callers got no response. */
   readonly lost: () => number;
   readonly passed: () => number;
-  /** Has whatever comes from now on, either way, take so long; 0: no longer than it takes. */
+  /** Delays all further data in both directions by so many ms; 0: no delay. */
   slow(delayMs: number): void;
   close(): Promise<void>;
 }
 
 /**
- * Stands between callers and the front proxy, and cuts a connection in the moment in which an answer
- * begins to come back: the call has been served, and its caller does not hear.
+ * Starts a proxy between callers and the front proxy. It cuts a connection at the start of a response: the
+ * call was served, and its caller gets no response.
  *
- * @param loses decides for each answer
+ * @param loses decides for each response
  */
 export async function startLossyProxy(target: string, loses: () => boolean): Promise<LossyProxy> {
   const [host, port] = target.split(":") as [string, string];
@@ -46,7 +46,7 @@ export async function startLossyProxy(target: string, loses: () => boolean): Pro
     const toCaller = inOrder(() => delayMs);
     caller.on("data", (bytes: Buffer) => toDoor(() => door.write(bytes)));
     const frames = new Frames((type, stream) => {
-      // The first HEADERS of a stream begin its answer; the second ones end it.
+      // The first HEADERS frame of a stream begins its response; the second one ends it.
       if (type !== HEADERS || answered.has(stream)) return true;
       answered.add(stream);
       if (!loses()) {
@@ -77,7 +77,7 @@ export async function startLossyProxy(target: string, loses: () => boolean): Pro
   };
 }
 
-/** Does things after a delay of the moment, each after the one before. */
+/** Runs tasks in order, each after the current delay. */
 function inOrder(delayMs: () => number): (work: () => void) => void {
   const waiting: (() => void)[] = [];
   return (work) => {
@@ -91,13 +91,13 @@ function inOrder(delayMs: () => number): (work: () => void) => void {
   };
 }
 
-/** Reads the heads of HTTP/2 frames (RFC 9113 section 4.1) out of a stream of bytes. */
+/** Parses the headers of HTTP/2 frames (RFC 9113 section 4.1) from a stream of bytes. */
 class Frames {
   readonly #saw: (type: number, stream: number) => boolean;
   #head = Buffer.alloc(0);
   #skip = 0;
 
-  /** @param saw false: enough */
+  /** @param saw returns false to stop */
   constructor(saw: (type: number, stream: number) => boolean) {
     this.#saw = saw;
   }

@@ -1,6 +1,6 @@
 /**
- * Lets thousands of clients refresh their tokens through a net that loses answers, while replicas are
- * killed, with thieves among them, and reports what the token service made of it.
+ * Lets thousands of clients, some with thieves, refresh their tokens through a lossy network while replicas
+ * are killed, and reports the alarms, forks and missed thefts.
  *
  * Usage: npm run fleet [-- --clients 3000 --rounds 12 --loss 5]
  */
@@ -29,15 +29,15 @@ if (values.json) {
       .filter((outcome) => fate === undefined || outcome.fate === fate)
       .reduce((sum, outcome) => sum + pick(outcome), 0);
   console.log(`
-  fate        client        families  ended  robbed  missed  refreshes until the alarm`);
+  fate        client        families  ended  stolen  missed  refreshes until the alarm`);
   for (const { fate, kind, families, ended, robbed, missed, slowest } of report.outcomes) {
     const numbers = [families, ended, robbed, missed].map((number) => `${number}`.padStart(7));
     console.log(`  ${fate.padEnd(11)} ${kind.padEnd(14)}${numbers.join("")}  ${slowest}`);
   }
   console.log(`
-  ${report.refreshes} refreshes, ${report.lost} answers lost, ${report.kills} replicas killed
+  ${report.refreshes} refreshes, ${report.lost} responses lost, ${report.kills} replicas killed
   false alarms                     ${of(({ ended }) => ended, "honest")}
-  users signed out without cause   ${report.signedOut}
+  honest users signed out          ${report.signedOut}
   forked families                  ${report.forked}
   thefts missed                    ${of(({ missed }) => missed)} of ${of(({ robbed }) => robbed)}
   two stores, unsynchronised       ${of(({ ended }) => ended, "twoStores")} of ${of(({ families }) => families, "twoStores")} ended`);

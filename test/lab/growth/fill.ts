@@ -1,11 +1,11 @@
 import type { Client } from "pg";
 
 /**
- * A million of everything that grows with the calls; of the rest, at least as many as there will be. A
- * spilled state lies beside its row, so that the row itself is as small as these.
+ * Fills the tables that grow with calls with a million rows each, and the others with at least their
+ * expected maximum. A spilled state is stored out of line (TOAST), so its row is as small as these.
  */
 const FILLS = [
-  // A million sessions that began in the last six hours, with their lines, entries and orders.
+  // A million sessions that began in the last six hours, with their advances, directory entries and orders.
   `WITH made AS (
      SELECT overlay(overlay(checkout.session_id_at(now() - number * interval '20 ms')::text
               PLACING '7' FROM 15) PLACING lpad(to_hex(number), 12, '0') FROM 25)::uuid AS id, number
@@ -46,12 +46,12 @@ const FILLS = [
   `INSERT INTO identity.known_address (key, seen_at)
    SELECT sha256(number::text::bytea), now() - number * interval '7 s'
      FROM generate_series(1, 1000000) AS number`,
-  // What waits while the feed is away for an hour.
+  // One hour of undelivered outbox entries.
   `INSERT INTO identity.outbox (id, subject, epoch)
    SELECT uuid_send(uuidv4()), 'users/' || number, 1 FROM generate_series(1, 100000) AS number`,
   `INSERT INTO token.outbox (id, family)
    SELECT uuid_send(uuidv4()), uuidv7() FROM generate_series(1, 100000) AS number`,
-  // Ten sign-ins a user, of which a few have ended.
+  // Ten sign-ins per user, some of them ended.
   `INSERT INTO token.family (id, subject, client, scopes, audiences, epoch, device, address,
                              confirmation, key_id, idle_expires_at, expires_at, ended_at)
    SELECT uuidv7(), 'users/' || number % 100000, 'app', '{}', '{checkout,session}', 1, 'laptop',
@@ -72,11 +72,11 @@ const FILLS = [
           now() + number * interval '80 ms'
      FROM generate_series(1, 1000000) AS number`,
   "UPDATE keys.feed SET number = 1000000",
-  // As many changes of products as are kept.
+  // As many changes of products as the feed retains.
   `INSERT INTO catalog.change (number, product_id)
    SELECT number, number % 3201 + 1 FROM generate_series(1, 10000) AS number`,
   "UPDATE catalog.feed SET number = 10000",
-  // A thousand services with their own rings, of twenty replicas each.
+  // A thousand services with their own rings and twenty replicas each.
   `INSERT INTO keys.ring (audience, version)
    SELECT 'a-' || number, 9 FROM generate_series(1, 1000) AS number`,
   `INSERT INTO keys.ring_key (id, audience, state, wrapping_key_id, wrapped, since_version)
@@ -89,14 +89,14 @@ const FILLS = [
      FROM keys.ring, generate_series(1, 20) AS nth`,
 ];
 
-/** Fills the tables of all services, and has what autovacuum has of them: statistics. */
+/** Fills the tables of all services and runs ANALYZE, like autovacuum. */
 export async function fill(client: Client): Promise<void> {
   for (const schema of ["checkout", "session"]) {
-    // Partitions that reach back far enough, as a replica would have made them in time.
+    // Partitions that reach far enough back, as replicas would have created them in time.
     await client.query(`SELECT ${schema}.keep_partitions('6 hours', '1 day')`);
   }
   for (const statement of FILLS) await client.query(statement);
-  // Autovacuum leaves tables alone that nothing was written to.
+  // Autovacuum ignores tables without writes.
   const { rows } = await client.query<{ name: string }>(`
     SELECT oid::regclass::text AS name FROM pg_class
      WHERE relkind = 'r' AND pg_relation_size(oid) > 0

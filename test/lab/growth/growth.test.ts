@@ -16,6 +16,6 @@ test("expired sessions leave the tables as small as before", async () => {
   expect(growth.rowsLeft).toBe(0);
   expect(kept).toEqual({ made: 300, left: 0 });
   expect(looks.lost).toBe(0);
-  // Each again and again in its life.
+  // Each is read repeatedly in its life.
   expect(looks.found).toBeGreaterThan(2 * kept.made);
 });

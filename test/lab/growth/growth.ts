@@ -6,48 +6,49 @@ import { newUuid } from "#shared/runtime/ids.ts";
 import { migratedPostgres } from "../../support/postgres.ts";
 import { KeptRows } from "./keptRows.ts";
 
-/** A session's life here, and how much time's sessions share a partition, in seconds. */
+/** Lifetime of a session, and width of a partition, in seconds. */
 const KEEP_S = 5;
 const WIDTH_S = 5;
-/** What an advance keeps of its answer. */
+/** Bytes of an advance's saved response. */
 const ANSWER_BYTES = 600;
 const IN_FLIGHT = 400;
-/** Every so many sessions one keeps more than its anchor and its advances. */
+/** One session in so many has more rows than its anchor and advances. */
 const KEEPS_MORE = 400;
 const CARE_MS = 500;
-/** The last session's partitions are dropped before that. */
+/** The last session's partitions are dropped within this time. */
 const LAST_DROP_MS = (KEEP_S + WIDTH_S) * 2000;
 
-/** Bytes of a table and its indexes: without the empty partitions' own. */
+/** Bytes of a table and its indexes, without those of empty partitions. */
 export interface Weights {
   readonly before: number;
-  /** While its sessions lived. */
+  /** While its sessions were alive. */
   most: number;
   after: number;
 }
 
-/** What a run left behind. */
+/** The results of a run. */
 export interface Growth {
   readonly sessions: number;
   readonly seconds: number;
   readonly tables: Readonly<Record<string, Weights>>;
-  /** In the end, of all tables. */
+  /** Rows left at the end in all tables. */
   readonly rowsLeft: number;
-  /** Of where a session stands and its advances, while it lives. */
+  /** Bytes of a live session's anchor and advances. */
   readonly bytesPerSession: number;
   readonly walBytesPerBegin: number;
   readonly walBytesPerAdvance: number;
   readonly droppedPartitions: number;
-  /** Entries, spilled states and checkpoints: how many there were, and are in the end. */
+  /** Directory entries, spilled states and checkpoints: created, and left at the end. */
   readonly kept: { readonly made: number; readonly left: number };
-  /** How often one of them was looked for in its session's life, and was there; and was not. */
+  /** Reads during a session's life: rows found and rows missing. */
   readonly looks: KeptRows["looks"];
 }
 
 /**
- * Lets sessions begin, advance once and expire, in a Postgres of its own, and weighs what they leave.
+ * Begins sessions in a separate Postgres, advances each once, lets them expire, and measures the remaining
+ * rows and bytes.
  *
- * @param tell hears of the progress, every two seconds
+ * @param tell receives the progress, every two seconds
  */
 export async function runGrowth(
   sessions: number,
@@ -69,7 +70,7 @@ export async function runGrowth(
     const dropped = await anchors.keepPartitions(WIDTH_S, KEEP_S);
     droppedPartitions += dropped?.length ?? 0;
   };
-  // Partitions of hours would hold all that lives for seconds.
+  // Hourly partitions would hold everything, because sessions live for seconds.
   await pool.query(DROP_ALL);
   await keep();
   const tables: Record<string, Weights> = {};
@@ -133,7 +134,7 @@ export async function runGrowth(
     }
   }
   const seconds = (performance.now() - began) / 1000;
-  tell("waiting for the last ones to expire");
+  tell("waiting for the last sessions to expire");
   const until = performance.now() + LAST_DROP_MS;
   while ((await number(ROWS)) > 0 && performance.now() < until) await delay(500);
   isOver = true;
@@ -163,7 +164,7 @@ async function each<T>(items: readonly T[], work: (item: T) => Promise<unknown>)
   }
 }
 
-/** What the partitions take, but for the one page that an empty index has. */
+/** Size of the partitions, without the one page of an empty index. */
 const BYTES = `
   SELECT parent::text AS name,
          sum(pg_total_relation_size(part.relid)

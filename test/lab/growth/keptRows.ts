@@ -16,15 +16,15 @@ const OWNER = { subject: "users/ada", client: "app", epoch: 1 };
 const STATE_BYTES = 10_000;
 
 interface Kept {
-  /** When the last waybill of its session expires: milliseconds since the Unix epoch. */
+  /** Expiry of its session's last waybill, in ms since the Unix epoch. */
   readonly expiresAt: number;
-  /** Read as a call reads it, from the table. */
+  /** Reads the row from the table, as a call does. */
   isThere(): Promise<boolean>;
 }
 
 /**
- * What only some sessions keep beside where they stand: an entry in the directory, a spilled state, a
- * checkpoint. Each has to be there for as long as a waybill of its session may be good.
+ * Rows that only some sessions have besides their anchor: a directory entry, a spilled state, a checkpoint.
+ * Each must exist as long as any waybill of its session may be valid.
  */
 export class KeptRows {
   readonly #pool: Pool;
@@ -36,7 +36,7 @@ export class KeptRows {
   #found = 0;
   #lost = 0;
 
-  /** @param lifeS of the sessions, in seconds */
+  /** @param lifeS lifetime of the sessions, in seconds */
   constructor(pool: Pool, lifeS: number) {
     this.#pool = pool;
     const life = { idleS: lifeS, absoluteS: lifeS };
@@ -44,7 +44,7 @@ export class KeptRows {
     const session = { ...contract.method(BEGIN).session!, ...life };
     this.#sessions = new Sessions(session, SessionState, ring);
     this.#directory = new SessionDirectory(pool).of("session");
-    // What is in a cache would be found when its row is gone.
+    // A cache would hide a missing row.
     this.#spills = new Spills(pool, "session", { cache: 0 });
     const savedResponses = new SavedResponses("session", makeRingSource(savedAudience("session")));
     this.#checkpoints = new Checkpoints(pool, "session", savedResponses, {
@@ -52,17 +52,19 @@ export class KeptRows {
     });
   }
 
-  /** How many there were. */
+  /** Number of rows created. */
   get made(): number {
     return this.#all.length;
   }
 
-  /** How often one was looked for before its time was over, and was there; and was not. */
+  /** Reads before the expiry of a row: found, and missing. */
   get looks(): { readonly found: number; readonly lost: number } {
     return { found: this.#found, lost: this.#lost };
   }
 
-  /** Gives a session an owner and a spilled state; beside it, a carried one begins and has a checkpoint. */
+  /**
+   * Gives a session an owner and a spilled state, and begins a carried session with a checkpoint beside it.
+   */
   async add(sessionId: string, expiresAt: number): Promise<void> {
     const { subject } = OWNER;
     const state = randomBytes(STATE_BYTES);
@@ -89,7 +91,7 @@ export class KeptRows {
     );
   }
 
-  /** Looks for those whose time is not over. */
+  /** Reads the rows that have not expired. */
   async look(): Promise<void> {
     const now = Date.now();
     await Promise.all(
@@ -97,13 +99,13 @@ export class KeptRows {
         .filter(({ expiresAt }) => now < expiresAt)
         .map(async (kept) => {
           if (await kept.isThere()) this.#found += 1;
-          // Its time may have ended meanwhile.
+          // It may have expired meanwhile.
           else if (Date.now() < kept.expiresAt) this.#lost += 1;
         }),
     );
   }
 
-  /** How many are there, whatever the time. */
+  /** Counts the rows, expired or not. */
   async left(): Promise<number> {
     const there = await Promise.all(this.#all.map((kept) => kept.isThere()));
     return there.filter((isThere) => isThere).length;

@@ -1,6 +1,6 @@
 /**
- * Lets anchored sessions begin, advance and expire, some of them with an owner, a spilled state or a
- * checkpoint, and reports what they cost and leave behind.
+ * Begins, advances and expires anchored sessions, some with an owner, a spilled state or a checkpoint, and
+ * reports their cost and the rows that remain.
  *
  * Usage: npm run growth [-- SESSIONS]   default: 1,000,000
  */
@@ -20,10 +20,10 @@ WAL bytes per begin           ${growth.walBytesPerBegin.toFixed(0)}
 WAL bytes per advance         ${growth.walBytesPerAdvance.toFixed(0)}
 partitions dropped            ${growth.droppedPartitions}
 entries, spilled states and checkpoints
-  made; left in the end       ${kept.made}; ${kept.left}
-  looked for in their time    ${looks.found} times there, ${looks.lost} times not
+  created; left at the end    ${kept.made}; ${kept.left}
+  read before their expiry    ${looks.found} found, ${looks.lost} missing
 rows left                     ${rowsLeft}
-bytes before, at most, after`);
+bytes before, maximum, after`);
 for (const [name, { before, most, after }] of Object.entries(tables)) {
   console.log(`  ${name.padEnd(27)} ${before}, ${most}, ${after}`);
 }

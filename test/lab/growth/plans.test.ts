@@ -30,14 +30,14 @@ interface Plan {
   Plans?: Plan[];
 }
 
-/** The tables that a plan reads from one end to the other. */
+/** Lists the tables that a plan scans sequentially. */
 function scanned(plan: Plan): string[] {
   const isScan = plan["Node Type"] === "Seq Scan";
   const own = isScan ? [`${plan.Schema}.${plan["Relation Name"]}`] : [];
   return [...own, ...(plan.Plans ?? []).flatMap(scanned)];
 }
 
-/** Asks for plans in the place of running statements: by the values given, and for any values. */
+/** Plans statements instead of running them: once for the given values, once with a generic plan. */
 class Planner implements Db {
   readonly plans: Plan[] = [];
   asked = 0;
@@ -65,14 +65,14 @@ test("the test detects a table scan", async () => {
 
 test.each(Object.entries(HOT))("no table is scanned for %s", async (_, { run, scans }) => {
   const planner = new Planner();
-  // Some make something of the row that is not there.
+  // Some statements fail on the missing row.
   await run(planner).catch(() => {});
   expect(planner.asked).toBeGreaterThan(0);
   expect(planner.plans).toHaveLength(2 * planner.asked);
   expect(planner.plans.flatMap(scanned).filter((table) => !scans.includes(table))).toEqual([]);
 });
 
-/** The files of the services and of what they share, but for tests. */
+/** Lists the source files of services and SDK, without tests. */
 function sources(): string[] {
   return ["services", "shared"]
     .flatMap((folder) =>

@@ -82,11 +82,11 @@ import { takeGrants } from "../../../services/token/sql/takeGrants.ts";
 /** What each of them has in common is no more than that. */
 type Run = (db: Db, ...args: never) => Promise<unknown>;
 
-/** A statement on the way of calls, by the function that makes it, as it is made. */
+/** A statement on the path of calls, with the function that makes it. */
 export interface Hot {
   readonly of: Run;
   readonly run: (db: Db) => Promise<unknown>;
-  /** The tables that it may read from one end to the other. */
+  /** The tables that it may scan. */
   readonly scans: readonly string[];
 }
 
@@ -102,7 +102,7 @@ const mayScan = (statement: Hot, ...scans: string[]): Hot => ({ ...statement, sc
 const ids = Array.from({ length: 50 }, () => newUuid()).sort();
 const id = ids[0]!;
 const bytes = Buffer.alloc(32);
-/** Ids of 128 bits. */
+/** Returns a 128-bit id. */
 const shorts = ids.map((_, at) => Buffer.alloc(16, at));
 const lines = [
   { productId: 1n, quantity: 1 },
@@ -150,7 +150,7 @@ const lease = { holder: "host/1", acknowledged: 9, reads: 1, expiresAt: Date.now
 const byTitle: Order = { column: "title", descending: false };
 const everything = parseFilter("");
 
-/** Every statement that a call waits for, or that each replica makes all the time, by what it is of. */
+/** Every statement that a call waits for or that each replica repeats, by its subject. */
 export const HOT: Readonly<Record<string, Hot>> = {
   "a group's advances": hot(advanceAnchors, "checkout", "r", moves),
   "one advance": hot(advanceAnchors, "checkout", "r", moves.slice(0, 1)),
@@ -183,7 +183,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "a later page of orders": hot(listOrders, "users/1", position, 26),
   "taking stock": hot(takeStock, lines),
 
-  // The catalog has the 3,201 products that it really has.
+  // The catalog has its real 3,201 products.
   "a product": hot(readProducts, [7n]),
   "the products of a basket": hot(readProducts, [7n, 8n, 300n]),
   "a changed product": mayScan(
@@ -217,7 +217,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
     undefined,
     26,
   ),
-  // What any title may contain is looked for in each: 3,201 rows are as many as there are.
+  // A word may occur in any title, so each of the 3,201 rows is searched.
   "products whose title contains a word": mayScan(
     hot(listProducts, parseFilter('title:"moon"'), byTitle, undefined, 26),
     "catalog.product",
@@ -229,7 +229,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "a new user": hot(insertRow, '"user"', { id, username: "ada", secret_hash: "" }),
   "a user's new secret": hot(updateRow, '"user"', id, "1", { secret_hash: "" }, true),
   "a secret's new hash": hot(upgradeSecretHash, id, "", ""),
-  // As many as a system has services, and all of them are asked for.
+  // One row per service; all of them are read.
   "scopes and audiences granted to users": mayScan(
     hot(readGrantedToUsers),
     "identity.scope",
@@ -280,7 +280,7 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "an owner's ended sessions": hot(countSessionRevocations, revocations),
   "new entries of the feed": mayScan(hot(readRevocations, 999_900n), "keys.feed"),
   "all of the feed": mayScan(hot(readRevocations, 0n), "keys.feed"),
-  // It has one row.
+  // The table has one row.
   "the lock of the feed": mayScan(hot(lockFeed), "keys.feed"),
   "a ring": hot(readRing, "a-7"),
   "the lock of a ring": hot(lockRing, "a-7"),
@@ -290,13 +290,12 @@ export const HOT: Readonly<Record<string, Hot>> = {
   "ended leases": hot(deleteLeases, "a-7", ["host/1", "host/2"]),
 };
 
-const JOB =
-  "a job: no call waits for it, and it takes a bounded piece, or a table that stays small";
-const START = "at the start, once";
-const ADMIN = "an administrator's, now and then";
-const ROTATION = "once a rotation of keys";
+const JOB = "a job off the path of calls that reads a bounded batch or a small table";
+const START = "once at startup";
+const ADMIN = "rare calls of an administrator";
+const ROTATION = "once per key rotation";
 
-/** The others, and why no call waits for them. */
+/** Statements without a plan test, and the reason. */
 export const NOT_HOT: ReadonlyMap<Run, string> = new Map<Run, string>([
   [keepPartitions, JOB],
   [deleteOldAttempts, JOB],
@@ -310,7 +309,7 @@ export const NOT_HOT: ReadonlyMap<Run, string> = new Map<Run, string>([
   [lockSigningKeys, JOB],
   [deleteSigningKeys, JOB],
   [rewrapSigningKey, JOB],
-  // By a call, too, for a refresh token of a key not known yet: once a second, and all of the few.
+  // A call reads them for an unknown refresh token key: at most once a second, and there are few.
   [readSigningKeys, JOB],
   [insertRing, START],
   [listAuditEvents, ADMIN],
@@ -323,7 +322,7 @@ export const NOT_HOT: ReadonlyMap<Run, string> = new Map<Run, string>([
   [updateVersion, ROTATION],
 ]);
 
-/** Where else Postgres is asked: not on the way of calls, or with what others give it. */
+/** Files that query Postgres elsewhere: off the path of calls, or with statements of their callers. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
   "services/catalog/seed.ts": START,
   "services/identity/seed.ts": START,
@@ -331,7 +330,7 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   "shared/pg/migrate.ts": START,
   "shared/pg/notifications.ts": START,
   "shared/pg/serviceRole.ts": START,
-  "shared/pg/transaction.ts": "begins and ends one",
-  "shared/pg/during.ts": "passes on",
-  "shared/pg/pool.ts": "passes on",
+  "shared/pg/transaction.ts": "begins and ends a transaction",
+  "shared/pg/during.ts": "passes statements of its callers on",
+  "shared/pg/pool.ts": "passes statements of its callers on",
 };

@@ -1,8 +1,7 @@
 /**
- * Rotates a ring a thousand times while replicas serve and are killed, and opens a waybill of every
- * earlier key in the end.
+ * Rotates a ring a thousand times while replicas serve and are killed, then opens a waybill of every earlier key.
  *
- * Usage: npm run rotations [-- COUNT]   default: 1,000; SEED in the environment repeats a run's choices
+ * Usage: npm run rotations [-- COUNT]   default: 1,000; the environment variable SEED repeats a run
  */
 import { runRotations } from "./rotations.ts";
 
@@ -15,7 +14,7 @@ const { rotations, kills, waits, keys, refused } = await runRotations(count, (li
   console.log(line),
 );
 console.log(
-  `${rotations} rotations, put off ${waits} times; ${kills} kills; waybills of ${keys} keys opened by every replica`,
+  `${rotations} rotations after ${waits} waits, ${kills} kills; each replica opened waybills of ${keys} keys`,
 );
 const reasons = Object.entries(refused);
 for (const [reason, times] of reasons) console.log(`${times} × ${reason}`);

@@ -1,9 +1,9 @@
 /**
- * Everything at once, for longer than a test may take: clients shop while replicas are killed, added
- * and taken away, connections end by their age and rings are rotated. No call may fail, every
- * acknowledged order must be there exactly once, and the stock must have been taken exactly once.
+ * Combines faults for longer than a test may take: clients shop while replicas are killed, added and removed,
+ * connections reach their maximum age, and rings rotate. No call may fail; every acknowledged order must exist
+ * once and take its stock once.
  *
- * Usage: npm run soak [-- MINUTES]   default: 3; SEED in the environment repeats a run's choices
+ * Usage: npm run soak [-- MINUTES]   default: 3; the environment variable SEED repeats a run
  */
 import { Client } from "pg";
 import { crowd } from "../../support/callers/shoppers.ts";
@@ -29,10 +29,10 @@ await cluster.remove();
 
 console.log(`${calls} calls, ${orders.length} orders; ${JSON.stringify(done)}`);
 for (const [fault, count] of tally(faults)) console.log(`${count} × ${fault}`);
-console.log(faults.length === 0 ? "no call failed, every order is there once" : "FAILED");
+console.log(faults.length === 0 ? "no call failed; every order exists exactly once" : "FAILED");
 process.exit(faults.length === 0 ? 0 : 1);
 
-/** Does one thing after another to the cluster until the time is over. */
+/** Injects one fault after another until the time is over. */
 async function disturb(): Promise<void> {
   for (let told = Date.now(); Date.now() < end; ) {
     const what = ["kill", "kill", "scale", "rotate"][random.below(4)]!;
@@ -42,12 +42,12 @@ async function disturb(): Promise<void> {
     else await cluster.rotate(AUDIENCES[random.below(AUDIENCES.length)]!);
     if (Date.now() - told > 10_000) {
       told = Date.now();
-      console.log(`${Math.ceil((end - told) / 1000)} s to go: ${JSON.stringify(done)}`);
+      console.log(`${Math.ceil((end - told) / 1000)} s left: ${JSON.stringify(done)}`);
     }
   }
 }
 
-/** Kills a replica and waits for its successor: one at a time, so that somebody serves. */
+/** Kills a replica and waits for its successor, so that other replicas always serve. */
 async function kill(): Promise<void> {
   const { replicas } = cluster.status();
   const victim = replicas[random.below(replicas.length)]!;
@@ -59,7 +59,7 @@ async function kill(): Promise<void> {
   await waitFor(`replica ${victim.number} to be replaced`, isBack);
 }
 
-/** What is wrong with the orders and the stock in Postgres. */
+/** Lists faults of the orders and the stock in Postgres. */
 async function wrongOrders(
   { databaseUrl }: TestCluster,
   acknowledged: readonly string[],
@@ -73,12 +73,14 @@ async function wrongOrders(
   await db.end();
   const kept = new Set(rows.map(({ id }) => `orders/${id}`));
   const wrong = acknowledged.filter((name) => !kept.has(name)).map(() => "an order was lost");
-  if (new Set(acknowledged).size !== acknowledged.length) wrong.push("an order was named twice");
+  if (new Set(acknowledged).size !== acknowledged.length)
+    wrong.push("two calls were acknowledged with the same order");
   if (kept.size !== acknowledged.length) {
-    wrong.push(`${kept.size} orders are there, ${acknowledged.length} were acknowledged`);
+    wrong.push(`found ${kept.size} orders, expected the ${acknowledged.length} acknowledged ones`);
   }
   // Each shopper buys one piece.
-  if (stock[0]?.pieces !== kept.size) wrong.push(`${stock[0]?.pieces} pieces left the stock`);
+  if (stock[0]?.pieces !== kept.size)
+    wrong.push(`${stock[0]?.pieces} pieces were taken from the stock, expected ${kept.size}`);
   return wrong;
 }
 
