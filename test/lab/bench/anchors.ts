@@ -14,16 +14,16 @@ import type { Suite } from "./bench.ts";
 import { ratios } from "./results/figures.ts";
 
 const ROUND_S = 3;
-/** Low load: so many a second come, whenever they like, one per cent of what there is room for. */
+/** Low load: advances per second at random times, about one percent of the capacity. */
 const LOW_LOAD = 200;
-/** A 99th percentile is what the machine's own disturbances make it: many short turns share them fairly. */
+/** The machine's disturbances dominate a 99th percentile; many short turns spread them evenly. */
 const TURNS = 10;
 const TURN_S = 0.5;
 const IN_FLIGHT = 50;
 const SESSIONS = 20_000;
 const ANSWER_BYTES = 600;
 const ANSWER = randomBytes(ANSWER_BYTES);
-/** Drawn before: what the load costs, the anchors lack, and pgbench's is written in C. */
+/** Drawn beforehand: the load generator shares the CPU with the anchors, and pgbench's is written in C. */
 const DIGEST_BYTES = 32;
 const DIGESTS = randomBytes(DIGEST_BYTES * 1024);
 const ASKED = { idempotencyDigest: randomBytes(32), requestDigest: randomBytes(32) };
@@ -110,9 +110,9 @@ async function makeRows(grouped: Anchors): Promise<Row[]> {
 
 type Advance = (from: Step[0], to: Step[1]) => Promise<boolean>;
 
-/** Advances a session of those that no other advance has in hand. @returns the milliseconds it took */
+/** Advances a session that has no other advance in flight. @returns its duration in ms */
 async function advanceOne(rows: Row[], advance: Advance): Promise<number> {
-  // Taken out while it is in hand.
+  // Removed while an advance is in flight.
   const at = Math.floor(Math.random() * rows.length);
   const each = rows[at]!;
   rows[at] = rows.at(-1)!;
@@ -131,7 +131,7 @@ function someDigest(): Buffer {
   return DIGESTS.subarray(at, at + DIGEST_BYTES);
 }
 
-/** Advances sessions at random for a while, so many at a time. @returns how many a second */
+/** Advances random sessions for a while, with a fixed number in flight. @returns advances per second */
 async function drive(rows: Row[], seconds: number, advance: Advance): Promise<number> {
   let count = 0;
   const start = performance.now();
@@ -143,13 +143,13 @@ async function drive(rows: Row[], seconds: number, advance: Advance): Promise<nu
   return (count * 1000) / (performance.now() - start);
 }
 
-/** Advances sessions at moments that have nothing to do with each other. @returns what each took, in ms */
+/** Advances sessions at independent random times. @returns the duration of each, in ms */
 async function trickle(rows: Row[], advance: Advance): Promise<number[]> {
   const underWay: Promise<number>[] = [];
   let next = performance.now();
   const end = next + TURN_S * 1000;
   while (next < end) {
-    // A timer would have those of a millisecond come at once.
+    // A timer would bundle the arrivals of each millisecond.
     await nextTurn();
     if (performance.now() < next) continue;
     underWay.push(advanceOne(rows, advance));
@@ -162,7 +162,7 @@ function p99(figures: number[]): number {
   return figures.toSorted((a, b) => a - b)[Math.floor(figures.length * 0.99)]!;
 }
 
-/** The same statement for one session alone. */
+/** The same statement for a single session. */
 async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
   const move = {
     sessionId: from.sessionId,
@@ -179,7 +179,7 @@ async function alone(pool: Pool, from: Step[0], to: Step[1]): Promise<boolean> {
   return (await advanceAnchors(pool, "session", "bench", [move])).get(move.sessionId) === "moved";
 }
 
-/** pgbench remembers no digests: here that of a version is made of its number, and can be compared. */
+/** pgbench has no memory of digests, so the digest of a version is derived from its number. */
 const PGBENCH_TABLES = `
   CREATE TABLE bench_anchor (LIKE session.anchor INCLUDING ALL);
   CREATE TABLE bench_advance (LIKE session.advance INCLUDING ALL);
@@ -191,7 +191,7 @@ const PGBENCH_TABLES = `
   SELECT session_id, 1, head, 'bench' FROM bench_anchor;
   ANALYZE bench_anchor, bench_advance`;
 
-/** A row that does not move ends the run: \gset wants one. */
+/** A row that does not match ends the run, because \\gset requires one. */
 const PGBENCH = `\\set number random(100000000001, 100000000000 + ${SESSIONS})
 BEGIN;
 UPDATE bench_anchor

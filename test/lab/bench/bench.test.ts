@@ -85,7 +85,7 @@ test.skipIf(!hasTools)("every design has figures or a skip reason (needs Go)", (
   expect(pictures).toHaveLength(plots.length);
   for (const picture of pictures) {
     expect(existsSync(join(folder, picture))).toBe(true);
-    // Node has no parser of XML; Python is there for Envoy.
+    // Node has no XML parser; Python is installed for Envoy.
     execFileSync("python3", ["-c", WELL_FORMED, join(folder, picture)]);
   }
 });

@@ -2,19 +2,19 @@ import { styleText } from "node:util";
 import { Releasers } from "#shared/runtime/releasers.ts";
 import { Results } from "./results/results.ts";
 
-/** How much is measured. */
+/** The amount of measuring. */
 export interface Extent {
   readonly isQuick: boolean;
-  /** How often each contender is measured. */
+  /** Measurements of each contender. */
   readonly rounds: number;
-  /** No run has more calls than that. Undefined: no bound but the suite's own. */
+  /** Most calls of one run. Undefined: the suite's own limit. */
   readonly mostCalls: number | undefined;
 }
 
-/** A quick run has so much less of what is many. */
+/** Divisor of amounts in a quick run. */
 const QUICK_SHARE = 0.1;
 
-/** What a suite is given: how much it is to measure, where it reports to, and who ends what it starts. */
+/** A suite's context: amount of measuring, results, and releasers of its processes. */
 export class Bench {
   readonly results = new Results();
   readonly rounds: number;
@@ -33,18 +33,18 @@ export class Bench {
     this.#mostCalls = extent.mostCalls ?? Number.POSITIVE_INFINITY;
   }
 
-  /** So many calls, or what a shorter run makes of them. */
+  /** Scales a number of calls for a shorter run. */
   calls(full: number): number {
     const wanted = this.isQuick ? Math.ceil(full * QUICK_SHARE) : full;
     return Math.min(wanted, this.#mostCalls);
   }
 
-  /** So many seconds, or what a quick run makes of them. */
+  /** Scales a number of seconds for a quick run. */
   seconds(full: number): number {
     return this.isQuick ? full * QUICK_SHARE : full;
   }
 
-  /** Says what is done now. @param round counts from 1; default: none is under way */
+  /** Reports the current step. @param round counts from 1; default: none */
   step(what: string, round?: number): void {
     if (this.#isOver) throw new Error("interrupted");
     const where = round === undefined ? "" : `round ${round} of ${this.rounds}: `;
@@ -52,7 +52,7 @@ export class Bench {
     process.stderr.write(`${styleText("dim", line, { stream: process.stderr })}\n`);
   }
 
-  /** Notes how to end something that is started: done after the suite, also when it fails. */
+  /** Registers a releaser, which runs after the suite, even if it fails. */
   own<T>(what: string, starting: T | Promise<T>, release: (started: T) => unknown): Promise<T> {
     const owned = this.#own(what, starting, release);
     this.#starting.add(owned);
@@ -68,7 +68,7 @@ export class Bench {
   ): Promise<T> {
     const started = await starting;
     if (this.#isOver) {
-      // What was under way when all else was ended.
+      // Finished starting after the interruption.
       await release(started);
       throw new Error("interrupted");
     }
@@ -76,7 +76,7 @@ export class Bench {
     return started;
   }
 
-  /** What is started in the course of this work is ended after it. */
+  /** Releases everything started during `work` after it. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     const outer = this.#releasers;
     const inner = new Releasers();
@@ -90,7 +90,7 @@ export class Bench {
     }
   }
 
-  /** Ends what was started. @returns what could not be ended */
+  /** Runs the releasers. @returns the failures */
   async end(): Promise<Error[]> {
     this.#isOver = true;
     const failures = await this.#everything.release();
@@ -99,9 +99,9 @@ export class Bench {
   }
 }
 
-/** A part of the bench. */
+/** A section of the report. */
 export interface Suite {
-  /** What it shows, in a sentence. */
+  /** One sentence for the report. */
   readonly about: string;
   run(bench: Bench): Promise<void>;
 }

@@ -17,11 +17,11 @@ import { inTurn, type Rounds } from "./inTurn.ts";
 import { count, median, ratios } from "./results/figures.ts";
 
 const CALLS = 20_000;
-/** Where more of them miss: there are only so many products to be read once. */
+/** For lower hit ratios: the catalog has a limited number of products for single reads. */
 const CALLS_THAT_MISS = 4000;
-/** What is asked again and again, of each kind. */
+/** Number of repeated reads of each kind. */
 const HOT = { get: 600, list: 200, batch: 200 };
-/** Of the reads, in per cent. */
+/** Percentages of the reads. */
 const HITS = [0, 50, 90, 99];
 const GOAL_HITS = 90;
 const AIM = { unit: "×", atLeast: 5 };
@@ -75,7 +75,7 @@ export const cache: Suite = {
 };
 
 function seeded(): { random: Random; seed: string } {
-  // For the report.
+  // The report names it.
   const seed = process.env["SEED"] ?? `${randomInt(2 ** 32)}`;
   process.env["SEED"] = seed;
   return { random: seededRandom(), seed };
@@ -90,7 +90,7 @@ function hotText(bench: Bench): string {
   return `${count(get)} of GetProduct, ${count(list)} of ListProducts and ${count(batch)} of BatchGetProducts`;
 }
 
-/** @returns all, in turn; `isFirst`: the first one of its processes */
+/** @returns all, in order; `isFirst`: the first reading of its processes */
 async function makeReadings(
   bench: Bench,
   random: Random,

@@ -25,21 +25,20 @@ import { median, numeral, ratios } from "./results/figures.ts";
 import { postgresStore, redisStore, sessionServiceStore } from "./stores.ts";
 import { wireBytes } from "./wire.ts";
 
-/** A session's state, in bytes. */
 const SIZE = 200;
-/** What `Basket` has besides its lines. */
+/** Size of `Basket` without its lines. */
 const LINES_SIZE = SIZE - 5;
 const CALLS = 20_000;
-/** What is compiled is compiled by then. */
+/** Enough calls for the JIT compiler. */
 const FIRST_CALLS = 10_000;
-/** A service is not saturated all day. */
+/** Below saturation, as in normal operation. */
 const PACE_PER_S = 2000;
 const PACE_S = 2.5;
 const KEEPS_PACE = 0.95;
 const WIRE_CALLS = 2000;
 
 const METHODS = ["Read", "Advance"] as const;
-/** As ioredis is by default, and as its commands cost least under load. */
+/** ioredis with its default, and with auto-pipelining, which is cheapest under load. */
 const REDISES = ["redis", "pipelined"] as const;
 const CARRIERS = ["waybill", "message"] as const;
 
@@ -95,7 +94,7 @@ export const call: Suite = {
   },
 };
 
-/** A round, with processes of its own. */
+/** Runs one round with new processes. */
 async function measureAnew(
   bench: Bench,
   recipes: readonly Recipe[],
@@ -146,7 +145,7 @@ async function makeRecipes(bench: Bench): Promise<Recipe[]> {
   ];
 }
 
-/** With the CPU of each as a share of what the same call costs at least. */
+/** Adds the CPU relative to the fair floor of the same call. */
 function againstFloor(found: ReadonlyMap<string, Rounds>): Map<string, Rounds> {
   return new Map(
     Array.from(found, ([name, rounds]) => {
@@ -158,7 +157,7 @@ function againstFloor(found: ReadonlyMap<string, Rounds>): Map<string, Rounds> {
   );
 }
 
-/** What is aimed at, of saturated services. */
+/** Reports the goals of saturated services. */
 function report(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
   const against = (measured: string, name: string, other: string) =>
     ratios(found.get(name)![measured]!, found.get(other)![measured]!);

@@ -47,7 +47,7 @@ export const calls: Suite = {
           protoset: CONTRACT_IMAGE,
           calls: bench.calls(CALLS),
         });
-        // The first one warms up.
+        // The first round warms up.
         if (round === 0) continue;
         const each = found.get(kind) ?? { rate: [], p50: [], p99: [] };
         found.set(kind, each);

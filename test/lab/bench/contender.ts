@@ -7,31 +7,31 @@ import { PROTOSET } from "./peers/waybillSession.ts";
 import { exactCpuUsOfTree, residentMbOfTree } from "./processTimes.ts";
 import type { Measure } from "./results/results.ts";
 
-/** Right before it is measured: a process that was idle for seconds is dearer at first. */
+/** Right before a measurement: a process that was idle for seconds is slower at first. */
 const WARM_UP_CALLS = 1500;
-/** Once, before the first round: what is compiled is compiled by then. */
+/** Once, before the first round: enough calls for the JIT compiler. */
 const FIRST_CALLS = 5000;
-/** A pool of so many is different for each call, as far as header compression reaches. */
+/** A pool of this size is different for each call, as far as header compression can tell. */
 const MOST_POOLED = 1000;
 const MOST_POOLED_BYTES = 4 * 2 ** 20;
 
-/** Where a peer keeps its sessions. */
+/** The session store of a peer. */
 export interface Store {
   /** Host and port. */
   readonly address: string;
-  /** What tells the peer of it, by an address that leads there. */
+  /** The peer's settings for the store, by an address that leads to it. */
   readonly settings: (address: string) => PeerSettings;
-  /** The processes that work for it, by name. */
+  /** The store's processes, by name. */
   readonly processes: Processes;
 }
 
-/** Numbers of processes, by what they are; CPU and memory are of what they have started, too. */
+/** Process ids by name; CPU and memory include their descendants. */
 export type Processes = Readonly<Record<string, readonly number[]>>;
 
-/** A way to keep sessions, and the call that is measured of it. */
+/** A design for sessions, and the call to measure. */
 export interface Recipe {
   readonly name: string;
-  /** Of the peer. */
+  /** Kind of the peer. */
   readonly kind: string;
   readonly settings?: PeerSettings;
   readonly store?: Store | undefined;
@@ -39,30 +39,30 @@ export interface Recipe {
   readonly method: "Begin" | "Read" | "Advance";
   /** Undefined: calls have no session. */
   readonly carrier?: Carrier;
-  /** A session serves one call: its waybill is spent by that. */
+  /** A session serves one call, which spends its waybill. */
   readonly isSpent?: boolean;
-  /** Of its state, in bytes. */
+  /** Size of its state, in bytes. */
   readonly size: number;
-  /** Where its sessions are begun. Default: at the peer itself. */
+  /** The peer that begins its sessions. Default: the measured peer. */
   readonly beganAt?: string;
 }
 
-/** A peer that runs. */
+/** A running peer. */
 export interface Contender extends Recipe {
   readonly address: string;
-  /** All that take part in a call, by what they are. */
+  /** All processes that take part in a call, by name. */
   readonly processes: Processes;
 }
 
-/** How much load, and how it comes. */
+/** Amount and rate of the load. */
 export interface Amount {
   readonly calls: number;
-  /** A second. Default: as many as are answered. */
+  /** Calls per second. Default: as fast as responses arrive. */
   readonly perS?: number;
   readonly connections?: number;
 }
 
-/** What is measured of each. CPU is of all its processes, and then of each. */
+/** Measures of each contender. CPU is the sum of its processes, then listed by process. */
 export const LOAD_MEASURES: readonly Measure[] = [
   { name: "rate", unit: "calls/s" },
   { name: "p50", unit: "ms" },
@@ -83,7 +83,7 @@ export async function startContender(bench: Bench, recipe: Recipe): Promise<Cont
   return { ...recipe, address: peer.address, processes };
 }
 
-/** Makes a first round of calls. @returns how many were answered in a second */
+/** Makes warm-up calls. @returns calls per second */
 export async function warmUp(
   bench: Bench,
   contender: Contender,
@@ -95,13 +95,15 @@ export async function warmUp(
   return (await putLoad({ ...loadOf(contender), ...sent, calls })).perS;
 }
 
-/** Whom a load is put on. */
 export function loadOf({ address, service = "CarriedService", method }: Contender) {
   const path = `waybill.bench.v1.${service}/${method}`;
   return { target: address, method: path, protoset: PROTOSET };
 }
 
-/** What calls of a contender send: begun now, so that none of it is old enough to be sealed anew. */
+/**
+ * Prepares the credentials of a contender's calls: begun now, so that no waybill is refreshed during the
+ * run.
+ */
 export function sessionsOf(contender: Contender, calls: number): Promise<Sent> {
   const { carrier, size, isSpent, service = "CarriedService" } = contender;
   if (carrier === undefined) return Promise.resolve({});
@@ -111,7 +113,7 @@ export function sessionsOf(contender: Contender, calls: number): Promise<Sent> {
   return beginSessions(at, { service, carrier, size, count });
 }
 
-/** Puts load on a contender, and takes what it has cost. @throws Error when a call has failed */
+/** Runs a load on a contender and measures its cost. @throws Error if a call fails */
 export async function measure(
   contender: Contender,
   amount: Amount,

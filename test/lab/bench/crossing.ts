@@ -1,13 +1,13 @@
-/** A value at a size: both are read on logarithmic scales. */
+/** A value at a size; both on logarithmic scales. */
 export interface Point {
   readonly at: number;
   readonly value: number;
 }
 
-/** Where one line crosses another: between two sizes that both have, interpolated. */
+/** Finds the crossing of two lines, interpolated between two common sizes. */
 export interface Crossing {
   readonly at: number;
-  /** Past it the first is the dearer one. */
+  /** Whether the first is more expensive beyond it. */
   readonly isDearerAfter: boolean;
 }
 

@@ -6,20 +6,20 @@ import type { Store } from "./contender.ts";
 import { startRelay } from "./relay.ts";
 import { median } from "./results/figures.ts";
 
-/** What a round trip is to take longer, in ms. */
+/** Latency to add to a round trip, in ms. */
 export const ADDED_MS = 1;
-/** To begin with, in each direction: handing on takes the rest. */
+/** Initial delay in each direction; forwarding adds the rest. */
 const FIRST_US = 440;
 const ASKS = 400;
 
-/** A store that is further away. */
+/** A store with network latency. */
 export interface Delayed {
   readonly store: Store;
-  /** What a round trip to it takes longer now, in ms. */
+  /** Measures the added latency of a round trip, in ms. */
   addedMs(): Promise<number>;
 }
 
-/** Puts a relay before a store, and sets it so that a round trip takes a millisecond longer. */
+/** Puts a relay before a store and tunes it to add one millisecond to a round trip. */
 export async function delayed(bench: Bench, store: Store): Promise<Delayed> {
   const start = (us: number) =>
     bench.own("a relay", startRelay(store.address, us), (relay) => relay.end());
@@ -29,7 +29,10 @@ export async function delayed(bench: Bench, store: Store): Promise<Delayed> {
   return { store: { ...store, address }, addedMs: () => addedBy(store, address) };
 }
 
-/** What an empty question takes longer by this way than directly, both asked in turn: the medians' difference. */
+/**
+ * Measures the latency that a relay adds to an empty request: the difference of medians of alternating
+ * requests.
+ */
 async function addedBy(store: Store, address: string): Promise<number> {
   const [near, far] = [await asker(store, store.address), await asker(store, address)];
   const took = { near: [] as number[], far: [] as number[] };
@@ -43,7 +46,7 @@ async function addedBy(store: Store, address: string): Promise<number> {
 }
 
 async function timed(ask: () => Promise<unknown>): Promise<number> {
-  // As calls at a low load come: one at a time.
+  // One at a time, like calls at low load.
   await delay(1);
   const before = performance.now();
   await ask();
@@ -62,7 +65,7 @@ async function asker(store: Store, address: string): Promise<Asker> {
     return { ask: () => redis.ping(), close: () => redis.quit() };
   }
   const client = new Client({ connectionString: url });
-  // An interrupted bench stops Postgres under it.
+  // An interrupted bench stops Postgres before its connection.
   client.on("error", () => {});
   await client.connect();
   return { ask: () => client.query("SELECT 1"), close: () => client.end() };

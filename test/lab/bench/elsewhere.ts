@@ -1,7 +1,6 @@
 /**
- * A replica of a service without a Postgres of its own: sessions as SessionService has them, that stand
- * at the cluster's session service. It tells the process that forked it where it listens, and ends with
- * that.
+ * A replica of a service without its own Postgres: the sessions of SessionService, anchored at the cluster's
+ * session service. Sends its address to its parent process and exits with it.
  *
  * Usage: forked, with SESSION_SERVICE CREDENTIALS_DIR
  */
@@ -14,7 +13,7 @@ import { sessionHandlers } from "../../../services/session/index.ts";
 import { contract } from "../../support/clients.ts";
 import { makeRingSource } from "../../support/rings.ts";
 
-// One of the cluster's services by its key, that has no anchors.
+// Uses the key of a cluster's service that has no anchors.
 const AUDIENCE = "catalog";
 const elsewhere: Contract = {
   ...contract,
@@ -30,7 +29,7 @@ const assertions = new Assertions(loadCredentials(credentialsDir), AUDIENCE);
 const anchors = new RemoteAnchors(sessionService, { contract }, assertions, "elsewhere");
 const savedResponses = new SavedResponses(AUDIENCE, makeRingSource(savedAudience(AUDIENCE)));
 const server = new Server({ contract: elsewhere });
-// Nobody lists or revokes: that is what a database would be for.
+// Lists and revocations would need a database.
 server.add(SessionServiceService, sessionHandlers({} as SessionDependencies), {
   state: SessionState,
   ring: makeRingSource(AUDIENCE),

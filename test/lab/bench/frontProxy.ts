@@ -13,20 +13,20 @@ import { PROTOSET } from "./peers/waybillSession.ts";
 const START_LIMIT_MS = 30_000;
 const CLUSTER = "bench";
 
-/** An Envoy as the cluster's own, before peers. */
+/** An Envoy with the cluster's configuration, before peers. */
 export interface FrontProxy {
   readonly address: string;
   readonly pid: number;
-  /** Calls go to these from now on. Settles when it sends them some. */
+  /** Routes calls to these replicas. Settles when they receive calls. */
   sendTo(replicas: readonly string[]): Promise<void>;
-  /** The same, without waiting. */
+  /** The same without waiting. */
   announce(replicas: readonly string[]): void;
-  /** Calls that each replica was sent so far, by its address. */
+  /** Calls sent to each replica so far, by address. */
   sent(): Promise<Map<string, number>>;
   end(): Promise<void>;
 }
 
-/** @param folder of its own */
+/** @param folder for its files */
 export async function startFrontProxy(children: Children, folder: string): Promise<FrontProxy> {
   mkdirSync(folder, { recursive: true });
   const endpoints = new Endpoints(folder, [CLUSTER, ANY_CLUSTER]);
@@ -76,7 +76,7 @@ export async function startFrontProxy(children: Children, folder: string): Promi
   };
 }
 
-/** The cluster's own, but for its port for TLS and what is there once for each service. */
+/** The cluster's configuration without the TLS port and the per-service parts. */
 function configuration(folder: string, endpoints: Endpoints, port: number, adminPort: number) {
   const none = { ca: "", chain: "", key: "" };
   const made = bootstrap(loadContract(PROTOSET), {

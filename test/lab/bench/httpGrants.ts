@@ -1,18 +1,15 @@
 import { Agent, request } from "node:http";
 import { cpuSecondsOfTree } from "./processTimes.ts";
 
-/** Where another server grants tokens by HTTP (RFC 6749 section 4.4). */
+/** A token endpoint over HTTP (RFC 6749 section 4.4). */
 export interface TokenEndpoint {
   readonly port: number;
   readonly path: string;
-  /** The form that is sent. */
+  /** The form to send. */
   readonly body: string;
 }
 
-/**
- * Has so many tokens granted, and gives the CPU that one takes of a process and what it has started,
- * in µs.
- */
+/** Requests tokens, and returns the CPU of one grant in a process and its descendants, in µs. */
 export async function measureGrants(
   endpoint: TokenEndpoint,
   pid: number,

@@ -6,8 +6,8 @@ export type Rounds = Record<string, number[]>;
 type Measured = Record<string, number>;
 
 /**
- * Measures all in turn, round by round, so that what else the machine does meets all alike. Each round
- * begins with another, so that none always comes after the same.
+ * Measures all contenders alternately, round by round, so that disturbances affect all alike. Each round
+ * starts with a different contender, so that none always follows the same one.
  */
 export async function inTurn<Each extends { readonly name: string }>(
   bench: Bench,
@@ -23,11 +23,11 @@ export async function inTurn<Each extends { readonly name: string }>(
 }
 
 /**
- * One of those rounds.
+ * Runs one round.
  *
- * @param passes its figures are the means of so many runs, made in turn to and fro: the closer those that
- *   are compared come after one another, the more has met both. Default: 1
- * @param found gets its figures
+ * @param passes number of runs per figure, in alternating order; the figure is their mean. Contenders that
+ *     run closer together share more disturbances. Default: 1
+ * @param found receives the figures
  */
 export async function oneRound<Each extends { readonly name: string }>(
   bench: Bench,

@@ -1,6 +1,6 @@
 /**
- * Another server of tokens, for comparison: Keycloak on the same Postgres, in a database of its own.
- * Measured by the CPU of its own process, once its compiler has warmed up.
+ * Keycloak on the same Postgres, in its own database, as another token server. Measured by the CPU of its
+ * process after its compiler has warmed up.
  */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -19,7 +19,7 @@ const FOLDER = join(CACHE, `keycloak-${VERSION}`);
 const HOME = join(FOLDER, `keycloak-${VERSION}`);
 const WARM_UP = 20_000;
 
-/** Starts it. Undefined where there is no Java, or no Maven to fetch it with. */
+/** Starts Keycloak. Undefined without Java, or without Maven to download it. */
 export async function keycloak(
   databaseUrl: string,
   calls: number,
@@ -51,7 +51,7 @@ export async function keycloak(
       KC_BOOTSTRAP_ADMIN_PASSWORD: secret,
     },
   });
-  // Also when it does not come to `close`.
+  // Also if `close` is never called.
   process.once("exit", () => child.kill());
   const base = `http://127.0.0.1:${port}`;
   const path = "/realms/master/protocol/openid-connect/token";
@@ -98,7 +98,7 @@ function install(): void {
   writeFileSync(done, "");
 }
 
-/** An administrator's token, as soon as it answers. */
+/** Waits for Keycloak, and gets an administrator's token. */
 async function untilAdmin(url: string, secret: string): Promise<string> {
   const body = `grant_type=password&client_id=admin-cli&username=admin&password=${secret}`;
   const headers = { "content-type": "application/x-www-form-urlencoded" };

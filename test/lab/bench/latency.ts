@@ -17,7 +17,7 @@ import {
 import { postgresStore, redisStore } from "./stores.ts";
 
 const SIZE = 195;
-/** Low: nothing waits for anything but its own store. */
+/** Low load: calls wait only for their own store. */
 const PACE_PER_S = 200;
 const PACE_S = 4;
 

@@ -3,23 +3,24 @@ import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { toolPath } from "../../../deploy/local/tools.ts";
 
-/** What is called, and how. */
+/** The method and its load. */
 export interface Load {
   readonly target: string;
-  /** `package.Service/Method`. */
   readonly method: string;
-  /** A file: the descriptor set that has the method. */
+  /** Path of the descriptor set with the method. */
   readonly protoset: string;
   readonly calls: number;
-  /** How many calls begin in a second, at their time, whoever waits. Default: as many as are answered. */
+  /**
+   * Calls that start per second, on schedule, regardless of responses. Default: as fast as responses arrive.
+   */
   readonly perS?: number;
-  /** Default: 4. */
+  /** Number of connections. Default: 4. */
   readonly connections?: number;
-  /** How many calls are under way at a time. Default: 32. */
+  /** Calls in flight. Default: 32. */
   readonly inFlight?: number;
-  /** Of each call in turn. Default: none. */
+  /** Metadata, used in rotation. Default: none. */
   readonly metadata?: readonly Record<string, string>[];
-  /** Encoded; of each call in turn. Default: an empty one. */
+  /** Encoded messages, used in rotation. Default: an empty one. */
   readonly messages?: readonly Uint8Array[];
 }
 
@@ -32,22 +33,21 @@ export interface LoadResult {
 
 /** One call of a mix. */
 export interface MixedCall {
-  /** `package.Service/Method`. */
   readonly method: string;
   readonly message: Uint8Array;
 }
 
-/** Calls of several methods: each is made once, in their order, as many as are answered. */
+/** Calls of several methods: each is made once, in order, as fast as responses arrive. */
 export interface MixedLoad extends Pick<Load, "target" | "connections" | "inFlight" | "metadata"> {
   readonly mixed: readonly MixedCall[];
 }
 
 export interface MixedResult extends LoadResult {
-  /** Of the answers, those that came with their age: they were kept. */
+  /** Responses with an age: they were cached. */
   readonly aged: number;
 }
 
-/** @throws Error naming the statuses when a call has failed */
+/** @throws Error that names the statuses if a call failed */
 export function putLoad(load: Load): Promise<LoadResult> {
   return generate(load.method, load, {
     method: load.method,
@@ -58,7 +58,7 @@ export function putLoad(load: Load): Promise<LoadResult> {
   });
 }
 
-/** @throws Error naming the statuses when a call has failed */
+/** @throws Error that names the statuses if a call failed */
 export function putMixedLoad(load: MixedLoad): Promise<MixedResult> {
   const mixed = load.mixed.map(({ method, message }) => ({ method, message: base64(message) }));
   return generate("a mix of calls", load, { mixed });
@@ -74,7 +74,7 @@ async function generate(
   const child = spawn(program, { stdio: ["pipe", "pipe", "inherit"] });
   const kill = () => child.kill();
   process.once("exit", kill);
-  // Where it has ended before it has read all, its exit code says so.
+  // If it ends before it has read its input, its exit code tells.
   child.stdin.on("error", () => {});
   const output = text(child.stdout);
   child.stdin.end(JSON.stringify({ target, connections, concurrency: inFlight, metadata, ...job }));

@@ -17,23 +17,23 @@ import { postgresStore, redisStore } from "./stores.ts";
 
 const MANY = 1_000_000;
 const FEW_SHARE = 0.01;
-/** Through the service; the rest of the many are begun in groups, without a call around each. */
+/** Sessions begun by calls; the others are begun in groups without calls. */
 const MOST_ANCHORED_CALLS = 100_000;
 const SIZE = 195;
-/** What a program lets go once it is warm is gone by then. */
+/** Enough calls for a process to release its start-up memory. */
 const FIRST_CALLS = 20_000;
 const AT_A_TIME = 100_000;
 const GROUP = 4000;
 const MB = 2 ** 20;
-/** A session that was kept would take more than its id. */
+/** A stored session would take more than its id. */
 const ID_BYTES = 16;
 
 const BEGIN = BasketRequest.encode({ waybill: undefined, size: SIZE }).finish();
 
-/** What calls leave behind is not to be taken for sessions. */
+/** The control: memory left by calls is not counted as sessions. */
 const READS = "… as many reads of 1,000 sessions instead";
 
-/** Held, or resident, with no session, a few and many: in MB. */
+/** MB held or resident with no sessions, a few, and many. */
 type ByCount = number[];
 
 export const memory: Suite = {
@@ -116,7 +116,7 @@ async function redisSessions(bench: Bench, counts: readonly number[], tables: Ta
   };
   await note();
   await weigh(tables, name, peer, () => begin(bench, peer, bench.calls(FIRST_CALLS)));
-  // Those of the warm-up are no part of what is counted.
+  // Warm-up sessions do not count.
   await redis.flushall();
   for (const more of steps(counts)) {
     await weigh(tables, name, peer, () => begin(bench, peer, more));
@@ -159,18 +159,18 @@ async function anchoredSessions(bench: Bench, counts: readonly number[], tables:
   });
 }
 
-/** How many more there are to be at each step. */
+/** Sessions to add at each step. */
 function steps(counts: readonly number[]): number[] {
   return counts.slice(1).map((count, index) => count - counts[index]!);
 }
 
-/** From a few sessions to many: by then there is nothing left that comes with the first calls. */
+/** From a few sessions to many, so that memory of the first calls does not count. */
 function growth(held: Map<string, ByCount>, name: string): number {
   const [, few, many] = held.get(name)!;
   return many! - few!;
 }
 
-/** Over what calls without new sessions leave behind. That those let go of something makes nobody else grow. */
+/** Growth beyond the control. A control that shrinks does not count as growth of the other. */
 function growthBySessions(held: Map<string, ByCount>, name: string): number {
   return growth(held, name) - Math.max(0, growth(held, READS));
 }
@@ -194,7 +194,7 @@ async function begin(bench: Bench, peer: Peer, count: number, service = "Carried
 async function read(bench: Bench, peer: Peer, count: number) {
   await inParts(bench, "reading", count, async (calls) => {
     const wanted = { service: "CarriedService", carrier: "waybill", size: SIZE } as const;
-    // Anew for each part: none gets so old that it is sealed anew.
+    // New sessions for each part, so that no waybill is refreshed.
     const sent = await beginSessions(peer.address, { ...wanted, count: Math.min(1000, calls) });
     await putLoad({
       ...{ target: peer.address, method: "waybill.bench.v1.CarriedService/Read" },
@@ -203,7 +203,7 @@ async function read(bench: Bench, peer: Peer, count: number) {
   });
 }
 
-/** So that there is something to be seen of it. */
+/** Reports progress. */
 async function inParts(
   bench: Bench,
   what: string,
@@ -216,7 +216,7 @@ async function inParts(
   }
 }
 
-/** Begins sessions as the service does, many in a statement, with answers as long as its own. */
+/** Begins sessions with the service's statement, in groups, with saved responses of the service's length. */
 async function beginInGroups(bench: Bench, pool: Pool, count: number): Promise<void> {
   const { rows } = await pool.query<{ length: number }>(
     "SELECT avg(length(answer))::int4 AS length FROM bench.anchor",

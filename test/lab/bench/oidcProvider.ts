@@ -1,6 +1,6 @@
 /**
- * Another server of tokens, for comparison: node-oidc-provider 9 with its store in memory, issuing a
- * JWT to a client that authenticates itself by its secret. Measured by the CPU of its own process.
+ * node-oidc-provider 9 with its store in memory, as another token server: issues a JWT to a client that
+ * authenticates with its secret. Measured by the CPU of its process.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,9 +10,9 @@ import { createInterface } from "node:readline";
 import { CACHE } from "../../../deploy/local/paths.ts";
 import { measureGrants } from "./httpGrants.ts";
 
-/** Another server of tokens, to be measured beside this one. */
+/** Another token server. */
 export interface OtherServer {
-  /** The CPU of one grant, in µs. */
+  /** Measures the CPU of one grant, in µs. */
   measure(): Promise<number>;
   close(): Promise<void>;
 }
@@ -37,14 +37,14 @@ const provider = new Provider("http://127.0.0.1", {
 const server = provider.listen(0, "127.0.0.1", () => console.log(server.address().port));
 `;
 
-/** Starts it. Each call of `measure` makes so many grants, and gives the CPU of one, in µs. */
+/** Starts it. Each call of `measure` makes `calls` grants. */
 export async function oidcProvider(calls: number, concurrency: number): Promise<OtherServer> {
   install();
   const child = spawn(process.execPath, [join(FOLDER, "server.mjs")], {
     stdio: ["ignore", "pipe", "ignore"],
     env: { ...process.env, NODE_ENV: "production" },
   });
-  // Also when it does not come to `close`.
+  // Also if `close` is never called.
   process.once("exit", () => child.kill());
   const [line] = await once(createInterface({ input: child.stdout! }), "line");
   const body = `grant_type=client_credentials&client_id=a&client_secret=${"b".repeat(43)}&scope=a`;

@@ -1,17 +1,17 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 
-/** What the kernel counts in: ticks of a hundredth of a second. */
+/** Kernel clock ticks per second. */
 const TICK_S = 0.01;
 
 interface Ticks {
   readonly own: number;
-  /** Of its children that have ended. */
+  /** Of its ended children. */
   readonly ended: number;
 }
 
 function ticksOf(pid: number): Ticks {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The name may hold spaces; what comes after it does not.
+  // The name may contain spaces; later fields do not.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const [utime, stime, cutime, cstime] = fields.slice(11, 15).map(Number) as [
     number,
@@ -22,15 +22,15 @@ function ticksOf(pid: number): Ticks {
   return { own: utime + stime, ended: cutime + cstime };
 }
 
-/** CPU time of a process, in seconds: its own, and its ended children's. */
+/** CPU time of a process and its ended children, in seconds. */
 export function cpuSecondsOf(pid: number): number {
   const { own, ended } = ticksOf(pid);
   return (own + ended) * TICK_S;
 }
 
 /**
- * CPU time of a process and of all that descend from it, in µs: to the nanosecond, where the kernel keeps
- * that. What a thread has used that is over is not in it: for programs whose threads stay.
+ * CPU time of a process and its descendants in µs, to the nanosecond if the kernel provides it. Ended
+ * threads are not counted, so use it for programs whose threads stay alive.
  */
 export function exactCpuUsOfTree(pid: number): number {
   const { own, ended } = ticksOf(pid);
@@ -49,7 +49,7 @@ function runUs(pid: number, thread: string): number {
   return Number(ran) / 1000;
 }
 
-/** Undefined: a process or thread that was there a moment ago is over. */
+/** Undefined: the process or thread has just ended. */
 function unlessOver<T>(look: () => T): T | undefined {
   try {
     return look();
@@ -60,10 +60,7 @@ function unlessOver<T>(look: () => T): T | undefined {
   }
 }
 
-/**
- * Memory of a process and of all that descend from it, in MB: their own, and once what they share with
- * each other or have mapped from files.
- */
+/** Memory of a process and its descendants, in MB: private memory, plus shared and mapped memory once. */
 export function residentMbOfTree(pid: number): number {
   const statuses = [pid, ...descendants(pid)].flatMap(
     (each) => unlessOver(() => readFileSync(`/proc/${each}/status`, "utf8")) ?? [],
@@ -83,14 +80,14 @@ function descendants(pid: number): number[] {
   ]);
 }
 
-/** CPU time of a process and of all that descend from it, in seconds. */
+/** CPU time of a process and its descendants, in seconds. */
 export function cpuSecondsOfTree(pid: number): number {
   let total = cpuSecondsOf(pid);
   for (const child of childrenOf(pid)) total += cpuSecondsOfTree(child);
   return total;
 }
 
-/** Writes that a process and all that descend from it have asked the system for, to files. */
+/** Write system calls of a process and its descendants to files. */
 export function writesOfTree(pid: number): number {
   const [, writes] = /^syscw: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8")) ?? [];
   return childrenOf(pid).reduce((sum, child) => sum + writesOfTree(child), Number(writes));

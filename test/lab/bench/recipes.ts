@@ -1,7 +1,7 @@
 import type { Recipe, Store } from "./contender.ts";
 import type { Carrier } from "./peers/beginSessions.ts";
 
-/** Their names, as figures are looked for by them. */
+/** Names of the designs, which also identify their figures. */
 export const NAMES = {
   floor: "floor: no session at all",
   iron: "@hapi/iron: advance",
@@ -30,7 +30,7 @@ const STORES = {
 export const storedName = (kind: StoreKind, method: Method) =>
   `${STORES[kind]}: ${method.toLowerCase()}`;
 
-/** Waybills that are passed through untouched, begun elsewhere: what every such call costs at least. */
+/** The fair floor: waybills begun elsewhere pass through untouched. */
 export function passing(
   method: Method,
   carrier: Carrier,

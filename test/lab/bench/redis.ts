@@ -9,14 +9,14 @@ import { debianProgram } from "../../support/servers/debian.ts";
 
 const START_LIMIT_MS = 10_000;
 
-/** A Redis of its own, which keeps nothing on disk. */
+/** A separate Redis without persistence. */
 export interface RunningRedis {
   readonly address: string;
   readonly pid: number;
   end(): Promise<void>;
 }
 
-/** @returns undefined where there is none to be had, or it does not run here */
+/** @returns undefined if Redis is unavailable or does not run here */
 export async function startRedis(): Promise<RunningRedis | undefined> {
   const program = debianProgram("redis");
   if (program === undefined) return undefined;
@@ -41,7 +41,7 @@ export async function startRedis(): Promise<RunningRedis | undefined> {
 
 async function answers(port: number): Promise<boolean> {
   const redis = new Redis(port, "127.0.0.1", { retryStrategy: () => 20 });
-  // Nobody listens at first.
+  // It does not listen at first.
   redis.on("error", () => {});
   const limit = new AbortController();
   const answered = await Promise.race([

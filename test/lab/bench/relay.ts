@@ -3,27 +3,27 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { toolPath } from "../../../deploy/local/tools.ts";
 
-/** What has passed a relay, in bytes of TCP's payload. */
+/** TCP payload that passed a relay, in bytes. */
 export interface Passed {
   readonly toTarget: number;
   readonly fromTarget: number;
 }
 
-/** A process that stands between two that speak TCP. */
+/** A TCP relay process. */
 export interface Relay {
-  /** Reach the target here. */
+  /** Listening addresses, one per target. */
   readonly address: string;
   passed(): Promise<Passed>;
   end(): Promise<void>;
 }
 
-/** @param delayUs by how much what is sent comes later, in each direction. Default: not at all */
+/** @param delayUs delay in each direction. Default: none */
 export async function startRelay(target: string, delayUs = 0): Promise<Relay> {
   const program = toolPath("waybill-relay");
   if (program === undefined) throw new Error("the relay is missing: npm run tools");
   const args = delayUs > 0 ? [target, `${delayUs}us`] : [target];
   const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
-  // Where it has ended, its output says so.
+  // If it ended, its output names the reason.
   child.stdin.on("error", () => {});
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async () => {

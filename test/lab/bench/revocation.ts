@@ -64,7 +64,7 @@ export const revocation: Suite = {
     const { accessToken } = await callers.grant(client);
     const cutAt = performance.now();
     await cluster.embeddedDatabase()!.stop();
-    // Nothing can be read of the feed now: each replica goes on for its bound, and no longer.
+    // The feed cannot be read: each replica serves until its staleness bound.
     const seconds = await Promise.all(
       sessions.map(async (session) => {
         for (;;) {

@@ -17,20 +17,20 @@ import { count, median, numeral, ratios } from "./results/figures.ts";
 
 const REPLICAS = [1, 2, 4, 8] as const;
 const SIZE = 195;
-/** What is compiled is compiled in each of them. */
+/** Enough calls for the JIT compiler in each replica. */
 const FIRST_CALLS_A_REPLICA = 20_000;
-/** What two cores carry, however many replicas share it. */
+/** A rate that two cores carry with any number of replicas. */
 const PACE_PER_S = 1500;
-/** Shares are compared to a few in a hundred: short runs, close upon one another, and many of them. */
+/** Differences are a few percent: many short runs, close together. */
 const PACE_S = 2;
 const PASSES = 4;
 const SPREAD_CALLS = 60_000;
-/** Replicas before one more comes, and the load on them, long enough for that to be seen. */
+/** Replicas before one is added, and a load that lasts long enough to see it. */
 const BEFORE = 2;
 const ARRIVAL_PER_S = 1000;
 const ARRIVAL_S = 6;
 const ARRIVAL_LIMIT_S = 4;
-/** Its share of the calls in such a while; and how much of an even one is one. */
+/** Window for measuring a share, and the fraction of an even share that counts. */
 const WINDOW_MS = 250;
 const SHARE = 0.9;
 
@@ -108,7 +108,7 @@ interface Own {
   readonly key: string;
 }
 
-/** Replicas of one kind behind a front proxy of their own. */
+/** Starts replicas of one kind behind their own front proxy. */
 async function startScaled(
   bench: Bench,
   children: Children,
@@ -176,7 +176,7 @@ function reportCost(bench: Bench, found: ReadonlyMap<string, Rounds>): void {
   });
 }
 
-/** How far each replica's share of the calls is from an even one. */
+/** Measures how far each replica's share of the calls is from an even share. */
 async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<void> {
   const calls = bench.calls(SPREAD_CALLS);
   const shares: Record<string, number[]> = {};
@@ -203,7 +203,7 @@ async function spreads(bench: Bench, contenders: readonly Scaled[]): Promise<voi
   );
 }
 
-/** One more replica comes while calls go on, on connections from before. */
+/** Adds a replica while calls continue on existing connections. */
 async function arrivals(bench: Bench, before: Scaled, key: string): Promise<void> {
   const found = { started: [] as number[], listed: [] as number[] };
   for (let round = 1; round <= bench.rounds; round += 1) {
@@ -231,7 +231,7 @@ async function arrival(bench: Bench, before: Scaled, key: string) {
   const calls = ARRIVAL_PER_S * ARRIVAL_S;
   const sent = await sessionsOf(before, calls);
   const load = putLoad({ ...loadOf(before), ...sent, calls, perS: ARRIVAL_PER_S });
-  // Until it is over, whatever comes of it.
+  // Awaited below; an early rejection must not end the process.
   load.catch(() => {});
   await delay(1000);
   const startedAt = performance.now();
@@ -246,7 +246,7 @@ async function arrival(bench: Bench, before: Scaled, key: string) {
   return { started: (at - startedAt) / 1000, listed: (at - listedAt) / 1000 };
 }
 
-/** @returns when that was, or when it was no longer waited for */
+/** @returns the time of that, or of giving up */
 async function untilItsShare(
   frontProxy: FrontProxy,
   address: string,

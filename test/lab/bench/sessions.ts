@@ -16,17 +16,17 @@ import { exactCpuUsOfTree } from "./processTimes.ts";
 
 const IN_FLIGHT = 32;
 const ROUND_S = 3;
-/** A connection that has nothing more to do has reported by then what it wrote. */
+/** An idle connection has reported its writes by then. */
 const REPORTED_MS = 11_000;
-/** A spilled state, in characters. */
+/** Characters of a spilled state. */
 const STATE_CHARS = 10_000;
-/** After so many another session begins: all that is kept of one stays far below its quota. */
+/** Advances before a worker begins a new session, far below a session's quota. */
 const SPILLS_A_SESSION = 100;
 
-/** What one worker does again and again. */
+/** The repeated call of one worker. */
 type Worker = () => Promise<unknown>;
 
-/** What is measured of each kind. */
+/** Measures of each kind. */
 const MEASURES = [
   { name: "rate", unit: "calls/s" },
   { name: "p50", unit: "ms" },
@@ -47,18 +47,18 @@ export const sessions: Suite = {
 };
 
 /**
- * Through the front proxy, but for the calls of the program that keeps its sessions at the session service.
- * That is a process of its own, and asked itself.
+ * Calls go through the front proxy, except those of the program whose sessions are anchored at the session
+ * service: it is a separate process, called directly.
  */
 async function measureKinds(bench: Bench): Promise<void> {
-  // The owner's token lasts as long as all rounds.
+  // The owner's token outlasts all rounds.
   const starting = startTestCluster({ replicaEnv: { WAYBILL_ACCESS_TOKEN_LIFE_S: "3600" } });
   const cluster = await bench.own("the cluster", starting, (each) => each.remove());
   const clients = makeClients(cluster.target, { withJar: false });
   const callers = new Callers(cluster.target, cluster.status().adminSecretFile);
   const { accessToken: token } = await callers.signIn(await callers.person());
   const db = new Client({ connectionString: cluster.databaseUrl });
-  // An interrupted bench stops Postgres under it.
+  // An interrupted bench stops Postgres before its connection.
   db.on("error", () => {});
   await db.connect();
   await bench.own("the connection", db, (each) => each.end());
@@ -85,7 +85,7 @@ async function measureKinds(bench: Bench): Promise<void> {
   }
   const measured = new Map<string, Measured>();
   for (let round = 1; round <= bench.rounds; round += 1) {
-    // In the last round alone: it takes its time.
+    // Only in the last round, because it is slow.
     const isLast = round === bench.rounds && !bench.isQuick;
     let written = isLast ? await rowsWritten(db) : undefined;
     for (const [kind, own] of workers) {
@@ -116,7 +116,10 @@ async function measureKinds(bench: Bench): Promise<void> {
   ofProgram.close();
 }
 
-/** A replica of a program without a Postgres of its own, whose sessions stand at the cluster's first replica. */
+/**
+ * Starts a replica of a program without its own Postgres; its sessions are anchored at the cluster's first
+ * replica.
+ */
 async function startProgram(
   cluster: TestCluster,
 ): Promise<{ process: ChildProcess; target: string }> {
@@ -208,7 +211,7 @@ async function reader({ session }: Clients): Promise<Worker> {
   return () => step(session.openSession, { waybill: undefined }, { waybill });
 }
 
-/** @param token of an owner, who has each version kept. Default: nobody owns it */
+/** @param token of an owner, who checkpoints each version. Default: anonymous */
 async function advancer({ session }: Clients, mode: Mode, token?: string): Promise<Worker> {
   const checkpointEvery = token === undefined ? 0 : 1;
   const first = { state: state(), waybill: undefined, mode, checkpointEvery };
@@ -225,8 +228,8 @@ const largeState = (): SessionState => ({
 });
 
 /**
- * Each state is a new row, the first one of a session, too: one call in a hundred begins another. Before
- * each, what its session has kept is summed: with far more of them it would cost more.
+ * Each state is a new row, including a session's first; one call in a hundred begins a session. Each write
+ * first sums the session's stored states, so more of them would cost more.
  */
 async function spiller({ session }: Clients): Promise<Worker> {
   const begin = async () =>
@@ -245,7 +248,7 @@ async function spiller({ session }: Clients): Promise<Worker> {
   };
 }
 
-/** Each session has kept both its states before it is measured: nothing is written. */
+/** Each session has stored both states before the measurement, so nothing is written. */
 async function turner({ session }: Clients): Promise<Worker> {
   const states = [largeState(), largeState()];
   let turn = 0;
@@ -260,8 +263,8 @@ async function turner({ session }: Clients): Promise<Worker> {
 }
 
 /**
- * An order that has been placed is asked for again: the session's step and a read of the order, in the
- * service's transaction, which writes no row of the service's own.
+ * Retries a placed order: the session's step and a read of the order in the service's transaction, which
+ * writes no row of the service.
  */
 async function placer(cluster: TestCluster): Promise<Worker> {
   const clients = makeClients(cluster.target);

@@ -11,9 +11,9 @@ import { median, numeral } from "./results/figures.ts";
 import { postgresStore, redisStore } from "./stores.ts";
 import { wireBytes } from "./wire.ts";
 
-/** Of a state, in bytes. */
+/** Sizes of a state, in bytes. */
 const SIZES = [100, 400, 1500, 2600, 4096, 10_000, 25_000, 64_000];
-/** A larger one's waybill is longer than metadata may be. */
+/** The waybill of a larger state exceeds the metadata limit. */
 const MOST_IN_METADATA = 2600;
 const SATURATED_S = 2.5;
 const MOST_CALLS = 20_000;
@@ -26,7 +26,7 @@ const CARRIED_METADATA = carriedName("Advance", "waybill");
 const CARRIED_MESSAGE = carriedName("Advance", "message");
 const REDIS = storedName("redis", "Advance");
 
-/** What is measured of each contender at each size, and how the table calls it. */
+/** Measures of each contender and size, and their table titles. */
 const MEASURES = {
   CPU: { what: "CPU of all processes", unit: "µs" },
   p50: { what: `p50, ${PACE_PER_S} calls a second`, unit: "ms" },
@@ -36,7 +36,7 @@ const MEASURES = {
 
 type Measured = Record<keyof typeof MEASURES, number[]>;
 
-/** By the contender's name, and then by size. */
+/** By contender, then by size. */
 type Found = Map<string, Map<number, Measured>>;
 
 export const size: Suite = {
@@ -70,7 +70,7 @@ async function makeRecipes(bench: Bench) {
   const start = (what: string, told: typeof settings | { key: string }) =>
     bench.own(what, startPeer("waybill", told), (each) => each.end());
   const mint = await start("the mint", { key });
-  // Another replica: its states are in nobody's cache here.
+  // Another replica, whose states are not in the measured replica's cache.
   const other = await start("the other replica", settings);
   const at = { size: 0, beganAt: mint.address };
   const recipes: Recipe[] = [
@@ -124,13 +124,13 @@ async function measureSize(
   }
 }
 
-/** What metadata carry is not spilled, and what they cannot is not carried in them. */
+/** Selects sizes: states that fit metadata do not spill; larger ones are not carried in metadata. */
 function fits({ name, carrier }: Contender, bytes: number): boolean {
   if (name === NAMES.spilled) return bytes > MOST_IN_METADATA;
   return carrier !== "waybill" || bytes <= MOST_IN_METADATA;
 }
 
-/** All of a state: its counter takes a few bytes. */
+/** Size of the text in a state; the counter takes a few bytes. */
 function sized(contender: Contender, bytes: number): Contender {
   return { ...contender, size: bytes - 5 };
 }
@@ -174,7 +174,7 @@ function pointsOf(found: Found, name: string, measured: keyof typeof MEASURES): 
   return Array.from(found.get(name)!, ([at, each]) => ({ at, value: median(each[measured]) }));
 }
 
-/** One by the other at the smallest size that both have and at the largest, and where they cross. */
+/** Compares two contenders at their smallest and largest common sizes, with the crossing. */
 function comparison(found: Found, first: string, second: string): string {
   const clauses = (["CPU", "p50", "wire"] as const).map((measured) => {
     const [one, two] = [pointsOf(found, first, measured), pointsOf(found, second, measured)];
@@ -191,7 +191,7 @@ function comparison(found: Found, first: string, second: string): string {
   return `${first} / ${second}: ${clauses.join("; ")}.`;
 }
 
-/** What the figures say about the limits of the carriers, above which a state spills. */
+/** Notes about the carriers' limits, above which a state spills. */
 function limits(found: Found): string[] {
   const cpu = (name: string, at: number) => median(found.get(name)!.get(at)!.CPU);
   const beyond = SIZES.find((bytes) => bytes > MOST_IN_METADATA)!;

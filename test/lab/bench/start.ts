@@ -47,11 +47,11 @@ export const start: Suite = {
   },
 };
 
-/** The steps of a start, by what it says when it begins one: it says more than that. */
+/** Steps of a start, by the first words of their messages. */
 const STEPS = ["starting Postgres", "migrating", "starting 2 replicas", "starting Envoy"];
 const FIRST_STEP = "keys, certificates, passwords";
 
-/** @returns takes what is said; nothing more: the last step is over */
+/** @returns receives the messages; undefined: the last step is over */
 function stepsInto(steps: Record<string, number[]>): (line?: string) => void {
   let [name, since] = [FIRST_STEP, performance.now()];
   return (line) => {
@@ -62,11 +62,11 @@ function stepsInto(steps: Record<string, number[]>): (line?: string) => void {
   };
 }
 
-/** From a clone to `ready`, once: what is fetched from elsewhere is most of it. */
+/** From a clone to `ready`, once, because downloads dominate it. */
 async function freshClone(bench: Bench): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "waybill-clone-"));
   await bench.own("the clone", folder, () => rmSync(folder, { recursive: true }));
-  // For root: the user that Postgres runs as must be able to pass.
+  // If root runs the bench, the user of Postgres needs access to the folder.
   chmodSync(folder, 0o711);
   const clone = join(folder, "waybill");
   const env = strangersEnvironment();
@@ -92,7 +92,7 @@ async function freshClone(bench: Bench): Promise<void> {
   bench.results.list("a fresh clone, once", "s", { ...seconds, total: [sum] });
 }
 
-/** Without what npm has put in the way of this project's own commands. */
+/** The environment without the paths that npm adds for this project. */
 function strangersEnvironment(): NodeJS.ProcessEnv {
   const folders = (process.env["PATH"] ?? "").split(delimiter);
   const others = folders.filter((each) => !each.includes("node_modules"));

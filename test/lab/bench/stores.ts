@@ -12,7 +12,7 @@ import type { Bench } from "./bench.ts";
 import type { Store } from "./contender.ts";
 import { startRedis } from "./redis.ts";
 
-/** Undefined, and named as left out, where there is no Redis to be had. */
+/** Undefined if Redis is unavailable, which the report notes. */
 export async function redisStore(bench: Bench): Promise<Store | undefined> {
   bench.step("starting Redis");
   const redis = await bench.own("Redis", startRedis(), (each) => each?.end());
@@ -27,11 +27,11 @@ export async function redisStore(bench: Bench): Promise<Store | undefined> {
   };
 }
 
-/** A Postgres of its own, with the tables of anchors and spilled states in the schema `bench`. */
+/** A separate Postgres with the tables of anchors and spilled states in the schema `bench`. */
 export async function postgresStore(bench: Bench): Promise<Store> {
   bench.step("starting Postgres");
   const folder = mkdtempSync(join(tmpdir(), "waybill-bench-"));
-  // For root: the user that Postgres runs as must be able to pass.
+  // If root runs the bench, the user of Postgres needs access to the folder.
   chmodSync(folder, 0o711);
   await bench.own("the folder of Postgres", folder, () => rmSync(folder, { recursive: true }));
   const children = await bench.own("the watchdog", new Children(), (each) => each.close());
@@ -58,7 +58,7 @@ function urlAt(url: string, address: string): string {
   return moved.href;
 }
 
-/** A cluster's session service, for programs without a Postgres of their own: one replica and its Postgres. */
+/** A session service for programs without their own Postgres: one replica and its Postgres. */
 export async function sessionServiceStore(bench: Bench): Promise<Store> {
   bench.step("starting a session service");
   const starting = startTestCluster({ replicas: 1, envoy: false });

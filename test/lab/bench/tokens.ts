@@ -26,12 +26,12 @@ const CONCURRENCY = 50;
 interface Load {
   readonly name: string;
   readonly method: string;
-  /** A request for each call, or one for all. */
+  /** One request per call, or the same for all. */
   readonly data: object | object[];
   readonly token?: string;
 }
 
-/** What one round of a load has cost. */
+/** The cost of one round. */
 const MEASURES = [
   { name: "rate", unit: "calls/s" },
   { name: "service", unit: "µs of CPU" },
@@ -106,13 +106,13 @@ async function grants(bench: Bench, ghz: string): Promise<void> {
     "npm could not fetch it",
     oidcProvider(calls, CONCURRENCY),
   );
-  // A minute until its compiler has warmed up.
+  // Its compiler needs a minute to warm up.
   if (bench.isQuick) bench.results.leftOut("Keycloak 26.4", "not in a quick run");
   else {
     const starting = keycloak(cluster.databaseUrl, calls, CONCURRENCY);
     await add("Keycloak 26.4", "needs Java and Maven", starting);
   }
-  // Interleaved: what else the machine does meets all alike. The first round warms up.
+  // Interleaved, so that disturbances affect all alike. The first round warms up.
   for (let round = 0; round <= bench.rounds; round += 1) {
     for (const make of loads) {
       const load = make();
@@ -145,7 +145,7 @@ async function grants(bench: Bench, ghz: string): Promise<void> {
   callers.close();
 }
 
-/** What looking at one token costs, in this process; jose's own beside it. */
+/** Measures the verification of a token in this process, against jose's. */
 async function verification(bench: Bench): Promise<void> {
   bench.step("verification, in this process");
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
@@ -230,7 +230,7 @@ async function run(
 ): Promise<Cost> {
   const database = new pg.Client({ connectionString: cluster.databaseUrl });
   await database.connect();
-  // The server's own counts lag behind by seconds; the log's end does not.
+  // The server's statistics lag by seconds; the end of the WAL does not.
   const logEnd = async () => {
     const { rows } = await database.query<{ at: string }>(
       "SELECT (pg_current_wal_insert_lsn() - '0/0')::text AS at",

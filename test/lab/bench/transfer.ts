@@ -43,7 +43,7 @@ export const transfer: Suite = {
   },
 };
 
-/** Products of the catalog, as they are. */
+/** Reads real products of the catalog. */
 async function readProducts(bench: Bench, count: number) {
   bench.step("reading products of a cluster");
   const cluster = await bench.own("the cluster", startTestCluster(), (each) => each.remove());

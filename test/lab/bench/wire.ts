@@ -3,14 +3,14 @@ import { loadOf, type Recipe, sessionsOf, startContender } from "./contender.ts"
 import { putLoad } from "./load.ts";
 import { startRelay } from "./relay.ts";
 
-/** Of a call, in bytes of TCP's payload, both ways together. */
+/** TCP payload of a call in both directions, in bytes. */
 export interface WireBytes extends Record<string, number> {
   client: number;
 }
 
 /**
- * Counts what a call puts on the wire, in a run of its own: between the client and the service and, where
- * there is a store, between the service and that. What opens the four connections is in it.
+ * Counts a call's bytes on the wire in a separate run: between client and service and, if there is a store,
+ * between service and store. Includes opening the four connections.
  */
 export function wireBytes(bench: Bench, recipe: Recipe, calls: number): Promise<WireBytes> {
   return bench.during(() => countBytes(bench, recipe, calls));

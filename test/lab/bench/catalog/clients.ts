@@ -13,7 +13,7 @@ import type { CacheScope } from "#shared/cache/cacheScope.ts";
 import type { CacheStats } from "#shared/cache/responseCache.ts";
 import { contract } from "../../../support/clients.ts";
 
-/** What a replica's own cache has. */
+/** Size of the client's cache, as in a replica. */
 const CACHE_BYTES = 16 * 2 ** 20;
 const TIMEOUT_MS = 30_000;
 
@@ -21,7 +21,7 @@ export type Catalog = ServiceClient<typeof CatalogServiceService>;
 const READS = ["getProduct", "listProducts", "batchGetProducts"] as const;
 type ReadName = (typeof READS)[number];
 
-/** A client of the catalog, on a connection of its own. */
+/** A client of the catalog with its own connection. */
 export interface CatalogClient {
   readonly catalog: Catalog;
   read<Name extends ReadName>(
@@ -29,14 +29,14 @@ export interface CatalogClient {
     request: Parameters<Catalog[Name]>[0],
     settings?: CallSettings,
   ): Promise<unknown>;
-  /** Undefined: it has no cache. */
+  /** Undefined: no cache. */
   stats(): CacheStats | undefined;
   close(): void;
 }
 
 export interface CachedClient extends CatalogClient {
   readonly scope: CacheScope;
-  /** Waits until it has heard of every change up to a number. */
+  /** Waits until its cache has applied every change up to a number. */
   hears(number: bigint): Promise<void>;
 }
 
@@ -51,10 +51,10 @@ export function plainClient(address: string): CatalogClient {
 }
 
 /**
- * A client with a cache.
+ * Creates a client with a cache.
  *
- * @param credentialsDir of the cluster's services: with it the cache follows the feed, as checkout's does.
- *   Default: it knows of the changes that answers tell of
+ * @param credentialsDir of the cluster's services: with it the cache follows the feed, as in checkout.
+ *     Default: the cache learns of changes from responses
  */
 export function cachedClient(address: string, credentialsDir?: string): CachedClient {
   const cache = new ResponseCache({ maxBytes: CACHE_BYTES });
@@ -84,7 +84,7 @@ function makeClient(address: string, cache?: ResponseCache): Catalog {
   });
 }
 
-/** @returns stops it */
+/** @returns a function that stops it */
 function follow(scope: CacheScope, address: string, credentialsDir: string): () => void {
   const assertions = new Assertions(loadCredentials(credentialsDir), "checkout");
   const feed = makeClient(address);

@@ -7,12 +7,12 @@ import type { Reads } from "./reads.ts";
 import type { RunningCatalog } from "./startCatalog.ts";
 import { type Reader, startReader } from "./startReader.ts";
 
-/** Right before each run: what is compiled, and what is to be kept, is there by then. */
+/** Right before each run: compiles the code and fills the caches. */
 const WARM_UP_CALLS = 1500;
-/** Asked anew, so that none is old enough to be asked for again in the course of the run. */
+/** Emptied first, so that no entry expires during the run. */
 const ANEW = [{ "cache-control": "no-cache" }];
 
-/** What is measured of each. CPU is of all its processes, and then of each. */
+/** Measures of each reading. CPU is the sum of its processes, then listed by process. */
 export const READ_MEASURES: readonly Measure[] = [
   { name: "rate", unit: "reads/s" },
   { name: "p50", unit: "ms" },
@@ -26,13 +26,13 @@ export const READ_MEASURES: readonly Measure[] = [
   { name: "client hits", unit: "% of reads" },
 ];
 
-/** Some reads of a catalog, with caches or without. */
+/** Reads of a catalog, with or without caches. */
 export interface Reading {
   readonly name: string;
   measure(): Promise<Record<string, number>>;
 }
 
-/** Reads by the load generator: nothing but the service is between them and the answers. */
+/** Reads by the load generator, directly from the service. */
 export function byLoad(name: string, catalog: RunningCatalog, { hot, calls }: Reads): Reading {
   const { address: target, processes } = catalog;
   const warmUp = Array.from({ length: Math.min(WARM_UP_CALLS, calls.length) }, (_, at) => {
@@ -51,7 +51,7 @@ export function byLoad(name: string, catalog: RunningCatalog, { hot, calls }: Re
   };
 }
 
-/** Reads by a program that uses the SDK's client. */
+/** Reads by a program with the SDK's client. */
 export async function byClient(
   bench: Bench,
   catalog: RunningCatalog,
@@ -71,7 +71,7 @@ export async function byClient(
       const { aged, kept } = result;
       return {
         ...cost(result),
-        // What the client had kept came with its age, too.
+        // Hits of the client's cache have an age, too.
         "service hits": percent(aged - (kept ?? 0), result),
         ...(kept === undefined ? {} : { "client hits": percent(kept, result) }),
       };
@@ -79,7 +79,7 @@ export async function byClient(
   });
 }
 
-/** Begins to look at what processes cost. @returns what they have cost since */
+/** Starts a CPU measurement. @returns the CPU time since then */
 function costOf(processes: Processes): (result: LoadResult) => Record<string, number> {
   const named = Object.entries(processes);
   const sum = (pids: readonly number[], of: (pid: number) => number) =>

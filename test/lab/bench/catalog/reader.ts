@@ -1,6 +1,6 @@
 /**
- * A program that reads the catalog through the SDK's client, with a cache or without, so many reads at a
- * time. It says what came of them to the process that forked it, and ends with that.
+ * Reads the catalog through the SDK's client, with or without a cache and with a fixed number of reads in
+ * flight. Reports to its parent process and exits with it.
  *
  * Usage: forked, with ADDRESS CREDENTIALS_DIR and `cache` or `none`
  */
@@ -30,7 +30,7 @@ async function prepare({ hot, calls }: Prepare): Promise<string> {
   } else client = plainClient(address);
   const often = hot.map(readOf);
   reads = calls.map(readOf);
-  // Asked anew, so that none is old enough to be asked for again on the way.
+  // Emptied first, so that no entry expires during the run.
   const metadata = new Metadata();
   metadata.set("cache-control", "no-cache");
   await inTurn(often, (read) => read({ metadata }));
@@ -63,7 +63,7 @@ async function run(): Promise<ReaderResult> {
   return { perS: length / seconds, p50Ms: at(0.5), p99Ms: at(0.99), calls: length, aged, kept };
 }
 
-/** One of the client's methods with its request, made ready. */
+/** A method of the client with its decoded request. */
 function readOf({ method, message }: Prepare["calls"][number]): Read {
   const [name, { requestDeserialize: decode }] = Object.entries(CatalogServiceService).find(
     ([, { path }]) => path === `/${method}`,

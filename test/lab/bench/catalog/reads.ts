@@ -8,7 +8,7 @@ import type { MixedCall } from "../load.ts";
 
 const PRODUCTS = 3201;
 const PAGE_SIZE = 24;
-/** A basket, or what somebody has looked at. */
+/** A basket, or recently viewed products. */
 const BATCH_SIZE = 8;
 
 const GENRES = [
@@ -28,30 +28,30 @@ export interface Random {
 const KINDS = ["get", "list", "batch"] as const;
 type Kind = (typeof KINDS)[number];
 
-/** Of ten reads, so many are of each kind. */
+/** Number of reads of each kind in ten. */
 export type Mix = Readonly<Record<Kind, number>>;
 
-/** Products' pages, lists by genre or search, baskets. */
+/** Product pages, lists by genre or search, baskets. */
 export const SHOP_FRONT: Mix = { get: 5, list: 4, batch: 1 };
 export const GET_ALONE: Mix = { get: 10, list: 0, batch: 0 };
 
-/** What a mix is, in words. */
+/** Describes a mix. */
 export const SHOP_FRONT_TEXT = `5 of 10 reads are GetProduct, 4 ListProducts (a page of ${PAGE_SIZE} by genre or by a word of the title, a year to begin with and a rating, in one of ${ORDERS.length} orders), 1 BatchGetProducts (${BATCH_SIZE} products)`;
 
-/** How many reads of each kind are asked again and again. */
+/** Number of repeated reads of each kind. */
 export type HotCounts = Readonly<Record<Kind, number>>;
 
-/** What is read of the catalog: what is asked again and again, and what comes in. */
+/** Reads of the catalog: the repeated ones, and the sequence of a run. */
 export interface Reads {
   readonly hot: readonly MixedCall[];
   readonly calls: readonly MixedCall[];
 }
 
 /**
- * Draws the reads of a run. Those that are asked once are of the same sort as those that are asked again and
- * again: without a cache they cost the same.
+ * Draws the reads of a run. Reads that are made once are of the same kinds as the repeated ones, so that
+ * without a cache they cost the same.
  *
- * @param hitPercent of the reads, spread evenly, are among the hot ones; each other is made once
+ * @param hitPercent of the reads, evenly spread, are repeated ones; every other read is made once
  */
 export function drawReads(
   random: Random,
@@ -61,7 +61,7 @@ export function drawReads(
 ): Reads {
   const makers = { get: products(random), list: lists(random), batch: batches(random) };
   const drawn = new Set<string>();
-  /** None is drawn twice. */
+  /** Never draws the same twice. */
   const once = (kind: Kind): MixedCall => {
     for (;;) {
       const call = makers[kind]();
@@ -92,7 +92,7 @@ const call = (method: keyof typeof CatalogServiceService, message: Uint8Array): 
   message,
 });
 
-/** Each product once. @throws Error when there are no more */
+/** Draws each product once. @throws Error when none are left */
 function products(random: Random): () => MixedCall {
   const left = Array.from({ length: PRODUCTS }, (_, at) => at + 1);
   return () => {

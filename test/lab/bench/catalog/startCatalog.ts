@@ -9,16 +9,16 @@ import type { Bench } from "../bench.ts";
 import type { Processes } from "../contender.ts";
 import { type CatalogClient, plainClient } from "./clients.ts";
 
-/** More than the service keeps of its changes: who has missed so many drops all that he has kept. */
+/** More than the feed retains: a follower that misses so many changes empties its cache. */
 const MISSED_CHANGES = 20_000;
 
-/** One replica that serves the catalog, and its Postgres. */
+/** One replica of the catalog, and its Postgres. */
 export interface RunningCatalog {
   readonly cluster: TestCluster;
   readonly address: string;
   readonly credentialsDir: string;
   readonly processes: Processes;
-  /** Has everybody drop what he has kept. */
+  /** Empties every cache. */
   forget(): Promise<void>;
 }
 
@@ -33,7 +33,7 @@ export async function startCatalog(bench: Bench, hasCache: boolean): Promise<Run
   const { address, pid } = replicas[0]!;
   const client = await bench.own("the client", plainClient(address), (each) => each.close());
   const db = new Client({ connectionString: cluster.databaseUrl });
-  // An interrupted bench stops Postgres under it.
+  // An interrupted bench stops Postgres before its pool.
   db.on("error", () => {});
   await db.connect();
   await bench.own("the connection", db, (each) => each.end());
@@ -52,7 +52,7 @@ export async function startCatalog(bench: Bench, hasCache: boolean): Promise<Run
   };
 }
 
-/** Waits until a replica's cache has heard of every change up to a number. */
+/** Waits until a replica's cache has applied every change up to a number. */
 export async function untilHeard(client: CatalogClient, number: bigint): Promise<void> {
   let heard = 0n;
   const onMetadata = (reply: Metadata) => {

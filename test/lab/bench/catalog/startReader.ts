@@ -5,24 +5,24 @@ import { COMPILE_CACHE } from "../../../../deploy/local/paths.ts";
 import type { LoadResult, MixedCall } from "../load.ts";
 import type { Reads } from "./reads.ts";
 
-/** What a reader is told; messages in base64. */
+/** A reader's arguments; messages in base64. */
 export interface Prepare {
   readonly hot: readonly { readonly method: string; readonly message: string }[];
   readonly calls: readonly { readonly method: string; readonly message: string }[];
 }
 
-/** What came of a run. */
+/** Results of a run. */
 export interface ReaderResult extends LoadResult {
-  /** Answers that came with their age: somebody had kept them. */
+  /** Responses with an age: they were cached. */
   readonly aged: number;
-  /** Answers that the client's own cache had. Undefined: it has none. */
+  /** Hits of the client's cache. Undefined: it has none. */
   readonly kept?: number | undefined;
 }
 
 /** A reader's process. */
 export interface Reader {
   readonly pid: number;
-  /** Has it keep what is asked again and again, where it keeps anything, and make ready for a run. */
+  /** Fills its caches with the repeated reads and prepares a run. */
   prepare(reads: Reads): Promise<void>;
   run(): Promise<ReaderResult>;
   end(): Promise<void>;

@@ -12,33 +12,33 @@ import { type CatalogClient, cachedClient, plainClient } from "./clients.ts";
 import type { Random } from "./reads.ts";
 import { type RunningCatalog, untilHeard } from "./startCatalog.ts";
 
-/** Those that are changed: the first page has them all. */
+/** The changed products: all are on the first page. */
 const PRODUCTS = 24;
 const WORKERS = 4;
-/** Between two changes, in ms: what is kept is used in the meantime. */
+/** Milliseconds between two changes, so that caches are used in between. */
 const PAUSE_MS = 4;
 
-/** How much is done: changes beside reads, so often, and after each time all is compared. */
+/** Phases of concurrent changes and reads, with a comparison after each phase. */
 export interface UnderChange {
   readonly phases: number;
   readonly changesAPhase: number;
 }
 
-/** What was counted of one reader. */
+/** Counts of one reader. */
 export interface Counted {
   readonly reads: number;
-  /** Answered from what was kept. */
+  /** Cached responses. */
   readonly kept: number;
-  /** In words: those from before a change that their reader knew of, or that they say they show. */
+  /** Stale responses, described. */
   readonly older: readonly string[];
-  /** Compared with what the database has, once all was heard. */
+  /** Compared with the database after the caches caught up. */
   readonly compared: number;
   readonly comparedKept: number;
-  /** In words: those that were answered something else. */
+  /** Responses that differ from the database, described. */
   readonly different: readonly string[];
 }
 
-/** A read of the catalog, whatever its method. */
+/** A read of the catalog by any method. */
 interface Question {
   readonly text: string;
   of(client: CatalogClient, settings: CallSettings): Promise<Answered>;
@@ -46,23 +46,23 @@ interface Question {
 
 interface Answered {
   readonly products: readonly Product[];
-  /** All of it but the page token, which is sealed anew each time. */
+  /** The response without its page token, which is sealed anew each time. */
   readonly bytes: string;
 }
 
-/** Who reads, and what he knows of. */
+/** A reader and the changes that it knows. */
 interface Reader {
   readonly name: string;
   readonly client: CatalogClient;
-  /** The newest change that he knows of. */
+  /** The newest change that it knows. */
   knows(): bigint;
-  /** Whether he says so himself. */
+  /** Whether it sends that number itself. */
   readonly tells: boolean;
-  /** Waits until he has heard of a change, by himself. */
+  /** Waits until its cache has applied a change. */
   hears(number: bigint): Promise<void>;
 }
 
-/** What an answer showed, to be judged once every change is known. */
+/** A response's content, judged once every change is known. */
 interface Seen {
   readonly text: string;
   readonly knew: bigint;
@@ -71,17 +71,17 @@ interface Seen {
   readonly titles: readonly (readonly [name: string, title: string])[];
 }
 
-/** A title that a change gave. */
+/** The title written by a change. */
 interface Written {
   readonly number: bigint;
   readonly title: string;
 }
 
 /**
- * Reads while products are changed, with the service's cache and the clients', and judges every answer by
- * the changes that were made.
+ * Reads while products change, with the caches of the service and the clients, and judges every response by
+ * the changes.
  *
- * @returns by reader, and how many changes were made
+ * @returns the counts by reader, and the number of changes
  */
 export async function readUnderChange(
   { address, credentialsDir, cluster }: RunningCatalog,
@@ -118,7 +118,7 @@ export async function readUnderChange(
     readers.map(({ name }) => [name, { seen: [] as Seen[], equal: noneYet() }]),
   );
 
-  /** Gives a product another title, numbered by the order of all changes. */
+  /** Changes a product's title, numbered in the order of all changes. */
   const change = async () => {
     count += 1;
     const name = `products/${1 + random.below(PRODUCTS)}`;
@@ -135,7 +135,7 @@ export async function readUnderChange(
   };
 
   try {
-    // There is no change before the first one that a reader could know of.
+    // A reader needs at least one change to know.
     await change();
     await following.hears(newest);
     const asked = everyRead();
@@ -145,7 +145,7 @@ export async function readUnderChange(
         const { seen } = found.get(reader.name)!;
         while (!isOver) {
           seen.push(await look(reader, asked[random.below(asked.length)]!));
-          // What is kept is answered at once: others would never have their turn.
+          // Cached responses resolve immediately: yield to the other readers.
           await nextTurn();
         }
       };
@@ -214,7 +214,7 @@ const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 
 async function look(reader: Reader, asked: Question): Promise<Seen> {
   const metadata = new Metadata();
-  // Noted before he asks.
+  // Noted before the read starts.
   const knew = reader.knows();
   if (reader.tells) metadata.set(CHANGE_KEY, `${knew}`);
   let claims = 0n;
@@ -228,14 +228,14 @@ async function look(reader: Reader, asked: Question): Promise<Seen> {
   return { text: asked.text, knew, claims, wasKept, titles };
 }
 
-/** @returns what an answer shows that is older than it may be, in words. Undefined: nothing */
+/** @returns a description of a stale response, or undefined */
 function judge(seen: Seen, written: ReadonlyMap<string, readonly Written[]>): string | undefined {
   const { text, knew, claims, titles } = seen;
   const bound = knew > claims ? knew : claims;
   for (const [name, title] of titles) {
     const changes = written.get(name) ?? [];
     const known = changes.findLastIndex(({ number }) => number <= bound);
-    // Before its first change a product has the title of the data set.
+    // Before its first change a product has its original title.
     if (changes.findIndex((each) => each.title === title) >= known) continue;
     const { number, title: expected } = changes[known]!;
     return `${text}: ${name} has the title "${title}", but "${expected}" since change ${number}; the reader knew of ${knew}, the answer says ${claims}`;
@@ -243,7 +243,7 @@ function judge(seen: Seen, written: ReadonlyMap<string, readonly Written[]>): st
   return undefined;
 }
 
-/** Holds what each reader is answered against what the database has. Nothing changes meanwhile. */
+/** Compares each reader's responses with the database while nothing changes. */
 async function compare(
   readers: readonly Reader[],
   asked: readonly Question[],
@@ -256,7 +256,7 @@ async function compare(
     const expected = await each.of(plain, { metadata: uncached });
     for (const { name, client } of readers) {
       const { equal } = found.get(name)!;
-      // The second time it is kept, if it was not before.
+      // The second response is a cached one.
       for (let time = 0; time < 2; time += 1) {
         let wasKept = false;
         const onMetadata = (reply: Metadata) => {

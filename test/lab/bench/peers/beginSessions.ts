@@ -9,7 +9,7 @@ import {
 import { SESSION_KEY } from "./peer.ts";
 
 const IN_FLIGHT = 64;
-/** Asks for the waybill in the message. */
+/** Requests the waybill in the message. */
 const EMPTY = {
   protected: Buffer.alloc(0),
   iv: Buffer.alloc(0),
@@ -17,7 +17,7 @@ const EMPTY = {
   tag: Buffer.alloc(0),
 };
 
-/** What a call sends of its session: a waybill or another's token in the metadata, or a waybill in the message. */
+/** The session in a call: a waybill or another token in the metadata, or a waybill in the message. */
 export type Carrier = "waybill" | "session" | "message";
 
 export const SERVICES = {
@@ -25,22 +25,22 @@ export const SERVICES = {
   AnchoredService: AnchoredServiceService,
 };
 
-/** What calls send, of each in turn. */
+/** Session data of calls, used in rotation. */
 export interface Sent {
   readonly metadata?: readonly Record<string, string>[];
   readonly messages?: readonly Uint8Array[];
 }
 
-/** Which sessions are begun, and how they are named. */
+/** The sessions to begin, and their carrier. */
 export interface Wanted {
   readonly service: keyof typeof SERVICES;
   readonly carrier: Carrier;
-  /** Of the state, in bytes. */
+  /** Size of the state, in bytes. */
   readonly size: number;
   readonly count: number;
 }
 
-/** Begins sessions at a peer, and gives what calls of them send. */
+/** Begins sessions at a peer. @returns the session data of their calls */
 export async function beginSessions(address: string, wanted: Wanted): Promise<Sent> {
   const { service, carrier, size, count } = wanted;
   // Both services have the same methods.

@@ -8,15 +8,12 @@ const NOTHING = { response: { waybill: undefined, changes: 1 } };
 export const floor: Serve = () =>
   servePlainly({ begin: () => NOTHING, read: () => NOTHING, advance: () => NOTHING });
 
-/**
- * The same, with a waybill passed through untouched. What only reads answers without one, as Waybill
- * does.
- */
+/** The fair floor: passes a waybill through untouched. Reads return none, as in Waybill. */
 export const passing: Serve = () =>
   servePlainly({
     begin: () => NOTHING,
     read: (_request, metadata) => {
-      // A header is made into metadata when it is looked at.
+      // grpc-js decodes metadata on access.
       metadata.get(WAYBILL_KEY);
       return NOTHING;
     },

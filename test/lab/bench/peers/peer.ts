@@ -13,20 +13,20 @@ import {
   CarriedServiceService,
 } from "#proto/waybill/bench/v1/bench.ts";
 
-/** What a peer is told. */
+/** A peer's settings. */
 export interface PeerSettings {
-  /** Of Redis or Postgres. */
+  /** URL of Redis or Postgres. */
   readonly store?: string;
-  /** Redis: commands of one tick go out together. Default: one by one, as ioredis does by default. */
+  /** Redis: auto-pipelining of the commands of one tick. Default: off, as in ioredis. */
   readonly isPipelined?: boolean;
   /** The ring key of all peers that seal, in base64url. */
   readonly key?: string;
-  /** Where anchored sessions stand that stand elsewhere. */
+  /** The session service that anchors sessions elsewhere. */
   readonly sessionService?: string;
   readonly credentialsDir?: string;
 }
 
-/** Starts a peer's server, and gives its address. */
+/** Starts a peer's server. @returns its address */
 export type Serve = (settings: PeerSettings) => Promise<string>;
 
 export async function serveJoinedBy(serve: Serve, settings: PeerSettings): Promise<void> {
@@ -41,14 +41,14 @@ export interface Answer {
   metadata?: Metadata;
 }
 
-/** What a peer does with a call. */
+/** A peer's handler. */
 export interface Way {
   begin(size: number): Answer | Promise<Answer>;
   read(request: BasketRequest, metadata: Metadata): Answer | Promise<Answer>;
   advance(request: BasketRequest, metadata: Metadata): Answer | Promise<Answer>;
 }
 
-/** A plain grpc-js server, with nothing around its calls. */
+/** A plain grpc-js server. */
 export function servePlainly(way: Way): Promise<string> {
   const server = new GrpcServer();
   const serving =
@@ -69,7 +69,7 @@ export function servePlainly(way: Way): Promise<string> {
         callback(error as Error);
       }
     };
-  // A front proxy asks for it.
+  // The front proxy's health check.
   new HealthImplementation({ "": "SERVING" }).addToServer(server);
   server.addService(CarriedServiceService, {
     begin: serving(({ size }) => way.begin(size)),
@@ -84,15 +84,15 @@ export function servePlainly(way: Way): Promise<string> {
   });
 }
 
-/** A new session's state. */
+/** Creates a session's state. */
 export function newBasket(size: number): Basket {
-  // Bytes of a session do not repeat.
+  // Random, so that nothing compresses.
   return { lines: crypto.getRandomValues(Buffer.alloc(size)), changes: 0 };
 }
 
 export const SESSION_KEY = "session";
 
-/** The one value of a session's key in a call's metadata. */
+/** Reads the single value of a session's key from the metadata. */
 export function sessionOf(metadata: Metadata): string {
   const [value] = metadata.get(SESSION_KEY);
   if (typeof value !== "string") throw new Error("the call names no session");

@@ -21,7 +21,7 @@ const UPSERT = {
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at`,
 };
 
-/** A session in Postgres: SELECT, and an upsert where it has changed. */
+/** A session in Postgres: SELECT, and an upsert after a change. */
 export async function postgresSession({ store }: PeerSettings): Promise<string> {
   const db = createPool(store!, { max: 10, name: "bench" });
   await db.query(CREATE);

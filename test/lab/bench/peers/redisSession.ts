@@ -5,7 +5,7 @@ import { naming, newBasket, type PeerSettings, servePlainly, sessionOf } from ".
 
 const IDLE_S = 30 * 60;
 
-/** A session in Redis: GET, and SETEX where it has changed. */
+/** A session in Redis: GET, and SETEX after a change. */
 export async function redisSession({ store, isPipelined = false }: PeerSettings): Promise<string> {
   const redis = new Redis(store!, { enableAutoPipelining: isPipelined });
   const load = async (session: string) => {
@@ -15,7 +15,7 @@ export async function redisSession({ store, isPipelined = false }: PeerSettings)
   };
   const keep = (session: string, basket: Basket) => {
     const { buffer, byteOffset, byteLength } = Basket.encode(basket).finish();
-    // Any other array of bytes would be written as the text of its numbers.
+    // ioredis writes any other byte array as decimal text.
     return redis.setex(session, IDLE_S, Buffer.from(buffer, byteOffset, byteLength));
   };
   return servePlainly({

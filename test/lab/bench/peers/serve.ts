@@ -1,13 +1,13 @@
 /**
- * One peer of the comparison: a server of the measured calls that keeps its sessions in one way. It tells
- * the process that forked it where it listens, and ends with that.
+ * Runs one peer of the comparison: a server of the measured calls with one design for sessions. Sends its
+ * address to its parent process and exits with it.
  *
  * Usage: forked, with KIND and a JSON object of settings
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { type PeerSettings, type Serve, serveJoinedBy } from "./peer.ts";
 
-/** How each kind is served; only the chosen one's libraries are loaded. */
+/** Loads only the libraries of the chosen kind. */
 const KINDS: Record<string, () => Promise<Serve>> = {
   floor: async () => (await import("./floor.ts")).floor,
   passing: async () => (await import("./floor.ts")).passing,
@@ -22,7 +22,7 @@ const KINDS: Record<string, () => Promise<Serve>> = {
 const [kind = "", settings = "{}"] = process.argv.slice(2);
 const load = KINDS[kind];
 if (load === undefined) throw new Error(`there is no peer ${kind}`);
-// With --expose-gc it says, when asked, what is left in its memory once nothing can be let go any more.
+// With --expose-gc it reports on request the memory left after garbage collection.
 process.on("message", () => {
   void settled().then((memory) => process.send?.(memory));
 });

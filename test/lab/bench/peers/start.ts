@@ -9,12 +9,12 @@ import type { PeerSettings } from "./peer.ts";
 export interface Peer {
   readonly address: string;
   readonly pid: number;
-  /** Bytes of its heap, and outside of that, after a collection: with `--expose-gc`. */
+  /** Bytes on and off its heap after garbage collection; needs `--expose-gc`. */
   heldBytes(): Promise<number>;
   end(): Promise<void>;
 }
 
-/** @param execArgv options of Node besides a replica's own, such as those of a profile. Default: none */
+/** @param execArgv options of Node besides a replica's, such as for a profile. Default: none */
 export async function startPeer(
   kind: string,
   settings: PeerSettings = {},

@@ -21,7 +21,7 @@ import { newBasket, type PeerSettings } from "./peer.ts";
 export const PROTOSET = join(import.meta.dirname, "../../../../proto/gen/bench.binpb");
 
 const AUDIENCE = "bench";
-/** One of the cluster's services that has no anchors. */
+/** A cluster's service without anchors. */
 const ELSEWHERE = "catalog";
 
 const ringOf = (audience: string, { key }: PeerSettings) =>
@@ -46,7 +46,7 @@ const handlers = {
   },
 } satisfies Handlers<typeof CarriedServiceService, Basket>;
 
-/** Sessions that are carried: nothing is kept, but for states that spill. */
+/** Carried sessions: the server stores nothing except spilled states. */
 export async function waybillSession(settings: PeerSettings): Promise<string> {
   const server = new Server({ contract: loadContract(PROTOSET) });
   const { store } = settings;
@@ -60,7 +60,7 @@ export async function waybillSession(settings: PeerSettings): Promise<string> {
   return `127.0.0.1:${port}`;
 }
 
-/** Sessions that are anchored: in a schema of the peer's own, or at the cluster's session service. */
+/** Anchored sessions, in the peer's own schema or at the cluster's session service. */
 export async function anchoredSession(settings: PeerSettings): Promise<string> {
   const { sessionService, credentialsDir, store } = settings;
   const contract = loadContract(PROTOSET);
@@ -88,7 +88,7 @@ export async function anchoredSession(settings: PeerSettings): Promise<string> {
   return `127.0.0.1:${port}`;
 }
 
-/** The contract of a service without a Postgres of its own, by one of the cluster's credentials. */
+/** The contract of a service without its own Postgres, under the name of one of the cluster's credentials. */
 function elsewhere(contract: Contract): Contract {
   return {
     ...contract,

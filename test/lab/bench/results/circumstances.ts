@@ -3,7 +3,7 @@ import { cpus, totalmem } from "node:os";
 import { PROJECT } from "../../../../deploy/local/paths.ts";
 import type { Circumstances } from "./results.ts";
 
-/** Where and when this is. */
+/** The date, commit and machine of a run. */
 export function circumstances(rounds: number, isQuick: boolean): Circumstances {
   return {
     date: `${new Date().toISOString().slice(0, 16)}Z`,
@@ -20,10 +20,10 @@ export function machine(): string {
   return `${cpus().length} × ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`;
 }
 
-/** What the report itself is made of: it changes in the course of a run. */
+/** The report's own files, which change during a run. */
 const REPORT = [":!test/lab/bench/report", ":!test/lab/bench/REPORT.md"];
 
-/** With a mark when files differ from it. */
+/** Marked if other files differ from the commit. */
 function commit(): string {
   const git = (...args: string[]) =>
     execFileSync("git", args, { cwd: PROJECT, encoding: "utf8", stdio: "pipe" }).trim();
@@ -31,7 +31,7 @@ function commit(): string {
     const isChanged = git("status", "--porcelain", "--", ".", ...REPORT) !== "";
     return `${git("rev-parse", "--short", "HEAD")}${isChanged ? " with changes" : ""}`;
   } catch {
-    // From an archive, say.
+    // Without git, as from an archive.
     return "unknown";
   }
 }

@@ -4,10 +4,10 @@ import type { Plot } from "./results.ts";
 const WIDTH = 900;
 const BAR_HEIGHT = 26;
 const LINES_HEIGHT = 440;
-/** Values that lie further apart than that are drawn on a logarithmic axis. */
+/** Larger ratios of values use a logarithmic axis. */
 const FAR_APART = 20;
 
-/** A plot's picture, as SVG. */
+/** Draws a plot as SVG. */
 export function draw(plot: Plot): string {
   const names = [...new Set(plot.series.flatMap(({ points }) => points.map(({ at }) => `${at}`)))];
   const height = plot.kind === "bars" ? 150 + names.length * BAR_HEIGHT : LINES_HEIGHT;
@@ -18,7 +18,7 @@ export function draw(plot: Plot): string {
     textStyle: { fontFamily: "sans-serif" },
     title: { text: plot.title, left: "center", top: 6, textStyle: { fontSize: 14 } },
     legend: { top: 34, itemGap: 20, width: WIDTH - 60, textStyle: { fontSize: 11 } },
-    // More than the labels seem to take: fonts differ.
+    // Wider than the labels' estimate, because fonts differ.
     grid: { left: 56, right: 40, top: 104, bottom: 44, containLabel: true },
     ...(plot.kind === "bars" ? bars(plot, names) : lines(plot)),
   });

@@ -1,11 +1,7 @@
 import { type Figure, figureOf } from "./figures.ts";
 
-/*
- * What a suite has found: what is printed, dumped as JSON and drawn. Lists hold objects alone, so that the
- * JSON is laid out as the project's formatter would.
- */
+/*\n * The results of a suite, for the terminal, JSON and plots. Lists hold only objects, so that the formatter keeps\n * the layout of the JSON.\n */
 
-/** A column of a table. */
 export interface Measure {
   readonly name: string;
   readonly unit: string;
@@ -13,7 +9,7 @@ export interface Measure {
 
 export interface Row {
   readonly name: string;
-  /** By the measure's name. What is not there was not measured, or does not apply. */
+  /** By the measure's name. A missing figure was not measured or does not apply. */
   readonly figures: Readonly<Record<string, Figure>>;
 }
 
@@ -23,7 +19,7 @@ export interface Table {
   readonly rows: Row[];
 }
 
-/** What was aimed at, and what came of it. The median decides. */
+/** A goal and the figure that decides it: the median. */
 export interface Goal {
   readonly name: string;
   readonly figure: Figure;
@@ -33,9 +29,9 @@ export interface Goal {
   readonly isMet: boolean;
 }
 
-/** Bars: `at` is a name, and series stand on each other. Lines: `at` is a number, on a logarithmic axis. */
+/** Bars: `at` is a name, and series are stacked. Lines: `at` is a number on a logarithmic axis. */
 export interface Plot {
-  /** Of its picture, without the ending. */
+  /** Name of the picture, without its extension. */
   readonly file: string;
   readonly title: string;
   readonly kind: "bars" | "lines";
@@ -49,7 +45,7 @@ export interface Series {
   readonly points: readonly { readonly at: number | string; readonly value: number }[];
 }
 
-/** Where and how a suite was run. */
+/** The machine and conditions of a run. */
 export interface Circumstances {
   /** ISO 8601, UTC, to the minute. */
   readonly date: string;
@@ -57,14 +53,14 @@ export interface Circumstances {
   readonly machine: string;
   readonly node: string;
   readonly rounds: number;
-  /** Fewer and shorter rounds: what is to be seen is that it runs. */
+  /** Fewer and shorter rounds, only to test the suite. */
   readonly isQuick: boolean;
 }
 
-/** A suite's part of the report. */
+/** A suite's section of the report. */
 export interface Part {
   readonly suite: string;
-  /** What it shows, in a sentence. */
+  /** One sentence about the suite. */
   readonly about: string;
   readonly circumstances: Circumstances;
   readonly tables: readonly Table[];
@@ -74,7 +70,7 @@ export interface Part {
   readonly plots: readonly Plot[];
 }
 
-/** What a suite reports into. */
+/** Collects a suite's results. */
 export class Results {
   readonly #tables: Table[] = [];
   readonly #goals: Goal[] = [];
@@ -99,14 +95,14 @@ export class Results {
     this.#tables.push({ title, measures, rows: made });
   }
 
-  /** A table of one column. */
+  /** Adds a table of one column. */
   list(title: string, unit: string, rows: Readonly<Record<string, readonly number[]>>): void {
     const measures = [{ name: "measured", unit }];
     const named = Object.entries(rows).map(([name, each]) => [name, { measured: each }] as const);
     this.table(title, measures, named);
   }
 
-  /** @param rounds what is aimed at, round by round */
+  /** @param rounds the figure of each round */
   goal(
     name: string,
     rounds: readonly number[],
@@ -138,7 +134,7 @@ export class Results {
   }
 }
 
-/** A goal in words: `≤ 1.25 ×`. */
+/** Formats a goal, such as `≤ 1.25 ×`. */
 export function aimOf({ atMost, atLeast, unit }: Goal): string {
   const bounds = [
     ...(atMost === undefined ? [] : [`≤ ${atMost}`]),
