@@ -93,7 +93,7 @@ test.each([Mode.MODE_CARRIED, Mode.MODE_ANCHORED])(
     const { waybill } = await begin();
     lists = 60;
     expect(await refusal(advance(waybill))).toMatchObject(TOO_DEEP);
-    // The waybill that was held before is still the newest, and opens.
+    // The earlier waybill is still current and opens.
     lists = 2;
     const next = await advance(waybill);
     const opened = await step(clients.session.openSession, NO_FIELDS, next);
@@ -219,7 +219,7 @@ describe("the jar", () => {
   /** A client with a jar, and the metadata of each attempt of its calls. */
   function recorded(target: string, options: Partial<ConstructorParameters<typeof Jar>[0]> = {}) {
     const attempts: { method: string; key: string | undefined }[] = [];
-    /** Attempts after the first wait for this. */
+    /** Delays each attempt until its promise settles. */
     const gate = { passes: (_attempt: number): Promise<void> => Promise.resolve() };
     const recorder: Interceptor = (call, next) =>
       new InterceptingCall(next(call), {
@@ -317,7 +317,7 @@ describe("the jar", () => {
       return answers === 2;
     });
     const jar = new Jar({ contract });
-    // The jar alone: the client itself knows nothing of repeating.
+    // The client has no retries of its own, only the jar's.
     const client = createClient(SessionServiceService, proxy.target, {
       interceptors: [jar.interceptor()],
     });
@@ -424,7 +424,7 @@ describe("partitions", () => {
       )
     ).rows.map(({ name }) => name as string);
   const anchors = () => new Anchors(pool, "session", "test");
-  /** One of sessions that began 80 days ago. */
+  /** Adds a partition of sessions that began 80 days ago. */
   const makeOld = async () => {
     const { rows } = await pool.query(`
       SELECT session.session_id_at(now() - interval '80 days') AS lower,
@@ -441,7 +441,7 @@ describe("partitions", () => {
     expect(before.length).toBeGreaterThanOrEqual(3);
     expect(await anchors().keepPartitions(6 * 3600, 24 * 3600)).toEqual([]);
     expect(await names()).toEqual(before);
-    // Another width goes on where the last one ended.
+    // A new width starts after the last partition.
     await anchors().keepPartitions(3600, 24 * 3600);
     expect(await names()).toEqual(before);
   });

@@ -12,9 +12,9 @@ import {
   startRawUpstream,
 } from "../support/wire/rawUpstream.ts";
 
-/** The real front proxy before upstreams that break the rules of HTTP/2 and gRPC. */
+/** Number of upstreams that break the rules of HTTP/2 and gRPC behind a real front proxy. */
 const UPSTREAMS = 3;
-/** Envoy's threads have upstream connections of their own: many callers, so that each thread has some. */
+/** Enough callers for each Envoy thread to have upstream connections of its own. */
 const CALLERS = 8;
 const OTHERS = 3 * CALLERS;
 const HEAD: Header[] = [
@@ -27,10 +27,10 @@ const PRODUCT = Product.encode(Product.create({ name: "products/1" })).finish();
 
 let frontProxy: FrontProxy;
 let upstreams: RawUpstream[];
-/** Calls that wait for their test. */
+/** Responses that a test releases. */
 let waiting: (() => void)[] = [];
 let allWait = Promise.withResolvers<void>();
-/** Calls of others and malformed responses sent of the current test. */
+/** Requests of other callers, and malformed responses, in the current test. */
 let counts = { others: 0, poison: 0 };
 let poison: (response: RawResponse) => void;
 
@@ -42,7 +42,7 @@ function serve(response: RawResponse, message: Uint8Array): void {
 
 function answer(message: Buffer, response: RawResponse): void {
   if (message.length === 0) {
-    // Envoy's health check asks for the service of no name.
+    // Envoy's health check sends an empty service name.
     serve(response, SERVING);
   } else if (message.includes("poison")) {
     counts.poison += 1;
@@ -152,7 +152,7 @@ test.for(Object.entries(POISONS))(
       calls.map(() => "products/1"),
     );
     for (const caller of others) caller.close();
-    // Neither was sent again: no connection to an upstream has ended.
+    // The front proxy retried no request: no upstream connection has ended.
     expect(counts).toEqual({ others: OTHERS, poison: 1 });
   },
 );

@@ -25,7 +25,7 @@ const NAME = "products/1";
 let postgres: TestPostgres;
 let pool: Pool;
 let replica: CatalogReplica;
-/** The way by which the client hears of changes. */
+/** The client's connection to the feed of changes. */
 let way: Cuttable;
 let feed: ServiceClient<typeof CatalogServiceService>;
 let client: ServiceClient<typeof CatalogServiceService>;
@@ -75,7 +75,7 @@ test("a client without the feed serves cached responses", async () => {
   const { misses } = cache.stats;
   expect(await title()).toBe("one");
   expect(cache.stats.misses).toBe(misses);
-  // Any answer tells of it: here that of another product.
+  // Every response reports the newest change: here, a response for another product.
   await client.getProduct({ name: "products/2" });
   expect(await title()).toBe("two");
 
@@ -109,7 +109,7 @@ test("without Postgres only cached responses are served", async () => {
   expect(await alone.client.getProduct({ name: NAME })).toEqual(kept);
   const other = await refusal(alone.client.getProduct({ name: "products/9" }));
   expect(other.reason).toBe("DATABASE_UNAVAILABLE");
-  // The client makes five attempts, each of which looks in the cache.
+  // The client makes five attempts, and each one reads the cache.
   expect(alone.cache.stats).toMatchObject({ hits: 1, misses: 1 + 5 });
   await alone.close();
   await own.end();

@@ -39,7 +39,7 @@ afterAll(async () => {
   await postgres?.remove();
 });
 
-/** A session's versions, as envelopes. @param every as its handler sets it */
+/** Makes the versions of a session, as envelopes. @param every checkpoint interval that the handler sets */
 function versions(count: number, every = 0, owner: typeof ADA | null = ADA): EnvelopeV1[] {
   const session = sessions.begin(owner ?? undefined);
   session.checkpointEvery = every;

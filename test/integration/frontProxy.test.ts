@@ -30,6 +30,7 @@ let clients: Clients;
 
 /** How the server handles the next calls. */
 const SECRET = "the-secret-of-the-front-proxy-of-this-test";
+/** Handles calls that reach the server; each test sets it. */
 let answer: (name: string, metadata: Metadata) => Promise<Product>;
 const product = (name: string) => Product.create({ name });
 
@@ -94,7 +95,7 @@ test("E1 clients' internal headers are stripped, their own pass", async () => {
   expect(arrived.get("x-waybill-front-proxy")).toEqual([SECRET]);
 });
 
-// Node's client does not send it twice.
+// Node's HTTP/2 client cannot send a header twice.
 const grpcurl = toolPath("grpcurl");
 test.skipIf(!grpcurl)(
   "E2 a duplicate credential is refused by the front proxy (needs grpcurl)",
@@ -140,7 +141,7 @@ test("fast calls are served beside 2,000 slow ones", async () => {
     await gate;
     return product(name);
   };
-  // Each caller has a connection, and a connection holds at most a thousand calls.
+  // Each caller has its own connection, which carries at most a thousand calls.
   const callers = Array.from({ length: 5 }, () =>
     makeClients(target, { withJar: false, retries: false }),
   );

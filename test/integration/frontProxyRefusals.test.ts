@@ -12,10 +12,9 @@ import { REST_OF_CATALOG } from "../support/servers/catalogHandlers.ts";
 import { http1, onSession, type PlainResponse } from "../support/wire/plainHttp.ts";
 import { startRawUpstream } from "../support/wire/rawUpstream.ts";
 
-/** The front proxy's own responses to gRPC callers, and requests that only it may refuse. */
 const GET_PRODUCT = "/waybill.catalog.v1.CatalogService/GetProduct";
 const GRPC = { "content-type": "application/grpc", te: "trailers" };
-/** GetProductRequest of products/1, as one message of gRPC. */
+/** A GetProductRequest for products/1, framed as a gRPC message. */
 const BODY = Buffer.concat([Buffer.from([0, 0, 0, 0, 12, 10, 10]), Buffer.from("products/1")]);
 
 let server: Server;
@@ -46,7 +45,7 @@ afterAll(async () => {
   await server?.drain();
 });
 
-/** Calls GetProduct, or sends something else to it, on the connection that all tests share. */
+/** Sends a request, GetProduct by default, on the connection that all tests share. */
 async function call(
   headers: Record<string, string> = {},
   { path = GET_PRODUCT, method = "POST" } = {},
@@ -55,7 +54,7 @@ async function call(
   return onSession(session, { method, path, headers: { ...GRPC, ...headers }, body: BODY });
 }
 
-/** The gRPC status and reason of a response. */
+/** Reads the gRPC status and reason of a response. */
 function reported({ headers }: PlainResponse) {
   const metadata = new Metadata();
   const details = headers["grpc-status-details-bin"];
@@ -75,7 +74,7 @@ async function expectServed(): Promise<void> {
 }
 
 const random = seededRandom();
-/** A value that Huffman coding makes no shorter. */
+/** A random value that Huffman coding does not shorten. */
 const noise = (length: number) =>
   Array.from({ length }, () => String.fromCharCode(0x23 + random.below(0x5a))).join("");
 const keys = (count: number, value = () => "v"): Record<string, string> =>
@@ -151,7 +150,7 @@ test("gRPC methods accept only POST", async () => {
   await expectServed();
   const random = seededRandom();
   for (const path of [...paths, "/grpc.health.v1.Health/Check"]) {
-    // Each path with some of them, the first with all.
+    // The first path with every method, each other path with one.
     const methods = path === GET_PRODUCT ? METHODS : [METHODS[random.below(METHODS.length)]!];
     for (const method of methods) {
       const asGrpc = await call({}, { path, method });
@@ -201,7 +200,7 @@ test("gRPC methods refuse other content types", async () => {
 test("each local response of Envoy has a reason", async () => {
   let asked = Promise.withResolvers<void>();
   const silent = await startRawUpstream((message, response) => {
-    // It is healthy, and answers no call.
+    // It passes health checks, but responds to no call.
     if (message.length > 0) {
       asked.resolve();
       return;
@@ -236,7 +235,7 @@ test("each local response of Envoy has a reason", async () => {
     expect(await reasonOf(SESSIONS, { "grpc-timeout": "50m" })).toEqual(
       refused(status.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     );
-    // The replica goes away in the middle of the call.
+    // The replica closes during the call.
     asked = Promise.withResolvers();
     const lost = reasonOf(SESSIONS);
     await asked.promise;

@@ -94,12 +94,12 @@ test("an isolated replica stops sealing before another key seals", async () => {
   const before = await begin(0);
 
   cut!.way.cut();
-  // The key that stood by is known to it, whether or not it hears that it seals now.
+  // The replica knows the standby key, even if it does not receive the rotation.
   const first = await rotate();
   const still = await begin(0);
   expect(keyOf(still)).toBe(keyOf(before));
   await open(1, still);
-  /** Begins sessions until one is sealed with a key. */
+  /** Begins sessions until one is sealed with the key. */
   const beginWith = (keyId: string) =>
     waitFor(`replica 1 to seal with ${keyId}`, async () => {
       const waybill = await begin(1);
@@ -107,7 +107,7 @@ test("an isolated replica stops sealing before another key seals", async () => {
     });
   let after = await beginWith(first.activeKeyId);
   await open(0, after);
-  // The next one is not: as long as the replica may seal, and so is called, that seals nothing.
+  // The replica does not know the next key: while its lease lasts, that key seals nothing.
   const pending = await refusal(rotate());
   expect(pending.reason).toBe("ROTATION_PENDING");
   expect(pending.metadata["holders"]).toContain(`/${process.pid}/`);
@@ -119,7 +119,7 @@ test("an isolated replica stops sealing before another key seals", async () => {
   );
   await until(health, "NOT_SERVING");
   expect((await refusal(begin(0))).reason).toBe("KEYS_UNAVAILABLE");
-  // Nor does it open anything, under a key that it has or under one that it cannot know.
+  // It cannot open waybills either, whether it knows their key or not.
   for (let n = 0; n < 2; n += 1) rotated = await rotate();
   after = await beginWith(rotated.activeKeyId);
   for (const waybill of [before, still, after]) {
@@ -147,7 +147,7 @@ test("a destroyed key is refused by lease expiry", async () => {
   expect(unaware).toHaveLength(1);
   expect((await refusal(open(1, waybill))).reason).toBe("WAYBILL_REVOKED");
   await until(health, "NOT_SERVING");
-  // It has the key, and has opened this very waybill before. Another of its leases may be over first.
+  // The replica has the key, and has opened this waybill before. Its other leases may expire first.
   expect((await untilRefused(() => open(0, waybill))).reason).toBe("KEYS_UNAVAILABLE");
 
   cut!.way.mend();
@@ -192,7 +192,7 @@ test("a wrong key-encryption key keeps the key service unready", async () => {
     },
   );
   const replica = await startReplica(readConfig(["--roles", "keys"], env) as Config, log);
-  // It has looked at all of them, and has not given up.
+  // The replica has tried every address, and will retry.
   const first = [replica.ready.then(() => "ready"), tries.promise.then(() => "tries again")];
   expect(await Promise.race(first)).toBe("tries again");
   const health = healthOf(replica.address);

@@ -62,7 +62,7 @@ test("a value Postgres refuses is an INVALID_ARGUMENT", async () => {
       "text that is too long for its index",
       "54000",
       "INSERT INTO indexed VALUES ($1)",
-      // Nothing repeats, so that it cannot be compressed.
+      // The text does not repeat, so that Postgres cannot compress it.
       Array.from({ length: 500 }, (_, index) => sha256(`${index}`).toString("base64")).join(),
     ],
   ];
@@ -76,7 +76,7 @@ test("a value Postgres refuses is an INVALID_ARGUMENT", async () => {
     expect(inspect(status), what).not.toContain("secret");
     expect(isUnavailable(error), what).toBe(false);
   }
-  // Errors that no request can cause stay a fault of the service.
+  // Errors that no request can cause remain internal errors.
   for (const statement of ["SELECT 1/0", "SELECT nothing", "SELECT substring('a', 1, -1)"]) {
     expect(reasonOf(await thrown(other.query(statement))), statement).toBeUndefined();
   }
@@ -91,7 +91,7 @@ test("a transaction commits on success, rolls back on error", async () => {
   });
   await expect(failed).rejects.toThrow("changed my mind");
   expect(await count()).toBe(1);
-  // The one connection of the pool is good as ever.
+  // The pool's only connection is still usable.
   await transaction(pool, (tx) => insert(tx, 3));
   expect(await count()).toBe(2);
 });
@@ -128,7 +128,7 @@ test("a cancelled caller's queued statement never starts", async () => {
   holder.release();
   await expect(waiting).rejects.toThrow("gone");
   expect(await count()).toBe(0);
-  // Its connection went back to the others.
+  // The call's connection is back in the pool.
   const here = new AbortController();
   await during(pool, here).query("INSERT INTO thing VALUES (1)");
   expect(await count()).toBe(1);

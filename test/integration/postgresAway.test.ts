@@ -41,7 +41,7 @@ function poolOf(url: string, options: Partial<PoolOptions> = {}): Pool {
   return pool;
 }
 
-/** A service as a user of the SDK writes it: no option says how errors of its database are answered. */
+/** Starts a service as users of the SDK do: without options for database errors. */
 async function serve(
   handler: () => Promise<unknown>,
   options: Partial<ServerOptions> = {},
@@ -82,7 +82,7 @@ async function stream(client: ServiceClient<typeof CatalogServiceService>): Prom
 
 const select = (db: Db) => () => db.query("SELECT 1");
 
-/** A port on which connections are treated like this. */
+/** Listens on a port, and handles its connections. @returns the port */
 async function portOf(treat: (socket: Socket) => void): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -105,7 +105,7 @@ test("a handler answers DATABASE_UNAVAILABLE while Postgres is stopped", async (
   for (const each of clients) await call(each);
   await stream(client);
 
-  // One call has a statement under way meanwhile.
+  // One call has a statement in progress.
   const waiting = await serve(() => pool.query("SELECT pg_sleep(60)"));
   const cut = refusal(call(waiting));
   const isSleeping = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
@@ -232,7 +232,7 @@ describe("DATABASE_UNAVAILABLE without any option:", () => {
   });
 
   test("the client abandons a statement Postgres never ends", async () => {
-    // Behind a pooler no limit is set at the server.
+    // Behind a pooler, the server enforces no statement timeout.
     const pool = poolOf(postgres.url, { prepare: false, statementTimeoutMs: 1 });
     const client = await serve(() => pool.query("SELECT pg_sleep(60)"));
     expect(await refusal(call(client))).toMatchObject(UNAVAILABLE);
@@ -281,7 +281,7 @@ test("finds the database error inside wrapped and aggregate errors", async () =>
   for (const code of ["EACCES", "EPERM", "EMFILE"]) {
     expect(await reasonOf(() => Promise.reject(failing(code)))).toBe("DATABASE_UNAVAILABLE");
   }
-  // It is its own cause.
+  // An error that is its own cause.
   const endless = new Error("endless");
   endless.cause = endless;
   expect(await reasonOf(() => Promise.reject(endless))).toBe("INTERNAL");

@@ -93,7 +93,7 @@ const newest = async () =>
   ).rows[0]!;
 const update = (waybill: string, quantity: number) =>
   step(client.updateItem, { product: "products/1", quantity }, { waybill, token });
-/** Names the session in the place of its waybill. */
+/** Sends the session's name instead of a waybill. */
 const updateNamed = (name: string, quantity: number, key?: string): Promise<Stepped<Checkout>> => {
   const named: typeof client.updateItem = (request, settings) => {
     settings!.metadata!.set("session", name);
@@ -113,7 +113,7 @@ test("a session refreshed by reads can be resumed", async () => {
   }
   const resumed = await step(client.resumeCheckout, { name }, { token });
   expect(resumed.response.order).toBe("7");
-  // The waybill that it is given lasts as any other.
+  // The resumed session's waybill has the usual lifetime.
   now += 20 * MINUTE_MS;
   await update(resumed.waybill!, 8);
   now += 40 * MINUTE_MS;
@@ -129,7 +129,7 @@ test("a session cannot be resumed after its absolute life", async () => {
 
 test("calls by session name need keys for retries", async () => {
   const { name } = await newest();
-  // Two devices, which ask for the same and cannot be told apart.
+  // Two devices with the same request, which the server cannot distinguish.
   for (let device = 0; device < 2; device += 1) await updateNamed(name, 3);
   expect([runs, (await newest()).version]).toEqual([2, 3]);
   const made = await updateNamed(name, 4, "once");

@@ -12,7 +12,7 @@ const BOUND_MS = 2000;
 let apart: ReplicasApart;
 let callers: Callers;
 let account: Account;
-/** Two replicas that verify, each with a way of its own to the key service. */
+/** Clients of two replicas, each with its own connection to the key service. */
 const sessions: ServiceClient<typeof SessionServiceService>[] = [];
 
 beforeAll(async () => {
@@ -34,7 +34,7 @@ afterAll(async () => {
 });
 
 const state = { value: { $case: "json", value: {} } } as const;
-/** A call that looks at its token, at one of the two. */
+/** Makes a call that verifies its token on one of the two replicas. */
 const use = (replica: number, jwt?: string) =>
   sessions[replica]!.beginSession({ state, waybill: undefined }, jwt ? bearer(jwt) : {});
 const grant = async () => (await callers.grant(account.client)).accessToken;
@@ -107,7 +107,7 @@ test("one owner's ended sessions cannot fill the feed", async () => {
   };
   expect((await end(other)).session?.version).toBe(1);
   expect(await refusal(end(full))).toMatchObject({ reason: "TOO_MANY_SESSIONS_ENDED" });
-  // The anchor remembers the end of one that is anchored: it is not half done.
+  // The anchor stores the end of an anchored session, so that the end is complete.
   const anchored = await end(full, Mode.MODE_ANCHORED);
   const { rows } = await database.query("SELECT ended FROM session.anchor WHERE session_id = $1", [
     anchored.session!.name.slice("sessions/".length),
@@ -125,7 +125,7 @@ test("an undelivered revocation is retried until delivered", async () => {
   await use(0, jwt);
   const database = new pg.Client({ connectionString: apart.databaseUrl });
   await database.connect();
-  // As a replica leaves it that was killed after its commit.
+  // The state that a replica leaves if it is killed after its commit.
   const family = JSON.parse(Buffer.from(jwt.split(".")[1]!, "base64url").toString()).sid;
   await database.query("BEGIN");
   await database.query("UPDATE token.family SET ended_at = now() WHERE id = $1", [family]);

@@ -55,7 +55,7 @@ test("equal states share a row only within one session", async () => {
   expect(await make().store(mine, state, first)).toBe(first);
   const changed = await make().store(mine, randomBytes(5000), first);
   expect(changed.key).toEqual(first.key);
-  // Back again, under the same key: it is there.
+  // The earlier state with the same key reuses its row.
   expect((await make().store(mine, state, changed)).address).toEqual(first.address);
   expect(await count(mine)).toBe(2);
   const theirs = await make().store(other, state, undefined);

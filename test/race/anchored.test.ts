@@ -19,7 +19,7 @@ import { withoutGuard } from "../support/withoutGuard.ts";
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
 let pool: Pool | undefined;
-/** One client of each replica: which one a call lands on is the test's choice. */
+/** One client for each replica, so that the test chooses where a call goes. */
 let [a, b]: Clients[] = [];
 let stolen: Stolen<CheckoutState>;
 beforeAll(async () => {
@@ -55,7 +55,7 @@ const address = (clients: Clients, waybill: string) =>
 const place = (clients: Clients, waybill: string, key?: string) =>
   step(clients.checkout.placeOrder, {}, { waybill, ...(key && { key }) });
 
-/** A checkout that is ready to be placed. */
+/** Prepares a checkout for PlaceOrder. @returns the waybill of its quote */
 async function quoted(): Promise<string> {
   const { waybill: added } = await add(a!, first);
   const { waybill: addressed } = await address(a!, added!);
@@ -94,7 +94,7 @@ const newest = async () =>
     )
   ).rows[0]!;
 
-/** Advances one session twice at once, as two replicas do. @returns whether each advance succeeded */
+/** Advances one session from two replicas concurrently. @returns whether each advance succeeded */
 async function advanceTwice(db: Pool): Promise<boolean[]> {
   const [one, other] = ["a", "b"].map((replica) => new Anchors(db, "checkout", replica));
   const from = { sessionId: newUuid(), version: 1, digest: randomBytes(32) };
@@ -151,7 +151,7 @@ test("calls waiting for one session leave connections for others", async () => {
   const id = (await newest()).session_id;
   await gate!.query("BEGIN");
   await gate!.query("SELECT FROM checkout.anchor WHERE session_id = $1 FOR UPDATE", [id]);
-  // More than there are connections.
+  // More calls than connections.
   const waiting = Array.from({ length: 12 }, (_, index) => place(a!, ready, `key-${index}`));
   for (const call of waiting) call.catch(() => {});
   await untilBlocked(watcher!, 1);
@@ -198,7 +198,7 @@ test("an order retried during its attempt is placed once", async () => {
   await gate!.query("INSERT INTO checkout.stock VALUES ($1, 50)", [product]);
   await gate!.query("BEGIN");
   await gate!.query("SELECT FROM checkout.stock WHERE product_id = $1 FOR UPDATE", [product]);
-  // The first has the anchor and waits for the stock; the second waits for the anchor.
+  // The first call holds the anchor and waits for the stock; the second waits for the anchor.
   const one = place(a!, waybill, "once");
   await untilBlocked(watcher!, 1);
   const two = place(b!, waybill, "once");

@@ -34,7 +34,7 @@ import { refusal } from "../support/refusal.ts";
 import { makeRingSource } from "../support/rings.ts";
 import { step } from "../support/step.ts";
 
-// A program with sessions and no Postgres, one of the cluster's services by its key: `catalog`.
+// A program with sessions, but without Postgres; its credential is that of the cluster's catalog.
 const AUDIENCE = "catalog";
 const BEGIN = "/waybill.checkout.v1.CheckoutService/BeginCheckout";
 const session = {
@@ -102,7 +102,7 @@ const handlers: Partial<All> = {
   },
 };
 
-/** A replica of the program. @param target of the session service */
+/** Starts a replica of the program. @param target of the session service */
 async function serve(target: string, name: string): Promise<Client> {
   const log = {
     error: ({ err }: { err: unknown }) => causes.push(err),
@@ -275,7 +275,7 @@ test("binding replaces a session by a listed one", async () => {
   );
   expect(response.order).toBe("12");
   expect((await refusal(add(a!, 3, waybill!))).reason).toBe("WAYBILL_ENDED");
-  // Made again, it is answered as it was, though it has moved on: with the first waybill of the new one.
+  // The retry gets the saved response, although the new session has advanced: with its first waybill.
   const again = await step(a!.bindCheckout, {}, { waybill, token, key: "bind" });
   expect(again.response.order).toBe("1");
   const { rows } = await watcher!.query(
@@ -339,7 +339,7 @@ test("E8 a service reaches only its own sessions", async () => {
   const own = await client.advanceAnchors(moves, await as("catalog", advanceAnchors));
   expect(own.outcomes).toEqual([Outcome.OUTCOME_DONE]);
   client.close();
-  // Nor does the front proxy lead there.
+  // The front proxy does not route there either.
   const outside = createClient(AnchorServiceService, cluster.target);
   await expect(outside.getAnchor({ sessionId }, await as("catalog", getAnchor))).rejects.toThrow(
     "UNIMPLEMENTED",

@@ -18,7 +18,7 @@ import {
 let postgres: TestPostgres;
 let pool: Pool;
 let [gate, watcher]: Client[] = [];
-/** Each test has a product of its own. */
+/** Number of the test's own product. */
 let id = 0;
 const replicas: CatalogReplica[] = [];
 
@@ -68,7 +68,7 @@ test("versioning responses on arrival caches stale ones: the anomaly", async () 
           cacheControl: "",
           lifetime: { maxAgeMs: 60_000, staleMs: 0 },
           resources: [`products/${id}`],
-          // Noted now, and not before it was read.
+          // The bug: notes the position after the read instead of before it.
           position: scope.position,
           ageMs: 0,
         };
@@ -132,7 +132,7 @@ test("a lagging replica serves fresh data to informed callers", async () => {
   expect([await read(aware), await read(deaf)]).toEqual(["old", "old"]);
   const number = await write("new");
   expect(number).toBe(first + 1n);
-  // The deaf one does not know better.
+  // The replica that has missed the change serves its stale response.
   expect(await read(deaf)).toBe("old");
   const metadata = new Metadata();
   metadata.set("change", `${number}`);
@@ -144,7 +144,7 @@ test("concurrent changes take consecutive numbers", async () => {
   await gate!.query("BEGIN; SELECT FROM catalog.feed FOR UPDATE");
   const products = [id, id, id, id + 1000, id + 1000, id + 1001];
   const written = products.map((product, at) => write(`title ${at}`, product));
-  // Of one product one waits for the feed, and the others for that one.
+  // Changes of one product queue behind each other; the first of each product waits for the feed.
   await untilBlocked(watcher!, products.length);
   await gate!.query("COMMIT");
   const numbers = (await Promise.all(written)).toSorted((a, b) => Number(a - b));
@@ -179,7 +179,7 @@ test("a follower too far behind receives a gap", async () => {
   expect(last).toBe(number + 10_000n);
   const { rowCount } = await pool.query("SELECT FROM catalog.change");
   expect(rowCount).toBe(10_000);
-  // The change after `number` is the oldest that is kept.
+  // The oldest change that is still stored follows `number`.
   const next = await readChanges(pool, number);
   expect({ gap: next.gap, first: next.rows[0]!.number, count: next.rows.length }).toEqual({
     gap: false,

@@ -61,7 +61,7 @@ function endOn(db: Pool, ...revocations: Revocation[]): Promise<{ number: bigint
   return revoke(parts as unknown as KeysDependencies)({ revocations }, context);
 }
 
-/** How many of the owner's there are, how far the feed is, and how many events were written. */
+/** Reads the owner's number of ended sessions, the feed's number, and the number of audit events. */
 async function count(): Promise<{ ended: number; number: bigint; events: number }> {
   const { rows } = await pool.query(
     `SELECT (SELECT count(*)::integer FROM keys.revocation WHERE owner = $1) AS ended,
@@ -72,7 +72,7 @@ async function count(): Promise<{ ended: number; number: bigint; events: number 
   return rows[0];
 }
 
-/** Ends four sessions at once, each of which sees room for one. @returns the refusals */
+/** Ends four sessions concurrently, all of which see room for one. @returns the refusals */
 async function endFour(db: Pool): Promise<PromiseSettledResult<unknown>[]> {
   await gate!.query("BEGIN; SELECT FROM keys.feed FOR UPDATE");
   const ended = Promise.allSettled(Array.from({ length: 4 }, () => endOn(db, session())));
@@ -90,7 +90,7 @@ test("concurrent ends are accepted up to the limit", async () => {
   const before = await count();
   const refused = await endFour(pool);
   expect(refused).toEqual(Array(3).fill({ status: "rejected", reason: FULL }));
-  // Of those that were refused nothing is left.
+  // Refused calls leave nothing behind.
   expect(await count()).toEqual({
     ended: 1000,
     number: before.number + 1n,
@@ -112,7 +112,7 @@ test("ending a session already on the feed succeeds", async () => {
   await end(last);
   expect((await count()).ended).toBe(ended);
   await expect(end(last, session())).rejects.toThrow(FULL);
-  // Others have room of their own.
+  // Other owners have their own limit.
   owner = `users/${randomUUID()}`;
   await end(session());
 });

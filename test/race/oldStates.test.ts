@@ -24,7 +24,7 @@ import { makeRingSource } from "../support/rings.ts";
 import { step } from "../support/step.ts";
 import { type Cuttable, startCuttable } from "../support/wire/cuttable.ts";
 
-// A handler judges the state that the call's waybill carries. An old waybill carries an old state, so the
+// A handler decides from the state in the call's waybill. A stale waybill carries a stale state, so the
 // handler's error may be wrong: the caller must see that the waybill is stale.
 
 type All = Handlers<typeof CheckoutServiceService, CheckoutState>;
@@ -39,7 +39,7 @@ const ShopErrors = vocabulary("checkout.test", {
 });
 const releases: (() => unknown)[] = [];
 
-/** Runs in each handler before anything else. */
+/** Runs first in every handler. */
 let judge: Judge;
 
 const view = ({ order }: CheckoutState): Checkout => ({
@@ -163,7 +163,7 @@ afterAll(async () => {
 
 const ITEM = { product: "products/1", quantity: 1 };
 
-/** One call of each step that writes. */
+/** A call of each kind of step that writes. */
 const STEPS = {
   "an advance": (client: Client, waybill: string, key?: string) =>
     step(client.updateItem, ITEM, { waybill, ...(key && { key }) }),
@@ -173,7 +173,7 @@ const STEPS = {
     step(client.endCheckout, {}, { waybill, ...(key && { key }) }),
 } as const;
 
-/** One call of each kind of stream, read to its end. */
+/** A call of each kind of stream, read to its end. */
 const STREAMS = {
   "a response stream": async (client: Client, metadata: Metadata) => {
     for await (const _ of client.setItems({ items: [ITEM] }, { metadata }));

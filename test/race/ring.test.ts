@@ -47,7 +47,7 @@ afterAll(async () => {
 });
 
 test("concurrent requests for a missing ring share one", async () => {
-  // While the gate holds the table, all come to the insert having seen no ring.
+  // The gate locks the table: every replica reads that there is no ring before any inserts one.
   await gate!.query("BEGIN; LOCK TABLE keys.ring IN SHARE MODE");
   const asked = Array.from({ length: 5 }, () => ringOf("a"));
   await untilBlocked(watcher!, 5);
@@ -60,7 +60,7 @@ test("concurrent requests for a missing ring share one", async () => {
 test("a change by one key service reaches another's watchers", async () => {
   await ringOf("heard");
   const log = createLog("silent");
-  // It never asks by itself.
+  // It does not poll: only a notification updates it.
   const versions = new Versions(pool, log, 2 ** 30);
   const notifications = new Notifications(pool, log, {
     [RING_CHANNEL]: (said) => versions.hear(said),
@@ -74,10 +74,10 @@ test("a change by one key service reaches another's watchers", async () => {
   versions.close();
 });
 
-/** Rotates a ring twice at once: each rotation comes to its write, or to the lock of the other. */
+/** Rotates a ring twice concurrently. Each rotation waits to write, or for the other's lock. */
 async function rotateTwice(audience: string, db: Pool): Promise<number[]> {
   await ringOf(audience);
-  // Rows may be locked, but not written.
+  // This lock permits row locks, but no writes.
   await gate!.query("BEGIN; LOCK TABLE keys.ring IN SHARE MODE");
   const rotations = [1, 2].map(() => ringsWith(wrap, db).rotate(audience, ME));
   await untilBlocked(watcher!, 2);
@@ -105,7 +105,7 @@ test("concurrent rotations each promote a standby key", async () => {
   expect(rotated.map(({ after }) => after.version).sort()).toEqual([2, 3, 4]);
   expect(new Set(rotated.map(({ after }) => sealerOf(after))).size).toBe(3);
   const after = await ringOf("b");
-  // Nothing that was ever sealed under is lost.
+  // No key that has sealed is lost.
   for (const { id } of before.keys) expect(after.keys.map((key) => key.id)).toContain(id);
   expect(after.keys).toHaveLength(6);
 });
@@ -116,7 +116,7 @@ test("without the lock a lease gets a stale ring", async () => {
   const { ring, after } = await withoutGuard(pool, [[/ FOR NO KEY UPDATE/]], async (db) => {
     await gate!.query("BEGIN; LOCK TABLE keys.lease IN SHARE MODE");
     const granted = ringsWith(wrap, db).grant("unguarded", lease, ME);
-    // It has read the ring, and waits to write its lease.
+    // The grant has read the ring, and waits to write its lease.
     await untilBlocked(watcher!, 1);
     const rotated = await rotate("unguarded");
     await gate!.query("COMMIT");
@@ -161,12 +161,12 @@ test("a key seals once every lease acknowledges it", async () => {
     sealers.push(sealerOf(after));
     return after !== before;
   };
-  // They know the keys that stand by since they had the ring.
+  // The replicas received the standby keys with the ring.
   expect(await rotates()).toBe(true);
   expect(await rotates()).toBe(false);
   const { after } = await grant("one", 2);
   expect(await rotates()).toBe(false);
-  // A renewal that knows less takes nothing back.
+  // A renewal that acknowledges less has no effect.
   await grant("one", 1);
   await grant("other", after.version);
   expect(await rotates()).toBe(true);
@@ -200,7 +200,7 @@ test("a destroyed key's standby takes over", async () => {
     active.id,
   ]);
   expect(rows).toEqual([{ wrapped: Buffer.alloc(0) }]);
-  // One that stands by is replaced, one that was retired is gone; the sealer stays.
+  // A destroyed standby key is replaced, a destroyed retired key is not; the sealing key stays.
   const spare = (await ringOf("c")).keys.find(({ state }) => state === PENDING)!;
   expect(sealerOf((await destroy("c", spare.id)).after)).toBe(sealer);
   expect(await statesOf("c")).toEqual([PENDING, PENDING, ACTIVE, DESTROYED, DESTROYED]);
@@ -220,7 +220,7 @@ test("no key seals before a lease acknowledges it", async () => {
   await destroy("i", sealerOf(first)!);
   await destroy("i", sealerOf(await ringOf("i"))!);
   const second = await destroy("i", sealerOf(await ringOf("i"))!);
-  // All keys that the holder knows are destroyed.
+  // Every key that the holder knows is destroyed.
   expect(sealerOf(second.after)).toBeUndefined();
   const { after } = await grant(second.after.version);
   expect(second.after.keys.map(({ id }) => id)).toContain(sealerOf(after));
@@ -254,10 +254,10 @@ test("many replicas rotate a ring once on schedule", async () => {
 test("a new key-encryption key rewraps the rings during rotations", async () => {
   const key = randomBytes(32);
   const newKey = randomBytes(32);
-  // A replica of the step before: it knows the new one, and wraps with the old one.
+  // A replica from before the change: it knows the new key, but wraps with the old one.
   const older = wrapping(key, newKey);
   const before = await ringOf("e", older);
-  // The rings of the other tests are wrapped with a key that it does not know, and fail.
+  // Rings of other tests are wrapped with a key that it does not know: they fail.
   const both = wrapping(newKey, key);
   const maintain = () => ringsWith(both).maintain(3600);
   await Promise.all([maintain(), rotate("e", older), maintain(), rotate("e", both)]);
@@ -314,7 +314,7 @@ test("an altered key row blocks its ring alone", async () => {
   expect(done).toBe(2);
   const said = failures.map(({ message }) => message).filter((message) => / q$/.test(message));
   expect(said).toEqual([`key ${rows[0]!.id} in the ring of q`, "the ring of q"]);
-  // The others are swept, rotated and wrapped anew; its own other keys are wrapped anew.
+  // The other rings are swept, rotated and rewrapped, and so are the remaining keys of this one.
   for (const audience of ["p", "r"]) {
     const states = await statesOf(audience, wrapping(newKey));
     expect(states).toEqual([PENDING, PENDING, ACTIVE, RETIRED]);

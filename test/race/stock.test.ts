@@ -22,7 +22,7 @@ beforeEach(async () => {
   await a!.query("DELETE FROM checkout.stock; INSERT INTO checkout.stock VALUES (7, 5)");
 });
 
-/** The products that could be served. */
+/** Takes stock. @returns the products with enough of it */
 const take = async (client: Client, lines: typeof LINE) =>
   [...(await takeStock(client, lines))].map(Number).sort();
 
@@ -76,7 +76,7 @@ test("baskets in opposite order wait in line without deadlock", async () => {
   await watcher!.query("INSERT INTO checkout.stock VALUES (8, 5), (9, 5)");
   const gate = await connect(postgres.url);
   await gate.query("BEGIN; SELECT FROM checkout.stock WHERE product_id = 8 FOR UPDATE");
-  // Each gets as far as the product in the middle.
+  // Both lock up to the product in the middle.
   const both = [take(a!, lines), take(b!, lines.toReversed())];
   await untilBlocked(watcher!, 2);
   await gate.query("COMMIT");
@@ -91,7 +91,7 @@ test("baskets in opposite order wait in line without deadlock", async () => {
 test("V7 a quantity that is not positive takes no stock", async () => {
   const quantities = [-1000, -1, 0, -(2 ** 31)];
   for (const quantity of quantities) {
-    // A product with a row of its own, and one that was never ordered.
+    // A product with a stock row, and one without.
     for (const productId of [7n, 10n]) {
       expect(await take(a!, [{ productId, quantity }]), `${quantity}`).toEqual([]);
     }

@@ -38,7 +38,7 @@ let watcher: PgClient;
 /** Runs in the handler before it advances to a number. */
 let before: (number: number, context: Context<CheckoutState>) => Promise<void>;
 
-/** Counts on from the state, with a row for each number in the advance's own transaction. */
+/** Counts from the state's number, and inserts a row for each number in the advance's transaction. */
 async function* count(_request: unknown, context: Context<CheckoutState>) {
   const { session } = context;
   for (let number = Number(session.state.order) + 1; number <= COUNT; number += 1) {
@@ -96,7 +96,7 @@ beforeEach(async () => {
   first = (await step(a!.beginCheckout, {})).waybill!;
 });
 
-/** Streams until something fails; hears of each message. */
+/** Streams until a failure, and collects the messages. */
 async function run(client: Client, waybill: string, heard: SetItemsResponse[] = []) {
   const metadata = new Metadata();
   metadata.set("waybill", waybill);
@@ -139,7 +139,7 @@ test("a stream reopened during its first attempt repeats nothing", async () => {
   };
   const firstAttempt = run(a!, first);
   await isInSecond.promise;
-  // The first attempt has the session locked, in the middle of its second advance.
+  // The first attempt holds the session's row lock, in the middle of its second advance.
   const heard: SetItemsResponse[] = [];
   const second = run(b!, first, heard);
   second.catch(() => {});
@@ -186,7 +186,7 @@ test("refuses to send a message during a transaction", async () => {
   expect((await refusal(run(client, first))).reason).toBe("INTERNAL");
   expect(String(causes[0])).toMatch("SetItems has a transaction open: advance with the message");
   client.close();
-  // Nothing of it stays open.
+  // No transaction remains open.
   const { rowCount } = await pool.query(
     "SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
   );
@@ -221,7 +221,7 @@ test("a failure at the end rolls back its step", async () => {
     await db.query("INSERT INTO effect VALUES ($1, 9)", [context.session.id]);
     context.session.state.order = "x".repeat(5000);
   });
-  // More often than the pool has connections.
+  // More calls than the pool has connections.
   for (let time = 0; time < 12; time += 1) {
     const begun = (await step(a!.beginCheckout, {})).waybill!;
     expect((await refusal(run(client, begun))).reason).toBe("WAYBILL_TOO_LARGE");
@@ -289,7 +289,7 @@ test("a handler may advance before its first message", async () => {
   expect(await quantities()).toEqual([3]);
   // First the saved responses, then new ones of the handler, each with its waybill.
   expect(await quantities()).toEqual([3, 5]);
-  // Where there is none, they come at the end.
+  // Without a message, the waybill comes in the trailers.
   isSilent = true;
   const last = Promise.withResolvers<string | undefined>();
   expect(await quantities(last.resolve)).toEqual([3, 5]);
@@ -312,7 +312,7 @@ test("refuses a saved response that was altered or swapped", async () => {
     await put(2, wrong);
     expect((await refusal(run(b!, first))).reason).toBe("WAYBILL_INVALID");
   }
-  // Without it, nothing is made up for it.
+  // Without a saved response, the call is stale.
   await put(2, "NULL");
   expect((await refusal(run(b!, first))).reason).toBe("WAYBILL_STALE");
 });

@@ -15,7 +15,7 @@ import { withoutGuard } from "../support/withoutGuard.ts";
 let cluster: TestCluster;
 let [gate, watcher]: Client[] = [];
 let pool: Pool | undefined;
-/** One client of each replica: which one a call lands on is the test's choice. */
+/** One client for each replica, so that the test chooses where a call goes. */
 let [a, b]: Clients[] = [];
 let [hers, his]: string[] = [];
 beforeAll(async () => {
@@ -38,7 +38,7 @@ afterAll(async () => {
   await cluster?.remove();
 });
 
-/** A checkout of hers, at its second version, and how much of something is in it. */
+/** A checkout at its second version, and the quantity of its only item. */
 let waybill: string;
 let quantity: number;
 let name: string;
@@ -85,7 +85,7 @@ async function together<T>(...calls: (() => Promise<T>)[]): Promise<string[]> {
   );
 }
 
-/** Advances a session between the read and the advance of a resume. @returns whether the resume succeeded */
+/** Advances a session between a resume's read and its own advance. @returns whether the resume succeeded */
 async function resumeLate(db: Pool): Promise<boolean> {
   const anchors = new Anchors(db, "checkout", "race");
   const from = { sessionId: newUuid(), version: 1, digest: randomBytes(32) };
@@ -153,7 +153,7 @@ test("a resume retried during its first attempt shares it", async () => {
     () => resume(b!, "once"),
   );
   expect(said.sort()).toEqual(["CONFLICT", "OK"]);
-  // As the client's own retries do it.
+  // As the client's retries do.
   await resume(b!, "once");
   expect((await newest()).version).toBe(3);
 });

@@ -36,7 +36,7 @@ import { type Guard, withoutGuard } from "../support/withoutGuard.ts";
 let postgres: TestPostgres;
 let gate: Client;
 let watcher: Client;
-/** Two replicas: each has connections, and a queue of redemptions, of its own. */
+/** Two replicas, each with its own connections and queue of redemptions. */
 let pools: [Pool, Pool];
 let families: [Families, Families];
 /** Entries that the feed received. */
@@ -87,7 +87,7 @@ const presented = (family: string, generation: number, key: string | null, isPro
   ...{ client: "", confirmation: "", isProven, address: "" },
 });
 
-/** Runs calls while the family's row is held, so that all of them meet there. */
+/** Runs calls while the family's row is locked, so that they run concurrently afterwards. */
 async function meeting<T>(
   family: string,
   waiting: number,
@@ -145,7 +145,7 @@ test("G4 a concurrent refresh with another key revokes the family", async () => 
   expect(later?.outcome).toBe("ended");
 });
 
-/** Presents a refresh token while its family is being ended. */
+/** Redeems a refresh token while its family ends. */
 async function refreshDuringEnd(family: string, on: Families) {
   await gate.query("BEGIN");
   await gate.query("UPDATE token.family SET ended_at = now() WHERE id = $1", [family]);
@@ -233,7 +233,7 @@ test("the next reader delivers what waits in the outbox", async () => {
 test("without the subject's lock a sign-in survives ending all", async () => {
   const family = newFamily();
   await gate.query("BEGIN");
-  // The sign-in reads before the end commits, and the end has read before the sign-in commits.
+  // The sign-in reads before the end commits; the end reads before the sign-in commits.
   expect(await endSubject(gate, family.subject, 2)).toBe(0);
   const isBegun = await withoutGuard(pools[0], [[/pg_advisory_xact_lock/, "concat"]], (db) =>
     familiesOn(db).begin(family),
@@ -253,11 +253,11 @@ test("G7 ending all sign-ins refuses a concurrent sign-in", async () => {
   await untilBlocked(watcher, 1);
   await gate.query("COMMIT");
   expect(await begun).toBe(false);
-  // One with the new epoch is none of those.
+  // A sign-in with the new epoch is not affected.
   expect(await families[0].begin({ ...family, id: newUuid(), epoch: 2 })).toBe(true);
 });
 
-/** Uses one thing many times at once, over two replicas. @returns how many uses were told to be the first */
+/** Spends one id many times concurrently on two replicas. @returns how many uses were the first */
 async function firstUses(id: string, [one, other]: readonly [Pool, Pool]): Promise<number> {
   const spending = [new Spending(one), new Spending(other)] as const;
   await gate.query("BEGIN; LOCK TABLE token.spent IN SHARE MODE");
@@ -306,7 +306,7 @@ test("another replica's new refresh key is known at once", async () => {
   expect((await keys.refreshKey(after))?.id).toBe(after);
   expect((await keys.refreshKey(before))?.id).toBe(before);
   expect(keys.current("refresh").id).toBe(after);
-  // A key of the other use is none.
+  // An access key is not a refresh key.
   expect(await keys.refreshKey(keys.current("access").id)).toBeUndefined();
 });
 
@@ -323,7 +323,7 @@ test("a failed key look-up is not cached as missing", async () => {
   const keys = new SigningKeys(pool, wrap, { ...schedule, publishS: 0 });
   way.cut();
   const ask = () => Promise.allSettled([1, 2, 3].map(() => keys.refreshKey(id)));
-  // While they wait for the same look-up, and when there is none again for a second.
+  // Concurrent callers share one failed look-up; for a second, later callers get its error.
   for (let round = 0; round < 2; round += 1) {
     for (const asked of await ask()) {
       expect(databaseError((asked as PromiseRejectedResult).reason)).toMatchObject({
@@ -334,7 +334,7 @@ test("a failed key look-up is not cached as missing", async () => {
   way.mend();
   const found = () => keys.refreshKey(id).then((key) => key?.id);
   await expect.poll(() => found().catch(() => "unavailable"), { timeout: 30_000 }).toBe(id);
-  // One that is not in the table is known not to exist.
+  // A key that is not in the table does not exist.
   expect(await keys.refreshKey("AAAAAAAAAAA")).toBeUndefined();
   await pool.end();
   await way.close();
@@ -353,7 +353,7 @@ test("a signing key must be published before it signs", async () => {
     ];
     await signing.maintain();
     await other.maintain();
-    // A cache that asks again no sooner than after ten minutes.
+    // A cached JWKS that is not yet due for a refresh (ten minutes).
     const { data } = await getJwks({ keys: other })();
     const cached = await importKeys(JSON.parse(data.toString()), ["EdDSA"]);
     const find = (kid: string) => cached.get(kid);
@@ -371,7 +371,7 @@ test("a signing key must be published before it signs", async () => {
       () => true,
     );
     expect(verified, `published ${publishS} s before`).toBe(isRefused);
-    // Every replica signs with the same one at the same time.
+    // Every replica changes to the new key at the same time.
     await other.reload();
     expect(other.current("access").id).toBe(signing.current("access").id);
     expect(other.published).toHaveLength(2);
@@ -413,7 +413,7 @@ test("X4 feed numbers become visible in order", async () => {
   const { number, rows } = await readRevocations(pools[0], start);
   expect(rows.map((row) => row.number)).toEqual([start + 1n, start + 2n]);
   expect(number).toBe(start + 2n);
-  // The same once more changes nothing.
+  // A retry adds nothing.
   const again = revocation();
   await insertRevocations(pools[0], [again]);
   await insertRevocations(pools[1], [again]);
@@ -422,7 +422,7 @@ test("X4 feed numbers become visible in order", async () => {
 
 test("a feed entry wakes watchers of another key service", async () => {
   const log = createLog("silent");
-  // It never wakes by itself.
+  // It does not poll: only a notification wakes it.
   const other = revocationsFeed(pools[1], 2 ** 30);
   const heard = new Notifications(pools[1], log, { [FEED_CHANNEL]: () => other.wake() });
   const woken = () =>
