@@ -1,8 +1,8 @@
 /**
- * Everything that a commit must pass, besides the tests: format, lint, types, protos, and generated
- * files that are as their source makes them. Runs all of it, and fails when any of it does.
+ * Checks everything that a commit must pass besides the tests: format, lint, types, protos, and that
+ * generated files match their sources. Runs every step, and fails if any of them fails.
  *
- * Usage: npm run check [-- STEP…]   the names of steps, such as "states of sessions"; default: all
+ * Usage: npm run check [-- STEP…]   names of steps, such as "states of sessions"; default: all
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -18,7 +18,7 @@ interface Step {
   run(): string | undefined;
 }
 
-/** A step that is a command. */
+/** Makes a step that runs a command. */
 function command(name: string, cwd: string, ...words: string[]): Step {
   return {
     name,
@@ -33,7 +33,7 @@ function command(name: string, cwd: string, ...words: string[]): Step {
   };
 }
 
-/** A step that makes files anew and finds that nothing has changed. */
+/** Makes a step that generates files again and fails if any has changed. */
 function unchanged(name: string, folder: string, make: Step): Step {
   return {
     name,

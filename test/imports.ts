@@ -23,7 +23,7 @@ const USERS = [
   "test/lab/bench/",
 ];
 
-/** The protocol's other half, and the program that wires it. */
+/** The protocol's services, and the program that starts them. */
 const PROTOCOL = ["keys", "token", "identity", "session", "auditLog", "replica"].map(
   (name) => `services/${name}/`,
 );
@@ -119,7 +119,7 @@ for (const path of loadedBy("shared/client/index.ts", (file) =>
 console.error(problems.join("\n"));
 process.exit(problems.length === 0 ? 0 : 1);
 
-/** The module of `shared` that is imported past the subpaths; undefined for everything else. */
+/** Returns a module of `shared` that is imported without a subpath; undefined for every other import. */
 function deepModule(file: string, specifier: string): string | undefined {
   const path = resolved(file, specifier);
   return path.startsWith("shared/") ? path.slice("shared/".length) : undefined;

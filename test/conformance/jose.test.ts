@@ -9,7 +9,7 @@ import { makeKey, makeRingSource } from "../support/rings.ts";
 const key = makeKey();
 const ring = makeRingSource("checkout", [key]);
 
-/** The documented derivation, written anew. */
+/** Derives a subkey as documented, independently of the product's code. */
 function derive(salt: Buffer, info = "waybill\0checkout"): Uint8Array {
   return new Uint8Array(hkdfSync("sha256", key.key, salt, info, 32));
 }
@@ -53,7 +53,8 @@ test.each([
   const twin = fromCompact(await joseSeal(Buffer.from("state")))!;
   expect(await opener.open(twin)).toEqual(Buffer.from("state"));
   const token = await joseSeal(Buffer.from("state"), header).catch((error: Error) => error);
-  // jose does not compress and does not take a 256-bit key for every enc: then only the header is.
+  // jose supports neither compression nor a 256-bit key for every enc: in those cases only the header is
+  // used.
   const sealed =
     typeof token === "string" ? fromCompact(token) : { ...twin, header: forge(header) };
   expect(sealed === undefined ? undefined : await opener.open(sealed)).toBe(undefined);

@@ -6,7 +6,7 @@ import { execForm, type Instruction, type Stage } from "./dockerfile.ts";
 /** Docker's default environment of a container. */
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** A stage that is being built, or the image that it has become. */
+/** A stage during its build, or the finished image. */
 export interface Image {
   readonly root: string;
   workdir: string;
@@ -19,15 +19,15 @@ export interface Image {
 
 export interface BuildContext {
   readonly folder: string;
-  /** Tells whether a file, by its path in the folder, is sent to the build. */
+  /** Returns whether Docker sends a file, by its path in the folder, to the build. */
   isSent(file: string): boolean;
-  /** The stages that are built, by name. */
+  /** Finished stages by name. */
   readonly stages: Map<string, Image>;
   /** Runs a command of a RUN instruction. */
   run(image: Image, command: readonly string[]): void;
 }
 
-/** Carries out the instructions of a stage on a root that holds its base image. */
+/** Runs the instructions of a stage on a root that holds its base image. */
 export function buildStage(stage: Stage, root: string, context: BuildContext): Image {
   const image: Image = {
     root,
@@ -76,7 +76,7 @@ function carryOut({ name, text }: Instruction, image: Image, context: BuildConte
   }
 }
 
-/** As Docker does: a folder's content goes into the destination, and everything belongs to root. */
+/** Copies as Docker does: a folder's content goes into the destination, and root owns every file. */
 function copy(text: string, image: Image, context: BuildContext): void {
   const words = text.split(/\s+/);
   const flags = words.filter((word) => word.startsWith("--"));

@@ -3,10 +3,10 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Image } from "./build.ts";
 
-/** A file or folder of this machine that a container sees, read-only. */
+/** A file or folder of this machine that a container can read. */
 export interface Mount {
   readonly from: string;
-  /** Absolute, in the container. */
+  /** Absolute path in the container. */
   readonly to: string;
 }
 
@@ -23,8 +23,8 @@ const NETWORK: readonly Mount[] = ["/etc/resolv.conf", "/etc/hosts"].map((file) 
 }));
 
 /**
- * The command that runs another one in an image: in a mount namespace of its own, below the image's root,
- * as the image's user, without any capability unless that is root.
+ * Builds the command that runs a program in an image: in its own mount namespace, below the image's root,
+ * as the image's user, and without capabilities unless that user is root.
  */
 export function containerCommand(
   image: Image,
@@ -63,7 +63,6 @@ export function containerCommand(
   return ["unshare", "--mount", "/bin/sh", "-c", steps.join("\n"), "sh", ...inside];
 }
 
-/** Runs a RUN instruction. */
 export function runInImage(image: Image, command: readonly string[]): void {
   const [program, ...args] = containerCommand(image, command, { isReadOnly: false });
   const proxies = Object.entries(process.env).filter(([name]) => /^(https?|no)_proxy$/i.test(name));
@@ -73,7 +72,7 @@ export function runInImage(image: Image, command: readonly string[]): void {
   });
 }
 
-/** Makes the place that something is mounted on. */
+/** Creates the mount point. */
 function prepare(from: string, place: string): void {
   const isFolder = execFileSync("stat", ["-L", "-c", "%F", from], { encoding: "utf8" }).startsWith(
     "dir",

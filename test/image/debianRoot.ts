@@ -6,7 +6,7 @@ import { debianProgram } from "../support/servers/debian.ts";
 
 const SUITE = "bookworm";
 
-/** The archive that this machine's apt takes the suite from. Undefined where it takes it from none. */
+/** Returns the archive from which this machine's apt installs the suite; undefined if there is none. */
 export function debianArchive(): string | undefined {
   const format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
   const args = ["indextargets", "--format", format, "Created-By: Packages"];
@@ -32,7 +32,7 @@ export function debianRoot(archive: string): string | undefined {
     env: { ...process.env, ...debootstrap.env },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  // As in the image: a package can be installed only after `apt-get update`.
+  // As in the image, a package can be installed only after `apt-get update`.
   for (const folder of ["var/lib/apt/lists", "var/cache/apt"]) {
     for (const name of readdirSync(join(half, folder))) {
       rmSync(join(half, folder, name), { recursive: true });

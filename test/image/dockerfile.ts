@@ -1,4 +1,4 @@
-/** An instruction of a Dockerfile: its name in capitals and the text after it. */
+/** An instruction of a Dockerfile: its name in capitals, and its text. */
 export interface Instruction {
   readonly name: string;
   readonly text: string;
@@ -35,7 +35,7 @@ export function execForm(text: string): string[] | undefined {
   return text.startsWith("[") ? (JSON.parse(text) as string[]) : undefined;
 }
 
-/** Reads a .dockerignore. The result tells whether a file of the context is sent to the build. */
+/** Parses a .dockerignore. @returns whether Docker sends a file to the build */
 export function readDockerignore(text: string): (file: string) => boolean {
   const rules = text
     .split("\n")
@@ -51,7 +51,7 @@ export function readDockerignore(text: string): (file: string) => boolean {
   };
 }
 
-/** Docker's patterns: `**` stands for any number of folders, `*` and `?` for parts of a name. */
+/** Compiles a Docker pattern: `**` matches any number of folders, `*` and `?` match within a name. */
 function globPattern(glob: string): RegExp {
   const parts = glob.split(/(\*\*\/|\*\*|\*|\?)/).map((part) => {
     if (part === "**/") return "(?:.*/)?";

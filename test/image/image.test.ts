@@ -23,10 +23,9 @@ import { debianArchive, debianRoot } from "./debianRoot.ts";
 import { execForm, parseDockerfile, readDockerignore } from "./dockerfile.ts";
 
 /**
- * Builds the image by the instructions of its Dockerfile and starts it, without Docker. Two things differ
- * from a build by Docker. The first stage runs on this machine, with its npm: its base image holds a Node
- * and an npm, and only its node_modules go into the image. The second stage begins with Debian's minimal
- * base in place of `debian:bookworm-slim`.
+ * Builds the image by its Dockerfile and starts it, without Docker. Two things differ from a build by
+ * Docker. The first stage runs on this machine, with its npm: only its node_modules go into the image. The
+ * second stage starts from Debian's minimal base instead of `debian:bookworm-slim`.
  */
 const FOLDER = join(PROJECT, "deploy", "docker");
 const DOCKERFILE = join(FOLDER, "Dockerfile");
@@ -69,7 +68,6 @@ test("the build context holds the programs and no tests", () => {
   for (const file of kept) expect(isSent(file), file).toBe(false);
 });
 
-/** Builds the image in `folder`. */
 function buildImage(base: string): Image {
   const isSent = readDockerignore(readFileSync(`${DOCKERFILE}.dockerignore`, "utf8"));
   const context: BuildContext = { folder: PROJECT, isSent, stages: new Map(), run: runInImage };
@@ -118,7 +116,7 @@ test.skipIf(archive === undefined)(
   async ({ skip }) => {
     const base = debianRoot(archive!);
     if (base === undefined) return skip("debootstrap could not be fetched");
-    // Else a Dockerfile that does not install it would pass here and fail with Docker.
+    // Otherwise a Dockerfile that does not install it would pass here, and fail with Docker.
     expect(globSync("{,usr/}lib/**/libatomic.so*", { cwd: base })).toEqual([]);
 
     const image = buildImage(base);
@@ -198,7 +196,7 @@ test.skipIf(archive === undefined)(
           );
         }),
       );
-      // As it starts without arguments, but not on every interface of this machine.
+      // The default command, but not on every interface of this machine.
       const cmd = image.cmd.map((word) => word.replace(/^0\.0\.0\.0:\d+$/, "127.0.0.1:0"));
       expect(cmd).not.toEqual(image.cmd);
       await start("all roles", cmd, {});

@@ -27,7 +27,7 @@ test.skipIf(!helm || !kubeconform)(
     const location = join(kubernetesSchemas(), "{{ .ResourceKind }}{{ .KindSuffix }}.json");
     const args = ["-strict", "-summary", "-schema-location", location];
     expect(run(kubeconform!, ...args, file)).toContain("Invalid: 0, Errors: 0, Skipped: 0");
-    // It would find a fault.
+    // The check detects a fault.
     const bad = join(folder, "bad.yaml");
     writeFileSync(
       bad,
@@ -61,8 +61,8 @@ test.skipIf(!helm)("the migration imports the demo data, unless disabled (needs 
 });
 
 /**
- * `kubectl apply` copies each object into an annotation of it, and annotations may have 262,144 bytes. etcd
- * takes 1.5 MB for all of an object.
+ * `kubectl apply` copies each object into an annotation, and annotations are limited to 262,144 bytes. etcd
+ * limits an object to 1.5 MB.
  */
 const MAX_OBJECT_BYTES = 200_000;
 

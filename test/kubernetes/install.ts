@@ -17,10 +17,10 @@ export interface Installed {
 }
 
 /**
- * Runs the commands of the chart's README. Without a cluster, `kubectl create secret` is carried out here
- * by its documented rules, and `helm install` as `helm template`; everything else runs as it stands.
+ * Runs the commands of the chart's README. Without a cluster, `kubectl create secret` is emulated by its
+ * documented rules, and `helm install` by `helm template`; all other commands run unchanged.
  *
- * @param folder takes the secrets
+ * @param folder receives the secrets
  */
 export function install(folder: string, databaseUrl: string): Installed {
   const readme = readFileSync(join(CHART, "README.md"), "utf8");

@@ -25,12 +25,11 @@ import { install, type Secret } from "./install.ts";
 import type { Container, Manifest, Pod } from "./render.ts";
 
 /**
- * Runs the chart's pods as processes of this machine. Each gets the arguments, environment and mounted
- * files that its manifest and the README's secrets give, and nothing else of this machine's environment. A
- * loopback address stands in the place of each service's name.
+ * Runs the chart's pods as processes of this machine. Each process gets only the arguments, environment and
+ * files that its manifest and the README's secrets define. A loopback address replaces each service's name.
  */
 const ADDRESSES = new Map(ROLES.map((role, index) => [`waybill-${role}`, `127.0.0.${index + 2}`]));
-// Only on Linux is all of 127/8 loopback without further ado.
+// Only Linux routes all of 127/8 to loopback by default.
 const canRun = toolPath("helm") !== undefined && process.platform === "linux";
 
 let postgres: TestPostgres;
@@ -64,7 +63,7 @@ function secretValue(secret: string, key: string): Buffer {
   return value;
 }
 
-/** Mounts a pod's volumes below a folder of its own. */
+/** Creates a pod's volumes in a folder of its own. */
 function mount(name: string, { volumes = [] }: Pod, { volumeMounts = [] }: Container): string {
   const root = join(folder, name);
   for (const { name: volumeName, mountPath } of volumeMounts) {
@@ -89,7 +88,7 @@ function mount(name: string, { volumes = [] }: Pod, { volumeMounts = [] }: Conta
   return root;
 }
 
-/** A container's environment as its manifest says it, with the bytes of its secrets. */
+/** Reads a container's environment from its manifest and secrets. */
 function environment({ env = [] }: Container): Record<string, string> {
   return Object.fromEntries(
     env.map(({ name, value, valueFrom }) => {
@@ -101,7 +100,7 @@ function environment({ env = [] }: Container): Record<string, string> {
   );
 }
 
-/** Puts this machine's places in the place of the cluster's. */
+/** Replaces the cluster's paths and addresses with this machine's. */
 function here(text: string, root: string, listen?: string): string {
   let local = text.replaceAll("/etc/", `${root}/etc/`);
   for (const [service, address] of ADDRESSES) {
@@ -112,7 +111,7 @@ function here(text: string, root: string, listen?: string): string {
 
 const logOf = (name: string) => openSync(join(folder, `${name}.log`), "a");
 
-/** Starts a pod's container: the program is the image's entry point. */
+/** Starts a pod's container with the image's entry point. */
 async function start(name: string, pod: Pod, listen?: string): Promise<Child> {
   const [container] = pod.containers as [Container];
   const root = mount(name, pod, container);
@@ -136,7 +135,7 @@ const podOf = (kind: string, name: string): Pod =>
 
 const HealthClient = makeGenericClientConstructor(healthService, "Health");
 
-/** Probes a pod as a kubelet does until the answer is SERVING. Rejects with its log when it ends. */
+/** Probes a pod as a kubelet does, until it is SERVING. Rejects with the pod's log if its process ends. */
 async function untilReady(name: string, address: string): Promise<void> {
   let ended = false;
   void pods.get(name)!.exited.then(() => {

@@ -25,7 +25,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Asks as the kubelet does: it does not verify the certificate. */
+/** Probes as the kubelet does: without verifying the certificate. */
 function probe(port: number, path: string): Promise<number | undefined> {
   return new Promise((resolve) => {
     const options = { host: "127.0.0.1", port, path, rejectUnauthorized: false, agent: false };
@@ -38,7 +38,7 @@ function probe(port: number, path: string): Promise<number | undefined> {
   });
 }
 
-// All of 127/8 is loopback on Linux alone.
+// Only Linux routes all of 127/8 to loopback by default.
 test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
   ["an unresolvable role", "role.invalid"],
   ["an unreachable role", "127.0.0.9"],
@@ -52,7 +52,7 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
   expect(scheme).toBe("HTTPS");
   const containerPort = container!.ports!.find(({ name }) => name === portName)!.containerPort;
 
-  // One role is there, five are not.
+  // One role serves, five are unavailable.
   const own = mkdtempSync(join(folder, "front-proxy-"));
   const tlsDir = await makeCertificates(own);
   const server = new Server({ contract, credentials: loadTls(tlsDir).server }).add(
@@ -101,7 +101,7 @@ test.skipIf(!toolPath("helm") || process.platform !== "linux").for([
   });
   expect(await probe(port, path)).toBe(200);
 
-  // No role at all: it still listens and routes.
+  // Without any role, the front proxy still listens and routes.
   await server.drain();
   expect(await probe(port, path)).toBe(200);
   expect(await refusal(clients.catalog.getProduct({ name: "products/1" }))).toMatchObject({

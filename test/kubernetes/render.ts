@@ -46,20 +46,19 @@ export interface Container {
   securityContext: { readOnlyRootFilesystem: boolean; capabilities: object };
 }
 
-/** Runs a command that is to succeed without a word of complaint. */
+/** Runs a command that must succeed and print no error. */
 export function run(command: string, ...args: string[]): string {
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
   expect(`${stderr}${status === 0 ? "" : stdout}`).toBe("");
   return stdout;
 }
 
-/** The chart's manifests as text, for a release called `release`. */
+/** Renders the chart's manifests as text, for a release named `release`. */
 export function renderText(...flags: string[]): string {
   const helm = toolPath("helm")!;
   return run(helm, "template", "release", CHART, "--kube-version", KUBERNETES_VERSION, ...flags);
 }
 
-/** The chart's manifests. */
 export function render(...flags: string[]): Manifest[] {
   return parseAllDocuments(renderText(...flags)).map((document) => document.toJS() as Manifest);
 }

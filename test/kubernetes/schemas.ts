@@ -11,12 +11,12 @@ import {
 import { join } from "node:path";
 import { CACHE } from "../../deploy/local/paths.ts";
 
-/** The Kubernetes that manifests are checked against. */
+/** Kubernetes version of the schemas that validate the manifests. */
 export const KUBERNETES_VERSION = "1.37.0";
 
 /**
- * A folder with the schema of each resource, for kubeconform: out of the Python package
- * kubernetes-validate, fetched once.
+ * Returns a folder with each resource's schema for kubeconform, from the Python package
+ * kubernetes-validate. Caches the folder.
  */
 export function kubernetesSchemas(): string {
   const folder = join(CACHE, `kubernetes-schemas-${KUBERNETES_VERSION}`);
@@ -48,10 +48,10 @@ interface Schema {
   $defs?: Record<string, unknown>;
 }
 
-/** From a resource's file, or within the file of definitions. */
+/** Matches references from a resource's file, and within the file of definitions. */
 const REFERENCE = /"(?:\/api\/_definitions\.json)?#\/\$defs\/([^"]+)"/g;
 
-/** A schema with the definitions that it needs inside, where it had them in a file beside it. */
+/** Inlines the definitions that a schema references in another file. */
 function standalone(schema: Schema, all: Record<string, unknown>): string {
   const $defs: Record<string, unknown> = {};
   const add = (part: unknown) => {
@@ -62,6 +62,6 @@ function standalone(schema: Schema, all: Record<string, unknown>): string {
     }
   };
   add(schema);
-  // Its id is an address on a server that there is none of.
+  // The id names a server that does not exist.
   return JSON.stringify({ ...schema, $id: undefined, $defs }).replace(REFERENCE, '"#/$defs/$1"');
 }

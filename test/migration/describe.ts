@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 
-/** Partitions are named by the moment that they begin at. */
+/** A partition's name ends with the time at which it begins. */
 const PARTITION = "_[0-9]{8}_[0-9]{6}";
 const SCHEMAS = ["keys", "identity", "token", "session", "catalog", "checkout"];
 
@@ -11,7 +11,6 @@ export async function describeSchemas(client: Client): Promise<string> {
     const { rows } = await client.query<{ line: string }>(text, [SCHEMAS]);
     lines.push(...rows.map(({ line }) => line), "");
   };
-  // One line a column.
   await add(`
     SELECT format('%I.%I.%I %s%s%s', table_schema, table_name, column_name, data_type,
                   CASE is_nullable WHEN 'NO' THEN ' NOT NULL' ELSE '' END,

@@ -149,6 +149,6 @@ test("the migrations produce the schemas in schema.txt", async () => {
   const found = await describeSchemas(connected);
   await connected.end();
   await fresh.remove();
-  // Where a migration is meant to change it: `npm test -- test/migration --update`.
+  // To accept the change of a migration: `npm test -- test/migration --update`.
   await expect(found).toMatchFileSnapshot("schema.txt");
 });

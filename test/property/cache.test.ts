@@ -13,7 +13,7 @@ const PRODUCTS = 3;
 const CALLERS = ["ada", "bob"];
 const LANGS = ["de", "en"];
 
-/** Callers: with a cache that follows the feed; with one that does not; with none. */
+/** Callers with a cache that follows the feed, with a cache that does not, and without a cache. */
 const CLIENTS = ["following", "told", "bare"] as const;
 /** The followers of the feed: the caches of two replicas, and a client's. */
 const FOLLOWERS = 3;
@@ -65,7 +65,7 @@ async function run(
 ): Promise<{ wrong: string[]; hits: number }> {
   const catalog = new CachedCatalog(PRODUCTS);
   const kept = [catalog.cache().scope("s"), catalog.cache().scope("s")] as const;
-  // The third has no cache, and no idea of changes.
+  // The third server has no cache, and reports no changes.
   const servers = [catalog.server(kept[0]), catalog.server(kept[1]), catalog.server(undefined)];
   let calls = 0;
   const pick = () => servers[replicas[calls++ % replicas.length]!]!;
@@ -73,7 +73,7 @@ async function run(
   const known = [following, catalog.cache().scope("c"), new Changes()];
   const clients = known.map((each) => catalog.client(each, pick));
   const followers = [...kept, following];
-  /** The newest change that each client was told of. */
+  /** The newest change that each client has seen. */
   const told = CLIENTS.map(() => 0);
   const wrong: string[] = [];
   const owns = new Set<string>();
@@ -148,7 +148,7 @@ async function run(
   );
   for (const client of [0, 2, 1]) {
     if (client === 1) catalog.clock += LIFE_MS;
-    // Each replica answers: one after another is asked.
+    // Twice, so that each replica serves every request.
     for (const question of [...everything, ...everything]) {
       underWay.push(read(client, question, true));
       await settle();
@@ -164,7 +164,7 @@ test("responses are never stale or another caller's", async () => {
     fc.asyncProperty(steps, replicas, async (all, picked) => {
       const { wrong, hits } = await run(all, picked);
       expect(wrong).toEqual([]);
-      // At the end all is asked twice.
+      // The last reads repeat every request.
       expect(hits).toBeGreaterThan(0);
     }),
     { seed, numRuns: runs(2000) },

@@ -22,7 +22,7 @@ const seconds = fc.oneof(
 const text = fc.oneof(fc.string({ maxLength: 200 }), fc.string({ unit: "binary", maxLength: 40 }));
 const unknownFields = fc.oneof(
   { weight: 4, arbitrary: fc.constant(undefined) },
-  // Field 99, of length-delimited bytes: as the generated code keeps them, their length included.
+  // Field 99, length-delimited bytes; the generated code stores them with their length.
   {
     weight: 1,
     arbitrary: bytes(20).map((value) => ({
@@ -69,7 +69,7 @@ const envelopes: fc.Arbitrary<EnvelopeV1> = fc
 const NUMBERS = ["version", "subjectEpoch", "mode", "stateRevision", "checkpointEvery"] as const;
 const EMPTY_STATE = { $case: "state" as const, value: Buffer.alloc(0) };
 
-/** As the generated code has it. */
+/** Encodes with the generated code. */
 const generated = (envelope: EnvelopeV1) =>
   Buffer.from(Envelope.encode({ version: { $case: "v1", value: envelope } }).finish());
 const decodedBy = (plaintext: Buffer): EnvelopeV1 | undefined => {

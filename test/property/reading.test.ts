@@ -23,14 +23,14 @@ import { runs, seededRandom } from "../support/random.ts";
 import { Encodings } from "../support/wire/encodings.ts";
 import { FormsGenerator, OWN_OPTIONS } from "../support/wire/generatedForms.ts";
 
-/** Encodings that are tried of all types together. More: READINGS=1000000. */
+/** Number of encodings of all types together. For more: READINGS=1000000. */
 const USUAL_READINGS = 60_000;
 const READINGS = Number(process.env["READINGS"] ?? runs(USUAL_READINGS));
 
 interface Type {
   readonly message: DescMessage;
   readonly decode: (bytes: Buffer) => unknown;
-  /** Its code is as ts-proto generates it, which loses the map key `__proto__`. */
+  /** The generated code loses the map key `__proto__`. */
   readonly losesProtoKey?: boolean;
 }
 
@@ -42,7 +42,7 @@ const definitions = [catalog, checkout, identity, keys, anchors, directory, sess
   .flatMap((each) => Object.values(each) as { path?: string; requestDeserialize: Decode }[])
   .filter(({ path }) => typeof path === "string");
 
-/** The requests of every method, by type, and every state. */
+/** Every method's request, by type, and every state. */
 const types: Type[] = [
   ...new Map(
     definitions.map(({ path, requestDeserialize }): [string, Type] => {
@@ -82,7 +82,7 @@ test("R2 every list and map has a maximum size", () => {
       if (known.isMany && known.counter < 0) unbounded.add(`${message.typeName}.${field.name}`);
       if (known.child === undefined || seen.has(known.child)) continue;
       seen.add(known.child);
-      // The table of a map's values is below that of its entries.
+      // The table of a map's values is below the table of its entries.
       const isMap = field.fieldKind === "map";
       if (field.message) visit(field.message, isMap ? known.child.fields[2]!.child! : known.child);
     }
@@ -96,13 +96,14 @@ test("R2 every list and map has a maximum size", () => {
   ]);
 });
 
-// Known fields of both decoders in one plain form, by field number. Maps, since objects have no key `__proto__`.
+// Known fields of both decoders in one plain form, by field number. A Map, since objects cannot have a key
+// `__proto__`.
 type Plain = unknown;
 
 const STRUCT = "google.protobuf.Struct";
 const VALUE = "google.protobuf.Value";
 
-/** @param isEs whether the object is protobuf-es's, or ts-proto's */
+/** @param isEs whether protobuf-es decoded the object; otherwise ts-proto did */
 function plain(message: DescMessage, object: unknown, isEs: boolean): Plain {
   if (message.typeName === "google.protobuf.Timestamp") return time(object, isEs);
   if (message.typeName === VALUE) return json(object, isEs);
@@ -113,7 +114,7 @@ function plain(message: DescMessage, object: unknown, isEs: boolean): Plain {
       ? (object as { values: unknown[] }).values.map((v) => json(v, true))
       : json(object, false);
   }
-  // Of a list, map or oneof; protobuf-es has a message there.
+  // In a list, map or oneof, protobuf-es has a wrapper message.
   if (!isEs && isWrapperDesc(message)) object = { value: object };
   const fields = new Map<number, Plain>();
   for (const field of message.fields) {
@@ -125,8 +126,8 @@ function plain(message: DescMessage, object: unknown, isEs: boolean): Plain {
 
 function fieldValue(field: DescField, object: Record<string, unknown>, isEs: boolean): unknown {
   if (field.oneof === undefined) {
-    // A field that was not set is its default in both, or undefined where it has presence.
-    // protobuf-es has another name for `constructor`.
+    // An unset field has its default in both, or is undefined if it has presence. protobuf-es renames
+    // `constructor`.
     return object[isEs ? field.localName : field.localName.replace("$", "")];
   }
   const member = object[field.oneof.localName] as Record<string, unknown> | undefined;
@@ -136,7 +137,7 @@ function fieldValue(field: DescField, object: Record<string, unknown>, isEs: boo
 function many(field: DescField, value: unknown, isEs: boolean): Plain {
   if (field.fieldKind === "list") return (value as unknown[]).map((each) => one(field, each, isEs));
   if (field.fieldKind !== "map") return one(field, value, isEs);
-  // ts-proto has a Map for keys that are bool.
+  // ts-proto has a Map for bool keys.
   const entries = value instanceof Map ? [...value] : Object.entries(value as object);
   return new Map(entries.map(([key, v]) => [String(key), one(field, v, isEs)]));
 }
@@ -160,7 +161,7 @@ function struct(value: unknown): Plain {
   return new Map(Object.entries(fields).map(([key, each]) => [key, json(each, true)]));
 }
 
-/** JSON as ts-proto has it; or a Value of protobuf-es. */
+/** Normalizes JSON of ts-proto, or a Value of protobuf-es. */
 function json(value: unknown, isEs: boolean): Plain {
   if (isEs) {
     const { kind } = value as { kind: { case?: string; value: unknown } };
@@ -175,7 +176,7 @@ function json(value: unknown, isEs: boolean): Plain {
   return new Map(Object.entries(value).map(([key, each]) => [key, json(each, false)]));
 }
 
-/** Both readings of the bytes, if there are two. */
+/** Decodes the bytes with both decoders; undefined if either fails. */
 function readings({ message, decode }: Type, bytes: Buffer): [Plain, Plain] | undefined {
   try {
     return [plain(message, decode(bytes), false), plain(message, fromBinary(message, bytes), true)];
@@ -220,7 +221,7 @@ test("V1 two decoders read every accepted message alike", () => {
   console.log(counts, Object.fromEntries(refusals));
   expect(counts.accepted).toBeGreaterThan(READINGS / 10);
   expect(counts.caught).toBeGreaterThan(READINGS / 100);
-  // Each rule has refused something: none is out of the generator's reach. Some need many encodings.
+  // The generator reaches every rule: each has refused an encoding. Some need many encodings.
   if (READINGS < USUAL_READINGS) return;
   for (const rule of [
     /wire type N instead/,

@@ -88,7 +88,7 @@ test("list changes keep each element's unknown fields", () => {
       const losing = (deed: Deed) =>
         elements.some((each) => each.deed === deed && (each.own ?? each.price) !== undefined);
       if (isRefused) {
-        // Never without something that is gone, and something fresh that may have taken its place.
+        // Refused only if an element with unknown fields is missing, and a new one may have replaced it.
         expect(losing("rebuild") || losing("remove")).toBe(true);
         const isBare = ({ own, price }: (typeof elements)[number]) => (own ?? price) === undefined;
         expect(

@@ -27,7 +27,7 @@ function readerOf(name: string, onDecode = () => {}): Decode {
   });
 }
 
-/** The violations of a message, each as its field and description. */
+/** Validates a message. @returns its violations, each as field and description */
 function violationsOf(read: Decode, name: string, init: Record<string, unknown>): string[] {
   try {
     read(Buffer.from(toBinary(typeOf(name), create(typeOf(name), init))));
@@ -108,7 +108,7 @@ test("recursive types with constraints are refused at startup", () => {
   const person = typeOf("Person");
   const nested = create(person, { household: { person: { name: "abcdef" } } });
   const bytes = toBinary(person, nested);
-  // protovalidate does not see it. When it does, the refusal can go.
+  // protovalidate misses the violation. Once it reports it, the refusal can be removed.
   const { kind } = createValidator({ registry: forms.contract.registry }).validate(
     person,
     fromBinary(person, bytes),

@@ -43,7 +43,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(copy, { recursive: true }));
 
-/** Changes one of today's messages. */
+/** Changes a message of the current protos. */
 function change(file: string, message: string, edit: (message: DescriptorProto) => void): void {
   const set: FileDescriptorSet = fromBinary(
     FileDescriptorSetSchema,

@@ -10,10 +10,10 @@ import { freePort } from "../../deploy/local/ports.ts";
 
 const CLUSTERS = ["identity", "token", "session", "catalog", "checkout", "any"];
 
-/** An Envoy in front of replicas within the test's own process. */
+/** An Envoy in front of replicas in the test's own process. */
 export interface FrontProxy {
   readonly target: string;
-  /** Has calls of these clusters go to exactly these replicas. Settles when they do. */
+  /** Routes calls of these clusters to exactly these replicas. Resolves when the routes are active. */
   leadTo(addresses: readonly string[], clusters?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }

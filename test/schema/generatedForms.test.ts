@@ -12,7 +12,7 @@ beforeAll(() => {
 });
 afterAll(() => forms?.remove());
 
-/** The options that the README names, and the ones that Node needs to run the code. */
+/** The options that the README names, and those that Node needs to run the code. */
 const BASE = ["outputServices=grpc-js", "unknownFields=true", "importSuffix=.ts"];
 const READABLE = [...BASE, "enumsAsLiterals=true"];
 
@@ -39,7 +39,7 @@ const FULL = {
   ...{ structs: [{ a: 1 }], structMap: { k: { a: 1 } }, timeMap: { k: { seconds: 3n } } },
 };
 
-/** Changes that break one rule each, by the field that is named. */
+/** Changes that violate one rule each, by the field that the error names. */
 const BREAKING: Record<string, Record<string, unknown>> = {
   text_value: { textValue: "abcdef" },
   big_one: { bigOne: 101n },

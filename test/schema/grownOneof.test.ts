@@ -32,7 +32,7 @@ const SOME = expect.toSatisfy((count: number) => count > 0);
 
 interface Running extends Replica {
   readonly ring: RingWatcher;
-  /** How many calls were to choose each branch. */
+  /** Number of calls that set each branch. */
   readonly asked: Partial<Record<Branch, number>>;
 }
 
@@ -95,7 +95,7 @@ async function start(program: Program, mode: "carried" | "anchored"): Promise<vo
   running.set(program, { ...replica, ring, asked });
 }
 
-/** Ends a replica in good order: it gives its lease back. */
+/** Drains a replica and releases its lease. */
 async function end(program: Program): Promise<void> {
   const { server, ring } = running.get(program)!;
   running.delete(program);
@@ -103,7 +103,7 @@ async function end(program: Program): Promise<void> {
   await ring.close();
 }
 
-/** Has calls go to these programs' replicas alone. */
+/** Routes calls to these programs' replicas alone. */
 const leadTo = (...programs: Program[]) =>
   frontProxy.leadTo(programs.map((program) => running.get(program)!.address));
 
@@ -132,11 +132,11 @@ test.each(["carried", "anchored"] as const)(
       expect(state["choice"]).toEqual(choice);
     }
 
-    /** Makes a change, wherever it lands. @returns which program made it; "pending": none could */
+    /** Changes a session on any replica. @returns the program that did; "pending" if none could */
     async function change(session: Written, branch: Branch): Promise<Program | "pending"> {
       const product = `products/${1 + random.below(1_000_000)}`;
       const quantity = BRANCHES.indexOf(branch);
-      // None is no quantity that may be asked for.
+      // A request may not contain the quantity zero.
       const request = quantity === 0 ? { product } : { product, quantity };
       const { waybill } = session;
       try {
@@ -180,7 +180,7 @@ test.each(["carried", "anchored"] as const)(
     await end("old");
     expect(await changes(60, 1)).toMatchObject({ current: SOME, next: SOME });
 
-    // One that reads the older revision alone keeps it, also while it is sent no more calls.
+    // A replica that reads only the older revision blocks the upgrade, even without calls.
     await leadTo("next");
     const waiting = await changes(40, 1);
     expect(waiting).toEqual({ next: SOME, pending: SOME });

@@ -12,10 +12,10 @@ import { makeCredentials } from "../support/callers/credentials.ts";
 import { contract } from "../support/clients.ts";
 import { migratedPostgres } from "../support/postgres.ts";
 
-/** A key service on a Postgres of its own, with leases that are short. */
+/** A key service with its own Postgres, and short leases. */
 export interface KeyService {
   readonly pool: Pool;
-  /** Checkout's ring, held by a lease of its own that says which revision its holder reads. */
+  /** Leases checkout's ring, for a holder that reads states up to the revision. */
   lease(revision: number): Promise<RingWatcher>;
   close(): Promise<void>;
 }

@@ -12,7 +12,7 @@ export type State = Record<string, unknown> & { part?: Record<string, unknown> |
 
 export const GET_CHECKOUT = "/waybill.checkout.v1.CheckoutService/GetCheckout";
 
-/** The contract, with sessions of a revision; carried, unless it says otherwise. */
+/** Returns the contract with sessions of this revision. Default mode: carried. */
 export function contractOf(revision = 1, mode: SessionContract["mode"] = "carried"): Contract {
   return {
     ...contract,
@@ -24,13 +24,13 @@ export function contractOf(revision = 1, mode: SessionContract["mode"] = "carrie
   };
 }
 
-/** A replica within the test's own process. */
+/** A replica in the test's own process. */
 export interface Replica {
   readonly server: Server;
   readonly address: string;
 }
 
-/** A replica of a program that serves checkouts with a state of its own. */
+/** Starts a replica that serves checkouts with its own version of the state. */
 export async function serveProgram(
   { revision, mode }: { revision: number; mode?: SessionContract["mode"] },
   handlers: Partial<Handlers<typeof CheckoutServiceService, State>>,

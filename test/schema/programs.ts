@@ -20,11 +20,11 @@ export const PROGRAMS = ["old", "current", "next"] as const;
 export type Program = (typeof PROGRAMS)[number];
 export type Codecs = Record<Program, StateCodec<State>>;
 
-/** The branches of `choice`, by the quantity that chooses one. The last is the one that may be new. */
+/** Branches of `choice`, by the quantity that selects one. The last may be a new branch. */
 export const BRANCHES = ["", "a", "b", "e"] as const;
 export type Branch = (typeof BRANCHES)[number];
 
-/** @param grown whether the next program's `choice` has a branch more, `e`: that is another revision */
+/** @param grown adds the branch `e` to the next program's `choice`, which needs another revision */
 export async function compilePrograms({ grown = false } = {}): Promise<Codecs> {
   const next = grown ? NEXT.replace("int32 b = 11;", "int32 b = 11; string e = 14;") : NEXT;
   const [a, b, c] = await Promise.all([OLD, CURRENT, next].map((each) => compile<State>(each)));
@@ -35,7 +35,7 @@ export async function compilePrograms({ grown = false } = {}): Promise<Codecs> {
 export interface Started extends Omit<SessionOptions<State>, "state"> {
   readonly revision?: number;
   readonly mode?: SessionContract["mode"];
-  /** Hears of each AddItem which branch it is to choose. */
+  /** Called with the branch that each AddItem selects. */
   readonly asked?: (branch: Branch) => void;
 }
 
@@ -61,7 +61,7 @@ export function serve(
       getCheckout: async () => answer(),
       async addItem({ product, quantity = 0 }, { session }) {
         const { part } = session.state;
-        // The old program puts a fresh object there, as handlers may.
+        // The old program assigns a new object, as handlers may.
         if (program === "old") session.state = { ...codec.create(), ...known(session.state) };
         if (program === "next") session.state["next"] = BigInt(product.slice("products/".length));
         else session.state[program] = product;
@@ -77,11 +77,11 @@ export function serve(
   );
 }
 
-/** Whether a program can choose a branch. */
+/** Returns whether a program knows a branch. */
 export const knows = (program: Program, branch: Branch) =>
   branch !== "" && (branch !== "e" || program === "next");
 
-/** A branch with something of the product in it. */
+/** Makes a branch with a value derived from the product. */
 export const choiceOf = (branch: Branch, product: string) => ({
   $case: branch,
   value: branch === "b" ? Number(product.slice("products/".length)) : product,

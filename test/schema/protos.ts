@@ -8,14 +8,14 @@ const BIN = join(PROJECT, "node_modules", ".bin");
 
 /** The state that a version of a program knows. */
 export interface Compiled<State> {
-  /** The descriptor set of a service whose sessions have it. */
+  /** Descriptor set of a service with sessions of that state. */
   readonly image: Buffer;
   readonly codec: StateCodec<State>;
 }
 
 /**
- * Compiles a service `state.v1.StateService` with sessions of audience `state`, as a project of its own
- * would: with buf and ts-proto.
+ * Compiles a service `state.v1.StateService` with sessions of audience `state`, with buf and ts-proto as a
+ * user's project would.
  *
  * @param state proto text after the imports: `message State {…}` and its types
  */

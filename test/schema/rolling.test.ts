@@ -71,7 +71,7 @@ test("anomaly: an old program overrides an unknown oneof branch", async () => {
   const old = codecs.old.decode(grown.codec.encode(next).finish());
   old["choice"] = { $case: "a", value: "set by the old program" };
   const read = grown.codec.decode(codecs.old.encode(old).finish());
-  // So it needs another revision: `npm run check` says so.
+  // `npm run check` therefore requires another revision.
   expect(read["choice"]).toEqual({ $case: "c", value: "new" });
 });
 
@@ -92,7 +92,7 @@ test("an older revision is upgraded, a newer one refused", async () => {
     makeClients(target, { withJar: false, retries: false }),
   );
   let made = await step(one!.checkout.beginCheckout, {});
-  // Wherever it lands behind the front proxy, it is of the first revision.
+  // Every replica behind the front proxy has the first revision.
   made = await step(one!.checkout.addItem, { product: "products/7" }, { waybill: made.waybill });
   const first = made.waybill;
   const upgraded = await step(

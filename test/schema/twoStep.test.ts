@@ -14,12 +14,12 @@ import { compile } from "./protos.ts";
 
 const OLD = "message State { string note = 1; oneof choice { string a = 10; int32 b = 11; } }";
 const NEXT = OLD.replace("int32 b = 11;", "int32 b = 11; string c = 12;");
-/** The branches, by quantity. */
+/** Branches by quantity. */
 const LETTERS = ["", "a", "b", "c"];
 
 let keys: KeyService;
 let codecs: { old: StateCodec<State>; next: StateCodec<State> };
-/** Between the revisions: the older one has no way of saying `c`. */
+/** The older revision cannot express `c`. */
 let step1to2: Upgrade;
 const replicas: Replica[] = [];
 
@@ -29,7 +29,7 @@ interface Replica {
   readonly clients: ReturnType<typeof makeClients>;
 }
 
-/** A replica of revision 1 or 2, with a lease of its own. AddItem's quantity chooses the letter. */
+/** Starts a replica of revision 1 or 2 with its own lease. AddItem's quantity selects the branch. */
 async function start(revision: 1 | 2, upgrades: Upgrades = { 1: step1to2 }): Promise<Replica> {
   const codec = revision === 1 ? codecs.old : codecs.next;
   const ring = await keys.lease(revision);
@@ -54,7 +54,7 @@ async function start(revision: 1 | 2, upgrades: Upgrades = { 1: step1to2 }): Pro
 
 const textOf = (state: State) => JSON.stringify(state["choice"] ?? null);
 
-/** Ends it in good order: it gives its lease back. */
+/** Drains a replica and releases its lease. */
 async function stop({ ring, server, clients }: Replica): Promise<void> {
   clients.close();
   await server.drain();

@@ -10,7 +10,7 @@ import { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { encodeHeader, encrypt, headerKey, toCompact } from "#shared/waybill/jwe.ts";
 import { deriveSubkey, subkeyId, type TokenType } from "#shared/waybill/subkey.ts";
 
-/** Bytes that look random and are always the same. */
+/** Derives reproducible bytes that look random. */
 const bytes = (name: string, size: number) =>
   createHash("shake256", { outputLength: size }).update(name).digest();
 

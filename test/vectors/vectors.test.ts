@@ -45,7 +45,7 @@ describe.each(FILES)("%s: released vectors open", (file) => {
     const plaintext = await new Opener(type, audience, ring).open(sealed);
     expect(plaintext?.toString("hex")).toBe(vector.plaintext);
 
-    // Sealed anew with the same key and random bytes, it is the same token to the letter.
+    // With the same key and random bytes, sealing gives the same token byte by byte.
     const salt = hex(vector.salt);
     const header = encodeHeader(type, subkeyId(ringKeyId, salt));
     const subkey = deriveSubkey(key.key, salt, type, audience);
@@ -86,7 +86,7 @@ describe("an earlier program's state opens in any encoding:", () => {
   };
   const expected = { value: { $case: "json", value: { a: 1 } } };
 
-  // strictScan refuses these from a caller.
+  // strictScan refuses these encodings from a caller.
   test.each([
     ["as this program writes it", ""],
     ["with its value set twice", `0a00${json.toString("hex")}`],

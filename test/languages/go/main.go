@@ -31,7 +31,7 @@ type client struct {
 	waybill string
 }
 
-// call calls a method with the waybill at hand and keeps the next one.
+// call calls a method with the newest waybill and stores the next one.
 func (c *client) call(name protoreflect.Name, request string) protoreflect.Message {
 	method := c.service.Methods().ByName(name)
 	in, out := dynamicpb.NewMessage(method.Input()), dynamicpb.NewMessage(method.Output())

@@ -1,6 +1,6 @@
 /**
- * A whole checkout without the SDK and without generated code: the protos are read when it starts,
- * and the newest waybill goes along in the metadata.
+ * Completes a checkout without the SDK and without generated code: loads the protos at start, and sends the
+ * newest waybill in the metadata.
  *
  * Usage: checkout.ts TARGET PROTO_FOLDER…
  * Prints the order's name.
@@ -20,7 +20,7 @@ const client = new packages.checkout.v1.CheckoutService(target, credentials.crea
 
 let waybill: string | undefined;
 
-/** Calls a method with the waybill at hand and keeps the next one. */
+/** Calls a method with the newest waybill and stores the next one. */
 function call(method: string, request: object = {}): Promise<{ name: string }> {
   const metadata = new Metadata();
   if (waybill) metadata.set("waybill", waybill);
