@@ -1,8 +1,8 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { savedAudience } from "#shared/anchors/savedResponses.ts";
-import { ROLES } from "../../services/replica/config.ts";
-import { readVariables, type Variables } from "../../services/replica/environment.ts";
+import { ROLES } from "../../services/replica/config/config.ts";
+import { readVariables, type Variables } from "../../services/replica/config/environment.ts";
 import { causes } from "../../services/replica/failure.ts";
 import { inspectWaybills, readWaybills } from "../../services/replica/inspect.ts";
 import { printWaiting, rotateRing } from "../../services/replica/rotate.ts";

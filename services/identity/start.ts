@@ -5,7 +5,7 @@ import { KeysServiceService } from "#proto/waybill/keys/v1/keys.ts";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { every } from "#shared/runtime/periodic.ts";
 import { AuditLog } from "../auditLog/auditLog.ts";
-import { longestSessionS } from "../replica/longestSession.ts";
+import type { IdentityConfig } from "../replica/config/config.ts";
 import type { ReplicaDependencies } from "../replica/replicaDependencies.ts";
 import { Attempts } from "./attempts.ts";
 import { identityHandlers } from "./index.ts";
@@ -16,26 +16,25 @@ import { deleteOldAttempts } from "./sql/deleteOldAttempts.ts";
 const DELIVER_MS = 2000;
 const SWEEP_MS = 10 * 60_000;
 
-export function startIdentity(replica: ReplicaDependencies): void {
-  const { config, address, releasers, server, feed, log } = replica;
-  const db = replica.database("identity");
+export function startIdentity(replica: ReplicaDependencies, config: IdentityConfig): void {
+  const { address, keysTarget, releasers, server, feed, log } = replica;
+  const db = replica.database("identity", config.database);
   const assertions = replica.assertions("identity");
   const options = replica.clientOptions();
-  const token = createClient(TokenServiceService, config.tokenAddress ?? address, options);
-  const keys = createClient(KeysServiceService, config.keysAddress ?? address, options);
+  const token = createClient(TokenServiceService, replica.config.tokenAddress ?? address, options);
+  const keys = createClient(KeysServiceService, keysTarget, options);
   releasers.push("identity's clients", () => {
     token.close();
     keys.close();
   });
-  const ttlS = longestSessionS(replica);
-  const outbox = new Outbox({ db, feed, token, assertions, ttlS });
+  const outbox = new Outbox({ db, feed, token, assertions, ttlS: replica.longestSessionS });
   releasers.push(
     "identity's outbox",
-    every("deliver the outbox of identity", DELIVER_MS, () => outbox.deliverLeftOvers(), log),
+    every("delivery of the identity outbox", DELIVER_MS, () => outbox.deliverLeftOvers(), log),
   );
   releasers.push(
     "identity's sweep",
-    every("sweep identity", SWEEP_MS, () => deleteOldAttempts(db), log),
+    every("deletion of old identity attempts", SWEEP_MS, () => deleteOldAttempts(db), log),
   );
   server.add(
     IdentityServiceService,

@@ -5,7 +5,7 @@ import { RingWatcher } from "waybill";
 import { loadCredentials, loadTls } from "waybill/auth";
 import { createPool } from "waybill/postgres";
 import { Inspector } from "#shared/anchors/inspect.ts";
-import { readVariables, required, type Variables } from "./environment.ts";
+import { readVariables, required, type Variables } from "./config/environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
 const USAGE = `Usage: node services/replica/inspect.ts AUDIENCE [--anchor own|session] [FILE…]

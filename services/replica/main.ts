@@ -1,6 +1,7 @@
 import { flushCompileCache } from "node:module";
 import { createLog } from "#shared/runtime/log.ts";
-import { readConfig, USAGE } from "./config.ts";
+import { readConfig } from "./config/config.ts";
+import { USAGE } from "./config/usage.ts";
 import { fail } from "./failure.ts";
 import { handleFaults } from "./processFaults.ts";
 import { type Replica, startReplica } from "./replica.ts";

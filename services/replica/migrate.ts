@@ -8,8 +8,8 @@ import { MigrationError, migrateSchema, withMigrationLock } from "#shared/pg/mig
 import { grantTables, makeServiceRole } from "#shared/pg/serviceRole.ts";
 import { seedCatalog } from "../catalog/seed.ts";
 import { seedIdentity } from "../identity/seed.ts";
-import { ROLES } from "./config.ts";
-import { readChoice, readSecretFile, readVariables, required } from "./environment.ts";
+import { ROLES } from "./config/config.ts";
+import { readChoice, readSecretFile, readVariables, required } from "./config/environment.ts";
 import { fail } from "./failure.ts";
 
 const CONTRACT = new URL("../../proto/gen/image.binpb", import.meta.url);

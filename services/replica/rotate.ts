@@ -5,7 +5,7 @@ import { loadCredentials, loadTls } from "waybill/auth";
 import { createClient } from "waybill/client";
 import { KeysServiceService, type RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import { assertService } from "#shared/auth/credentials/assertion.ts";
-import { readVariables, required, type Variables } from "./environment.ts";
+import { readVariables, required, type Variables } from "./config/environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
 /** Longer than a lease lasts, and is kept, by default. */

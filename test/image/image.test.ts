@@ -15,7 +15,7 @@ import { databaseUrls, makeSecrets, type Secrets } from "../../deploy/local/cred
 import { CACHE, PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { listening, NODE_FLAGS, untilServing } from "../../deploy/local/replicas.ts";
-import { ROLES } from "../../services/replica/config.ts";
+import { ROLES } from "../../services/replica/config/config.ts";
 import { startTestPostgres } from "../support/postgres.ts";
 import { type BuildContext, buildStage, type Image } from "./build.ts";
 import { containerCommand, type Mount, runInImage } from "./container.ts";
@@ -62,7 +62,7 @@ test("the build context holds the programs and no tests", () => {
   const kept = [
     "secrets/admin-secret",
     ".data/x",
-    "services/replica/config.test.ts",
+    "services/replica/config/config.test.ts",
     ".git/config",
   ];
   for (const file of kept) expect(isSent(file), file).toBe(false);

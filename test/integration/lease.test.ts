@@ -20,7 +20,7 @@ import { loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { createClient, type ServiceClient } from "#shared/client/client.ts";
 import { readError } from "#shared/errors.ts";
 import { makeOneTimeKey } from "#shared/rings/sealedRing.ts";
-import { type Config, readConfig } from "../../services/replica/config.ts";
+import { type Config, readConfig } from "../../services/replica/config/config.ts";
 import { startReplica } from "../../services/replica/replica.ts";
 import { refusal, untilRefused } from "../support/refusal.ts";
 import { type ReplicasApart, startReplicasApart } from "../support/servers/apart.ts";

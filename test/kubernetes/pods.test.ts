@@ -15,7 +15,7 @@ import { PROJECT } from "../../deploy/local/paths.ts";
 import { freePort } from "../../deploy/local/ports.ts";
 import { NODE_FLAGS } from "../../deploy/local/replicas.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
-import { ROLES } from "../../services/replica/config.ts";
+import { ROLES } from "../../services/replica/config/config.ts";
 import { Callers, ProofKey } from "../support/callers/callers.ts";
 import { shop } from "../support/callers/shopper.ts";
 import { makeClients } from "../support/clients.ts";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Cluster, type ClusterOptions, startCluster } from "../../deploy/local/cluster.ts";
 import { readClusterEnvironment } from "../../deploy/local/environment.ts";
-import { ROLES } from "../../services/replica/config.ts";
+import { ROLES } from "../../services/replica/config/config.ts";
 import { type AnchorPlace, inspectWaybills } from "../../services/replica/inspect.ts";
 import { rotateRing } from "../../services/replica/rotate.ts";
 

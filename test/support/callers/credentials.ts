@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Credentials, loadCredentials } from "#shared/auth/credentials/credentials.ts";
 import { makeSecrets } from "../../../deploy/local/credentials.ts";
-import { ROLES } from "../../../services/replica/config.ts";
+import { ROLES } from "../../../services/replica/config/config.ts";
 
 /** Credentials of all services, created by a cluster's first start. */
 export async function makeCredentials(): Promise<Credentials> {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLog } from "#shared/runtime/log.ts";
 import { databaseUrls, makeSecrets } from "../../../deploy/local/credentials.ts";
-import { type Config, readConfig } from "../../../services/replica/config.ts";
+import { type Config, readConfig } from "../../../services/replica/config/config.ts";
 import { type Replica, startReplica } from "../../../services/replica/replica.ts";
 import { startTestPostgres } from "../postgres.ts";
 import { type Cuttable, startCuttable } from "../wire/cuttable.ts";

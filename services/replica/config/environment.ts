@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { ConfigError } from "./failure.ts";
+import { ConfigError } from "../failure.ts";
 
 /** The variables that these programs read. */
 const OWN = /^(WAYBILL_|DATABASE_URL$)/;
@@ -10,9 +10,9 @@ const MIN_SECRET_LENGTH = 32;
 export type Variables = Readonly<Record<string, string | undefined>>;
 
 /**
- * Reads the variables of these programs from an environment. One line break at the end of a value is
- * dropped: a Kubernetes secret that was made from a file has it. Any other control character would end up
- * in an address, a password or a header.
+ * Reads the variables of these programs from an environment. Drops one line break at the end of a value,
+ * as a Kubernetes secret made from a file has it. Refuses any other control character: it would end up in
+ * an address, a password or a header.
  *
  * @throws ConfigError naming the variable, without its value, which may be a secret
  */
@@ -24,27 +24,41 @@ export function readVariables(env: NodeJS.ProcessEnv): Variables {
   return variables;
 }
 
-/** @throws ConfigError naming the variable, and why it is required */
-export function required(variables: Variables, name: string, why?: string): string {
-  const value = variables[name];
+/** Reads a required value. @throws ConfigError naming it, and why it is required */
+export function required(values: Variables, name: string, why?: string): string {
+  const value = values[name];
   if (value) return value;
   throw new ConfigError(`${name} is not set${why === undefined ? "" : `: ${why}`}`);
 }
 
-/** Reads one of some words; the first by default. @throws ConfigError naming the variable */
+/** Reads a whole number. @throws ConfigError naming the variable and its bounds */
+export function readWhole(
+  values: Variables,
+  name: string,
+  fallback: number,
+  min: number,
+  max: number,
+): number {
+  const text = values[name];
+  const value = text === undefined ? fallback : Number(text);
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw new ConfigError(`${name}=${text}: expected a whole number from ${min} to ${max}`);
+}
+
+/** Reads one of the choices; default: the first. @throws ConfigError naming the variable and the choices */
 export function readChoice<const Choice extends string>(
-  variables: Variables,
+  values: Variables,
   name: string,
   choices: readonly [Choice, ...Choice[]],
 ): Choice {
-  const value = variables[name] ?? choices[0];
+  const value = values[name] ?? choices[0];
   const chosen = choices.find((choice) => choice === value);
   if (chosen !== undefined) return chosen;
   throw new ConfigError(`${name}=${value}: expected ${choices.join(" or ")}`);
 }
 
 /**
- * Reads a file with one secret, as `readVariables` reads a value.
+ * Reads a file with one secret, with the rules of `readVariables`.
  *
  * @param name of the variable that names the file
  * @throws ConfigError naming the variable, the file and the rule

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { loadWrapping } from "#shared/auth/credentials/wrapping.ts";
+import { ConfigError } from "../failure.ts";
 import { type Config, readConfig } from "./config.ts";
 import { readSecretFile, readVariables, required } from "./environment.ts";
-import { ConfigError } from "./failure.ts";
 
 let folder: string;
 let file: string;
@@ -15,17 +15,17 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const SECRET = "kept-by-nobody-else-0123456789-abcdef";
+const SECRET = "a-secret-of-one-owner-0123456789-abcdef";
 const INSIDE = ["a\nb", "a\n\n", "\na", "a\r", "a\tb", "a\u0000", "a\u007f", "a\u0085b"];
 
-test("one line break at the end of a variable is dropped", () => {
+test("drops one line break at the end of a variable", () => {
   for (const end of ["", "\n", "\r\n"]) {
     const variables = readVariables({ DATABASE_URL: `postgres://db${end}` });
     expect(required(variables, "DATABASE_URL")).toBe("postgres://db");
   }
 });
 
-test("a variable with a control character is refused by its name, without its value", () => {
+test("refuses a control character, naming the variable without its value", () => {
   for (const name of ["DATABASE_URL", "WAYBILL_DATABASE_PASSWORD_KEYS", "WAYBILL_KEYS_ADDRESS"]) {
     for (const value of INSIDE) {
       const read = () => readVariables({ [name]: `${SECRET}${value}` });
@@ -34,18 +34,18 @@ test("a variable with a control character is refused by its name, without its va
       expect(read).not.toThrow(SECRET);
     }
   }
-  // Other programs' variables are their own affair.
+  // Variables of other programs are not checked.
   expect(readVariables({ LS_COLORS: "a\n\n" })).toEqual({});
 });
 
-test("a secret file may end with one line break", () => {
+test("drops one line break at the end of a secret file", () => {
   for (const end of ["", "\n", "\r\n"]) {
     writeFileSync(file, `${SECRET}${end}`);
     expect(readSecretFile("WAYBILL_ADMIN_SECRET_FILE", file)).toBe(SECRET);
   }
 });
 
-test("a secret file that is short, missing or has control characters is refused by name", () => {
+test("refuses a secret file that is short, missing or has control characters", () => {
   for (const value of INSIDE) {
     writeFileSync(file, `${SECRET}${value}`);
     const read = () => readSecretFile("WAYBILL_ADMIN_SECRET_FILE", file);
@@ -58,7 +58,7 @@ test("a secret file that is short, missing or has control characters is refused 
   expect(() => readSecretFile("WAYBILL_ADMIN_SECRET_FILE", folder)).toThrow("EISDIR");
 });
 
-test("the front proxy's secret is what a header can carry", () => {
+test("refuses a front proxy secret that no header can carry", () => {
   const read = (content: string) => {
     writeFileSync(file, content);
     const env = {
@@ -73,11 +73,11 @@ test("the front proxy's secret is what a header can carry", () => {
   expect(read(SECRET)).toBe(SECRET);
   expect(read(`${SECRET}\n`)).toBe(SECRET);
   for (const bad of [` ${SECRET}`, `${SECRET} `, `${SECRET} x`, `${SECRET}é`]) {
-    expect(() => read(bad), bad).toThrow("expected visible ASCII characters alone");
+    expect(() => read(bad), bad).toThrow("expected only visible ASCII characters");
   }
 });
 
-test("the key-encryption key is one line or two, exact but for the last line break", () => {
+test("reads a key-encryption key of one or two exact lines", () => {
   const [one, two] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)].map((each) =>
     each.toString("base64url"),
   );
