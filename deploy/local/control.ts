@@ -3,8 +3,8 @@ import { createConnection, createServer, type Server, type Socket } from "node:n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { shortName } from "./credentials.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "../../services/replica/failure.ts";
+import { shortName } from "./secrets/credentials.ts";
 
 /** What the running cluster can be asked. */
 export type Command = { command: "scale"; replicas: number } | { command: "status" };

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { writePrivate } from "./credentials.ts";
+import { writePrivate } from "./secrets/credentials.ts";
 
 /**
  * The environment of the programs that the runner starts. A program gets what this file lists from the

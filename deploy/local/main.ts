@@ -1,49 +1,53 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { savedAudience } from "#shared/anchors/savedResponses.ts";
-import { ROLES } from "../../services/replica/config/config.ts";
-import { readVariables, type Variables } from "../../services/replica/config/environment.ts";
-import { causes } from "../../services/replica/failure.ts";
-import { inspectWaybills, readWaybills } from "../../services/replica/inspect.ts";
+import { isRole, parseRoles, ROLES } from "../../services/replica/config/config.ts";
+import {
+  onlyArgument,
+  readChoice,
+  readVariables,
+  type Variables,
+} from "../../services/replica/config/environment.ts";
+import { ConfigError, causes, Failure } from "../../services/replica/failure.ts";
+import { ANCHOR_PLACES, inspectWaybills, readWaybills } from "../../services/replica/inspect.ts";
 import { printWaiting, rotateRing } from "../../services/replica/rotate.ts";
 import { type ClusterStatus, startCluster } from "./cluster.ts";
 import { sendCommand } from "./control.ts";
-import { makeSecrets, writeDatabaseSecret } from "./credentials.ts";
 import {
   dropForeignVariables,
   programEnvironment,
   readClusterEnvironment,
   SETTINGS,
 } from "./environment.ts";
-import { Failure } from "./failure.ts";
 import { PROJECT } from "./paths.ts";
-import { blockingFolder, postgresUser } from "./postgresUser.ts";
+import { blockingFolder, postgresUser } from "./postgres/postgresUser.ts";
 import { commands, table, tell } from "./print.ts";
+import { makeSecrets, writeDatabaseSecret } from "./secrets/credentials.ts";
 import { installTools, TOOL_NAMES, type Tool } from "./tools.ts";
 
 const USAGE = `Usage: npm start -- [options]           run a cluster on this machine
-       npm run scale -- N [options]     change the number of replicas of the running one
-       npm run status -- [options]      what runs where
-       npm run rotate -- AUDIENCE       let another key seal its waybills; older ones stay good
-       npm run inspect -- AUDIENCE [FILE] whether waybills, one a line, are what was sealed
+       npm run scale -- N [options]     change the number of replicas of the running cluster
+       npm run status -- [options]      print its addresses and processes
+       npm run rotate -- AUDIENCE       rotate the audience's key ring; older waybills stay valid
+       npm run inspect -- AUDIENCE [FILE] compare waybills, one a line, with the chains of their sessions
        npm run tools [-- NAME…]         build ${TOOL_NAMES.join(", ")}, or some of them
-       npm run credentials -- DIR       make a cluster's secrets, for use elsewhere
+       npm run credentials -- DIR       create a cluster's secrets, for use elsewhere
 
   --port N         the front proxy's port on 127.0.0.1; 0: a free one   [8080]
-  --tls-port N     its port for TLS   [8443; a free one where --port is given]
-  --replicas N     how many replicas                                   [2]
-  --data-dir DIR   where data, keys and logs are kept                  [.data]
-  --roles R,…      what the replicas serve: ${ROLES.join(", ")}  [all]
+  --tls-port N     its port for TLS   [8443; a free one if --port is given]
+  --replicas N     number of replicas                                  [2]
+  --data-dir DIR   folder of the cluster's data, secrets and logs      [.data]
+  --roles R,…      roles of the replicas: ${ROLES.join(", ")}  [all]
   --replica-tls    replicas speak TLS to each other and to the front proxy, as on Kubernetes
-  --no-envoy       no front proxy: replicas only, for gRPC's own round robin
-  --destroy KEY    with rotate: destroy this key, and refuse what it has sealed
-  --anchor WHERE   with inspect: where the sessions stand, own or session   [own]
-  --json           for machines: one JSON object a line
-  --help           this text
+  --no-envoy       no front proxy: clients balance over the replicas with gRPC's round robin
+  --destroy KEY    with rotate: destroy this key, and refuse everything that it sealed
+  --anchor WHERE   with inspect: schema of the session anchors, own or session   [own]
+  --json           print one JSON object a line
+  --help           print this text
 
 Environment:
   DATABASE_URL     a Postgres of your own (its owner's address), in place of the embedded one;
-                   with credentials: the one that DIR/database/ is to lead to
+                   with credentials: the database that the secrets in DIR/database/ lead to
   ENVOY_BIN        an Envoy of your own
   ${SETTINGS.join(", ")}
                    passed on to the replicas (node services/replica/main.ts --help). Other variables
@@ -70,35 +74,36 @@ function parse(args: string[]) {
   try {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true });
   } catch (error) {
-    throw new Failure(`${(error as Error).message.split(". ")[0]}. See --help.`, 2);
+    throw new ConfigError(`${(error as Error).message.split(". ")[0]}. See --help.`);
   }
 }
+
+const COMMANDS: Readonly<Record<string, (args: string[], flags: Flags) => unknown>> = {
+  start,
+  scale,
+  status,
+  rotate,
+  inspect,
+  tools,
+  credentials,
+};
 
 async function main(): Promise<void> {
   const { values: flags, positionals } = parse(process.argv.slice(2));
-  const [command, ...rest] = positionals;
-  if (flags.help || command === undefined) {
+  const [name, ...args] = positionals;
+  if (flags.help || name === undefined) {
     process.stdout.write(USAGE);
     return;
   }
-  if (command === "scale") await scale(rest, flags);
-  else if (command === "tools") tools(rest);
-  else if (command === "rotate") await rotate(rest, flags);
-  else if (command === "inspect") await inspect(rest, flags);
-  else if (command === "credentials") await credentials(rest);
-  else if (rest.length > 0) throw new Failure(`unexpected: ${rest.join(" ")}. See --help.`, 2);
-  else if (command === "start") await start(flags);
-  else if (command === "status") await status(flags);
-  else throw new Failure(`there is no command ${command}. See --help.`, 2);
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) throw new ConfigError(`there is no command ${name}. See --help.`);
+  await command(args, flags);
 }
 
-async function start(flags: Flags): Promise<void> {
-  const roles = flags.roles.split(",");
-  for (const role of roles) {
-    if (!ROLES.some((each) => each === role)) {
-      throw new Failure(`--roles ${flags.roles}: expected some of ${ROLES.join(", ")}`, 2);
-    }
-  }
+/** Starts a cluster, and stops it at the first signal. */
+async function start(args: string[], flags: Flags): Promise<void> {
+  refuseArguments(args);
+  const roles = parseRoles(flags.roles);
   const ignored = dropForeignVariables();
   if (ignored.length > 0 && !flags.json) tell(`not passed on: ${ignored.join(", ")}`);
   const stopAsked = signals();
@@ -117,7 +122,7 @@ async function start(flags: Flags): Promise<void> {
   show(cluster.status(), flags);
   if (!flags.json) {
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-    console.log(`\n${commands(cluster.status())}\n\nstarted in ${seconds} s; Ctrl-C ends it\n`);
+    console.log(`\n${commands(cluster.status())}\n\nstarted in ${seconds} s; Ctrl-C stops it\n`);
     console.log("ready");
   }
   await stopAsked;
@@ -126,46 +131,43 @@ async function start(flags: Flags): Promise<void> {
 }
 
 /**
- * Settles at the first SIGINT or SIGTERM. npm passes on a signal that the terminal has sent already,
- * so the same one comes twice; one that comes a second later is meant.
+ * Settles at the first SIGINT, SIGTERM or SIGHUP. Exits at once at another one that comes over a second
+ * later: npm repeats a signal that the terminal has already sent, so the first two are one.
  */
 function signals(): Promise<void> {
   return new Promise((resolve) => {
     let first: number | undefined;
-    const heard = () => {
+    const handle = () => {
       first ??= performance.now();
       if (performance.now() - first > 1000) process.exit(1);
       resolve();
     };
-    process.on("SIGINT", heard);
-    process.on("SIGTERM", heard);
-    process.on("SIGHUP", heard);
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, handle);
   });
 }
 
 async function scale(args: string[], flags: Flags): Promise<void> {
-  if (args.length !== 1) throw new Failure("expected one number: npm run scale -- 4", 2);
-  const replicas = whole("scale", args[0]!, 1, 1000);
+  const count = onlyArgument(args, "expected one number: npm run scale -- 4");
+  const replicas = whole("scale", count, 1, 1000);
   const progress = flags.json ? () => {} : tell;
-  const answer = await sendCommand(dataDir(flags), { command: "scale", replicas }, progress);
-  show(answer as ClusterStatus, flags);
+  const status = await sendCommand(dataDir(flags), { command: "scale", replicas }, progress);
+  show(status as ClusterStatus, flags);
 }
 
 function tools(names: string[]): void {
   for (const name of names) {
     if (TOOL_NAMES.some((tool) => tool === name)) continue;
-    throw new Failure(`tools ${name}: expected some of ${TOOL_NAMES.join(", ")}`, 2);
+    throw new ConfigError(`tools ${name}: expected some of ${TOOL_NAMES.join(", ")}`);
   }
   installTools(names.length > 0 ? (names as Tool[]) : TOOL_NAMES, tell);
 }
 
 async function rotate(args: string[], flags: Flags): Promise<void> {
-  const [audience, ...more] = args;
   const services = ROLES.filter((role) => role !== "keys");
   const audiences: string[] = services.flatMap((role) => [role, savedAudience(role)]);
-  if (audience === undefined || more.length > 0 || !audiences.includes(audience)) {
-    throw new Failure(`rotate ${args.join(" ")}: expected one of ${audiences.join(", ")}`, 2);
-  }
+  const expected = `rotate ${args.join(" ")}: expected one of ${audiences.join(", ")}`;
+  const audience = onlyArgument(args, expected);
+  if (!audiences.includes(audience)) throw new ConfigError(expected);
   const { destroy = "" } = flags;
   const work = `rotate ${audience}${destroy && ` --destroy=${destroy}`}`;
   const rotated = await inCluster(work, flags, (env) =>
@@ -178,32 +180,29 @@ async function rotate(args: string[], flags: Flags): Promise<void> {
   }
   const sealer = activeKeyId === "" ? "no key seals yet" : `key ${activeKeyId} seals`;
   console.log(`version ${version} of the ring of ${audience}: ${sealer}`);
-  for (const holder of unaware) console.log(`has not heard of it yet: ${holder}`);
+  for (const holder of unaware) console.log(`has not received it yet: ${holder}`);
 }
 
-/** Prints a finding a line. Ends with 3 when there is a fork or a forgery among them. */
+/** Prints one finding a line. Exits with 3 if a waybill is a fork or a forgery. */
 async function inspect(args: string[], flags: Flags): Promise<void> {
   const [audience, file, ...more] = args;
-  const { anchor } = flags;
-  if (anchor !== "own" && anchor !== "session") {
-    throw new Failure(`--anchor ${anchor}: expected own or session`, 2);
-  }
-  // Whose sessions stand at the session service may be no service of this cluster's own.
-  const isKnown = anchor === "session" || ROLES.some((role) => role === audience);
+  const anchor = readChoice({ "--anchor": flags.anchor }, "--anchor", ANCHOR_PLACES);
+  // The session service may anchor audiences of services outside this cluster.
+  const isKnown = anchor === "session" || (audience !== undefined && isRole(audience));
   if (audience === undefined || more.length > 0 || !isKnown) {
-    throw new Failure(`inspect ${args.join(" ")}: expected a service, and a file of waybills`, 2);
+    throw new ConfigError(`inspect ${args.join(" ")}: expected a service, and a file of waybills`);
   }
   const waybills = readWaybills(file === undefined ? [] : [file]);
   const print = (line: string) => process.stdout.write(line);
   const hasFork = await inCluster(`inspect ${audience} --anchor ${anchor}`, flags, (env) =>
     inspectWaybills(env, audience, anchor, waybills, print),
   );
-  if (hasFork) throw new Failure("there is a fork", 3);
+  if (hasFork) process.exitCode = 3;
 }
 
 /**
- * Does the work of a program of the running cluster, with that program's environment in the place of this
- * process's own: the caller's proxies and the caller's variables of other databases do not apply.
+ * Does a program's work on the running cluster, with that program's environment in place of this process's
+ * own, so that the caller's proxies and the variables of other clusters do not apply.
  *
  * @throws Failure when no cluster runs, or naming the work when it fails
  */
@@ -223,23 +222,26 @@ async function inCluster<T>(
 }
 
 async function credentials(args: string[]): Promise<void> {
-  if (args.length !== 1) throw new Failure("expected one folder: npm run credentials -- DIR", 2);
-  const folder = resolve(args[0]!);
+  const folder = resolve(onlyArgument(args, "expected one folder: npm run credentials -- DIR"));
   const { passwords } = await makeSecrets(folder);
-  console.log(`made in ${folder}, for you alone to read; what was there already stays`);
+  console.log(`created the secrets that ${folder} lacked; only you can read them`);
   const ownerUrl = process.env["DATABASE_URL"];
   if (!ownerUrl) return;
   if (!URL.canParse(ownerUrl)) {
-    throw new Failure("DATABASE_URL: expected postgres://OWNER:PASSWORD@HOST/DATABASE", 2);
+    throw new ConfigError("DATABASE_URL: expected postgres://OWNER:PASSWORD@HOST/DATABASE");
   }
-  writeDatabaseSecret(join(folder, "database"), ownerUrl, passwords);
-  console.log(
-    `written to ${join(folder, "database")}: the addresses of the database of DATABASE_URL`,
-  );
+  const databaseFolder = join(folder, "database");
+  writeDatabaseSecret(databaseFolder, ownerUrl, passwords);
+  console.log(`wrote the services' addresses of the database of DATABASE_URL to ${databaseFolder}`);
 }
 
-async function status(flags: Flags): Promise<void> {
+async function status(args: string[], flags: Flags): Promise<void> {
+  refuseArguments(args);
   show((await sendCommand(dataDir(flags), { command: "status" }, tell)) as ClusterStatus, flags);
+}
+
+function refuseArguments(args: string[]): void {
+  if (args.length > 0) throw new ConfigError(`unexpected: ${args.join(" ")}. See --help.`);
 }
 
 function show(status: ClusterStatus, flags: Flags): void {
@@ -249,6 +251,7 @@ function show(status: ClusterStatus, flags: Flags): void {
 function dataDir(flags: Flags): string {
   if (flags["data-dir"] !== undefined) return resolve(flags["data-dir"]);
   const usual = join(PROJECT, ".data");
+  // Postgres does not run as root, and its user may not reach a project of root's.
   const isReachable = blockingFolder(join(usual, "postgres"), postgresUser()) === undefined;
   return isReachable ? usual : "/var/lib/waybill";
 }
@@ -256,13 +259,13 @@ function dataDir(flags: Flags): string {
 function whole(name: string, text: string, min: number, max: number): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < min || value > max) {
-    throw new Failure(`${name} ${text}: expected a whole number from ${min} to ${max}`, 2);
+    throw new ConfigError(`${name} ${text}: expected a whole number from ${min} to ${max}`);
   }
   return value;
 }
 
 main().then(
-  () => process.exit(0),
+  () => process.exit(),
   (error: unknown) => {
     const known = error instanceof Failure;
     console.error(`waybill: ${known ? error.message : (error as Error).stack}`);

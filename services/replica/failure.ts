@@ -1,11 +1,18 @@
 import { inspect } from "node:util";
 
-/** A bad flag or variable: its name, and what was expected. */
-export class ConfigError extends Error {}
+/** A problem that a person can solve: its message names the way out, and is printed without a stack. */
+export class Failure extends Error {
+  readonly exitCode: 1 | 2 = 1;
+}
+
+/** A bad flag, argument or variable: its name, and the expected value. */
+export class ConfigError extends Failure {
+  override readonly exitCode = 2;
+}
 
 /**
- * Says on stderr why a program ends, and ends it: with 2 where its flags or its environment are off,
- * and otherwise with 1. The stack is shown at the log levels debug and trace.
+ * Prints why a program ends on stderr, and ends it: with 2 for a bad flag or variable, otherwise with 1.
+ * Prints the stack at the log levels debug and trace.
  */
 export function fail(program: string, error: unknown): never {
   const isUsage =

@@ -5,18 +5,17 @@ import { RingWatcher } from "waybill";
 import { loadCredentials, loadTls } from "waybill/auth";
 import { createPool } from "waybill/postgres";
 import { Inspector } from "#shared/anchors/inspect.ts";
-import { readVariables, required, type Variables } from "./config/environment.ts";
+import { readChoice, readVariables, required, type Variables } from "./config/environment.ts";
 import { ConfigError, fail } from "./failure.ts";
 
 const USAGE = `Usage: node services/replica/inspect.ts AUDIENCE [--anchor own|session] [FILE…]
 
-Holds waybills, one a line, against the lines that the advances of their sessions have left, and
-prints for each what it turns out to be, as JSON: genuine, fork, forged, unknown, carried, destroyed
-(so was its key) or invalid. Without a file they are read from stdin. Exits with 3 when there is a fork
-or a forgery among them: the audience's keys, or a replica, were in wrong hands.
+Compares waybills, one a line, with the chains of their sessions, and prints one JSON object for each:
+genuine, fork, forged, unknown, carried, destroyed (its key was) or invalid. Reads stdin without a file.
+Exits with 3 on a fork or a forgery: an attacker had the audience's keys, or a replica.
 
-  --anchor WHERE   where the sessions stand: in the service's own schema, or, as the sessions of an
-                   option with ANCHOR_SESSION do, at the session service   [own]
+  --anchor WHERE   schema of the session anchors: the service's own, or session for a service with
+                   the option ANCHOR_SESSION   [own]
 
 Environment:
   WAYBILL_CREDENTIALS_DIR           folder with the key of the audience's service (required)
@@ -26,10 +25,11 @@ Environment:
   WAYBILL_TLS_DIR                   folder with ca.crt, tls.crt, tls.key; default: plaintext
 `;
 
-/** Where the sessions of an audience stand. */
-export type AnchorPlace = "own" | "session";
+/** Schemas that can hold an audience's anchors: the service's own, or the session service's. */
+export const ANCHOR_PLACES = ["own", "session"] as const;
+export type AnchorPlace = (typeof ANCHOR_PLACES)[number];
 
-/** Reads waybills, with white space between them, from files, or without any from stdin. */
+/** Reads waybills, separated by white space, from files; without files, from stdin. */
 export async function* readWaybills(files: readonly string[]): AsyncGenerator<string> {
   const inputs = files.length === 0 ? [process.stdin] : files.map((file) => createReadStream(file));
   for (const input of inputs) {
@@ -40,11 +40,11 @@ export async function* readWaybills(files: readonly string[]): AsyncGenerator<st
 }
 
 /**
- * Holds waybills against the lines of their sessions' advances.
+ * Inspects waybills: compares each with the chain of its session.
  *
  * @param env the variables that `--help` lists
  * @param found called with each waybill's finding, as a line of JSON
- * @returns whether there is a fork or a forgery among them
+ * @returns whether a waybill is a fork or a forgery
  */
 export async function inspectWaybills(
   env: Variables,
@@ -96,13 +96,10 @@ async function main(): Promise<void> {
   const [audience, ...files] = positionals;
   if (audience === undefined) throw new ConfigError("expected an audience");
   const env = readVariables(process.env);
-  const { anchor } = values;
-  if (anchor !== "own" && anchor !== "session") {
-    throw new ConfigError(`--anchor ${anchor}: expected own or session`);
-  }
+  const anchor = readChoice({ "--anchor": values.anchor }, "--anchor", ANCHOR_PLACES);
   const print = (line: string) => process.stdout.write(line);
-  if (await inspectWaybills(env, audience, anchor, readWaybills(files), print))
-    process.exitCode = 3;
+  const hasFork = await inspectWaybills(env, audience, anchor, readWaybills(files), print);
+  if (hasFork) process.exitCode = 3;
 }
 
 if (import.meta.main) main().catch((error: unknown) => fail("inspect", error));

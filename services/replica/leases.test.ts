@@ -8,7 +8,7 @@ beforeEach(() => {
   leases = new Leases((areHeld) => said.push(areHeld));
 });
 
-test("a replica serves once it is ready, and only while it holds every lease", () => {
+test("serves once ready, and only while it holds every lease", () => {
   const [one, other] = [leases.changedOf("checkout"), leases.changedOf("session")];
   one(true);
   other(true);
@@ -21,13 +21,13 @@ test("a replica serves once it is ready, and only while it holds every lease", (
   expect(said).toEqual([true, false, false, false, true]);
 });
 
-test("a lease that has run out before the replica is ready keeps it from serving", () => {
+test("does not serve when a lease expired before it is ready", () => {
   leases.changedOf("checkout")(false);
   leases.ready();
   expect(said).toEqual([false]);
 });
 
-test("a replica that stops serves no more, whatever becomes of its leases", () => {
+test("never serves again once stopped", () => {
   leases.ready();
   leases.stop();
   leases.changedOf("checkout")(true);
@@ -35,6 +35,6 @@ test("a replica that stops serves no more, whatever becomes of its leases", () =
   expect(said).toEqual([true, false]);
 });
 
-test("no two processes have the same name", () => {
+test("names every process differently", () => {
   expect(new Leases(() => {}).holder).not.toBe(leases.holder);
 });

@@ -2,22 +2,22 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 
 /**
- * The leases that a replica holds on rings. It serves while it holds all of them: without one it could
- * answer nothing that advances a session.
+ * Tracks the leases that a replica holds on key rings. The replica serves while it holds all of them: without
+ * a lease it may not seal, so it could not advance a session.
  */
 export class Leases {
-  /** This process: no other ever has this name. */
+  /** Name of this process, unique over time. */
   readonly holder = `${hostname()}/${process.pid}/${randomUUID()}`;
   readonly #serving: (areHeld: boolean) => void;
   readonly #lapsed = new Set<string>();
   #stage: "starting" | "ready" | "stopping" = "starting";
 
-  /** @param serving hears whether the replica should be called */
+  /** @param serving called with whether the replica serves */
   constructor(serving: (areHeld: boolean) => void) {
     this.#serving = serving;
   }
 
-  /** Tells of the lease on one audience's ring. */
+  /** Returns the callback for changes of the lease on an audience's ring. */
   changedOf(audience: string): (isLeased: boolean) => void {
     return (isLeased) => {
       if (isLeased) this.#lapsed.delete(audience);
@@ -26,14 +26,14 @@ export class Leases {
     };
   }
 
-  /** Everything is there that the replica waited for. */
+  /** Starts serving, if every lease is held. */
   ready(): void {
     if (this.#stage !== "starting") return;
     this.#stage = "ready";
     this.#serving(this.#lapsed.size === 0);
   }
 
-  /** It serves no more, whatever becomes of the leases. */
+  /** Stops serving for good. */
   stop(): void {
     this.#stage = "stopping";
     this.#serving(false);

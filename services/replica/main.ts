@@ -6,7 +6,7 @@ import { fail } from "./failure.ts";
 import { handleFaults } from "./processFaults.ts";
 import { type Replica, startReplica } from "./replica.ts";
 
-/** One line for the program that started this one. */
+/** Prints one JSON line for the program that started this one. */
 function tell(event: Record<string, unknown>): void {
   process.stdout.write(`${JSON.stringify({ ...event, pid: process.pid })}\n`);
 }
@@ -35,7 +35,7 @@ async function main(): Promise<void> {
   log.info({ address: replica.address, roles: config.roles }, "listening");
   await replica.ready;
   if (stopping === undefined) log.info("serving");
-  // At its end, as it does by itself, a killed process writes nothing.
+  // Node writes the compile cache only at exit, and a killed process does not get there.
   flushCompileCache();
 }
 

@@ -13,14 +13,14 @@ import { readChoice, readSecretFile, readVariables, required } from "./config/en
 import { fail } from "./failure.ts";
 
 const CONTRACT = new URL("../../proto/gen/image.binpb", import.meta.url);
-/** Those whose sessions are anchored. */
+/** Schemas with anchored sessions. */
 const ANCHORED: ReadonlySet<string> = new Set(["session", "checkout"]);
 const WAIT_MS = 60_000;
 
 const USAGE = `Usage: node services/replica/migrate.ts
 
-Brings the database up to date: schemas, login roles, tables, the catalog's demo data, the first
-administrator. Can be run again, and by several programs at once. Exits with 0 when all is done.
+Migrates the database: schemas, login roles, tables, the catalog's demo data, the first administrator.
+Safe to run again, and several times at once. Exits with 0 when all is done.
 
 Environment:
   DATABASE_URL                         Postgres address of an owner of the database, not pooled
@@ -30,13 +30,13 @@ Environment:
   WAYBILL_DATABASE_PASSWORD_SESSION    … of waybill_session
   WAYBILL_DATABASE_PASSWORD_CATALOG    … of waybill_catalog
   WAYBILL_DATABASE_PASSWORD_CHECKOUT   … of waybill_checkout
-  WAYBILL_ADMIN_SECRET_FILE            the secret of serviceAccounts/admin, used when there is no such
-                                       account yet: 32 characters or more; default: none is made
-  WAYBILL_DEMO_DATA                    on or off; default: on. Off: imports no demo products; products
-                                       that are in the catalog stay
+  WAYBILL_ADMIN_SECRET_FILE            file with the secret, 32 characters or more, of the account
+                                       serviceAccounts/admin, created if missing; default: no account
+  WAYBILL_DEMO_DATA                    on or off; default: on. Off: imports no demo products, and
+                                       deletes none
 `;
 
-/** Waits for a database that is starting; another error than that is final. */
+/** Connects. Retries only while the database starts. */
 async function connect(url: string): Promise<pg.Client> {
   for (let waitedMs = 0; ; waitedMs += 500) {
     const client = new pg.Client({
@@ -93,7 +93,7 @@ async function main(): Promise<void> {
       const products = hasDemo ? await seedCatalog(client) : 0;
       if (products > 0) console.log(`imported ${products} products`);
       if (await seedIdentity(client, loadContract(CONTRACT), adminSecret)) {
-        console.log("made the first administrator: serviceAccounts/admin");
+        console.log("created the first administrator: serviceAccounts/admin");
       }
     });
   } finally {

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 
 const urlOf = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
 
-/** Runs a program that handles its faults and then does something, and gives what it has written. */
+/** Runs code in a program that handles its faults. @returns its exit code, output and log lines */
 function run(act: string): {
   code: number | null;
   said: string[];
@@ -31,12 +31,12 @@ function run(act: string): {
   };
 }
 
-/** What the process may be made to fail with. */
+/** An error whose message throws when it is read. */
 const UNREADABLE = `Object.defineProperty(new Error("a"), "message", {
   get() { throw new Error("no message"); },
 })`;
 
-test("R8 an unhandled rejection is logged with its stack and counted, and the process goes on", () => {
+test("R8 an unhandled rejection is logged and counted; the process continues", () => {
   const { code, said, lines } = run(`
     Promise.reject(new Error("forgotten"));
     await turn();
@@ -51,17 +51,17 @@ test("R8 an unhandled rejection is logged with its stack and counted, and the pr
     [1, 2, 3, 4, 5].map((count) => [50, count]),
   );
   expect(lines[0]).toMatchObject({
-    msg: "unhandled rejection; the replica goes on serving",
+    msg: "unhandled rejection; the replica continues to serve",
     err: { message: "forgotten", stack: expect.stringContaining("Error: forgotten\n    at ") },
   });
 });
 
-test("R8 an uncaught exception is logged, and the process drains and exits with 1", () => {
+test("R8 an uncaught exception is logged; the process drains and exits", () => {
   const { code, said, lines } = run(`
     const { promise, resolve } = Promise.withResolvers();
     drained = () => promise;
     setImmediate(() => {
-      // What is under way goes on, also with faults of its own.
+      // Calls in flight continue, even when another exception follows.
       setImmediate(() => {
         setImmediate(() => {
           console.log("a call ends");

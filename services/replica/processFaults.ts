@@ -1,18 +1,17 @@
 import type { Logger } from "pino";
 
-/** Longest time that a process with an uncaught exception waits for its calls under way, in ms. */
+/** Longest drain after an uncaught exception. */
 const DRAIN_LIMIT_MS = 60_000;
 
 /**
- * Decides what becomes of a process when code in it has failed and nothing has caught that.
+ * Handles unhandled rejections and uncaught exceptions.
  *
- * - An unhandled rejection is logged with its stack and counted, and the process goes on serving. Nothing was
- *   left half done by it that a failed call would not leave, too; and if it ended the process, a caller that
- *   finds a way to cause one could end every replica.
- * - After an uncaught exception the process drains and exits with 1: it was thrown through code that does not
- *   expect it, such as a library's event listener, and may have left anything in an undefined state.
+ * - An unhandled rejection is logged and counted, and the process continues to serve. It leaves no more undone
+ *   than a failed call does, and if it ended the process, a caller that can cause one could end every replica.
+ * - After an uncaught exception the process drains and exits with 1: code that does not expect an exception,
+ *   such as a library's event listener, may have left its state inconsistent.
  *
- * @param drain lets the calls under way end
+ * @param drain settles when the calls in flight have ended
  */
 export function handleFaults(log: Logger, drain: () => Promise<void>): void {
   let rejections = 0;
@@ -22,26 +21,33 @@ export function handleFaults(log: Logger, drain: () => Promise<void>): void {
     rejections += 1;
     write(
       () =>
-        log.error({ err: reason, rejections }, "unhandled rejection; the replica goes on serving"),
-      () => log.error({ rejections }, "unhandled rejection of something that cannot be logged"),
+        log.error(
+          { err: reason, rejections },
+          "unhandled rejection; the replica continues to serve",
+        ),
+      () =>
+        log.error(
+          { rejections },
+          "unhandled rejection with a reason that cannot be logged; the replica continues to serve",
+        ),
     );
   });
 
   process.on("uncaughtException", (error) => {
     write(
       () => log.fatal({ err: error }, "uncaught exception; the replica drains and exits"),
-      () => log.fatal("uncaught exception of something that cannot be logged"),
+      () => log.fatal("uncaught exception that cannot be logged; the replica drains and exits"),
     );
     if (isEnding) return;
     isEnding = true;
     const exit = () => process.exit(1);
     setTimeout(exit, DRAIN_LIMIT_MS).unref();
-    // Draining may fail in turn: this process has ended all the same.
+    // Exit even if the drain fails.
     drain().then(exit, exit);
   });
 }
 
-/** Writes a line, or another one when it cannot be written. Throws nothing: that would be the next fault. */
+/** Writes a log line, or the other one if that throws. Never throws: that would be the next fault. */
 function write(line: () => void, other: () => void): void {
   try {
     line();
@@ -49,7 +55,7 @@ function write(line: () => void, other: () => void): void {
     try {
       other();
     } catch {
-      // The log itself fails.
+      // The log itself failed.
     }
   }
 }

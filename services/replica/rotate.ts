@@ -5,24 +5,24 @@ import { loadCredentials, loadTls } from "waybill/auth";
 import { createClient } from "waybill/client";
 import { KeysServiceService, type RotateRingResponse } from "#proto/waybill/keys/v1/keys.ts";
 import { assertService } from "#shared/auth/credentials/assertion.ts";
-import { readVariables, required, type Variables } from "./config/environment.ts";
-import { ConfigError, fail } from "./failure.ts";
+import { onlyArgument, readVariables, required, type Variables } from "./config/environment.ts";
+import { fail } from "./failure.ts";
 
-/** Longer than a lease lasts, and is kept, by default. */
-const PATIENCE_MS = 60_000;
+/** Longer than the default lease, after which a killed replica no longer delays a rotation. */
+const RETRY_LIMIT_MS = 60_000;
 
 const USAGE = `Usage: node services/replica/rotate.ts AUDIENCE [--destroy KEY_ID]
 
-Rotates the ring of an audience, such as checkout, or of what is kept of its sessions, checkout-saved:
-a key that stands by seals from now on, the key that sealed so far opens only, and a new one stands by.
-What was sealed before stays good. Every replica must have acknowledged the keys that stand by: one that
-was killed is waited for until its lease has run out, a minute at most. Prints the ring's version and the
-id of the key that seals, as JSON.
+Rotates the key ring of an audience, such as checkout, or of its saved responses, checkout-saved: the
+pending key becomes the sealing key, the old sealing key only opens, and a new key is pending. Everything
+sealed before stays valid. Retries until every replica has acknowledged the pending key: a killed replica
+delays the rotation until its lease expires, at most a minute. Prints the ring's version and the id of the
+sealing key, as JSON.
 
-  --destroy KEY_ID   a key that has leaked: what it sealed is refused from now on, and its holders
-                     resume their sessions or begin again. The sealer stays, unless it is that key.
-                     Waits for nobody; names those who had not heard of it three seconds later
-                     (unaware): they stop when their leases run out
+  --destroy KEY_ID   destroys a leaked key: replicas refuse everything that it sealed, and clients
+                     resume their sessions or begin new ones. The sealing key changes only if it is
+                     that key. Waits for no replica; prints those that have not acknowledged within
+                     three seconds (unaware): they stop when their leases expire
 
 Environment:
   WAYBILL_CREDENTIALS_DIR   folder with the key of the audience's service (required)
@@ -49,7 +49,7 @@ export async function rotateRing(
   const client = createClient(KeysServiceService, target, tlsDir ? loadTls(tlsDir).client : {});
   const { path } = KeysServiceService.rotateRing;
   const service = audience.replace(/-saved$/, "");
-  const until = Date.now() + PATIENCE_MS;
+  const until = Date.now() + RETRY_LIMIT_MS;
   try {
     for (let waited = ""; ; ) {
       const metadata = new Metadata();
@@ -69,7 +69,7 @@ export async function rotateRing(
   }
 }
 
-/** Tells a person which replicas a rotation waits for. */
+/** Prints the replicas that a rotation waits for on stderr. */
 export function printWaiting(holders: string): void {
   process.stderr.write(`waiting for ${holders}\n`);
 }
@@ -83,8 +83,7 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
-  const [audience, ...rest] = positionals;
-  if (audience === undefined || rest.length > 0) throw new ConfigError("expected one audience");
+  const audience = onlyArgument(positionals, "expected one audience");
   const env = readVariables(process.env);
   const rotated = await rotateRing(env, audience, values.destroy, printWaiting);
   process.stdout.write(`${JSON.stringify(rotated)}\n`);

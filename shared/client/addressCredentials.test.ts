@@ -9,7 +9,7 @@ import {
   ServerCredentials,
 } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { makeCertificates } from "../../deploy/local/authority.ts";
+import { makeCertificates } from "../../deploy/local/secrets/authority.ts";
 import { CatalogServiceService, Product } from "../../proto/gen/waybill/catalog/v1/catalog.ts";
 import { KeysServiceService } from "../../proto/gen/waybill/keys/v1/keys.ts";
 import { TokenResponse, TokenServiceService } from "../../proto/gen/waybill/token/v1/token.ts";

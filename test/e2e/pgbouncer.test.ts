@@ -18,7 +18,7 @@ import { Mode } from "#proto/waybill/options/v1/options.ts";
 import type { SessionState } from "#proto/waybill/session/v1/session.ts";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
 import { newUuid } from "#shared/runtime/ids.ts";
-import { makeSecrets } from "../../deploy/local/credentials.ts";
+import { makeSecrets } from "../../deploy/local/secrets/credentials.ts";
 import { bearer, Callers, type Person, ProofKey } from "../support/callers/callers.ts";
 import { shop } from "../support/callers/shopper.ts";
 import { crowd } from "../support/callers/shoppers.ts";

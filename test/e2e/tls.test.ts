@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { credentials, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { loadTls } from "waybill/auth";
-import { makeCertificates } from "../../deploy/local/authority.ts";
+import { makeCertificates } from "../../deploy/local/secrets/authority.ts";
 import { shop } from "../support/callers/shopper.ts";
 import { type ClientsOptions, makeClients } from "../support/clients.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";

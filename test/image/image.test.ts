@@ -10,11 +10,11 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { type Child, Children } from "../../deploy/local/children.ts";
-import { databaseUrls, makeSecrets, type Secrets } from "../../deploy/local/credentials.ts";
 import { CACHE, PROJECT } from "../../deploy/local/paths.ts";
-import { freePort } from "../../deploy/local/ports.ts";
-import { listening, NODE_FLAGS, untilServing } from "../../deploy/local/replicas.ts";
+import { type Child, Children } from "../../deploy/local/processes/children.ts";
+import { freePort } from "../../deploy/local/processes/ports.ts";
+import { listening, NODE_FLAGS, untilServing } from "../../deploy/local/processes/replicas.ts";
+import { databaseUrls, makeSecrets, type Secrets } from "../../deploy/local/secrets/credentials.ts";
 import { ROLES } from "../../services/replica/config/config.ts";
 import { startTestPostgres } from "../support/postgres.ts";
 import { type BuildContext, buildStage, type Image } from "./build.ts";

@@ -9,11 +9,11 @@ import {
 import { service as healthService } from "grpc-health-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TokenServiceService } from "#proto/waybill/token/v1/token.ts";
-import { type Child, Children } from "../../deploy/local/children.ts";
-import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
+import { envoyBinary } from "../../deploy/local/envoy/envoyBinary.ts";
 import { PROJECT } from "../../deploy/local/paths.ts";
-import { freePort } from "../../deploy/local/ports.ts";
-import { NODE_FLAGS } from "../../deploy/local/replicas.ts";
+import { type Child, Children } from "../../deploy/local/processes/children.ts";
+import { freePort } from "../../deploy/local/processes/ports.ts";
+import { NODE_FLAGS } from "../../deploy/local/processes/replicas.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { ROLES } from "../../services/replica/config/config.ts";
 import { Callers, ProofKey } from "../support/callers/callers.ts";

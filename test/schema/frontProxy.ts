@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeCertificates } from "../../deploy/local/authority.ts";
-import { Children } from "../../deploy/local/children.ts";
-import { Endpoints } from "../../deploy/local/endpoints.ts";
-import { startEnvoy } from "../../deploy/local/envoy.ts";
-import { envoyBinary } from "../../deploy/local/envoyBinary.ts";
-import { freePort } from "../../deploy/local/ports.ts";
+import { Endpoints } from "../../deploy/local/envoy/endpoints.ts";
+import { startEnvoy } from "../../deploy/local/envoy/envoy.ts";
+import { envoyBinary } from "../../deploy/local/envoy/envoyBinary.ts";
+import { Children } from "../../deploy/local/processes/children.ts";
+import { freePort } from "../../deploy/local/processes/ports.ts";
+import { makeCertificates } from "../../deploy/local/secrets/authority.ts";
 
 const CLUSTERS = ["identity", "token", "session", "catalog", "checkout", "any"];
 

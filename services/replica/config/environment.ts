@@ -31,6 +31,13 @@ export function required(values: Variables, name: string, why?: string): string 
   throw new ConfigError(`${name} is not set${why === undefined ? "" : `: ${why}`}`);
 }
 
+/** Returns the only argument of a command line. @throws ConfigError with the expected arguments */
+export function onlyArgument(args: readonly string[], expected: string): string {
+  const [argument, ...rest] = args;
+  if (argument !== undefined && rest.length === 0) return argument;
+  throw new ConfigError(expected);
+}
+
 /** Reads a whole number. @throws ConfigError naming the variable and its bounds */
 export function readWhole(
   values: Variables,

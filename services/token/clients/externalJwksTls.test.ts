@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { makeCertificates } from "../../../deploy/local/authority.ts";
+import { makeCertificates } from "../../../deploy/local/secrets/authority.ts";
 import { makeSigner } from "../../../test/support/callers/callers.ts";
 import {
   type AlternativeName,

@@ -4,10 +4,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { loadContract } from "waybill";
 import { bootstrap } from "../../../deploy/envoy/bootstrap.ts";
 import { ANY_CLUSTER } from "../../../deploy/envoy/routes.ts";
-import type { Children } from "../../../deploy/local/children.ts";
-import { Endpoints } from "../../../deploy/local/endpoints.ts";
-import { envoyBinary } from "../../../deploy/local/envoyBinary.ts";
-import { freePort } from "../../../deploy/local/ports.ts";
+import { Endpoints } from "../../../deploy/local/envoy/endpoints.ts";
+import { envoyBinary } from "../../../deploy/local/envoy/envoyBinary.ts";
+import type { Children } from "../../../deploy/local/processes/children.ts";
+import { freePort } from "../../../deploy/local/processes/ports.ts";
 import { PROTOSET } from "./peers/waybillSession.ts";
 
 const START_LIMIT_MS = 30_000;

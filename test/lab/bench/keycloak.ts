@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { CACHE } from "../../../deploy/local/paths.ts";
-import { freePort } from "../../../deploy/local/ports.ts";
+import { freePort } from "../../../deploy/local/processes/ports.ts";
 import { measureGrants } from "./httpGrants.ts";
 import type { OtherServer } from "./oidcProvider.ts";
 

@@ -7,8 +7,8 @@
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs, styleText } from "node:util";
-import { Failure } from "../../../deploy/local/failure.ts";
 import { installTools } from "../../../deploy/local/tools.ts";
+import { ConfigError, Failure } from "../../../services/replica/failure.ts";
 import { Bench, type Extent } from "./bench.ts";
 import { circumstances, machine } from "./results/circumstances.ts";
 import { printPart } from "./results/print.ts";
@@ -55,7 +55,7 @@ function parse(args: string[]) {
   } catch (error) {
     const said = (error as Error).message.split(". ")[0];
     const known = Object.keys(OPTIONS).map((name) => `--${name}`);
-    throw new Failure(`${said}: expected some of ${known.join(", ")}`, 2);
+    throw new ConfigError(`${said}: expected some of ${known.join(", ")}`);
   }
 }
 
@@ -67,7 +67,7 @@ async function main(): Promise<number> {
   }
   for (const name of positionals) {
     if (NAMES.includes(name)) continue;
-    throw new Failure(`no suite is called ${name}: expected some of ${NAMES.join(", ")}`, 2);
+    throw new ConfigError(`there is no suite ${name}: expected some of ${NAMES.join(", ")}`);
   }
   if (flags.page) {
     const kept = flags.report ? resolve(flags.report) : import.meta.dirname;
@@ -155,7 +155,7 @@ function tell(line: string): void {
 function whole(flag: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (!/^[1-9]\d{0,8}$/.test(text)) {
-    throw new Failure(`${flag} ${text}: expected a whole number from 1`, 2);
+    throw new ConfigError(`${flag} ${text}: expected a whole number from 1`);
   }
   return Number(text);
 }

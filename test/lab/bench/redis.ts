@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
-import { Children } from "../../../deploy/local/children.ts";
-import { freePort } from "../../../deploy/local/ports.ts";
+import { Children } from "../../../deploy/local/processes/children.ts";
+import { freePort } from "../../../deploy/local/processes/ports.ts";
 import { debianProgram } from "../../support/servers/debian.ts";
 
 const START_LIMIT_MS = 10_000;

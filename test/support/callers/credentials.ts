@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Credentials, loadCredentials } from "#shared/auth/credentials/credentials.ts";
-import { makeSecrets } from "../../../deploy/local/credentials.ts";
+import { makeSecrets } from "../../../deploy/local/secrets/credentials.ts";
 import { ROLES } from "../../../services/replica/config/config.ts";
 
 /** Credentials of all services, created by a cluster's first start. */

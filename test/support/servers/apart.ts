@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLog } from "#shared/runtime/log.ts";
-import { databaseUrls, makeSecrets } from "../../../deploy/local/credentials.ts";
+import { databaseUrls, makeSecrets } from "../../../deploy/local/secrets/credentials.ts";
 import { type Config, readConfig } from "../../../services/replica/config/config.ts";
 import { type Replica, startReplica } from "../../../services/replica/replica.ts";
 import { startTestPostgres } from "../postgres.ts";

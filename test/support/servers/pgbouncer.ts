@@ -4,8 +4,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../../deploy/local/ports.ts";
-import { postgresUser } from "../../../deploy/local/postgresUser.ts";
+import { postgresUser } from "../../../deploy/local/postgres/postgresUser.ts";
+import { freePort } from "../../../deploy/local/processes/ports.ts";
 import { waitFor } from "../waitFor.ts";
 import type { Program } from "./debian.ts";
 

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { COMPILE_CACHE } from "../../../../deploy/local/paths.ts";
-import { NODE_FLAGS } from "../../../../deploy/local/replicas.ts";
+import { NODE_FLAGS } from "../../../../deploy/local/processes/replicas.ts";
 import type { PeerSettings } from "./peer.ts";
 
 /** A peer's process. */

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { family } from "../../test/support/processes.ts";
+import { family } from "../../../test/support/processes.ts";
 import { Children, type ServingProgram } from "./children.ts";
 
 let folder: string;

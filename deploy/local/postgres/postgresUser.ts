@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { Failure } from "./failure.ts";
+import { Failure } from "../../../services/replica/failure.ts";
 
 /** The user that Postgres runs as: it refuses to run as root. */
 export interface PostgresUser {

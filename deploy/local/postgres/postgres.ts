@@ -3,9 +3,9 @@ import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync }
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
-import type { Child, Children } from "./children.ts";
-import { programEnvironment } from "./environment.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "../../../services/replica/failure.ts";
+import { programEnvironment } from "../environment.ts";
+import type { Child, Children } from "../processes/children.ts";
 import { POSTGRES_MAJOR, postgresBinaries } from "./postgresBinaries.ts";
 import { blockingFolder, type PostgresUser, postgresUser } from "./postgresUser.ts";
 

@@ -2,8 +2,8 @@ import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process"
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { programEnvironment } from "./environment.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "../../../services/replica/failure.ts";
+import { programEnvironment } from "../environment.ts";
 
 /** Time that a process has to end once it was asked to, unless its caller knows better. */
 const END_LIMIT_MS = 10_000;

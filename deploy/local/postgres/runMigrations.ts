@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
-import type { Children } from "./children.ts";
-import type { Passwords } from "./credentials.ts";
-import { programEnvironment } from "./environment.ts";
-import { Failure } from "./failure.ts";
-import { COMPILE_CACHE, PROJECT } from "./paths.ts";
+import { Failure } from "../../../services/replica/failure.ts";
+import { programEnvironment } from "../environment.ts";
+import { COMPILE_CACHE, PROJECT } from "../paths.ts";
+import type { Children } from "../processes/children.ts";
+import type { Passwords } from "../secrets/credentials.ts";
 
 /**
  * Runs the migrations as the program of their own that they are. It ends with the runner if the runner

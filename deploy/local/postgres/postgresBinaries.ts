@@ -1,7 +1,7 @@
 import { cpSync, existsSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { Failure } from "./failure.ts";
+import { Failure } from "../../../services/replica/failure.ts";
 import { blockingFolder, type PostgresUser } from "./postgresUser.ts";
 
 /** Major version of the embedded Postgres. */

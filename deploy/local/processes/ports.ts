@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
-import { Failure } from "./failure.ts";
+import { Failure } from "../../../services/replica/failure.ts";
 
 /**
  * Where free ports are looked for: below those that systems give to outgoing connections, which could

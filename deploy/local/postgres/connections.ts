@@ -1,5 +1,5 @@
 import pg from "pg";
-import { Failure } from "./failure.ts";
+import { ConfigError, Failure } from "../../../services/replica/failure.ts";
 
 /** Connections that each role of a replica may hold. */
 export const CONNECTIONS_A_ROLE = 3;
@@ -43,8 +43,7 @@ export function budget(maxConnections: number, roles: number): Budget {
  */
 export function checkReplicas(replicas: number, { maxConnections, mostReplicas }: Budget): void {
   if (mostReplicas === undefined || replicas <= mostReplicas) return;
-  throw new Failure(
+  throw new ConfigError(
     `${replicas} replicas need more connections than Postgres takes (max_connections = ${maxConnections}): choose ${mostReplicas} at most, or raise max_connections`,
-    2,
   );
 }

@@ -4,10 +4,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { service as healthService } from "grpc-health-check";
 import type { Tls } from "#shared/auth/credentials/tls.ts";
+import { Failure } from "../../../services/replica/failure.ts";
+import { LOCAL_CHANNEL, programEnvironment } from "../environment.ts";
+import { COMPILE_CACHE, PROJECT } from "../paths.ts";
 import type { Child, Children } from "./children.ts";
-import { LOCAL_CHANNEL, programEnvironment } from "./environment.ts";
-import { Failure } from "./failure.ts";
-import { COMPILE_CACHE, PROJECT } from "./paths.ts";
 
 const START_LIMIT_MS = 30_000;
 const DRAIN_LIMIT_MS = 35_000;

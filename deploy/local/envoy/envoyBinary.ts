@@ -1,8 +1,8 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { Failure } from "./failure.ts";
-import { CACHE, PROJECT } from "./paths.ts";
+import { Failure } from "../../../services/replica/failure.ts";
+import { CACHE, PROJECT } from "../paths.ts";
 
 const VERSION = "1.40.0";
 const WAYS = `Give the front proxy an Envoy in one of these ways:
