@@ -89,7 +89,7 @@ export function replicaDependencies(state: ReplicaState, feedService: Role): Rep
     ringOf,
     anchorage: (role, db) => ({
       anchors: anchorsOf(state, role, db),
-      answers: new SavedResponses(role, ringOf(role, savedAudience(role))),
+      savedResponses: new SavedResponses(role, ringOf(role, savedAudience(role))),
     }),
     serviceTokens: (role) => serviceTokens(state, role),
     assertions: (role) => new Assertions(credentials, role),

@@ -229,7 +229,7 @@ test.skipIf(process.getuid?.() !== 0)(
     const closed = join(dataDir, "closed");
     mkdirSync(closed, { mode: 0o700 });
     const { status, stderr } = refused("--port", "0", "--data-dir", join(closed, "data"));
-    expect(stderr).toContain(`${closed} lets nobody pass`);
+    expect(stderr).toContain(`${closed} is closed to it`);
     expect(status).toBe(1);
   },
 );

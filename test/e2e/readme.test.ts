@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { PROJECT } from "../../deploy/local/paths.ts";
-import { freePort } from "../../deploy/local/ports.ts";
+import { freePort } from "../../deploy/local/processes/ports.ts";
 import { toolPath } from "../../deploy/local/tools.ts";
 import { blocksIn } from "../documents.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";

@@ -37,7 +37,11 @@ export async function startTestCluster(
     ...options,
   });
   return {
-    ...cluster,
+    databaseUrl: cluster.databaseUrl,
+    embeddedDatabase: () => cluster.embeddedDatabase(),
+    status: () => cluster.status(),
+    scale: (replicas, progress) => cluster.scale(replicas, progress),
+    stop: () => cluster.stop(),
     dataDir,
     target: `127.0.0.1:${cluster.status().frontProxy?.port}`,
     rotate: (audience, destroyKeyId = "") =>

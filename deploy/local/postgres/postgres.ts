@@ -10,6 +10,7 @@ import { POSTGRES_MAJOR, postgresBinaries } from "./postgresBinaries.ts";
 import { blockingFolder, type PostgresUser, postgresUser } from "./postgresUser.ts";
 
 const START_LIMIT_MS = 60_000;
+const END_LIMIT_MS = 30_000;
 const OWNER = "postgres";
 
 /** A running Postgres. */
@@ -20,11 +21,52 @@ export interface Postgres {
   readonly child: Child;
 }
 
+/** How the embedded Postgres is set up. */
+export interface EmbeddedSettings {
+  readonly folder: string;
+  readonly ownerPassword: string;
+  readonly maxConnections: number;
+  readonly port: number;
+}
+
+/** The embedded Postgres of a cluster. It can stop and start again on the same port. */
+export class EmbeddedDatabase {
+  readonly #children: Children;
+  readonly #settings: EmbeddedSettings;
+  #running: Postgres | undefined;
+
+  constructor(children: Children, settings: EmbeddedSettings) {
+    this.#children = children;
+    this.#settings = settings;
+  }
+
+  /** Undefined before the first start. */
+  get status(): { port: number; pid: number } | undefined {
+    return this.#running && { port: this.#running.port, pid: this.#running.child.pid };
+  }
+
+  async start(): Promise<Postgres> {
+    const { folder, ownerPassword, maxConnections, port } = this.#settings;
+    this.#running = await startPostgres(
+      this.#children,
+      folder,
+      ownerPassword,
+      maxConnections,
+      port,
+    );
+    return this.#running;
+  }
+
+  async stop(): Promise<void> {
+    await this.#running?.child.end(END_LIMIT_MS);
+  }
+}
+
 /**
- * Starts the embedded Postgres on the data in `folder`, which is made when it is not there.
+ * Starts the embedded Postgres on the data in `folder`, and initializes it if there is none.
  *
- * @throws Failure naming what is in the way: data of another version, a server that runs on it, a
- *   folder that its user cannot reach
+ * @throws Failure naming the problem: data of another version, another server on the data, or a folder that
+ *   the server's user cannot reach
  */
 export async function startPostgres(
   children: Children,
@@ -38,12 +80,12 @@ export async function startPostgres(
   const blocking = blockingFolder(dataFolder, user);
   if (blocking !== undefined) {
     throw new Failure(
-      `the user "postgres", as whom Postgres runs, cannot reach ${dataFolder}: ${blocking} lets nobody pass. Choose another folder with --data-dir, or chmod o+x ${blocking}`,
+      `Postgres runs as the user "postgres", which cannot reach ${dataFolder}: ${blocking} is closed to it. Choose another folder with --data-dir, or chmod o+x ${blocking}`,
     );
   }
   const binaries = postgresBinaries(user, folder);
   if (existsSync(join(dataFolder, "PG_VERSION"))) checkData(dataFolder);
-  else initialise(binaries, dataFolder, user, ownerPassword);
+  else initialize(binaries, dataFolder, user, ownerPassword);
 
   const settings = {
     port,
@@ -60,7 +102,7 @@ export async function startPostgres(
     args: ["-D", dataFolder, ...args],
     options: { cwd: dataFolder, env: programEnvironment(), ...user },
     logFile: join(folder, "postgres.log"),
-    // Postgres's fast shutdown: it ends connections, and waits for none.
+    // Fast shutdown: Postgres ends open connections.
     endSignal: "SIGINT",
     startLimitMs: START_LIMIT_MS,
     ready: (_child, over) => untilConnected(url, over),
@@ -85,7 +127,7 @@ function checkData(folder: string): void {
   }
 }
 
-/** Whether a process is a Postgres: after a crash another program may have its number. */
+/** Checks that a process is a Postgres: after a crash, another program may have its id. */
 function isPostgres(pid: number): boolean {
   try {
     return execFileSync("ps", ["-o", "comm=", "-p", `${pid}`], { encoding: "utf8" }).includes(
@@ -96,13 +138,13 @@ function isPostgres(pid: number): boolean {
   }
 }
 
-function initialise(
+function initialize(
   binaries: string,
   folder: string,
   user: PostgresUser | undefined,
   password: string,
 ): void {
-  // What is left of an earlier attempt that did not get as far as PG_VERSION.
+  // Remains of an attempt that ended before initdb wrote PG_VERSION.
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { mode: 0o700 });
   const passwordFile = join(folder, "..", ".initdb-password");

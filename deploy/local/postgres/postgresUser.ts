@@ -9,14 +9,14 @@ export interface PostgresUser {
   readonly gid: number;
 }
 
-/** Undefined unless this is root: then Postgres runs as whoever runs this. */
+/** Finds or creates the user; undefined unless this process is root. */
 export function postgresUser(): PostgresUser | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const id = (flag: string) => Number(execFileSync("id", [flag, "postgres"], { stdio: "pipe" }));
   try {
     return { uid: id("-u"), gid: id("-g") };
   } catch {
-    // There is none yet.
+    // The user does not exist yet.
   }
   try {
     execFileSync("groupadd", ["--force", "--system", "postgres"], { stdio: "pipe" });
@@ -24,14 +24,14 @@ export function postgresUser(): PostgresUser | undefined {
     return { uid: id("-u"), gid: id("-g") };
   } catch (cause) {
     throw new Failure(
-      `Postgres does not run as root, and the user "postgres" can't be made (${(cause as Error).message}): run as another user, or give DATABASE_URL`,
+      `Postgres does not run as root, and the user "postgres" cannot be created (${(cause as Error).message}): run as another user, or set DATABASE_URL`,
     );
   }
 }
 
 /**
- * The folder on the way to `path` that keeps the user out: one that others may not pass through.
- * Undefined when the way is free. What does not exist yet will be the user's own.
+ * Finds the first folder above `path` that the user may not enter; undefined: the user can reach `path`.
+ * Folders that do not exist yet do not count: the user will own them.
  */
 export function blockingFolder(path: string, user: PostgresUser | undefined): string | undefined {
   if (user === undefined) return undefined;
@@ -40,10 +40,10 @@ export function blockingFolder(path: string, user: PostgresUser | undefined): st
     ancestors.unshift(folder);
     if (folder === dirname(folder)) break;
   }
-  return ancestors.find((folder) => exists(folder) && !mayPass(folder, user));
+  return ancestors.find((folder) => exists(folder) && !mayEnter(folder, user));
 }
 
-function mayPass(folder: string, { uid, gid }: PostgresUser): boolean {
+function mayEnter(folder: string, { uid, gid }: PostgresUser): boolean {
   const { mode, uid: owner, gid: group } = statSync(folder);
   if (owner === uid) return (mode & 0o100) !== 0;
   if (group === gid) return (mode & 0o010) !== 0;

@@ -8,8 +8,9 @@ import type { Children } from "../processes/children.ts";
 import type { Passwords } from "../secrets/credentials.ts";
 
 /**
- * Runs the migrations as the program of their own that they are. It ends with the runner if the runner
- * stops before.
+ * Runs the migration program. It ends with the runner.
+ *
+ * @throws Failure with the program's last message
  */
 export async function runMigrations(
   children: Children,
