@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { Failure } from "../../services/replica/failure.ts";
 import { shortName } from "./secrets/credentials.ts";
 
-/** What the running cluster can be asked. */
+/** Commands that a running cluster accepts. */
 export type Command = { command: "scale"; replicas: number } | { command: "status" };
 
 /** A line of its answer; the last one has `result` or `error`. */
@@ -65,8 +65,8 @@ export async function listenForCommands(
 /**
  * Sends a command to the running cluster.
  *
- * @param progress hears what it does meanwhile
- * @throws Failure when none runs there, or with what it answers
+ * @param progress receives progress lines
+ * @throws Failure if no cluster runs there, or with the cluster's error
  */
 export async function sendCommand(
   dataDir: string,

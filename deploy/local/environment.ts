@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { writePrivate } from "./secrets/credentials.ts";
 
 /**
- * The environment of the programs that the runner starts. A program gets what this file lists from the
- * caller's environment, and what the runner sets; nothing else. The caller may have variables of another
+ * The environment of the programs that the runner starts. A program gets the variables that this file lists from the
+ * caller's environment, and those that the runner sets; nothing else. The caller may have variables of another
  * cluster, which would lead a replica to that cluster's keys and data.
  */
 

@@ -4,12 +4,12 @@ import type { ClusterStatus } from "./cluster.ts";
 import { CACHE, PROJECT } from "./paths.ts";
 import { toolPath } from "./tools.ts";
 
-/** Says what is being done. Colours only on a terminal. */
+/** Prints a progress line, with colours only on a terminal. */
 export function tell(line: string): void {
   console.log(styleText("dim", line, { stream: process.stdout }));
 }
 
-/** What runs where, for a person. */
+/** Lists the processes and their addresses, for a person. */
 export function table(status: ClusterStatus): string {
   const { frontProxy, postgres, replicas, dataDir, adminSecretFile } = status;
   const rows: [what: string, where: string, process: string][] = [];

@@ -56,7 +56,7 @@ export function installTools(tools: readonly Tool[], tell: (line: string) => voi
   });
 }
 
-/** Whether a program is older than what it is built from. */
+/** Reports whether a program is older than its source. */
 function isOlder(path: string, folder: string): boolean {
   const built = statSync(path).mtimeMs;
   return readdirSync(folder).some((file) => statSync(join(folder, file)).mtimeMs > built);

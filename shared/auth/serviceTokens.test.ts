@@ -122,7 +122,7 @@ test("a call goes with the service's own token, or on behalf of whoever it is ma
     ["a", ["identity"]],
     ["b", ["identity"]],
   ]);
-  // What looks at no token is sent none.
+  // A method that reads no token gets none.
   for (const method of [
     "/waybill.catalog.v1.CatalogService/GetProduct",
     "/waybill.token.v1.TokenService/Refresh",

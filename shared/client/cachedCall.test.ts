@@ -86,7 +86,7 @@ function client(changes: Partial<MethodContract> = {}, options: ClientOptions = 
   return made;
 }
 
-/** Calls with metadata, and gives the title and what came with it. */
+/** Calls with metadata. @returns the title and the reply's metadata */
 async function get(
   from: ServiceClient<typeof CatalogServiceService>,
   sent: Record<string, string> = {},
@@ -204,7 +204,7 @@ test("what a call varies by is what it was when it was made, however late it is 
   const gate = Promise.withResolvers<void>();
   answer = async ({ metadata, reply }) => {
     await gate.promise;
-    // Each is its own caller's: who has waited for another's asks for himself.
+    // Responses belong to one caller: a caller that waited for another's fetch makes its own.
     if (asked.length === 1) reply.set("x-own", "1");
     return Product.create({ title: `${metadata.get("lang")[0]}` });
   };
@@ -236,7 +236,7 @@ test("what is not public is one caller's: that of the call, or of authorize", as
   expect(await titles(one, "ada", "bob", "ada")).toEqual(["ada 1", "bob 2", "ada 1"]);
   // Another client's connection may prove another caller.
   expect(await titles(client(PRIVATE), "ada")).toEqual(["ada 3"]);
-  // Who names nobody is answered for himself.
+  // A call without an identity bypasses the cache.
   expect([(await get(one)).title, (await get(one)).title]).toEqual(["undefined 4", "undefined 5"]);
 
   const authorize = async (_path: string, caller: Caller | undefined) => caller?.jwt;
@@ -326,7 +326,7 @@ test("one fetch answers all who wait; who gives up is told so, and the others ar
   const first = refusal(one.getProduct(request, { signal: controller.signal }));
   const late = refusal(one.getProduct({ name: NAME }, { timeoutMs: 50 }));
   const third = get(one);
-  // What becomes of a caller's request afterwards is nobody's business.
+  // The caller may change its request afterwards.
   request.name = "products/2";
   controller.abort();
   expect((await first).code).toBe(status.CANCELLED);
@@ -361,7 +361,7 @@ test("what an answer tells of a change, what was kept before is too old for", as
   answer = async () => Product.create({ title: "new" });
   expect((await get(one)).title).toBe("new");
   expect(asked[2]!.metadata.get("change")).toEqual(["7"]);
-  // That is as new as what is known.
+  // It is as new as the newest known change.
   await get(one);
   expect(asked).toHaveLength(3);
 });

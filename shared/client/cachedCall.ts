@@ -17,7 +17,7 @@ import { deadlineOf, FORWARDED, metadataOf, onAbort } from "./send.ts";
 const FETCH_LIMIT_MS = FLIGHT_LIMIT_MS - 1000;
 /** A caller that sends these has a cache of its own. */
 const BY_HAND = ["if-none-match", CHANGE_KEY];
-/** A response with these belongs to its caller, whatever else it says. */
+/** A response with one of these belongs to its caller alone. */
 const OWN_KEYS = [WAYBILL_KEY, SESSION_KEY, "set-cookie"];
 
 /** Makes a call with one response. */
@@ -107,7 +107,7 @@ export function cachedCall(
   };
 }
 
-/** Reads what a call asks for. Undefined: it bypasses the cache. */
+/** Reads the cache key and directives of a call. Undefined: it bypasses the cache. */
 async function cacheableCall(
   method: MethodContract,
   definition: ServiceDefinition[string],

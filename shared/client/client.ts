@@ -168,7 +168,7 @@ function mayCache(
   return interceptors.length === 0 || (cache.public && cache.vary.length === 0);
 }
 
-/** Finds out whose response a call asks for; undefined: unknown. */
+/** Returns the identity that a response is cached for; undefined: unknown. */
 function identityOf(
   { path }: ServiceDefinition[string],
   { authorize }: ClientOptions,

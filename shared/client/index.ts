@@ -1,4 +1,4 @@
-/** `waybill/client`: what a caller needs. It loads neither Postgres nor a server. */
+/** `waybill/client`: for programs that call services. It loads neither Postgres nor a server. */
 
 export { CHANGE_KEY } from "../cache/changeNumbers.ts";
 export { followChanges } from "../cache/followChanges.ts";

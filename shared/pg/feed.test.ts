@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "vitest";
 import { Feed } from "./feed.ts";
 
-/** What there is, and the reads that wait. */
+/** The rows, and the waiting reads. */
 let head = 0n;
 let reads: { after: bigint; answer(): void; fail(error: Error): void }[] = [];
 let feed: Feed<{ number: bigint }>;

@@ -6,7 +6,7 @@ import type { Pool } from "./pool.ts";
 
 const RETRY_MS = 1000;
 
-/** What is called with a notification's payload, by channel. */
+/** Listeners by channel; each gets a notification's payload. */
 type Listeners = Readonly<Record<string, (payload: string) => void>>;
 
 /**

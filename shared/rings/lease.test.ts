@@ -37,19 +37,19 @@ let watcher: RingWatcher;
 let newest: RingMessage;
 let push: () => void;
 let isWatched: boolean;
-/** What was asked for, and what each renewal waits for before it is answered. */
+/** Requests, and the gate of each renewal. */
 let renewals: RenewLeaseRequest[];
 let released: ReleaseLeaseRequest[];
 let gate: Promise<unknown> | undefined;
-/** What the key service has done, in order. */
+/** Steps of the key service, in order. */
 let done: string[];
 let target: string;
 let isRefusing: boolean;
 let fetches: number;
-/** What the watcher has heard of its lease. */
+/** Lease events that the watcher received. */
 let heard: boolean[];
 let now: { wall: number; monotonic: number };
-/** Ends what the watcher waits for before it renews. */
+/** Ends the watcher's wait before a renewal. */
 let waits: (() => void)[];
 
 beforeEach(async () => {

@@ -15,7 +15,7 @@ const good: RingKey = { id: ID, state: "active", key: bytes };
 const other: RingKey = { id: OTHER_ID, state: "retired", key: randomBytes(32) };
 const plaintext = Buffer.from("x");
 
-/** A source that a program wrote itself: it gives what it holds, unchecked. */
+/** A source that a program wrote itself: it returns its ring unchecked. */
 class OwnSource implements RingSource {
   ring: Ring | undefined;
   constructor(ring?: Ring) {
@@ -119,7 +119,7 @@ const BAD_RINGS: [string, unknown, RegExp][] = [
   ],
 ];
 
-/** Runs what must throw. @returns the error's message */
+/** Runs a function that must throw. @returns the error's message */
 function messageOf(run: () => unknown): string {
   try {
     run();

@@ -25,15 +25,15 @@ const ring = (version: number, audience = "checkout"): RingMessage => ({
   keys: [{ ...key, createTime: undefined }],
 });
 
-/** A key service that sends what the test tells it to. */
+/** A key service that the test controls. */
 let server: Server;
 let target: string;
 let watcher: RingWatcher;
-/** What is sent on the open stream, in order; `undefined` ends it. */
+/** Messages on the open stream, in order; `undefined` ends it. */
 let sent: (RingMessage | undefined)[];
 let wake = () => {};
 let streams = 0;
-/** What a fetch is answered with, and how many there were. */
+/** The response to a fetch, and the number of fetches. */
 let fetched: () => Promise<RingMessage>;
 let fetches = 0;
 const refused = (reason: string) => expect.objectContaining({ reason });
@@ -74,7 +74,7 @@ async function serve(address = "127.0.0.1:0"): Promise<void> {
   target = `127.0.0.1:${await server.listen(address)}`;
 }
 
-/** What the watcher waits for, in ms; it goes on when the test says so. */
+/** Waits of the watcher, in ms; the test ends them. */
 let waits: number[];
 let endWait = () => {};
 
@@ -90,7 +90,7 @@ function watch(): RingWatcher {
   return new RingWatcher({ target, service, audience: service, credentials, wait });
 }
 
-/** A call of somebody else's to the same server, there and back. */
+/** Another call to the same server, there and back. */
 async function oneTurn(): Promise<void> {
   const other = createClient(KeysServiceService, target);
   await other.rotateRing({ destroyKeyId: "", audience: "checkout" }).catch(() => {});
@@ -198,7 +198,7 @@ test("all who ask at once wait for one fetch; the next fetch is not before its s
   for (const answer of await Promise.all(asked)) expect(answer.version).toBe(7);
   expect(fetches).toBe(1);
 
-  // Strangers can name keys that nobody has: each would be a fetch.
+  // Anonymous callers can name unknown keys: each would cause a fetch.
   const again = [watcher.refresh(), watcher.refresh()];
   expect(waits).toEqual([expect.any(Number)]);
   await oneTurn();

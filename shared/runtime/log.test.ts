@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 
 const MODULE = new URL("./log.ts", import.meta.url).href;
 
-/** What a program writes that logs an error, made by an expression. */
+/** Runs a program that logs the error of an expression. @returns its output */
 function logged(error: string): string {
   const program = `import { createLog } from ${JSON.stringify(MODULE)};
     createLog("info").error({ err: ${error} }, "call failed");`;

@@ -5,7 +5,7 @@ import { loggable } from "./redact.ts";
 
 const TOKEN = "eyJhbGciOiJkaXIifQ..AAAA.BBBB.CCCC";
 
-/** An error as grpc-js makes it, with what was sent. */
+/** An error of grpc-js with the sent metadata. */
 function serviceError(): Error {
   const metadata = new Metadata();
   metadata.set("waybill", TOKEN);

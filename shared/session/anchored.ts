@@ -10,7 +10,7 @@ import { readRequestIdentity } from "./idempotency.ts";
 import type { MethodSessions, Opened } from "./methodSessions.ts";
 import type { Anchorage } from "./options.ts";
 
-/** A method whose sessions may be anchored, and what its calls use. */
+/** A method whose sessions may be anchored, with the dependencies of its calls. */
 export interface AnchoredMethod<State> {
   readonly method: MethodContract;
   readonly codec: Codec;
@@ -122,7 +122,7 @@ export class AnchoredSteps<State> {
     return this.delivery(opened, saved)(call);
   }
 
-  /** Reads what identifies the request, apart from its waybill. */
+  /** Reads the identity of the request, apart from its waybill. */
   identityOf(request: unknown, call: SessionCall): ReturnType<typeof readRequestIdentity> {
     return readRequestIdentity(call, encodeBare(request, this.on));
   }

@@ -47,7 +47,7 @@ export class HandlerTransaction {
     return this.#opening !== undefined;
   }
 
-  /** Runs a handler. @throws what refused the transaction, whatever the handler made of the refusal */
+  /** Runs a handler. @throws the error that refused the transaction, even if the handler caught it */
   async run<T>(handler: () => Promise<T>): Promise<T> {
     let result: T;
     try {
@@ -74,10 +74,10 @@ export class HandlerTransaction {
   /**
    * Rolls back. Call it when anything above rejects; afterwards the transaction can be opened anew.
    *
-   * @returns whether it was open, so that what `first` has checked held while the handler ran
+   * @returns whether it was open, so that the checks of `first` held while the handler ran
    */
   async abandon(): Promise<boolean> {
-    // What kept it from being opened has been thrown already.
+    // The error of opening it was thrown already.
     const opened = await this.#opening?.catch(() => undefined);
     this.#opening = undefined;
     if (opened === undefined || !this.#isOpen) return false;
@@ -103,7 +103,7 @@ export class HandlerTransaction {
     }
   }
 
-  /** Does what is no business of the handler's, even while its transaction is open. */
+  /** Runs work outside the handler's transaction, even while it is open. */
   static aside<T>(work: () => Promise<T>): Promise<T> {
     return running.exit(work);
   }

@@ -65,7 +65,7 @@ class Views {
     const view = this.#whole(field, valuesOf(samples, name)) ?? asIs;
     // Null is JSON's, or with one option of ts-proto a field that is not set.
     const absent = field.message?.typeName === VALUE ? undefined : null;
-    // With other options generated code leaves out what has its default.
+    // With other options generated code omits fields with their default.
     const unset = create(field.parent);
     const byDefault = Object.hasOwn(unset, localName)
       ? (unset as Message & Decoded)[localName]

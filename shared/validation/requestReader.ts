@@ -82,7 +82,7 @@ function tryOut(message: DescMessage, decode: Decode): Trial {
   return { view: undefined, holdsAllKeys: false };
 }
 
-/** @returns undefined when what is decoded differs from the samples */
+/** @returns undefined if the decoded message differs from the samples */
 function viewThatShows(
   message: DescMessage,
   decode: Decode,

@@ -102,7 +102,7 @@ export function wireTable(message: DescMessage, isSeen = hasCel(message)): WireT
       counter: Number.isFinite(most) ? table.counters++ : -1,
     });
   }
-  // A Value without a kind is no JSON: what parsers make of it differs.
+  // A Value without a kind is not JSON: parsers read it differently.
   if (message.typeName === "google.protobuf.Value") table.required = 1;
   return table;
 }
@@ -201,7 +201,7 @@ function scalarRange(scalar: ScalarType): Range {
   }
 }
 
-/** Most elements of a list or map: what its proto states, or a bound where rules look at elements. */
+/** Most elements of a list or map: the proto's limit, or a bound if rules read its elements. */
 function mostElements(field: DescField, isSeen: boolean): number {
   if (field.parent.typeName === "google.protobuf.FieldMask") return MAX_MASK_PATHS;
   const stated = statedElements(field);

@@ -74,7 +74,7 @@ test("metadata carries 4,096 characters and not one more, either way", () => {
   expect(longest.length).toBeLessThanOrEqual(MAX_METADATA_WAYBILL);
   expect(receive(metadataOf(longest), undefined).sealed).toEqual(sealedOf(LARGEST));
   expect(() => toMetadataValue(sealedOf(LARGEST + 1))).toThrow(refused("WAYBILL_TOO_LARGE"));
-  // Refused for its length alone: nobody looks at what it is.
+  // Refused for its length alone, unread.
   const filled = longest + "A".repeat(MAX_METADATA_WAYBILL - longest.length);
   expect(() => receive(metadataOf(`${filled}A`), undefined)).toThrow(refused("WAYBILL_TOO_LARGE"));
   expect(() => receive(metadataOf("!".repeat(MAX_METADATA_WAYBILL)), undefined)).toThrow(

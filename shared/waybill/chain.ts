@@ -4,9 +4,9 @@ import { sha256 } from "../runtime/sha256.ts";
 export const CHAIN_RANDOM_BYTES = 16;
 
 /**
- * The chain digest of a version: SHA-256 over the digest before it, the session's id, the version,
- * SHA-256 of the state and random bytes. Two successors of one version never have the same, and
- * nobody can work one out who has not seen it.
+ * Computes the chain digest of a version: SHA-256 over the parent digest, the session's id, the version,
+ * SHA-256 of the state, and random bytes. Two successors of one version have different digests, and no one
+ * can compute a digest without its random bytes.
  *
  * @param parent 32 bytes; empty for the first version
  * @param sessionId 16 bytes
@@ -26,10 +26,11 @@ export function chainDigest(
 }
 
 /**
- * What a table holds of a call: nothing that who reads it could guess a request by.
+ * Computes the fingerprint of a call for the table of advances. A reader of the table cannot guess a
+ * request by it.
  *
- * @param parent the chain digest that the call went on from
- * @param idempotencyDigest @param requestDigest what tells it from others
+ * @param parent the chain digest that the call advanced from
+ * @param idempotencyDigest @param requestDigest the identity of the request
  */
 export function callFingerprint(
   parent: Uint8Array,
@@ -40,8 +41,8 @@ export function callFingerprint(
 }
 
 /**
- * What a table holds of a chain digest. That of an advance says nothing of that of an anchor: who
- * writes to the tables cannot set an anchor back by what he finds in them.
+ * Computes the fingerprint of a chain digest for a table. The fingerprints of anchors and advances are
+ * unrelated: an attacker that can write to the tables cannot reset an anchor with values found in them.
  */
 export function fingerprint(table: "anchor" | "advance", digest: Uint8Array): Buffer {
   return sha256(table, digest);

@@ -10,7 +10,7 @@ const parse = (header: unknown) => parseHeader(encode(header), "waybill");
 test("a header of ours is read", () => {
   expect(parse(GOOD)).toEqual({ ringKeyId: "A".repeat(11), salt: expect.any(Buffer) });
   expect(parseHeader(encodeHeader("waybill", KID), "waybill")).toEqual(parse(GOOD));
-  // The order of its members is nobody's business.
+  // The order of its members does not matter.
   expect(parse({ kid: KID, typ: "waybill", enc: "A256GCM", alg: "dir" })).toEqual(parse(GOOD));
 });
 

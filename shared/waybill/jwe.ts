@@ -74,8 +74,8 @@ export function encrypt(
 }
 
 /**
- * Authenticates and decrypts what is sealed under a key, and has its header. Returns undefined when the
- * tag does not verify.
+ * Authenticates and decrypts a ciphertext sealed under a key and its header. Returns undefined if the tag
+ * does not verify.
  */
 export function decrypt({ key, authenticated }: HeaderKey, sealed: Sealed): Buffer | undefined {
   const decipher = createDecipheriv("aes-256-gcm", key, sealed.iv);

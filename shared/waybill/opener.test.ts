@@ -6,7 +6,7 @@ import { Opener } from "./opener.ts";
 import { Sealer } from "./sealer.ts";
 import { Sessions } from "./sessions.ts";
 
-/** What opening costs: each derived key and each decryption is counted. */
+/** Counts the derived keys and decryptions of opening. */
 const work = vi.hoisted(() => ({ derived: 0, decrypted: 0 }));
 vi.mock(import("node:crypto"), async (original) => {
   const crypto = await original();

@@ -28,11 +28,11 @@ export class Opener {
   }
 
   /**
-   * Opens a token. Answers at once when its key is at hand, and otherwise after asking for the ring: also
-   * when what is known of the ring may be out of date.
+   * Opens a token. Returns at once if its key is at hand; otherwise, or if the known ring may be out of
+   * date, after fetching the ring.
    *
    * @returns the plaintext, or undefined: the token is not one of this type and audience
-   * @throws StatusError KEYS_UNAVAILABLE when the token's key is not at hand and nobody answers;
+   * @throws StatusError KEYS_UNAVAILABLE when the token's key is not at hand and the ring cannot be fetched;
    *   WAYBILL_REVOKED for a waybill whose key was destroyed
    */
   open(sealed: Sealed): Buffer | undefined | Promise<Buffer | undefined> {

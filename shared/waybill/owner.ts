@@ -1,26 +1,26 @@
 import type { EnvelopeV1 } from "../../proto/gen/waybill/envelope/v1/envelope.ts";
 import { uuidToBytes } from "../runtime/uuid.ts";
 
-/** Who holds a session, as his access token says. */
+/** The holder of a session, as named by an access token. */
 export interface Owner {
   readonly subject: string;
   readonly client: string;
   readonly epoch: number;
   /** UUID of his sign-in. */
   readonly family?: string | undefined;
-  /** SHA-256, in base64url, of the key or certificate that he proves with each call. */
+  /** SHA-256, in base64url, of the key or certificate that the holder proves with each call. */
   readonly thumbprint?: string | undefined;
 }
 
-/** What the subject of a session begins with that nobody in particular owns. */
+/** Prefix of the subject of an anonymous session. */
 export const ANONYMOUS = "anonymous/";
 
-/** Whether nobody in particular owns a session: whoever holds its waybill may use it. */
+/** Reports whether a session is anonymous: any holder of its waybill may use it. */
 export function isAnonymous(subject: string): boolean {
   return subject.startsWith(ANONYMOUS);
 }
 
-/** What a waybill says of its owner. */
+/** The owner in a waybill. */
 export function ownership(
   owner: Owner,
 ): Pick<EnvelopeV1, "subject" | "client" | "subjectEpoch" | "familyId" | "confirmation"> {
@@ -33,7 +33,7 @@ export function ownership(
   };
 }
 
-/** Bound to its subject and client, and to the key that its owner proved, if he did. */
+/** Binds a session to its subject and client, and to the owner's proven key, if any. */
 export function isHeldBy(envelope: EnvelopeV1, holder: Owner | undefined): boolean {
   const { subject, client, confirmation } = envelope;
   const proven = Buffer.from(holder?.thumbprint ?? "", "base64url");

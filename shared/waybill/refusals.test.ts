@@ -33,7 +33,7 @@ const sessionsOf = (source: RingSource) =>
   new Sessions(CONTRACT, SessionState, source, { now: () => NOW_S * 1000 });
 const sessions = sessionsOf(ring);
 
-/** A waybill of Ada's; or of whatever else its envelope says. */
+/** A waybill of Ada's, or with other fields in its envelope. */
 function sealed(
   changes: Partial<EnvelopeV1> = {},
   { type = "waybill", audience = "session", keys = [key] as RingKey[] } = {},

@@ -127,7 +127,7 @@ test("K7 a ring that may be out of date opens nothing, not even what it has open
   await expect(opener.open(sealed)).rejects.toThrow("away");
   isReached = true;
   expect(await opener.open(sealed)).toEqual(Buffer.from("x"));
-  // What was answered once counts once.
+  // A waybill counts once, however often it is sent.
   isReached = false;
   await expect(opener.open(sealed)).rejects.toThrow("away");
 });

@@ -8,7 +8,7 @@ import { deriveSubkey, SALT_BYTES, subkeyId, type TokenType } from "./subkey.ts"
 const SUBKEY_LIFE_MS = 60 * 60 * 1000;
 
 /**
- * How often one sub-key seals: half of what NIST SP 800-38D section 8.3 allows for random nonces.
+ * Most uses of one sub-key: half of the limit for random nonces in NIST SP 800-38D section 8.3.
  */
 export const MAX_SEALS_PER_SUBKEY = 2 ** 31;
 
@@ -18,13 +18,13 @@ interface Subkey extends HeaderKey {
   seals: number;
 }
 
-/** What a sealer may be given otherwise than by default; for tests. */
+/** Options of a sealer, for tests. */
 export interface SealerOptions {
   clocks?: Clocks;
   maxSeals?: number;
 }
 
-/** What keeps a program from sealing: `sealing()` of its ring is undefined. */
+/** The error of a program that may not seal: `sealing()` of its ring is undefined. */
 export function noLease(audience: string): StatusError {
   return Errors.KEYS_UNAVAILABLE({
     retryAfterMs: 1000,

@@ -10,7 +10,7 @@ export interface StateCodec<State> {
   create(): State;
 }
 
-/** What the contract says of a service's sessions. */
+/** The session options of a service's contract. */
 export interface SessionContract {
   readonly audience: string;
   /** Full name of the state's message. */
@@ -20,7 +20,7 @@ export interface SessionContract {
   readonly mode: "carried" | "anchored" | "either";
   readonly idleS: number;
   readonly absoluteS: number;
-  /** Of a carried session each version whose number this divides is kept. Default: none is. */
+  /** Interval of checkpoints of a carried session, in versions. Default: no checkpoints. */
   readonly checkpointEvery?: number | undefined;
   /** Where anchored sessions stand: in the service's own schema, or at the session service. */
   readonly anchor?: "own" | "session";
@@ -32,12 +32,12 @@ export interface Session<State> {
   readonly id: string;
   /** 0 in a handler that begins the session; 1 in its first waybill; one more with each advance. */
   readonly version: number;
-  /** Whose session it is: the subject of an access token, or `anonymous/{uuid}`. */
+  /** The owner: the subject of an access token, or `anonymous/{uuid}`. */
   readonly subject: string;
   /** When it ends unless it is used, and at the latest: milliseconds since the Unix epoch. */
   readonly idleExpiresAt: number;
   readonly expiresAt: number;
-  /** What `idleExpiresAt` will be in a waybill that this call is answered with. */
+  /** `idleExpiresAt` of the waybill in this call's response. */
   readonly nextIdleExpiresAt: number;
   /**
    * Whether Postgres keeps which version is the newest. Where the contract says MODE_EITHER, a handler
@@ -45,21 +45,21 @@ export interface Session<State> {
    */
   anchored: boolean;
   /**
-   * Of a carried session that has an owner, each version whose number this divides is kept, so that he
-   * can resume it; 0: none is, but for those that a handler asks `context.checkpoint()` for. Set it in
-   * a handler that begins the session. Default: as the contract says.
+   * Interval of checkpoints of a carried session with an owner, in versions, so that the owner can resume
+   * it. 0: only checkpoints that a handler requests with `context.checkpoint()`. Set it in a handler that
+   * begins the session. Default: the contract's.
    */
   checkpointEvery: number;
   /** Change it in place or put another in its place. */
   state: State;
 }
 
-/** An open session with what it was opened from. Only the interceptor sees this much of it. */
+/** An open session with its envelope. Handlers see only a part of it. */
 export interface OpenSession<State> extends Session<State> {
   readonly envelope: EnvelopeV1;
   /** The state as it came, encoded. */
   readonly encoded: Buffer;
-  /** What of the state this program does not know; looked for by whoever is to write it. */
+  /** Finds the unknown fields of the state; called before the state is written. */
   unknown: Unknown | undefined;
   /** Where it lay when it was too large to be carried. */
   readonly spill: Spill | undefined;

@@ -29,7 +29,7 @@ function setUp(contract = CONTRACT) {
   const sessions = make();
   const seal = (subject?: string) =>
     sessions.seal(sessions.successor(sessions.begin(undefined, subject), new Uint8Array()));
-  /** Seals whatever it is given, as some other program under the same key might. */
+  /** Seals any envelope, as another program under the same key might. */
   const sealRaw = (plaintext: Uint8Array) => new Sealer("waybill", "session", ring).seal(plaintext);
   const sealWith = (changes: Partial<EnvelopeV1>) => {
     const begun = sessions.begin().envelope;

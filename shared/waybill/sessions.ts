@@ -25,7 +25,7 @@ const CARRIED = 1;
 const ANCHORED = 2;
 const MODES = { carried: [CARRIED], anchored: [ANCHORED], either: [CARRIED, ANCHORED] };
 
-/** Of a compact serialization, what is not ciphertext: header, nonce, tag and dots. */
+/** Characters of a compact serialization besides the ciphertext: header, nonce, tag and dots. */
 const COMPACT_OVERHEAD = encodeHeader("waybill", "x".repeat(11 + 1 + 22)).length + 4 + 16 + 22;
 
 /** A state, as it is sealed. */
@@ -34,7 +34,7 @@ interface Encoded {
   readonly encoded: Uint8Array;
 }
 
-/** What sessions may be given besides their contract. */
+/** Options of sessions. */
 export interface SessionsOptions {
   /** Milliseconds since the Unix epoch. */
   now?: () => number;
@@ -115,13 +115,13 @@ export class Sessions<State> {
   }
 
   /**
-   * Opens a waybill: at once, where nobody need be asked for its key or state.
+   * Opens a waybill; synchronously if its key and state are at hand.
    *
-   * @param holder who presents it; undefined: nobody knows
-   * @throws StatusError WAYBILL_INVALID: it is not one of this audience, or not the holder's, for
-   *   whatever reason, except: WAYBILL_REVOKED when its key id is listed as destroyed, which is public;
-   *   KEYS_UNAVAILABLE when the ring cannot be fetched. Only where it opens for its holder:
-   *   WAYBILL_EXPIRED; STATE_SCHEMA_UNSUPPORTED when it carries another state, or a newer revision
+   * @param holder the caller that presents it; undefined: unauthenticated
+   * @throws StatusError WAYBILL_INVALID for any reason that it is not a waybill of this audience and holder,
+   *   except WAYBILL_REVOKED (its key id is listed as destroyed, which is public) and KEYS_UNAVAILABLE (the
+   *   ring cannot be fetched). Only for its holder: WAYBILL_EXPIRED, and STATE_SCHEMA_UNSUPPORTED for
+   *   another state or a newer revision
    */
   open(sealed: Sealed, holder?: Owner): OpenSession<State> | Promise<OpenSession<State>> {
     const opened = this.#opener.open(sealed);
@@ -130,10 +130,10 @@ export class Sessions<State> {
   }
 
   /**
-   * A session as its checkpoint has it, for whoever takes it up.
+   * Opens a session from its checkpoint, for a caller that resumes it.
    *
    * @param envelope of its newest version
-   * @returns undefined when it is not his
+   * @returns undefined if the caller is not its owner
    * @throws StatusError as `open`
    */
   async resume(envelope: EnvelopeV1, owner: Owner): Promise<OpenSession<State> | undefined> {
@@ -159,21 +159,21 @@ export class Sessions<State> {
   }
 
   /**
-   * What a session's next waybill says.
+   * Makes the envelope of a session's next waybill.
    *
    * @param state encoded
-   * @throws StatusError KEYS_UNAVAILABLE; STATE_REVISION_PENDING: replicas serve that could not read it
+   * @throws StatusError KEYS_UNAVAILABLE; STATE_REVISION_PENDING: some serving replicas could not read it
    */
   successor(session: OpenSession<State>, state: Uint8Array): EnvelopeV1 {
     return this.#next(session, this.#lowered(state, session.envelope));
   }
 
-  /** What a waybill of the same version and state says that may be used for longer. */
+  /** Makes the envelope of a waybill of the same version and state with a later expiry. */
   renewed({ envelope }: OpenSession<State>): EnvelopeV1 {
     return { ...envelope, ...this.#times(envelope) };
   }
 
-  /** What the last version of an anchored session says: it has no state. */
+  /** Makes the envelope of the last version of an anchored session, which has no state. */
   last(session: OpenSession<State>): EnvelopeV1 {
     const { revision } = this.contract;
     return this.#next(session, { revision, encoded: Buffer.alloc(0) });
@@ -183,12 +183,12 @@ export class Sessions<State> {
   advanceTo(session: OpenSession<State>, envelope: EnvelopeV1): void {
     const encoded = this.encode(session.state, session.unknown);
     Object.assign(session, this.#toSession(envelope, session.state, encoded), {
-      // What was taken out with this version is out: the next is held against what is left.
+      // The unknown fields removed in this version stay removed: the next version is compared with the rest.
       unknown: session.unknown && unknownOf(session.state),
     });
   }
 
-  /** What a waybill of this envelope would take in the metadata, in characters, and in a message. */
+  /** Computes the size of a waybill of this envelope: characters in metadata, and bytes in a message. */
   sizeOf(envelope: EnvelopeV1): { metadata: number; message: number } {
     const message = encodeEnvelope(envelope).length;
     return { metadata: COMPACT_OVERHEAD + Math.ceil((message * 4) / 3), message };
@@ -199,10 +199,10 @@ export class Sessions<State> {
   }
 
   /**
-   * Encodes a state as its handler has left it.
+   * Encodes a state after its handler.
    *
-   * @param unknown what it brought along that this program does not know
-   * @throws Error when the handler has dropped what this program does not know
+   * @param unknown the state's fields that this program does not know
+   * @throws Error if the handler has dropped unknown fields
    * @throws StatusError STATE_TOO_DEEP: it could not be decoded again
    */
   encode(state: State, unknown?: Unknown): Buffer {
@@ -289,8 +289,8 @@ export class Sessions<State> {
   }
 
   /**
-   * A state in the newest revision that every replica reads. One that was beyond it already stays
-   * there: whoever cannot read that has lost it before.
+   * Converts a state to the newest revision that every replica reads. A state that is beyond it already
+   * stays there: replicas that cannot read it could not before.
    */
   #lowered(state: Uint8Array, envelope: EnvelopeV1): Encoded {
     const { contract } = this;

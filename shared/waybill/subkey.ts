@@ -1,6 +1,6 @@
 import { createSecretKey, hkdfSync, type KeyObject } from "node:crypto";
 
-/** What kind of token a key is for: the JWE header `typ` (RFC 8725 section 3.11). */
+/** The kind of token that a key is for: the JWE header `typ` (RFC 8725 section 3.11). */
 export type TokenType = "waybill" | "cursor" | "answer";
 
 export const SALT_BYTES = 16;

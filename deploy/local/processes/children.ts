@@ -168,7 +168,7 @@ export class Children {
   }
 }
 
-/** Kills a process and what it started, unless they have ended. */
+/** Kills a process and its children, unless they have ended. */
 function killGroup(leader: number): void {
   try {
     process.kill(-leader, "SIGKILL");

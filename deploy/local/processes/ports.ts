@@ -10,10 +10,10 @@ const LOWEST = 20_000;
 const HIGHEST = 32_000;
 const ATTEMPTS = 100;
 
-/** Given to somebody who may not have begun to listen yet. */
+/** Ports handed out; their programs may not listen yet. */
 const given = new Set<number>();
 
-/** A port of the loopback interface that is free now, and that was given to nobody here before. */
+/** Returns a free port of the loopback interface that this process has not handed out before. */
 export async function freePort(): Promise<number> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     const port = randomInt(LOWEST, HIGHEST);
@@ -25,7 +25,7 @@ export async function freePort(): Promise<number> {
   throw new Failure(`no port from ${LOWEST} to ${HIGHEST} of 127.0.0.1 is free`);
 }
 
-/** A port that somebody chose by `flag`; 0: a free one. @throws Failure when it is taken */
+/** Takes the port given with `flag`; 0: a free one. @throws Failure if it is in use */
 export async function takePort(flag: string, port: number): Promise<number> {
   if (port === 0) return freePort();
   if (await isFree(port)) return port;

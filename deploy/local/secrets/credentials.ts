@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { savedAudience } from "#shared/anchors/savedResponses.ts";
 import { makeCertificates } from "./authority.ts";
 
-/** Each service, and whom it calls with access tokens of its own. */
+/** Each service, and the services that it calls with its own access tokens. */
 const SERVICES: Readonly<Record<string, { calls: string[] }>> = {
   keys: { calls: [] },
   identity: { calls: [] },
@@ -41,8 +41,8 @@ export interface Secrets {
 }
 
 /**
- * Makes what a cluster's parts prove themselves with, in `folder`, readable by its owner alone. What
- * is there already stays: waybills of an earlier run are opened with it.
+ * Creates the cluster's credentials in `folder`, readable by its owner alone. Existing ones stay, because
+ * they open the waybills of an earlier run.
  */
 export async function makeSecrets(folder: string): Promise<Secrets> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -94,7 +94,7 @@ function makeCredentials(folder: string): void {
   const before = (readJson(jwksFile)["keys"] ?? []) as { kid: string }[];
   const keys = Object.entries(SERVICES).map(([service, { calls }]) => {
     const known = before.find(({ kid }) => kid === service);
-    // The ring of what it keeps of its sessions is another than that of their waybills.
+    // Saved responses have a ring of their own, apart from that of the waybills.
     const audiences = service === "keys" ? [] : [service, savedAudience(service)];
     if (known !== undefined) return { ...known, audiences, calls };
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");

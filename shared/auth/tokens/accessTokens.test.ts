@@ -57,7 +57,7 @@ const CLAIMS = {
 const encode = (part: unknown): string =>
   Buffer.from(typeof part === "string" ? part : JSON.stringify(part)).toString("base64url");
 
-/** Signs whatever it is given, however it should be signed. */
+/** Signs any claims with any header. */
 function make(
   claims: unknown = CLAIMS,
   header: Record<string, unknown> = {},
@@ -68,7 +68,7 @@ function make(
   return `${input}.${signer(Buffer.from(input)).toString("base64url")}`;
 }
 
-/** What it is refused with; the message is the same whatever the reason. */
+/** The error of a refused token; its message is the same for every reason. */
 async function refused(jwt: string): Promise<unknown> {
   const attempt = (async () => tokens.verify(jwt))().catch((error: StatusError) => {
     throw error.toStatusObject();

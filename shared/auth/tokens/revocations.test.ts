@@ -60,7 +60,7 @@ test("an epoch hits what is older, and never goes back", () => {
   expect(revocations.has({ ...TOKEN, epoch: 6 })).toBe(false);
   apply(at(4));
   expect(revocations.has({ ...TOKEN, epoch: 5 })).toBe(true);
-  // Whoever ends all he has a thousand times takes the room of one.
+  // A thousand revocations of one owner take the room of one.
   for (let epoch = 7; epoch < 1007; epoch += 1) apply(at(epoch));
   expect(revocations.size).toBe(1);
 });
@@ -78,7 +78,7 @@ test("a piece with a gap before it is not taken, and one that overlaps is", () =
   expect(revocations.apply({ ...gap, afterNumber: 0n })).toBe(true);
   expect(revocations.has(TOKEN)).toBe(true);
   expect(revocations.number).toBe(4n);
-  // What overtakes it does not take it back.
+  // A newer entry that arrives first is not undone.
   expect(revocations.apply({ afterNumber: 0n, number: 2n, revocations: [] })).toBe(true);
   expect(revocations.number).toBe(4n);
 });
@@ -114,7 +114,7 @@ test("X4 a wall clock that was set back makes nothing fresh, and nothing stale",
   revocations.assertFresh();
   pass(1);
   expect(() => revocations.assertFresh()).toThrow("not known here");
-  // What is asked from now on counts by the clock as it is now.
+  // Later checks use the clock after its step.
   revocations.fresh(now);
   pass(0, 30_001);
   expect(() => revocations.assertFresh()).toThrow("not known here");

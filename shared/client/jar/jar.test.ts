@@ -16,7 +16,7 @@ import { createClient, type ServiceClient } from "../client.ts";
 import { Jar } from "./jar.ts";
 import { MemoryStore } from "./stores.ts";
 
-/** What the test looks at of a session. */
+/** The part of a session that tests check. */
 const view = (version: number) => ({
   name: "",
   version,
@@ -220,7 +220,7 @@ test("a call that is cancelled while it is made gives its turn to the next", asy
   expect((await refusal(first)).code).toBe(status.CANCELLED);
   await untilHeld(2);
   held[1]!.go();
-  // Nobody knows whether the first one was done: the second was sent with what the jar had.
+  // The outcome of the first is unknown: the second was sent with the jar's waybill.
   expect((await second).session?.version).toBe(2);
 });
 

@@ -20,7 +20,7 @@ const TokenErrors = vocabulary("token.waybill", {
   DATABASE_UNAVAILABLE: [status.UNAVAILABLE, "not now"],
 });
 
-/** What a real token service decides is shown through the front proxy; here, what it is asked. */
+/** Checks the requests of a sign-in; end-to-end tests check the token service's decisions. */
 let server: Server;
 let target: string;
 let store: MemoryStore;

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 
 /**
  * Where a jar keeps its waybills, by audience and session's name (`checkout/default`), and, at
- * `sign-in/tokens`, the tokens of whoever is signed in. What is kept here is as good as a password.
+ * `sign-in/tokens`, the tokens of the signed-in user. Protect it like a password.
  */
 export interface Store {
   get(key: string): string | undefined;

@@ -105,7 +105,7 @@ export class FramedMessage {
     return this.#joined().subarray(HEAD);
   }
 
-  /** What has come, in one piece. Not to be asked for at every piece. */
+  /** Joins the received pieces. Costs a copy: do not call it for every piece. */
   #joined(): Buffer {
     if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
     return this.#chunks[0]!;

@@ -15,7 +15,7 @@ export const MAX_METADATA_KEYS = 64;
  * and 32 for each, as HTTP/2 counts them.
  */
 export const MAX_METADATA_BYTES = 16 * 1024;
-/** What HTTP/2 adds to each header field's size (RFC 9113 section 6.5.2). */
+/** Bytes that HTTP/2 adds to each header field's size (RFC 9113 section 6.5.2). */
 export const FIELD_OVERHEAD = 32;
 
 /**
@@ -119,7 +119,7 @@ export function metadataRefusal(
   return undefined;
 }
 
-/** Counts again, without what is not the caller's. */
+/** Counts again, without the transport's own fields. */
 function sizeRefusal(fields: readonly string[]): StatusError | undefined {
   const uncounted = new Set(TRANSPORT);
   let keys = 0;

@@ -43,8 +43,8 @@ function drop(stream: ServerHttp2Stream): void {
 }
 
 /**
- * Makes sure that a stream which grpc-js serves ends, whatever grpc-js is given to write. grpc-js calls
- * `respond` and `sendTrailers` in event listeners, where what `node:http2` throws (about metadata such as
+ * Makes sure that a stream which grpc-js serves ends, even if grpc-js cannot write the response. grpc-js calls
+ * `respond` and `sendTrailers` in event listeners, where an error of `node:http2` (about metadata such as
  * `connection`, or two values of `etag`) ends the process or leaves the call without a response.
  *
  * @param failed gets the reason when a response could not be written

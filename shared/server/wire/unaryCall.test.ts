@@ -34,7 +34,7 @@ test("a stream that is over holds neither its call nor the headers of its answer
     expect((await request.toArray()).length).toBeGreaterThan(0);
     const [stream] = streams;
     if (!stream!.closed) await once(stream!, "close");
-    // What a turn has looked at by a WeakRef stays for that turn.
+    // A WeakRef target that was read stays alive for that turn.
     await turn();
     collect();
     expect(calls).toHaveLength(1);

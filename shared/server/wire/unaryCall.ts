@@ -5,7 +5,7 @@ import { METADATA_TEXT } from "../../waybill/metadata.ts";
 import { FramedMessage, type MessageRefusal, toFrame } from "./framedMessage.ts";
 import { CONTENT_TYPE, endAsInternal, endWithStatus } from "./statusResponse.ts";
 
-/** What a method does with a call: grpc-js's `handleUnaryCall`, of a request that is not decoded. */
+/** Handles a call: grpc-js's `handleUnaryCall` with an undecoded request. */
 export interface UnaryMethod {
   readonly path: string;
   /** Metadata keys that it reads: their values were checked to be text before the call. Default: none. */
@@ -21,8 +21,8 @@ export interface UnaryMethod {
 }
 
 /**
- * No two waybills are alike: in the table of header compression they would only drive out what is. And
- * what is secret has no place in it (RFC 7541 section 7.1.3).
+ * Never indexed: waybills are unique and would evict useful entries of the header compression table, and
+ * secrets must not be in it (RFC 7541 section 7.1.3).
  */
 const NEVER_INDEXED = { [sensitiveHeaders]: [WAYBILL_KEY] };
 /** gRPC has no use for a date. */
@@ -44,18 +44,18 @@ const UNIT_MS: Record<string, number> = {
 /** The longest that a timer of Node's waits. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** How a call is told to those who listen to its stream, without a function for each. */
+/** Maps a stream to its call for the shared listeners, without a closure for each call. */
 const CALL = Symbol("call");
 /**
- * node:http2's own lists keep a stream that is over from the young collections (each list that has shrunk
- * is old, and leads to the next): it stays, with all that hangs on it, until everything is collected. So no
- * call hangs on it any more then, and no headers: that took a fourth off what an answer from the cache costs.
+ * Detaches the call and the headers from a finished stream. node:http2's own lists keep a finished stream
+ * alive until a full garbage collection, with everything that it references. Without this a cached
+ * response costs a third more.
  */
 type CallStream = ServerHttp2Stream & { [CALL]: UnaryCall | undefined };
 
 /**
- * A unary call on a stream of node:http2: one message in, one message or a status out, as gRPC over HTTP/2
- * has it. Handlers see what they see of grpc-js's own.
+ * A unary call on a stream of node:http2: one message in, one message or a status out (gRPC over HTTP/2).
+ * Handlers see the same interface as grpc-js's own call.
  */
 export class UnaryCall {
   readonly #stream: ServerHttp2Stream;
@@ -155,7 +155,7 @@ export class UnaryCall {
     if (refusal !== undefined) this.#refuse(refusal);
   }
 
-  /** The caller has said all that he has to say; or he is gone, which ends what he says, too. */
+  /** The request has ended: the caller has half-closed or disconnected. */
   receivedAll(): void {
     if (this.#isOver || this.#isGone()) return;
     const refusal = this.#message.end();
@@ -296,8 +296,8 @@ function watchBegun(): void {
 }
 
 /**
- * How long to wait for a deadline: up to a 64th longer. Node keeps a list of timers for each length,
- * and callers send what is left of theirs: no two alike.
+ * Rounds the time until a deadline up, by at most a 64th. Node keeps a list of timers for each distinct
+ * duration, and callers send a different remaining time with each call.
  */
 function toTimer(timeoutMs: number): number {
   if (timeoutMs < 1) return 1;
@@ -305,7 +305,7 @@ function toTimer(timeoutMs: number): number {
   return Math.min(Math.ceil(timeoutMs / grain) * grain, MAX_TIMER_MS);
 }
 
-/** What of a request's headers is the transport's own. */
+/** Request headers of the transport. */
 const TRANSPORT: ReadonlySet<string> = new Set([
   "grpc-timeout",
   "grpc-encoding",

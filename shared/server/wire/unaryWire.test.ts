@@ -97,7 +97,7 @@ function reasonOf({ headers }: Answer): string | undefined {
   return readError({ code: Number(headers["grpc-status"]), details: "", metadata }).reason;
 }
 
-/** Sends what it is given as it is, each chunk by itself. */
+/** Sends each chunk by itself, unchanged. */
 async function ask(
   target: string,
   chunks: readonly Buffer[],

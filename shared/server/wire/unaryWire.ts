@@ -16,13 +16,13 @@ const PATH = /^[!-~]{1,256}$/;
 const NO_KEYS: readonly string[] = [];
 
 /**
- * Sees every stream of a grpc-js server before grpc-js does. It refuses requests that are no gRPC or whose
- * metadata cannot be read, and serves the unary calls.
+ * Sees every stream of a grpc-js server before grpc-js does. It refuses requests that are not gRPC or have
+ * unreadable metadata, and serves unary calls.
  *
- * For each unary call grpc-js makes a stream of its own upon node:http2's, a chain of listeners and
- * two copies of the metadata: more than half of what such a call costs, and more than opening and sealing a
- * waybill. Connections, their age, keepalive, TLS and shutdown stay grpc-js's, and so does every call that
- * is not unary, or is of a method that is not here.
+ * For each unary call grpc-js makes a stream of its own on node:http2's, a chain of listeners and two
+ * copies of the metadata: more than half of the cost of such a call, and more than opening and sealing a
+ * waybill. grpc-js still serves connections, their age, keepalive, TLS and shutdown, and every call that is
+ * not unary or whose method is unknown.
  */
 export class UnaryWire {
   readonly #unary = new Map<string, UnaryMethod>();

@@ -11,7 +11,7 @@ import { readRequestIdentity } from "../idempotency.ts";
 import type { Delivery } from "../methodSessions.ts";
 import type { Anchorage } from "../options.ts";
 
-/** A streaming method, and what its calls use. */
+/** A streaming method, with the dependencies of its calls. */
 export type StreamedMethod<State> = Omit<AnchoredMethod<State>, "anchorage"> & {
   readonly anchorage: Anchorage | undefined;
 };

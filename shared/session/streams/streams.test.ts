@@ -35,12 +35,12 @@ const sessions = new Sessions(session, CheckoutState, ring);
 let server: Server;
 let address: string;
 let client: ServiceClient<typeof CheckoutServiceService>;
-/** What SetItems does with its session. */
+/** The SetItems handler's use of its session. */
 let itsStep: Step;
 /** The handlers of the moment. */
 let handlers: Partial<All>;
 let causes: unknown[];
-/** Whether whatever is opened has been revoked. */
+/** Whether every session counts as revoked. */
 let isRevoked: boolean;
 const revocations = {
   revocations: { assertFresh() {}, has: () => isRevoked },
@@ -100,13 +100,13 @@ async function serve(given: Partial<All>, more: object = {}): Promise<string> {
 }
 
 interface Heard<Message> {
-  /** What came, in its order. */
+  /** Received messages, in order. */
   readonly messages: Message[];
   reply?: string | undefined;
   trailers?: string | undefined;
 }
 
-/** Settings of a call with a waybill, and what comes back beside its messages. */
+/** Settings of a call with a waybill, and its reply metadata. */
 function sending<Message>(waybill?: string): [CallSettings, Heard<Message>] {
   const metadata = new Metadata();
   if (waybill !== undefined) metadata.set("waybill", waybill);
@@ -134,7 +134,7 @@ async function setItems(waybill?: string): Promise<Heard<SetItemsResponse>> {
   return heard;
 }
 
-/** What a waybill says: its version, and its state. */
+/** The version and state of a waybill. */
 async function read(waybill: string | undefined): Promise<string> {
   const { version, state } = await sessions.open(fromCompact(waybill!)!);
   return `${version} ${state.order}`;
@@ -466,7 +466,7 @@ test("a drain waits for a stream with a session, and does not disturb it", async
   const drained = server.drain().then(() => {
     isDrained = true;
   });
-  // Longer than a drain takes that waits for nobody.
+  // Longer than a drain that waits for no call.
   await vi.advanceTimersByTimeAsync(700);
   vi.useRealTimers();
   for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);

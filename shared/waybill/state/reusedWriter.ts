@@ -1,6 +1,6 @@
 import type { BinaryWriter } from "@bufbuild/protobuf/wire";
 
-/** What is encoded in up to so many bytes leaves its writer behind for the next. */
+/** Largest encoding, in bytes, after which the writer is reused. */
 const MAX_KEPT_BYTES = 64 * 1024;
 
 /** Has messages encoded by one writer after another: a new one grows by copying, which costs more than writing. */

@@ -66,7 +66,7 @@ test("refuses a state that contains itself", () => {
   expect(encodes(stateOf({ a: 1 }))).toBe(true);
 });
 
-/** A type that contains itself, with a packed list: what is nested more deeply than it decodes throws. */
+/** A type that contains itself, with a packed list: encoding throws if it is nested deeper than decoders allow. */
 const Chain = {
   encode(levels: number, writer = new BinaryWriter()): BinaryWriter {
     if (levels > 1) Chain.encode(levels - 1, writer.uint32(10).fork()).join();

@@ -5,7 +5,7 @@ import {
 } from "../../../proto/gen/waybill/checkout/v1/checkout_state.ts";
 import { keepUnknown, letGo, unknownOf } from "./unknownFields.ts";
 
-/** Field 200, a string: nobody here knows it. */
+/** Field 200, a string: unknown to every program here. */
 const UNKNOWN = Buffer.from("c20c036e6577", "hex");
 const money = { currencyCode: "USD", units: 1n, nanos: 0 };
 

@@ -7,7 +7,7 @@ interface Message {
   _unknownFields?: Fields | undefined;
 }
 
-/** What a message, a list or a map brought along that this program does not know. */
+/** Unknown fields of a message, list or map. */
 export interface Unknown {
   readonly whole: object;
   /** Fields of its own. */
@@ -16,7 +16,7 @@ export interface Unknown {
   readonly branch: unknown;
   /** Of a list its elements, as they came. */
   readonly elements: readonly unknown[] | undefined;
-  /** What lies within that has such fields: by field, key or index. */
+  /** Nested messages with unknown fields, by field, key or index. */
   readonly within: ReadonlyMap<unknown, Unknown>;
 }
 
@@ -48,14 +48,13 @@ export function unknownOf(value: unknown): Unknown | undefined {
 }
 
 /**
- * Gives a state what it brought along and its handler has left out. At the top level that is put back,
- * so a handler may put a fresh object in the state's place.
+ * Restores unknown fields that a handler has dropped from the state. Fields of the top level are restored,
+ * so a handler may replace the whole state object.
  *
- * What lies within may be changed in place, moved within its list, copied with what it has (`{...item}`),
- * or taken out: then what it has goes with it. A fresh message in the place of one that has fields which
- * this program does not know is refused, for nobody can tell what of it was meant to go. So is a list from
- * which one is gone and into which a fresh one came: that may be the same one, rebuilt. `letGo` says that it
- * is meant.
+ * A nested message may be changed in place, moved within its list, copied with its properties
+ * (`{...item}`), or removed together with its unknown fields. A new message in place of one with unknown
+ * fields is an error, because the handler's intention is unclear. So is a list that lost such a message and
+ * gained a new one: it may be the same element, rebuilt. `letGo` confirms the intention.
  *
  * @throws Error naming the field
  */
@@ -114,7 +113,7 @@ function assertListKept(
   }
   if (gone.length === 0) return;
   const before = new Set(elements);
-  // Fresh ones, by what they have that is unknown: copies have what their originals had.
+  // New messages by their unknown fields: a copy has those of its original.
   const fresh = now.filter((element) => !before.has(element)).map((each) => unknownOf(each));
   const copies = new Map<string, number>();
   for (const unknown of fresh) {
@@ -133,7 +132,7 @@ function assertListKept(
   );
 }
 
-/** What a message brought along and was not told to let go. */
+/** The unknown fields of a message, without those let go. */
 function ownLeft({ own, whole }: Unknown): Fields | undefined {
   return (whole as Message)._unknownFields === undefined ? undefined : own;
 }
@@ -146,7 +145,7 @@ function isSame(own: Fields, now: Fields | undefined): boolean {
   return now === own || (now !== undefined && textOfFields(now) === textOfFields(own));
 }
 
-/** The same for what brings the same along in the same places. */
+/** Makes an equal key for equal unknown fields in equal places. */
 function textOf({ own, within }: Unknown): string {
   const inner = [...within].map(([key, unknown]) => `${String(key)}{${textOf(unknown)}}`);
   return [own && textOfFields(own), ...inner.sort()].join();

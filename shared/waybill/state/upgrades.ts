@@ -12,8 +12,8 @@ export interface Upgrade {
 }
 
 /**
- * By the older revision of each pair. Where there is none, what was encoded in the older one reads in
- * the newer; the reverse is never taken for granted.
+ * Upgrades, by the older revision of each pair. Without one, the newer revision decodes the older
+ * encoding; the reverse is never assumed.
  */
 export type Upgrades = Readonly<Record<number, Upgrade>>;
 
