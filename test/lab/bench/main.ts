@@ -67,7 +67,7 @@ async function main(): Promise<number> {
   }
   for (const name of positionals) {
     if (NAMES.includes(name)) continue;
-    throw new ConfigError(`there is no suite ${name}: expected some of ${NAMES.join(", ")}`);
+    throw new ConfigError(`no suite is called ${name}: expected some of ${NAMES.join(", ")}`);
   }
   if (flags.page) {
     const kept = flags.report ? resolve(flags.report) : import.meta.dirname;
