@@ -46,11 +46,11 @@ afterEach(async () => {
 
 test("X4 an answer that comes after the machine has slept is as old as its question", async () => {
   await asked.promise;
-  expect(() => feed.revocations.assertFresh()).toThrow("not known here");
+  expect(() => feed.revocations.assertFresh()).toThrow("revocations is stale");
   now = { ...now, wall: now.wall + HOUR_MS };
   answer.resolve();
   await feed.ready;
-  expect(() => feed.revocations.assertFresh()).toThrow("not known here");
+  expect(() => feed.revocations.assertFresh()).toThrow("revocations is stale");
 });
 
 test("what is known is fresh when the question was answered", async () => {
