@@ -113,7 +113,7 @@ test.skipIf(!grpcurl)(
     };
     expect((await call("authorization: a")).stdout).toContain("products/1");
     const twice = call("authorization: a", "authorization: b");
-    await expect(twice).rejects.toThrow("needs a valid credential");
+    await expect(twice).rejects.toThrow("requires a valid credential");
     expect(calls).toBe(1);
   },
 );

@@ -113,7 +113,7 @@ test.skipIf(!hasTools)("caches keep the stated hit ratio, never stale (needs Go)
     );
   }
   const hits = (rows: typeof front.rows, by: string) =>
-    rows.map(({ figures }) => figures[`hits of the ${by}`]?.median);
+    rows.map(({ figures }) => figures[`${by} hits`]?.median);
   expect(hits(front.rows, "service")).toEqual([0, 0, 0, 50, 0, 90, 0, 99]);
   expect(hits(single.rows, "service")).toEqual([0, 90]);
   expect(hits(client.rows, "service")).toEqual([0, 0, 90, 0, 0, 0]);
