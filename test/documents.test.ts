@@ -93,7 +93,7 @@ function reportOf(suite: string): string {
   return parts.find((part) => part.startsWith(`${suite}\n`)) ?? "";
 }
 
-test("figures beside a bench command are in that part of the report", () => {
+test("figures beside a bench command match its section of the report", () => {
   let figures = 0;
   for (const page of GUIDES) {
     for (const [row, cells = "", suite] of readPage(page).matchAll(

@@ -184,7 +184,7 @@ function identityOf(
   };
 }
 
-/** The name of a service at a target, in a cache. */
+/** Returns the cache scope of a service at a target. */
 export function scopeName(target: string, service: string): string {
   return `${target} ${service}`;
 }

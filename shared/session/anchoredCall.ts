@@ -23,7 +23,7 @@ export interface Write {
 
 const EMPTY = Buffer.alloc(0);
 
-/** The identity of a call that begins a session: it cannot be replayed. */
+/** Empty identity, for a call that begins a session: a retry gets no saved response. */
 const NO_IDENTITY: RequestIdentity = { idempotencyDigest: EMPTY, requestDigest: EMPTY };
 
 /**

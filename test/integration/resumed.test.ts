@@ -102,7 +102,7 @@ const updateNamed = (name: string, quantity: number, key?: string): Promise<Step
   return step(named, { product: "products/1", quantity }, { token, ...(key && { key }) });
 };
 
-test("a session refreshed by reads can be resumed", async () => {
+test("a session that only reads kept alive can be resumed", async () => {
   let { waybill } = await update(first, 7);
   const { name } = await newest();
   for (const minutes of [20, 40]) {

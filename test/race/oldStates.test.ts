@@ -163,7 +163,7 @@ afterAll(async () => {
 
 const ITEM = { product: "products/1", quantity: 1 };
 
-/** A call of each kind of step that writes. */
+/** One sample call for each kind of step that writes an anchor. */
 const STEPS = {
   "an advance": (client: Client, waybill: string, key?: string) =>
     step(client.updateItem, ITEM, { waybill, ...(key && { key }) }),

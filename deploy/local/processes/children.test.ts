@@ -44,7 +44,7 @@ test("a program that does not serve within its limit is ended before the error",
   expect(descendants()).toEqual([]);
 });
 
-test("a program whose readiness check fails is ended before the error", async () => {
+test("ends a program whose readiness check fails", async () => {
   const ready = async () => {
     expect(descendants()).toHaveLength(1);
     throw new Error("no such method");

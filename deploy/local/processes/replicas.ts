@@ -13,7 +13,7 @@ const START_LIMIT_MS = 30_000;
 const DRAIN_LIMIT_MS = 35_000;
 const MIN_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 5000;
-/** A replica that lived this long starts anew at once. */
+/** A replica that ran this long before it exited is restarted without delay. */
 const STABLE_MS = 10_000;
 /**
  * Half of Node's usual nursery: 15 MB less a replica, and as fast. With a fourth of this one, which takes

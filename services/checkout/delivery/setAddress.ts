@@ -38,7 +38,7 @@ async function nameOfCaller(
   } catch (error) {
     log.warn(
       { cause: (error as Error).message },
-      "cannot get the caller's name from identity; the address has no recipient",
+      "could not get the caller's name from the identity service; saving the address without a recipient",
     );
     return undefined;
   }

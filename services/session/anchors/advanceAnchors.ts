@@ -28,7 +28,7 @@ function outcomeOf(made: PromiseSettledResult<boolean>, log: Logger): Outcome {
   if (made.status === "rejected") {
     log.error(
       { err: made.reason },
-      "cannot advance another service's session: outcome unknown; its replica may retry",
+      "an advance for another service failed, and may have been committed; the calling replica may retry",
     );
     return Outcome.OUTCOME_UNKNOWN;
   }

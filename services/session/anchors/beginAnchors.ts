@@ -30,7 +30,7 @@ export const beginAnchors =
         if (beginning.status === "fulfilled") return Outcome.OUTCOME_DONE;
         log.error(
           { err: beginning.reason },
-          "cannot begin another service's session: outcome unknown; its replica may retry",
+          "beginning a session for another service failed, and may have been committed; the calling replica may retry",
         );
         return Outcome.OUTCOME_UNKNOWN;
       }),
