@@ -22,7 +22,7 @@ export function controlPath(dataDir: string): string {
   return join(tmpdir(), `waybill-${process.getuid?.() ?? 0}-${shortName(dataDir)}.sock`);
 }
 
-/** Whether a cluster runs on this data directory. */
+/** Reports whether a cluster runs on this data directory. */
 export async function isRunning(dataDir: string): Promise<boolean> {
   const socket = createConnection(controlPath(dataDir));
   return new Promise((resolve) => {

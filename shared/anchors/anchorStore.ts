@@ -38,9 +38,9 @@ export interface NextVersion {
   readonly identity: RequestIdentity;
   /** Sealed. */
   readonly savedResponse: Buffer;
-  /** Whether it ends the session. */
+  /** True if it ends the session. */
   readonly ended: boolean;
-  /** Whether the response stays saved after later versions, for the session's life. Default: false. */
+  /** True if the response stays saved after later versions, for the session's life. Default: false. */
   readonly isSaved?: boolean;
 }
 

@@ -22,7 +22,7 @@ const JOIN_MS = 2000;
 /** The result of a fetch. */
 export interface Fetched {
   readonly response: CachedResponse;
-  /** Whether it may be cached and shared with other callers. Otherwise it is for its own caller. */
+  /** True if it may be cached and shared with other callers. Otherwise it is for its own caller. */
   readonly isShared: boolean;
 }
 
@@ -58,7 +58,7 @@ export interface Found {
   readonly ageMs: number;
   /** It contains every change up to this one. */
   readonly position: bigint;
-  /** Whether it was fetched for this call. */
+  /** True if it was fetched for this call. */
   readonly isOwn: boolean;
 }
 

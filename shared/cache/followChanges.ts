@@ -10,7 +10,7 @@ const WARN_AFTER_MS = 30_000;
 export interface ChangesPiece {
   /** With this message every change up to this one was sent. */
   readonly number: bigint;
-  /** Whether changes before it are missing. */
+  /** True if changes before it are missing. */
   readonly gap: boolean;
   readonly changes: readonly Change[];
 }

@@ -195,7 +195,7 @@ function fetching(
   return { fetch, received: () => received };
 }
 
-/** Whether a response is as public as this contract says: a newer service may declare it otherwise. */
+/** Reports whether a response is as public as this contract says: a newer service may declare it otherwise. */
 function isAnybodys(reply: Metadata, { cache }: MethodContract): boolean {
   if (OWN_KEYS.some((key) => reply.get(key).length > 0)) return false;
   if (cache!.public && !directivesOf(reply).has("public")) return false;

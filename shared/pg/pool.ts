@@ -23,7 +23,7 @@ export interface PoolOptions {
   /** Longest run of a statement, in ms. Default: 10,000. */
   statementTimeoutMs?: number;
   /**
-   * Whether each connection prepares statements. Set it to false behind a pooler in transaction mode: the pool then
+   * True if each connection prepares statements. Set it to false behind a pooler in transaction mode: the pool then
    * uses nothing that outlives a transaction, and timeouts are those of the login role. Default: true.
    */
   prepare?: boolean;

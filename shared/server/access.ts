@@ -9,7 +9,7 @@ export type Authenticate = (authorization: string | undefined, method: string) =
 
 /** Authenticates callers by their access tokens. */
 export interface Authentication {
-  /** Whether it can check the proofs that the method's contract requires. */
+  /** Reports whether it can check the proofs that the method's contract requires. */
   canCheck(method: MethodContract): boolean;
   /** Returns undefined if the call has no token. */
   caller(call: Call, method: MethodContract): Promise<Caller | undefined>;

@@ -37,7 +37,7 @@ export class Call implements Context<unknown>, SessionCall {
   opened: OpenSession<unknown> | undefined;
   /** Set by the interceptor of anchored sessions. */
   openTransaction: Context["transaction"] | undefined;
-  /** Whether the handler has called `checkpoint()`. */
+  /** True if the handler has called `checkpoint()`. */
   wantsCheckpoint = false;
   /** Set for streams that may advance a session. */
   advanceStream: Context["advance"] | undefined;

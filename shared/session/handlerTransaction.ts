@@ -42,7 +42,7 @@ export class HandlerTransaction {
     return this.#anchors.beginTransaction && (() => this.open());
   }
 
-  /** Whether it was asked for, and has not been committed since. */
+  /** True if it was asked for, and has not been committed since. */
   get wasOpened(): boolean {
     return this.#opening !== undefined;
   }

@@ -16,7 +16,7 @@ export interface SessionContract {
   /** Full name of the state's message. */
   readonly stateType: string;
   readonly revision: number;
-  /** Whether Postgres keeps which version of a session is the newest: of none, each, or some. */
+  /** True if Postgres keeps which version of a session is the newest: of none, each, or some. */
   readonly mode: "carried" | "anchored" | "either";
   readonly idleS: number;
   readonly absoluteS: number;
@@ -40,7 +40,7 @@ export interface Session<State> {
   /** `idleExpiresAt` of the waybill in this call's response. */
   readonly nextIdleExpiresAt: number;
   /**
-   * Whether Postgres keeps which version is the newest. Where the contract says MODE_EITHER, a handler
+   * True if Postgres keeps which version is the newest. Where the contract says MODE_EITHER, a handler
    * that begins a session may set it; default: false.
    */
   anchored: boolean;

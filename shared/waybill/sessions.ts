@@ -215,7 +215,7 @@ export class Sessions<State> {
     if (this.#nowS() >= Number(envelope.expiresAt)) throw Errors.WAYBILL_EXPIRED();
   }
 
-  /** Whether less than half of the idle life is left, and a new waybill would prolong it. */
+  /** Reports whether less than half of the idle life is left, and a new waybill would prolong it. */
   isAging({ envelope }: OpenSession<State>): boolean {
     const leftS = Number(envelope.idleExpiresAt) - this.#nowS();
     return leftS * 2 < this.contract.idleS && envelope.idleExpiresAt < envelope.expiresAt;

@@ -60,7 +60,7 @@ export interface Config {
 export interface DatabaseConfig {
   readonly url: string;
   readonly connections: number;
-  /** Whether statements are prepared; false behind a pooler in transaction mode. */
+  /** True if statements are prepared; false behind a pooler in transaction mode. */
   readonly prepare: boolean;
 }
 
@@ -77,7 +77,7 @@ export interface KeysConfig extends SessionConfig {
 
 export interface IdentityConfig extends SessionConfig {
   readonly argon2: Argon2Cost;
-  /** Whether users may create their own accounts. */
+  /** True if users may create their own accounts. */
   readonly openSignUp: boolean;
 }
 

@@ -16,7 +16,7 @@ export interface Move {
   /** Sealed. */
   readonly answer: Buffer;
   readonly ended: boolean;
-  /** Whether the row of the advance stores the response, too. */
+  /** True if the row of the advance stores the response, too. */
   readonly isSaved: boolean;
   /** The replica that makes it. Default: this one. */
   readonly replica?: string | undefined;

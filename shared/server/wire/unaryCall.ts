@@ -117,7 +117,7 @@ export class UnaryCall {
       : this.metadata.get(key);
   }
 
-  /** Whether the caller has given up, or his time has run out. */
+  /** True if the caller has cancelled, or its deadline has passed. */
   get cancelled(): boolean {
     return this.#cancelled;
   }

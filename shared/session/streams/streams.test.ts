@@ -40,7 +40,7 @@ let itsStep: Step;
 /** The handlers of the moment. */
 let handlers: Partial<All>;
 let causes: unknown[];
-/** Whether every session counts as revoked. */
+/** True if every session counts as revoked. */
 let isRevoked: boolean;
 const revocations = {
   revocations: { assertFresh() {}, has: () => isRevoked },

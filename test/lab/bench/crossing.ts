@@ -7,7 +7,7 @@ export interface Point {
 /** Finds the crossing of two lines, interpolated between two common sizes. */
 export interface Crossing {
   readonly at: number;
-  /** Whether the first is more expensive beyond it. */
+  /** True if the first is more expensive beyond it. */
   readonly isDearerAfter: boolean;
 }
 

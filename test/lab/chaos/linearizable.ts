@@ -135,7 +135,7 @@ function succeed(state: State, call: Line["call"]): State | undefined {
 }
 
 /**
- * Whether a retry of a served call may be told that its response is gone: only after another call advanced
+ * Reports whether a retry of a served call may be told that its response is gone: only after another call advanced
  * from its version.
  */
 function wasOvertaken({ call, outcome, end }: Line, all: readonly Line[]): boolean {

@@ -326,7 +326,7 @@ function generationOf(token: string): number {
   return Buffer.from(token.slice(4), "base64url").readUInt32BE(16);
 }
 
-/** Whether one token got two successors. */
+/** Reports whether one token got two successors. */
 function isForked(generations: ReadonlySet<string>): boolean {
   const predecessors = [...generations].map((each) => each.split(" ")[0]);
   return new Set(predecessors).size !== predecessors.length;

@@ -27,7 +27,7 @@ export interface Question {
   readonly ids: readonly number[];
   readonly who: string;
   readonly lang: string;
-  /** Whether the caller refuses cached responses. */
+  /** True if the caller refuses cached responses. */
   readonly isFresh: boolean;
 }
 

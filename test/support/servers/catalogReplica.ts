@@ -32,7 +32,7 @@ export interface CatalogReplica {
   readonly client: ServiceClient<typeof CatalogServiceService>;
   /** Paused reads, which respond when the test continues them. */
   readonly held: PromiseWithResolvers<void>[];
-  /** Whether reads pause. */
+  /** True if reads pause. */
   holds: boolean;
   close(): Promise<void>;
 }

@@ -56,7 +56,7 @@ interface Reader {
   readonly client: CatalogClient;
   /** The newest change that it knows. */
   knows(): bigint;
-  /** Whether it sends that number itself. */
+  /** True if it sends that number itself. */
   readonly tells: boolean;
   /** Waits until its cache has applied a change. */
   hears(number: bigint): Promise<void>;
